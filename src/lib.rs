@@ -1,1 +1,5 @@
-//! Weir.
+//! Weir: a traffic-splitting data-plane proxy for model serving.
+//!
+//! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
+
+pub mod words;

@@ -1,0 +1,11 @@
+//! The closed vocabularies that every part of Weir shares: response flags, gRPC statuses, protocols.
+//!
+//! Law: nothing here knows a configuration, a connection or a clock, so every floor may use it.
+
+pub mod flags;
+pub mod grpc;
+pub mod protocol;
+
+pub use flags::{Flag, Flags};
+pub use grpc::GrpcStatus;
+pub use protocol::{HttpVersion, Protocol};
