@@ -2,5 +2,8 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
+pub mod message;
+pub mod runtime;
 pub mod snapshot;
+pub mod transport;
 pub mod words;
