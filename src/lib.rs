@@ -2,4 +2,5 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
+pub mod telemetry;
 pub mod words;
