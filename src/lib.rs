@@ -5,5 +5,7 @@
 pub mod message;
 pub mod runtime;
 pub mod snapshot;
+pub mod telemetry;
 pub mod transport;
+pub mod upstream;
 pub mod words;
