@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -187,16 +187,17 @@ async fn connect(shared: &Rc<Shared>, state: &Rc<State>, permit: super::breaker:
 impl Connection {
     /// Whether new streams may be opened; h2 knows of a GOAWAY before the connection ends.
     fn is_open(&self) -> bool {
-        if self.retired.get() {
-            return false;
-        }
-        let waker = std::task::Waker::noop();
-        let ready = self.sender.borrow_mut().poll_ready(&mut std::task::Context::from_waker(waker));
-        !matches!(ready, Poll::Ready(Err(_)))
+        !self.retired.get() && !matches!(self.readiness(), Poll::Ready(Err(_)))
     }
 
+    /// Room by our count, and by h2's, which still holds streams that were reset a moment ago.
     fn has_room(&self) -> bool {
-        self.streams.get() < MAX_STREAMS.min(self.sender.borrow().current_max_send_streams())
+        let limit = MAX_STREAMS.min(self.sender.borrow().current_max_send_streams());
+        self.streams.get() < limit && self.readiness().is_ready()
+    }
+
+    fn readiness(&self) -> Poll<Result<(), h2::Error>> {
+        self.sender.borrow_mut().poll_ready(&mut Context::from_waker(Waker::noop()))
     }
 }
 
@@ -211,8 +212,9 @@ impl Http2Lease {
         end_of_stream: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let sent = self.connection.sender.borrow_mut().send_request(request, end_of_stream);
-        if sent.as_ref().is_err_and(|error| !error.is_user()) {
-            self.connection.retired.set(true);
+        // Errors of the connection retire it; one of the request itself (no wire form) does not.
+        if sent.as_ref().is_err_and(|error| error.is_go_away() || error.is_io() || error.reason().is_some()) {
+            self.retire();
         }
         sent
     }
