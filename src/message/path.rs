@@ -44,7 +44,11 @@ pub fn split_query(target: &str) -> (&str, Option<&str>) {
 /// The normal form of `path` (without its query): dot segments resolved, `//` merged, unreserved percent-codes
 /// decoded, the other codes in upper case. Borrowed when `path` is normal already.
 pub fn normalise(path: &str) -> Result<Cow<'_, str>, InvalidPath> {
-    if is_normal(path)? { Ok(Cow::Borrowed(path)) } else { Ok(Cow::Owned(merge_slashes(&resolve_dots(&decode(path))))) }
+    if is_normal(path)? {
+        Ok(Cow::Borrowed(path))
+    } else {
+        Ok(Cow::Owned(merge_slashes(&resolve_dots(&decode(path)))))
+    }
 }
 
 /// One scan: refuses what has no normal form, and tells whether there is anything to change.
@@ -208,7 +212,13 @@ mod tests {
 
     #[test]
     fn a_path_that_is_normal_is_returned_as_it_is() {
-        for path in ["/", "/v1/models/inception:predict", "/v1/models/m/versions/2:predict", "/.a/%2B%C3/b/", "/a{b}|^[]"] {
+        for path in [
+            "/",
+            "/v1/models/inception:predict",
+            "/v1/models/m/versions/2:predict",
+            "/.a/%2B%C3/b/",
+            "/a{b}|^[]",
+        ] {
             assert!(matches!(normalise(path), Ok(Cow::Borrowed(same)) if same == path), "{path:?}");
         }
     }

@@ -84,7 +84,8 @@ fn source_miss<'a>(condition: &'a SourceMatch, head: &Head<'a>) -> Option<Miss<'
 }
 
 fn fraction_miss<'a>(fraction: Fraction, draw: u64) -> Option<Miss<'a>> {
-    let holds = draw.checked_rem(fraction.denominator.into()).is_some_and(|slot| slot < fraction.numerator.into());
+    let holds =
+        draw.checked_rem(fraction.denominator.into()).is_some_and(|slot| slot < fraction.numerator.into());
     (!holds).then_some(Miss::Fraction(fraction, draw))
 }
 
@@ -92,7 +93,9 @@ impl fmt::Display for Miss<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Miss::Path(PathMatch::Exact(exact), path) => write!(f, "path {path} is not {exact}"),
-            Miss::Path(PathMatch::Prefix(prefix), path) => write!(f, "path {path} does not start with {prefix}"),
+            Miss::Path(PathMatch::Prefix(prefix), path) => {
+                write!(f, "path {path} does not start with {prefix}")
+            }
             Miss::Path(PathMatch::Regex(pattern), path) => {
                 write!(f, "path {path} does not match {} as a whole", pattern.as_str())
             }
@@ -101,16 +104,24 @@ impl fmt::Display for Miss<'_> {
                 let (name, value) = (Named(&condition.name), String::from_utf8_lossy(value));
                 match &condition.value {
                     StringMatch::Exact(exact) => write!(f, "{name} is {value:?}, not {exact:?}"),
-                    StringMatch::Prefix(prefix) => write!(f, "{name} is {value:?}, which does not start with {prefix:?}"),
+                    StringMatch::Prefix(prefix) => {
+                        write!(f, "{name} is {value:?}, which does not start with {prefix:?}")
+                    }
                     StringMatch::Regex(pattern) => {
                         write!(f, "{name} is {value:?}, which does not match {} as a whole", pattern.as_str())
                     }
                 }
             }
             Miss::CallerUnknown(source) => write!(f, "the caller is unknown, not {}", source.service),
-            Miss::CallerService(source, service) => write!(f, "the caller is {service}, not {}", source.service),
-            Miss::CallerLabel(key, wanted, None) => write!(f, "the caller has no label {key} (wanted: {wanted})"),
-            Miss::CallerLabel(key, wanted, Some(has)) => write!(f, "the caller's label {key} is {has}, not {wanted}"),
+            Miss::CallerService(source, service) => {
+                write!(f, "the caller is {service}, not {}", source.service)
+            }
+            Miss::CallerLabel(key, wanted, None) => {
+                write!(f, "the caller has no label {key} (wanted: {wanted})")
+            }
+            Miss::CallerLabel(key, wanted, Some(has)) => {
+                write!(f, "the caller's label {key} is {has}, not {wanted}")
+            }
             Miss::Fraction(Fraction { numerator, denominator }, draw) => {
                 write!(f, "draw {draw} is not among {numerator} of {denominator}")
             }

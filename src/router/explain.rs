@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Head;
 use super::condition::first_miss;
 use super::hosts::Hosts;
-use super::Head;
 use crate::snapshot::{Labels, Route, RouteConfig};
 
 /// What was tried, and what was chosen.
@@ -71,7 +71,8 @@ pub struct Share {
 
 /// Tries the routes of the best host in `config` one after the other.
 pub fn explain(config: &RouteConfig, head: &Head<'_>, draw: u64) -> Explanation {
-    let host = Hosts::build(&config.virtual_hosts).find(head.host).and_then(|place| config.virtual_hosts.get(place));
+    let host =
+        Hosts::build(&config.virtual_hosts).find(head.host).and_then(|place| config.virtual_hosts.get(place));
     let mut tried = Vec::new();
     let mut choice = None;
     for route in host.into_iter().flat_map(|host| &host.routes) {
@@ -114,7 +115,8 @@ impl fmt::Display for Explanation {
         };
         writeln!(f, "host {}: virtual host {virtual_host}", self.host)?;
         for tried in &self.tried {
-            let verdict = tried.why_not.as_deref().map_or("matches".to_owned(), |reason| format!("no: {reason}"));
+            let verdict =
+                tried.why_not.as_deref().map_or("matches".to_owned(), |reason| format!("no: {reason}"));
             writeln!(f, "  {} ({}): {verdict}", tried.name, tried.origin)?;
         }
         match &self.choice {

@@ -42,7 +42,11 @@ impl Hosts {
     /// The place of the best virtual host for `host`, which is in normal form.
     pub(super) fn find(&self, host: &str) -> Option<usize> {
         let exact = || self.exact.get(host).copied();
-        let suffix = || longest(&self.suffixes, host, |length| host.len().checked_sub(length).and_then(|at| host.get(at..)));
+        let suffix = || {
+            longest(&self.suffixes, host, |length| {
+                host.len().checked_sub(length).and_then(|at| host.get(at..))
+            })
+        };
         let prefix = || longest(&self.prefixes, host, |length| host.get(..length));
         exact().or_else(suffix).or_else(prefix).or(self.any)
     }

@@ -4,6 +4,7 @@
 //! match. A route lies in the bucket of its path condition, and there under its rarest exact header. Of each list
 //! that may hold matches, routes behind the best found so far are not tried. It must not know hosts.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use crate::snapshot::{HeaderName, PathMatch, Route, StringMatch};
 
 /// Up to this many routes a plain scan is the quicker way.
 const SCAN_MAX_ROUTES: usize = 8;
+
+/// How many parts of the request line count as headers.
+const PSEUDO_HEADERS: usize = 3;
 
 /// How to find the first matching route among those it was built from.
 #[derive(Debug)]
@@ -35,9 +39,12 @@ pub(super) struct Buckets {
 #[derive(Debug, Default)]
 struct Bucket {
     /// Sorted by name.
-    by_header: Vec<(HeaderName, HashMap<Arc<[u8]>, Vec<usize>>)>,
+    by_header: Vec<ByHeader>,
     rest: Vec<usize>,
 }
+
+/// A header, and the places of the routes that want each exact value of it.
+type ByHeader = (HeaderName, HashMap<Arc<[u8]>, Vec<usize>>);
 
 /// Prefixes in the order of their text, each with the longest other one that it starts with.
 #[derive(Debug, Default)]
@@ -122,17 +129,36 @@ impl Bucket {
     /// Lowers `best` to the first place of this bucket that matches, if there is a lower one.
     fn improve(&self, best: &mut usize, head: &Head<'_>, matches: &impl Fn(usize) -> bool) {
         let mut improve_from = |places: &[usize]| {
-            let before_best = places.iter().copied().take_while(|&place| place < *best);
-            if let Some(place) = before_best.into_iter().find(|&place| matches(place)) {
+            let mut before_best = places.iter().copied().take_while(|&place| place < *best);
+            if let Some(place) = before_best.find(|&place| matches(place)) {
                 *best = place;
             }
         };
-        for (name, by_value) in &self.by_header {
+        self.for_headers_of(head, |(name, by_value)| {
             if let Some(places) = value_of(name, head).and_then(|value| by_value.get(&*value)) {
                 improve_from(places);
             }
-        }
+        });
         improve_from(&self.rest);
+    }
+
+    /// Calls `each` for every indexed header that `head` may have: by whichever are fewer, its headers or ours.
+    fn for_headers_of<'s>(&'s self, head: &Head<'_>, mut each: impl FnMut(&'s ByHeader)) {
+        if self.by_header.len() <= head.headers.keys_len() + PSEUDO_HEADERS {
+            return self.by_header.iter().for_each(each);
+        }
+        let pseudo = |(name, _): &&ByHeader| !matches!(name, HeaderName::Header(_));
+        self.by_header.iter().take_while(pseudo).for_each(&mut each);
+        for name in head.headers.keys() {
+            let found = self.by_header.binary_search_by(|(other, _)| match other {
+                HeaderName::Header(other) => other.0.as_str().cmp(name.as_str()),
+                // Pseudo headers stand before all others in the order of `HeaderName`.
+                HeaderName::Method | HeaderName::Authority | HeaderName::Scheme => Ordering::Less,
+            });
+            if let Some(header) = found.ok().and_then(|at| self.by_header.get(at)) {
+                each(header);
+            }
+        }
     }
 }
 
