@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
 pub mod message;
+pub mod router;
 pub mod runtime;
 pub mod snapshot;
 pub mod telemetry;

@@ -5,3 +5,5 @@
 pub mod body;
 pub mod grpc;
 pub mod hop_by_hop;
+pub mod host;
+pub mod path;
