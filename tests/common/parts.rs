@@ -3,10 +3,12 @@
 //! Its one law: a newcomer's `cargo test` passes with a Rust toolchain alone, and nobody mistakes that for the whole
 //! proof. So a missing part is `None` and one loud line; with `WEIR_REQUIRE_PARTS=1`, which `.ci/run` sets, it is a
 //! failure. It installs nothing: `tests/parts` does.
-#![allow(dead_code)] // Compiled into every test that has `mod common`, few of which need a part.
+// Compiled into every test that has `mod common`, few of which use all of it; `pub` marks what tests call.
+#![allow(dead_code, unreachable_pub)]
 
 use std::env;
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -26,7 +28,8 @@ pub fn part(name: &str) -> Option<PathBuf> {
         assert!(!required, "part {name} not found and WEIR_REQUIRE_PARTS=1; run tests/parts {name}");
         let this = thread::current();
         let test = this.name().unwrap_or("a test");
-        eprintln!("SKIPPED {test}: part {name} not found; run tests/parts {name}");
+        // Not `eprintln!`: the test harness would swallow it, as this test is going to pass.
+        let _ = writeln!(io::stderr(), "SKIPPED {test}: part {name} not found; run tests/parts {name}");
     }
     found
 }
