@@ -7,12 +7,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)] // A panic is a test's report; clippy sees only `#[test]` as one.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -189,33 +188,15 @@ struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    stderr: Arc<Mutex<String>>,
+    stderr: Receiver<String>,
 }
 
 impl Process {
     fn start(mut command: Command, name: &str) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let (sender, lines) = channel();
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        // Both threads end with the pipes they read: at the latest when the child is killed.
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&stderr);
-        let pipe = BufReader::new(child.stderr.take().expect("piped"));
-        thread::spawn(move || {
-            for line in pipe.split(b'\n').map_while(Result::ok) {
-                let mut kept = kept.lock().unwrap();
-                kept.push_str(&String::from_utf8_lossy(&line));
-                kept.push('\n');
-            }
-        });
+        let lines = lines_of(child.stdout.take().expect("piped"));
+        let stderr = lines_of(child.stderr.take().expect("piped"));
         let stdin = child.stdin.take();
         Self { name: name.to_owned(), child, stdin, lines, stderr }
     }
@@ -252,8 +233,28 @@ impl Process {
 
     fn fail(&mut self, what: &str) -> ! {
         let _ = self.child.kill();
-        panic!("{} {what}\n{}", self.name, self.stderr.lock().unwrap());
+        // Its stderr ends with it, unless a child of its own holds the pipe.
+        let until = Instant::now() + Duration::from_secs(1);
+        let mut said = String::new();
+        while let Ok(line) = self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            said.push_str(&line);
+            said.push('\n');
+        }
+        panic!("{} {what}\n{said}", self.name);
     }
+}
+
+/// A pipe's lines, read by a thread that ends with the pipe: at the latest when the child is killed.
+fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    lines
 }
 
 impl Drop for Process {
