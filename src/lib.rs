@@ -1,1 +1,6 @@
 //! Weir.
+
+#[cfg(feature = "demo")]
+pub mod demo;
+#[cfg(feature = "demo")]
+pub mod proto;
