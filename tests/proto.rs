@@ -2,6 +2,7 @@
 //!
 //! Law: the checked-in files are exactly the generator's output. Run with `WEIR_REGENERATE=1` to rewrite them.
 #![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

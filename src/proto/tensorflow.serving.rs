@@ -76,6 +76,7 @@ pub struct GetModelMetadataResponse {
 /// apis/status.proto
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusProto {
+    /// TF Serving names these so in JSON too, against the default.
     #[prost(enumeration = "super::error::Code", tag = "1")]
     pub error_code: i32,
     #[prost(string, tag = "2")]
