@@ -303,3 +303,173 @@ fn pretty(value: &Value, indent: &[u8]) -> String {
     let written = serde::Serialize::serialize(value, &mut serializer);
     written.map_or_else(|_| String::new(), |()| String::from_utf8_lossy(&out).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http1 as client;
+
+    use super::*;
+    use crate::demo::model_server::{ModelServer, Options};
+
+    async fn server(version: u32) -> ModelServer {
+        let options = Options { labels: vec!["canary".to_owned()], ..Options::default() };
+        ModelServer::start(version, options).await.unwrap()
+    }
+
+    async fn exchange(server: &ModelServer, request: Request<Full<Bytes>>) -> (u16, HeaderMap, String) {
+        let stream = TcpStream::connect(server.rest_addr()).await.unwrap();
+        let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, headers, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn call(server: &ModelServer, method: &str, path: &str, body: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "demo");
+        let (status, headers, body) =
+            exchange(server, request.body(Full::from(body.to_owned())).unwrap()).await;
+        assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+        (status, body)
+    }
+
+    /// The error's text, with its status.
+    async fn refusal(server: &ModelServer, method: &str, path: &str, body: &str) -> (u16, String) {
+        let (status, body) = call(server, method, path, body).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        (status, body["error"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_http_status_of_each_code_is_tf_servings() {
+        // By the number of the code, from 0 (OK) to 16 (UNAUTHENTICATED).
+        let table = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401];
+        for (code, expected) in (0..).zip(table) {
+            assert_eq!(http_status(Code::from_i32(code)).as_u16(), expected, "of code {code}");
+        }
+    }
+
+    #[test]
+    fn a_path_means_what_tf_servings_patterns_say() {
+        let spec = |choice| ModelSpec {
+            name: "m".to_owned(),
+            version_choice: choice,
+            signature_name: String::new(),
+        };
+        let version = Some(VersionChoice::Version(7));
+        let label = Some(VersionChoice::VersionLabel("a b".to_owned()));
+        let post = |path: &str| Call::read(&Method::POST, path).map_err(|fault| fault.message().to_owned());
+        let get = |path: &str| Call::read(&Method::GET, path).map_err(|fault| fault.message().to_owned());
+        assert_eq!(post("/v1/models/m:predict"), Ok(Call::Predict(spec(None))));
+        assert_eq!(post("/V1/Models/m/Versions/7:predict"), Ok(Call::Predict(spec(version.clone()))));
+        assert_eq!(post("/v1/models/m/labels/a%20b:predict"), Ok(Call::Predict(spec(label.clone()))));
+        assert_eq!(post("/v1/models/m:classify"), Ok(Call::Other(spec(None), "classification")));
+        assert_eq!(get("/v1/models/m"), Ok(Call::Status(spec(None))));
+        assert_eq!(get("/v1/models/m/versions/7"), Ok(Call::Status(spec(version.clone()))));
+        assert_eq!(get("/v1/models/m/metadata"), Ok(Call::Metadata(spec(None))));
+        assert_eq!(get("/v1/models/m/labels/a%20b/metadata"), Ok(Call::Metadata(spec(label))));
+        assert_eq!(get("/v1/models"), Err("Missing model name in request.".to_owned()));
+        let malformed = |method: &str, path: &str| Err(format!("Malformed request: {method} {path}"));
+        for path in
+            ["/v1/models/m", "/v1/models/m:train", "/v1/models/:predict", "/v1/models/m/versions/x:predict"]
+        {
+            assert_eq!(post(path), malformed("POST", path));
+        }
+        for path in
+            ["/v1/models/m:predict", "/v1/models/m/other", "/v1/m", "/v1/modelsm", "/v1/models/m/versions/7/"]
+        {
+            assert_eq!(get(path), malformed("GET", path));
+        }
+        let long = "/v1/models/m/versions/99999999999999999999";
+        assert_eq!(get(long), Err("Failed to convert version: 99999999999999999999 to numeric.".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn version_1_adds_two_and_version_2_adds_three() {
+        let path = "/v1/models/half_plus_two:predict";
+        let (one, two) = (server(1).await, server(2).await);
+        let rows = r#"{"instances": [1.0, 2.0, 5.0]}"#;
+        let expected = "{\n    \"predictions\": [2.5, 3.0, 4.5\n    ]\n}".to_owned();
+        assert_eq!(call(&one, "POST", path, rows).await, (200, expected));
+        let expected = "{\n    \"predictions\": [3.5, 4.0, 5.5\n    ]\n}".to_owned();
+        assert_eq!(call(&two, "POST", path, rows).await, (200, expected));
+        let columns = call(&two, "POST", path, r#"{"inputs": {"x": [[1.0]]}}"#).await;
+        let read: Value = serde_json::from_str(&columns.1).unwrap();
+        assert_eq!(read, json!({ "outputs": [[3.5]] }));
+        assert_eq!((one.requests(), two.requests()), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_version_or_a_label_in_the_path_must_be_the_servers() {
+        let server = server(2).await;
+        let body = r#"{"instances": [1.0]}"#;
+        let path = |choice: &str| format!("/v1/models/half_plus_two{choice}:predict");
+        assert_eq!(call(&server, "POST", &path("/versions/2"), body).await.0, 200);
+        assert_eq!(call(&server, "POST", &path("/labels/canary"), body).await.0, 200);
+        let absent = "Servable not found for request: Specific(half_plus_two, 1)".to_owned();
+        assert_eq!(refusal(&server, "POST", &path("/versions/1"), body).await, (404, absent));
+        let unknown = "Unrecognized servable version label: stable".to_owned();
+        assert_eq!(refusal(&server, "POST", &path("/labels/stable"), body).await, (400, unknown));
+        let absent = "Servable not found for request: Latest(other)".to_owned();
+        assert_eq!(refusal(&server, "POST", "/v1/models/other:predict", body).await, (404, absent));
+    }
+
+    #[tokio::test]
+    async fn faults_of_a_body_are_bad_requests_that_say_what_is_wrong() {
+        let server = server(1).await;
+        let path = "/v1/models/half_plus_two:predict";
+        for (body, part) in [
+            ("", "The document is empty"),
+            ("{\"instances\": [1.0", "JSON Parse error"),
+            ("{}", "Missing 'inputs' or 'instances' key"),
+            (r#"{"instances": ["one"]}"#, "is not of expected type: float"),
+            (r#"{"instances": [{"z": 1}]}"#, "does not have named input: z"),
+            (r#"{"signature_name": "nope", "instances": [1]}"#, "\"nope\" not found in signature def"),
+        ] {
+            let (status, error) = refusal(&server, "POST", path, body).await;
+            assert_eq!(status, 400);
+            assert!(error.contains(part), "{error:?} does not tell of {part:?}");
+        }
+        assert_eq!(server.requests(), 6);
+        let (status, _) = refusal(&server, "POST", "/v1/models/half_plus_two:classify", "{}").await;
+        assert_eq!(status, 400);
+    }
+
+    #[tokio::test]
+    async fn status_and_metadata_are_tf_servings_documents() {
+        let server = server(1).await;
+        let (status, body) = call(&server, "GET", "/v1/models/half_plus_two", "").await;
+        let expected = "{\n \"model_version_status\": [\n  {\n   \"version\": \"1\",\n   \"state\": \"AVAILABLE\",\n   \
+                        \"status\": {\n    \"error_code\": \"OK\",\n    \"error_message\": \"\"\n   }\n  }\n ]\n}\n";
+        assert_eq!((status, body.as_str()), (200, expected));
+        let (status, body) = call(&server, "GET", "/v1/models/half_plus_two/versions/1/metadata", "").await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, 200);
+        assert_eq!(
+            body["model_spec"],
+            json!({ "name": "half_plus_two", "signature_name": "", "version": "1" })
+        );
+        let signature = &body["metadata"]["signature_def"]["signature_def"]["serving_default"];
+        assert_eq!(signature["method_name"], "tensorflow/serving/predict");
+        assert_eq!(signature["inputs"]["x"]["dtype"], "DT_FLOAT");
+        let absent = "Could not find any versions of model other".to_owned();
+        assert_eq!(refusal(&server, "GET", "/v1/models/other", "").await, (404, absent));
+        let absent = "Could not find version 9 of model half_plus_two".to_owned();
+        assert_eq!(refusal(&server, "GET", "/v1/models/half_plus_two/versions/9", "").await, (404, absent));
+        assert_eq!(refusal(&server, "GET", "/v1/models/other/metadata", "").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn what_is_outside_the_api_is_not_found_and_what_is_malformed_inside_is_a_bad_request() {
+        let server = server(1).await;
+        let request = Request::get("/metrics").header(header::HOST, "demo").body(Full::default()).unwrap();
+        assert_eq!(exchange(&server, request).await.0, 404);
+        let malformed = "Malformed request: DELETE /v1/models/half_plus_two".to_owned();
+        assert_eq!(refusal(&server, "DELETE", "/v1/models/half_plus_two", "").await, (400, malformed));
+        assert_eq!(call(&server, "OPTIONS", "/v1/models/half_plus_two:predict", "").await.0, 400);
+        let request =
+            Request::options("/v1/x").header(header::ORIGIN, "https://page").header(header::HOST, "demo");
+        assert_eq!(exchange(&server, request.body(Full::default()).unwrap()).await.0, 200);
+    }
+}

@@ -177,6 +177,7 @@ impl RestCaller {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -218,5 +219,23 @@ mod tests {
         drop(listener);
         let (sent, failed) = run_until(target, |counts| counts.failed() >= 4).await;
         assert_eq!(sent, failed);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_closes_after_each_answer_costs_no_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                stream.write_all(reply).await.unwrap();
+            }
+        });
+        let mut caller = RestCaller::new(&Traffic::gentle(target, "half_plus_two"));
+        for _ in 0..3 {
+            caller.predict().await.unwrap();
+        }
     }
 }
