@@ -2,7 +2,11 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod message;
+#[cfg(feature = "demo")]
+pub mod proto;
 pub mod router;
 pub mod runtime;
 pub mod snapshot;
