@@ -12,6 +12,7 @@ mod exposition;
 mod facade;
 mod family;
 mod format;
+mod line;
 mod recorder;
 mod registry;
 mod shard;

@@ -178,3 +178,7 @@ impl Series {
         self.span.sum_f64(self.bounds.len() + 1)
     }
 }
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

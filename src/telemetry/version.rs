@@ -284,3 +284,7 @@ impl Table {
 pub(super) fn own_slot(record: &RequestRecord) -> usize {
     record.protocol.index() * Outcome::ALL.len() + record.outcome().index()
 }
+
+#[cfg(test)]
+#[path = "version_tests.rs"]
+mod tests;

@@ -182,3 +182,7 @@ fn read(own: &OwnSeries) -> Snapshot {
     }
     snapshot
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -108,7 +108,8 @@ meter! {
 
 static CLUSTER_RQ_XX: Family =
     Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.").on_envoys_page();
-static CLUSTER_RQ: Family = Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page();
+static CLUSTER_RQ: Family =
+    Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page();
 
 /// What one cluster counts. Shared by all workers; a deref leads to the plain series.
 #[derive(Debug)]
@@ -143,7 +144,8 @@ impl ClusterMeter {
             self.recorder.counter(&CLUSTER_RQ_XX, &labels)
         });
         self.codes.count(status, |code| {
-            self.recorder.counter(&CLUSTER_RQ, &[("envoy_response_code", code), ("envoy_cluster_name", cluster)])
+            self.recorder
+                .counter(&CLUSTER_RQ, &[("envoy_response_code", code), ("envoy_cluster_name", cluster)])
         });
     }
 }
@@ -227,7 +229,8 @@ impl HttpMeter {
         self.series.rq_completed.increment(1);
         self.series.rq_time.observe(time.as_secs_f64() * 1e3);
         self.classes.count(status, |class| {
-            let labels = [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", &self.prefix)];
+            let labels =
+                [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", &self.prefix)];
             self.recorder.counter(&HTTP_RQ_XX, &labels)
         });
     }
@@ -255,7 +258,8 @@ meter! {
 static LISTENER_RQ_XX: Family =
     Family::counter("envoy_listener_http_downstream_rq_xx", "Answers by class of status.").on_envoys_page();
 static LISTENER_RQ_COMPLETED: Family =
-    Family::counter("envoy_listener_http_downstream_rq_completed", "Requests that got an answer.").on_envoys_page();
+    Family::counter("envoy_listener_http_downstream_rq_completed", "Requests that got an answer.")
+        .on_envoys_page();
 
 /// What one listener counts. Shared by the acceptor and all workers; a deref leads to the plain series.
 #[derive(Debug)]

@@ -11,7 +11,8 @@ use super::buckets::ENVOY;
 use crate::words::Protocol;
 
 /// Requests.
-pub static REQUESTS: Family = Family::counter("istio_requests_total", "Requests, by who reports them.").on_envoys_page();
+pub static REQUESTS: Family =
+    Family::counter("istio_requests_total", "Requests, by who reports them.").on_envoys_page();
 /// Milliseconds a request took.
 pub static REQUEST_DURATION: Family =
     Family::histogram("istio_request_duration_milliseconds", "Duration of requests in milliseconds.", ENVOY)

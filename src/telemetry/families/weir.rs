@@ -57,7 +57,8 @@ pub static PLANES_ALIVE: Family = Family::gauge(
     "Configurations in memory; above 1 while requests hold an older one to their end.",
 );
 /// Retries by reason.
-pub static RETRIES: Family = Family::counter("weir_retries_total", "Attempts after the first, by what allowed them.");
+pub static RETRIES: Family =
+    Family::counter("weir_retries_total", "Attempts after the first, by what allowed them.");
 /// Replays that did not fit.
 pub static REPLAY_EXCEEDED: Family = Family::counter(
     "weir_replay_exceeded_total",
@@ -75,11 +76,15 @@ pub static DELIVERY_REFUSED: Family = Family::counter(
     "Requests on the delivery listener from peers that may not use it.",
 );
 /// Requests cut at the drain's deadline.
-pub static DRAIN_CUT: Family =
-    Family::counter("weir_drain_cut_requests_total", "Requests cut because they outlived the drain's deadline.");
+pub static DRAIN_CUT: Family = Family::counter(
+    "weir_drain_cut_requests_total",
+    "Requests cut because they outlived the drain's deadline.",
+);
 /// Limits met.
-pub static LIMIT_EXCEEDED: Family =
-    Family::counter("weir_limit_exceeded_total", "Times a limit was met, by the limit's name in the configuration.");
+pub static LIMIT_EXCEEDED: Family = Family::counter(
+    "weir_limit_exceeded_total",
+    "Times a limit was met, by the limit's name in the configuration.",
+);
 /// Lines lost.
 pub static ACCESS_LOG_DROPPED: Family = Family::counter(
     "weir_access_log_dropped_total",
@@ -104,7 +109,12 @@ impl OwnSeries {
         own
     }
 
-    pub(in crate::telemetry) fn count(&self, recorder: &Recorder, labels: &VersionLabels, record: &RequestRecord) {
+    pub(in crate::telemetry) fn count(
+        &self,
+        recorder: &Recorder,
+        labels: &VersionLabels,
+        record: &RequestRecord,
+    ) {
         let slot = own_slot(record);
         let (requests, duration) = self.0[slot].get_or_init(|| own_series(recorder, labels, slot));
         requests.increment(1);
@@ -300,7 +310,8 @@ impl ProcessMeter {
             delivery_refused: recorder.counter(&DELIVERY_REFUSED, &[]),
             drain_cut_requests: recorder.counter(&DRAIN_CUT, &[]),
             access_log_dropped: recorder.counter(&ACCESS_LOG_DROPPED, &[]),
-            retries: RetryReason::ALL.map(|reason| recorder.counter(&RETRIES, &[("reason", reason.as_str())])),
+            retries: RetryReason::ALL
+                .map(|reason| recorder.counter(&RETRIES, &[("reason", reason.as_str())])),
             limits: Limit::ALL.map(|limit| recorder.counter(&LIMIT_EXCEEDED, &[("limit", limit.as_str())])),
         }
     }
