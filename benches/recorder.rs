@@ -66,10 +66,18 @@ fn whole_reports() {
     }
     let each = best.as_secs_f64() * 1e9 / f64::from(UPDATES / 10);
     println!("{:<28} 1 thread   {each:6.1} ns", "a request, all families");
+    let _others: Vec<_> = (2..=100)
+        .map(|i| {
+            VersionMeter::declare(
+                &recorder,
+                &VersionLabels { version: format!("v{i}").into(), ..labels.clone() },
+            )
+        })
+        .collect();
     let start = Instant::now();
     let page = recorder.render(Page::Metrics);
     println!(
-        "one page: {} series, {} KiB of text in {:.1} ms; {} KiB of cells",
+        "one page of 100 versions: {} series, {} KiB of text in {:.1} ms; {} KiB of cells",
         recorder.series(),
         page.len() / 1024,
         start.elapsed().as_secs_f64() * 1e3,

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use http::{HeaderMap, Method};
 
 pub use super::format::{Format, InvalidFormat};
-pub use super::line::LoggedHeads;
+pub use super::heads::LoggedHeads;
 use super::line::write_line;
 use super::record::RequestRecord;
 use super::recorder::Counter;

@@ -1,3 +1,5 @@
+//! The access log's laws: nothing queued is lost, nobody waits, what is lost is counted.
+
 use std::sync::{Mutex, mpsc};
 use std::time::{Instant, SystemTime};
 

@@ -1,3 +1,5 @@
+//! The pages' law: a strict reader of the text format gets back what was counted.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

@@ -1,10 +1,15 @@
+//! The lines' law: one line, whatever the bytes.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
 use similar_asserts::assert_eq;
 
+use http::{HeaderMap, HeaderValue, Method};
+
 use super::*;
+use crate::telemetry::heads::LoggedHeads;
 use crate::words::{Flag, HttpVersion, Protocol};
 
 const CUSTOM: &str = "%REQ(X-A)% %REQ(:PATH):20% %REQ(X-A):3% %RESP(X-B?X-C)% %UPSTREAM_HOST% %ROUTE_NAME%";
@@ -93,7 +98,7 @@ fn a_json_line_has_sorted_keys_no_spaces_and_bare_numbers() {
          \"response_code_details\":\"via_upstream\",\"response_flags\":\"-\",\"route_name\":\"split-95-5\",\
          \"start_time\":\"2025-11-22T17:49:46.746Z\",\"upstream_cluster\":\"half-v1\",\
          \"upstream_host\":\"127.0.0.1:9001\",\"upstream_request_attempt_count\":1,\
-         \"upstream_service_time\":\"7\",\"user_agent\":\"curl/8\"}\n"
+         \"upstream_service_time\":\"7\",\"user_agent\":\"curl/8\",\"x_forwarded_for\":\"10.0.0.9\"}\n"
     );
 }
 

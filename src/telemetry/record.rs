@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::words::{Flag, Flags, GrpcStatus, HttpVersion, Protocol};
 
-use super::access_log::LoggedHeads;
+use super::heads::LoggedHeads;
 
 /// How a gRPC response ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

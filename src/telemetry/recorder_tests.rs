@@ -1,3 +1,5 @@
+//! The recorder's laws: no update is lost, none adds memory, and a series lives as long as it should.
+
 use std::sync::Barrier;
 use std::time::Duration;
 

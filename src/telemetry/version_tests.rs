@@ -1,3 +1,5 @@
+//! The version meter's laws: who reports what, under which labels, and how many series there can be.
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 

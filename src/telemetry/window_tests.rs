@@ -1,3 +1,5 @@
+//! The figures' laws: known distributions come back, and a minute is a minute.
+
 use std::time::{Instant, SystemTime};
 
 use super::*;
@@ -60,7 +62,7 @@ fn the_last_minute_is_the_last_sixty_seconds_and_no_more() {
 }
 
 #[test]
-fn figures_begin_with_the_version_and_follow_its_meter_for_every_protocol() {
+fn figures_follow_the_versions_meter_for_every_protocol_and_a_minute_begins_with_them() {
     let recorder = Recorder::new(1);
     let labels = VersionLabels::new("half.default.svc.cluster.local", "split", "v2");
     let meter = VersionMeter::declare(&recorder, &labels);
@@ -79,9 +81,9 @@ fn figures_begin_with_the_version_and_follow_its_meter_for_every_protocol() {
     }
     report(Protocol::Grpc, 200, GrpcOutcome::parse(b"14"));
     stats.tick();
-    for figures in [stats.since_start(), stats.last_minute()] {
-        assert_eq!((figures.requests, figures.server_errors), (4, 1));
-        assert_eq!((figures.success_rate, figures.per_second), (Some(0.75), 2.0));
-        assert!(figures.p99_ms.is_some_and(|ms| ms > 1.6 && ms <= 2.0), "{figures:?}");
-    }
+    let (ever, minute) = (stats.since_start(Duration::from_secs(10)), stats.last_minute());
+    assert_eq!((ever.requests, ever.server_errors, ever.per_second), (5, 1, 0.5));
+    assert_eq!((minute.requests, minute.server_errors, minute.per_second), (4, 1, 2.0));
+    assert_eq!((ever.success_rate, minute.success_rate), (Some(0.8), Some(0.75)));
+    assert!(minute.p99_ms.is_some_and(|ms| ms > 1.6 && ms <= 2.0), "{minute:?}");
 }

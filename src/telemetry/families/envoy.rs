@@ -3,13 +3,12 @@
 //! Law: name, labels, unit (milliseconds) and buckets are Envoy's; the meaning of each is what Envoy's documentation
 //! says. All are shown on `/stats/prometheus`. Source: Envoy's "Statistics" pages, checked against Envoy 1.40.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::super::family::{Family, Labels};
 use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
-use super::ByClass;
 use super::buckets::ENVOY;
+use super::codes::{ByClass, ByCode};
 
 /// A meter: a struct of handles, each with its family, all under the same labels.
 macro_rules! meter {
@@ -155,20 +154,6 @@ impl std::ops::Deref for ClusterMeter {
 
     fn deref(&self) -> &ClusterSeries {
         &self.series
-    }
-}
-
-/// One counter for each status code, made at first use; a class's hundred slots are made with its first code.
-#[derive(Debug, Default)]
-struct ByCode([OnceLock<Box<[OnceLock<Counter>]>>; 5]);
-
-impl ByCode {
-    fn count(&self, status: u16, make: impl FnOnce(&str) -> Counter) {
-        let class = usize::from(status / 100).wrapping_sub(1);
-        if let Some(codes) = self.0.get(class) {
-            let codes = codes.get_or_init(|| (0..100).map(|_| OnceLock::new()).collect());
-            codes[usize::from(status % 100)].get_or_init(|| make(&status.to_string())).increment(1);
-        }
     }
 }
 

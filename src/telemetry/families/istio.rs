@@ -4,9 +4,9 @@
 //! `grpc_response_status`. Source: istio/proxy 1.29, `istio_stats.cc`, and istio.io's page of standard metrics.
 
 use super::super::family::{Family, Labels};
+use super::super::labels::VersionLabels;
 use super::super::record::RequestRecord;
 use super::super::recorder::{Counter, Histogram, Recorder};
-use super::super::version::VersionLabels;
 use super::buckets::ENVOY;
 use crate::words::Protocol;
 

@@ -4,9 +4,9 @@
 //! Source: istio/istio 0.7.1, `mixer/adapter/prometheus` and the chart's `config.yaml`.
 
 use super::super::family::{Family, Labels};
+use super::super::labels::VersionLabels;
 use super::super::record::RequestRecord;
 use super::super::recorder::{Counter, Histogram, Recorder};
-use super::super::version::VersionLabels;
 use super::buckets::{ISTIO_OLD_BYTES, ISTIO_OLD_SECONDS};
 
 /// Requests; the name has no `_total`.
