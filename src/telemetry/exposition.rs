@@ -41,8 +41,12 @@ pub(super) fn render(families: &[Listed], page: Page) -> String {
         write_type_line(&mut lines.out, &declared.name, None, None, declared.kind.as_str());
         for series in series {
             match declared.kind {
-                Kind::Counter => lines.write(&declared.name, "", series, None, Value::Whole(series.span.sum(0))),
-                Kind::Gauge => lines.write(&declared.name, "", series, None, Value::Real(series.span.sum_f64(0))),
+                Kind::Counter => {
+                    lines.write(&declared.name, "", series, None, Value::Whole(series.span.sum(0)))
+                }
+                Kind::Gauge => {
+                    lines.write(&declared.name, "", series, None, Value::Real(series.span.sum_f64(0)))
+                }
                 Kind::Histogram => lines.write_histogram(&declared.name, series),
             }
         }
@@ -118,3 +122,7 @@ impl Display for Value {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "exposition_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::words::{Flag, Flags, GrpcStatus, HttpVersion, Protocol};
 
-use super::access_log::LoggedHeads;
+use super::heads::LoggedHeads;
 
 /// How a gRPC response ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -158,7 +158,9 @@ impl RequestRecord {
             // A status that is not in the protocol is UNKNOWN to the caller.
             (Protocol::Grpc, GrpcOutcome::Unknown) => Outcome::ServerError,
             // Without a status only an HTTP client error says anything; a 200 that lacks one was cut.
-            (Protocol::Grpc, GrpcOutcome::Absent) if !(400..500).contains(&self.status) => Outcome::ServerError,
+            (Protocol::Grpc, GrpcOutcome::Absent) if !(400..500).contains(&self.status) => {
+                Outcome::ServerError
+            }
             _ => http_class(self.status, self.flags),
         }
     }
@@ -193,9 +195,8 @@ mod tests {
 
     #[test]
     fn an_http_request_is_classed_by_its_code_and_a_cut_answer_is_the_servers_fault() {
-        let class = |status, flags: Flags| {
-            RequestRecord { status, flags, ..record(Protocol::Http) }.outcome()
-        };
+        let class =
+            |status, flags: Flags| RequestRecord { status, flags, ..record(Protocol::Http) }.outcome();
         assert_eq!(class(200, Flags::NONE), Outcome::Success);
         assert_eq!(class(302, Flags::NONE), Outcome::Success);
         assert_eq!(class(404, Flag::NoRoute.into()), Outcome::ClientError);
@@ -208,9 +209,8 @@ mod tests {
 
     #[test]
     fn a_grpc_request_is_classed_by_its_status_not_by_the_200_that_carries_it() {
-        let class = |grpc_status| {
-            RequestRecord { status: 200, grpc_status, ..record(Protocol::Grpc) }.outcome()
-        };
+        let class =
+            |grpc_status| RequestRecord { status: 200, grpc_status, ..record(Protocol::Grpc) }.outcome();
         assert_eq!(class(GrpcOutcome::Known(GrpcStatus::Ok)), Outcome::Success);
         assert_eq!(class(GrpcOutcome::Known(GrpcStatus::InvalidArgument)), Outcome::ClientError);
         assert_eq!(class(GrpcOutcome::Known(GrpcStatus::Unavailable)), Outcome::ServerError);

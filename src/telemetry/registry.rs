@@ -70,7 +70,12 @@ impl Registry {
 
     /// The series of these labels, made at zero when there is none; `None` when the name is another kind's. The buckets
     /// are those of whoever named the family first.
-    pub(super) fn take_up(&mut self, declared: Declared, labels: Labels, pinned: bool) -> Option<Arc<Series>> {
+    pub(super) fn take_up(
+        &mut self,
+        declared: Declared,
+        labels: Labels,
+        pinned: bool,
+    ) -> Option<Arc<Series>> {
         let members = self
             .families
             .entry(declared.name.clone())
@@ -117,8 +122,9 @@ impl Registry {
                 let idle = !entry.pinned && Arc::get_mut(&mut entry.series).is_some();
                 entry.idle_since = if idle { entry.idle_since.or(Some(now)) } else { None };
             }
-            let gone =
-                members.series.extract_if(.., |_, entry| entry.idle_since.is_some_and(|since| now >= since + IDLE));
+            let gone = members
+                .series
+                .extract_if(.., |_, entry| entry.idle_since.is_some_and(|since| now >= since + IDLE));
             for (_, entry) in gone {
                 if let Ok(series) = Arc::try_unwrap(entry.series) {
                     arena.give_back(series.span);

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::families::buckets::SECONDS;
 use super::families::weir::OwnSeries;
+use super::labels::VersionLabels;
 use super::record::Outcome;
 use super::recorder::Recorder;
-use super::version::VersionLabels;
 
 /// One for each bound, and +Inf.
 const BUCKETS: usize = SECONDS.len() + 1;
@@ -45,7 +45,7 @@ impl Snapshot {
     pub fn figures(&self, elapsed: Duration) -> Figures {
         let requests: u64 = self.requests.iter().sum();
         let of = |outcome: Outcome| self.requests[outcome.index()];
-        // A caller that left says nothing about the version, nor does an error of its own.
+        // As Istio's dashboards judge: a client's error is no failure. A caller that left says nothing either way.
         let judged = requests - of(Outcome::Cancelled);
         Figures {
             requests,
@@ -140,31 +140,25 @@ impl Window {
 #[derive(Debug)]
 pub struct VersionStats {
     own: OwnSeries,
-    /// What the series held when these figures began.
-    first: Snapshot,
     window: Window,
-    seconds: u64,
 }
 
 impl VersionStats {
-    /// Figures from now on, over all protocols and callers of the version.
+    /// Figures over all protocols and callers of the version. The minute begins now; the counts began with the series.
     pub fn new(recorder: &Recorder, labels: &VersionLabels) -> VersionStats {
-        let own = OwnSeries::new(recorder, labels, true);
-        let first = read(&own);
-        let mut window = Window::default();
-        window.push(first.clone());
-        VersionStats { own, first, window, seconds: 0 }
+        let mut stats = VersionStats { own: OwnSeries::new(recorder, labels), window: Window::default() };
+        stats.tick();
+        stats
     }
 
     /// Reads the series. Once a second.
     pub fn tick(&mut self) {
-        self.seconds += 1;
         self.window.push(read(&self.own));
     }
 
-    /// The figures since these began.
-    pub fn since_start(&self) -> Figures {
-        read(&self.own).since(&self.first).figures(Duration::from_secs(self.seconds))
+    /// The figures since the process started, `uptime` ago.
+    pub fn since_start(&self, uptime: Duration) -> Figures {
+        read(&self.own).figures(uptime)
     }
 
     /// The figures of the last minute.
@@ -176,9 +170,13 @@ impl VersionStats {
 
 fn read(own: &OwnSeries) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    for (outcome, requests, durations) in own.by_outcome() {
+    for (outcome, requests, durations) in own.counted() {
         snapshot.requests[outcome.index()] += requests.get();
         durations.add_buckets(&mut snapshot.buckets);
     }
     snapshot
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -3,13 +3,12 @@
 //! Law: name, labels, unit (milliseconds) and buckets are Envoy's; the meaning of each is what Envoy's documentation
 //! says. All are shown on `/stats/prometheus`. Source: Envoy's "Statistics" pages, checked against Envoy 1.40.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::super::family::{Family, Labels};
 use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
-use super::ByClass;
 use super::buckets::ENVOY;
+use super::codes::{ByClass, ByCode};
 
 /// A meter: a struct of handles, each with its family, all under the same labels.
 macro_rules! meter {
@@ -108,7 +107,8 @@ meter! {
 
 static CLUSTER_RQ_XX: Family =
     Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.").on_envoys_page();
-static CLUSTER_RQ: Family = Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page();
+static CLUSTER_RQ: Family =
+    Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page();
 
 /// What one cluster counts. Shared by all workers; a deref leads to the plain series.
 #[derive(Debug)]
@@ -143,7 +143,8 @@ impl ClusterMeter {
             self.recorder.counter(&CLUSTER_RQ_XX, &labels)
         });
         self.codes.count(status, |code| {
-            self.recorder.counter(&CLUSTER_RQ, &[("envoy_response_code", code), ("envoy_cluster_name", cluster)])
+            self.recorder
+                .counter(&CLUSTER_RQ, &[("envoy_response_code", code), ("envoy_cluster_name", cluster)])
         });
     }
 }
@@ -153,20 +154,6 @@ impl std::ops::Deref for ClusterMeter {
 
     fn deref(&self) -> &ClusterSeries {
         &self.series
-    }
-}
-
-/// One counter for each status code, made at first use; a class's hundred slots are made with its first code.
-#[derive(Debug, Default)]
-struct ByCode([OnceLock<Box<[OnceLock<Counter>]>>; 5]);
-
-impl ByCode {
-    fn count(&self, status: u16, make: impl FnOnce(&str) -> Counter) {
-        let class = usize::from(status / 100).wrapping_sub(1);
-        if let Some(codes) = self.0.get(class) {
-            let codes = codes.get_or_init(|| (0..100).map(|_| OnceLock::new()).collect());
-            codes[usize::from(status % 100)].get_or_init(|| make(&status.to_string())).increment(1);
-        }
     }
 }
 
@@ -227,7 +214,8 @@ impl HttpMeter {
         self.series.rq_completed.increment(1);
         self.series.rq_time.observe(time.as_secs_f64() * 1e3);
         self.classes.count(status, |class| {
-            let labels = [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", &self.prefix)];
+            let labels =
+                [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", &self.prefix)];
             self.recorder.counter(&HTTP_RQ_XX, &labels)
         });
     }
@@ -255,7 +243,8 @@ meter! {
 static LISTENER_RQ_XX: Family =
     Family::counter("envoy_listener_http_downstream_rq_xx", "Answers by class of status.").on_envoys_page();
 static LISTENER_RQ_COMPLETED: Family =
-    Family::counter("envoy_listener_http_downstream_rq_completed", "Requests that got an answer.").on_envoys_page();
+    Family::counter("envoy_listener_http_downstream_rq_completed", "Requests that got an answer.")
+        .on_envoys_page();
 
 /// What one listener counts. Shared by the acceptor and all workers; a deref leads to the plain series.
 #[derive(Debug)]

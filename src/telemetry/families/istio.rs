@@ -4,14 +4,15 @@
 //! `grpc_response_status`. Source: istio/proxy 1.29, `istio_stats.cc`, and istio.io's page of standard metrics.
 
 use super::super::family::{Family, Labels};
+use super::super::labels::VersionLabels;
 use super::super::record::RequestRecord;
 use super::super::recorder::{Counter, Histogram, Recorder};
-use super::super::version::VersionLabels;
 use super::buckets::ENVOY;
 use crate::words::Protocol;
 
 /// Requests.
-pub static REQUESTS: Family = Family::counter("istio_requests_total", "Requests, by who reports them.").on_envoys_page();
+pub static REQUESTS: Family =
+    Family::counter("istio_requests_total", "Requests, by who reports them.").on_envoys_page();
 /// Milliseconds a request took.
 pub static REQUEST_DURATION: Family =
     Family::histogram("istio_request_duration_milliseconds", "Duration of requests in milliseconds.", ENVOY)

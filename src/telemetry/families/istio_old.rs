@@ -4,13 +4,14 @@
 //! Source: istio/istio 0.7.1, `mixer/adapter/prometheus` and the chart's `config.yaml`.
 
 use super::super::family::{Family, Labels};
-use super::super::recorder::{Counter, Histogram, Recorder};
+use super::super::labels::VersionLabels;
 use super::super::record::RequestRecord;
-use super::super::version::VersionLabels;
+use super::super::recorder::{Counter, Histogram, Recorder};
 use super::buckets::{ISTIO_OLD_BYTES, ISTIO_OLD_SECONDS};
 
 /// Requests; the name has no `_total`.
-pub static REQUEST_COUNT: Family = Family::counter("istio_request_count", "Requests, as Istio 0.5 to 0.8 counted.");
+pub static REQUEST_COUNT: Family =
+    Family::counter("istio_request_count", "Requests, as Istio 0.5 to 0.8 counted.");
 /// Seconds a request took.
 pub static REQUEST_DURATION: Family =
     Family::histogram("istio_request_duration", "Duration of requests in seconds.", ISTIO_OLD_SECONDS);

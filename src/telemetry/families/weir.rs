@@ -2,12 +2,12 @@
 //!
 //! Law: few labels, all values from the configuration or from closed sets. Units are seconds and bytes.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::super::family::{Family, Labels};
+use super::super::labels::VersionLabels;
 use super::super::record::{Outcome, RequestRecord};
 use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
-use super::super::version::{VersionLabels, own_slot};
 use super::buckets::SECONDS;
 use crate::words::Protocol;
 
@@ -57,7 +57,8 @@ pub static PLANES_ALIVE: Family = Family::gauge(
     "Configurations in memory; above 1 while requests hold an older one to their end.",
 );
 /// Retries by reason.
-pub static RETRIES: Family = Family::counter("weir_retries_total", "Attempts after the first, by what allowed them.");
+pub static RETRIES: Family =
+    Family::counter("weir_retries_total", "Attempts after the first, by what allowed them.");
 /// Replays that did not fit.
 pub static REPLAY_EXCEEDED: Family = Family::counter(
     "weir_replay_exceeded_total",
@@ -75,11 +76,15 @@ pub static DELIVERY_REFUSED: Family = Family::counter(
     "Requests on the delivery listener from peers that may not use it.",
 );
 /// Requests cut at the drain's deadline.
-pub static DRAIN_CUT: Family =
-    Family::counter("weir_drain_cut_requests_total", "Requests cut because they outlived the drain's deadline.");
+pub static DRAIN_CUT: Family = Family::counter(
+    "weir_drain_cut_requests_total",
+    "Requests cut because they outlived the drain's deadline.",
+);
 /// Limits met.
-pub static LIMIT_EXCEEDED: Family =
-    Family::counter("weir_limit_exceeded_total", "Times a limit was met, by the limit's name in the configuration.");
+pub static LIMIT_EXCEEDED: Family = Family::counter(
+    "weir_limit_exceeded_total",
+    "Times a limit was met, by the limit's name in the configuration.",
+);
 /// Lines lost.
 pub static ACCESS_LOG_DROPPED: Family = Family::counter(
     "weir_access_log_dropped_total",
@@ -90,45 +95,74 @@ pub static BUILD_INFO: Family = Family::gauge("weir_build_info", "The version of
 
 /// Our own series of one version: every protocol and outcome.
 #[derive(Debug)]
-pub(in crate::telemetry) struct OwnSeries([OnceLock<(Counter, Histogram)>; 8]);
+pub(in crate::telemetry) struct OwnSeries {
+    recorder: Recorder,
+    service: Arc<str>,
+    rule: Arc<str>,
+    version: Arc<str>,
+    requests: [OnceLock<Counter>; SLOTS],
+    durations: [OnceLock<Histogram>; SLOTS],
+}
+
+/// One for each protocol and outcome.
+const SLOTS: usize = Protocol::ALL.len() * Outcome::ALL.len();
 
 impl OwnSeries {
-    /// Resolves the series; at once those that a version starts with, if it `starts` here.
-    pub(in crate::telemetry) fn new(recorder: &Recorder, labels: &VersionLabels, starts: bool) -> OwnSeries {
-        let own = OwnSeries(Default::default());
-        if starts {
-            for (slot, series) in own.0.iter().enumerate() {
-                series.get_or_init(|| own_series(recorder, labels, slot));
+    pub(in crate::telemetry) fn new(recorder: &Recorder, labels: &VersionLabels) -> OwnSeries {
+        OwnSeries {
+            recorder: recorder.clone(),
+            service: Arc::clone(&labels.service),
+            rule: Arc::clone(&labels.rule),
+            version: Arc::clone(&labels.version),
+            requests: Default::default(),
+            durations: Default::default(),
+        }
+    }
+
+    /// Makes the series that a version starts with, at zero: every count, and the durations of successes. Those of
+    /// failures are wide and rare: they come at first use.
+    pub(in crate::telemetry) fn declare(&self) {
+        for slot in 0..SLOTS {
+            self.requests(slot);
+            if outcome_of(slot) == Outcome::Success {
+                self.duration(slot);
             }
         }
-        own
     }
 
-    pub(in crate::telemetry) fn count(&self, recorder: &Recorder, labels: &VersionLabels, record: &RequestRecord) {
-        let slot = own_slot(record);
-        let (requests, duration) = self.0[slot].get_or_init(|| own_series(recorder, labels, slot));
-        requests.increment(1);
-        duration.observe(record.duration.as_secs_f64());
+    pub(in crate::telemetry) fn count(&self, record: &RequestRecord) {
+        let slot = record.protocol.index() * Outcome::ALL.len() + record.outcome().index();
+        self.requests(slot).increment(1);
+        self.duration(slot).observe(record.duration.as_secs_f64());
     }
 
-    /// Each outcome's series, both protocols.
-    pub(in crate::telemetry) fn by_outcome(&self) -> impl Iterator<Item = (Outcome, &Counter, &Histogram)> {
-        self.0.iter().enumerate().filter_map(|(slot, series)| {
-            let (requests, duration) = series.get()?;
-            Some((Outcome::ALL[slot % Outcome::ALL.len()], requests, duration))
-        })
+    /// The series that have counted anything, with their outcome; both protocols.
+    pub(in crate::telemetry) fn counted(&self) -> impl Iterator<Item = (Outcome, &Counter, &Histogram)> {
+        let counted = (0..SLOTS).filter(|&slot| self.requests(slot).get() > 0);
+        counted.map(|slot| (outcome_of(slot), self.requests(slot), self.duration(slot)))
+    }
+
+    fn requests(&self, slot: usize) -> &Counter {
+        self.requests[slot].get_or_init(|| self.recorder.counter(&REQUESTS, self.labels(slot)))
+    }
+
+    fn duration(&self, slot: usize) -> &Histogram {
+        self.durations[slot].get_or_init(|| self.recorder.histogram(&REQUEST_DURATION, self.labels(slot)))
+    }
+
+    fn labels(&self, slot: usize) -> Labels {
+        Labels::new(&[
+            ("service", &self.service),
+            ("rule", &self.rule),
+            ("version", &self.version),
+            ("protocol", Protocol::ALL[slot / Outcome::ALL.len()].as_str()),
+            ("outcome", outcome_of(slot).as_str()),
+        ])
     }
 }
 
-fn own_series(recorder: &Recorder, labels: &VersionLabels, slot: usize) -> (Counter, Histogram) {
-    let labels = Labels::new(&[
-        ("service", &labels.service),
-        ("rule", &labels.rule),
-        ("version", &labels.version),
-        ("protocol", Protocol::ALL[slot / Outcome::ALL.len()].as_str()),
-        ("outcome", Outcome::ALL[slot % Outcome::ALL.len()].as_str()),
-    ]);
-    (recorder.counter(&REQUESTS, &labels), recorder.histogram(&REQUEST_DURATION, &labels))
+fn outcome_of(slot: usize) -> Outcome {
+    Outcome::ALL[slot % Outcome::ALL.len()]
 }
 
 /// The counter of the split's choices for one version under one rule.
@@ -286,7 +320,7 @@ impl ProcessMeter {
     pub fn new(recorder: &Recorder) -> ProcessMeter {
         let version = env!("CARGO_PKG_VERSION");
         recorder.gauge(&BUILD_INFO, &[("version", version)]).set(1.0);
-        recorder.gauge(&super::istio::BUILD, &[("component", "weir"), ("tag", version)]).set(1.0);
+        recorder.gauge(&super::istio::BUILD, &[("component", "proxy"), ("tag", version)]).set(1.0);
         ProcessMeter {
             config_generation: recorder.gauge(&CONFIG_GENERATION, &[]),
             config_accepted: recorder.counter(&CONFIG_RELOADS, &[("result", "accepted")]),
@@ -300,7 +334,8 @@ impl ProcessMeter {
             delivery_refused: recorder.counter(&DELIVERY_REFUSED, &[]),
             drain_cut_requests: recorder.counter(&DRAIN_CUT, &[]),
             access_log_dropped: recorder.counter(&ACCESS_LOG_DROPPED, &[]),
-            retries: RetryReason::ALL.map(|reason| recorder.counter(&RETRIES, &[("reason", reason.as_str())])),
+            retries: RetryReason::ALL
+                .map(|reason| recorder.counter(&RETRIES, &[("reason", reason.as_str())])),
             limits: Limit::ALL.map(|limit| recorder.counter(&LIMIT_EXCEEDED, &[("limit", limit.as_str())])),
         }
     }
