@@ -7,6 +7,7 @@ pub mod demo;
 pub mod message;
 #[cfg(feature = "demo")]
 pub mod proto;
+pub mod proxy;
 pub mod router;
 pub mod runtime;
 pub mod snapshot;

@@ -7,3 +7,4 @@ pub mod grpc;
 pub mod hop_by_hop;
 pub mod host;
 pub mod path;
+pub mod pump;

@@ -36,7 +36,10 @@ pub enum End {
 #[derive(Debug)]
 pub struct Activity {
     stage: Cell<Stage>,
+    /// Bytes between requests are frames of the connection itself (HTTP/2), not the beginning of a head.
+    framed: Cell<bool>,
     progress: Cell<Tick>,
+    idle_since: Cell<Tick>,
     bytes_read: Cell<u64>,
     bytes_written: Cell<u64>,
     ended: Cell<Option<End>>,
@@ -60,7 +63,9 @@ impl Activity {
         let stage = if awaiting_head { Stage::Head(now) } else { Stage::Idle };
         Activity {
             stage: Cell::new(stage),
+            framed: Cell::new(false),
             progress: Cell::new(now),
+            idle_since: Cell::new(now),
             bytes_read: Cell::new(0),
             bytes_written: Cell::new(0),
             ended: Cell::new(None),
@@ -73,9 +78,15 @@ impl Activity {
         self.bytes_read.set(self.bytes_read.get() + n as u64);
         let now = clock::now();
         self.progress.set(now);
-        if self.stage.get() == Stage::Idle {
+        if self.stage.get() == Stage::Idle && !self.framed.get() {
             self.stage.set(Stage::Head(now));
         }
+        clock::note_read(n);
+    }
+
+    /// The connection speaks HTTP/2: a PING between requests begins no head. The first head is due all the same.
+    pub fn set_framed(&self) {
+        self.framed.set(true);
     }
 
     /// `n` bytes were written.
@@ -92,7 +103,7 @@ impl Activity {
     /// The last open request ended.
     pub fn end_request(&self) {
         self.stage.set(Stage::Idle);
-        self.progress.set(clock::now());
+        self.idle_since.set(clock::now());
     }
 
     /// What the bytes are for just now.
@@ -119,7 +130,7 @@ impl Activity {
     pub fn overdue(&self, now: Tick, bounds: &Bounds) -> Option<End> {
         match self.stage.get() {
             Stage::Head(since) => (now.since(since) > bounds.head_timeout).then_some(End::HeadTimeout),
-            Stage::Idle => (now.since(self.progress.get()) > bounds.idle).then_some(End::Idle),
+            Stage::Idle => (now.since(self.idle_since.get()) > bounds.idle).then_some(End::Idle),
             Stage::Busy => {
                 let quiet = now.since(self.progress.get());
                 (!bounds.no_progress.is_zero() && quiet > bounds.no_progress).then_some(End::NoProgress)

@@ -61,7 +61,7 @@ impl<B: http_body::Body + 'static> Http1Pool<B> {
     }
 
     pub(super) fn sweep(&self, now: Tick) {
-        let limit = self.shared.idle.http1;
+        let limit = self.shared.idle.get().http1;
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         idle.retain(|idle| !idle.sender.is_closed() && now.since(idle.since) <= limit);
@@ -74,7 +74,7 @@ impl<B: http_body::Body + 'static> Http1Pool<B> {
 
     /// The connection used last, if one is fit. `must_be_fresh`: the request cannot be sent again.
     async fn take_idle(&self, must_be_fresh: bool) -> Option<Http1Lease<B>> {
-        let limit = if must_be_fresh { FRESH.min(self.shared.idle.http1) } else { self.shared.idle.http1 };
+        let limit = if must_be_fresh { FRESH.min(self.shared.idle.get().http1) } else { self.shared.idle.get().http1 };
         loop {
             let mut idle = {
                 let mut all = self.idle.borrow_mut();
@@ -112,7 +112,7 @@ where
                 let (io, open) = self.shared.open(permit).await.map_err(NoConnection::Dial)?;
                 return self.handshake(io, open).await;
             }
-            if self.shared.cluster.breakers.of(Limit::Connections).limit() == 0 {
+            if self.shared.cluster().breakers.of(Limit::Connections).limit() == 0 {
                 return Err(NoConnection::Overflow(Limit::Connections));
             }
             changed.await;

@@ -80,7 +80,7 @@ impl Http2Pool {
     }
 
     pub(super) fn sweep(&self, now: Tick) {
-        let limit = self.shared.idle.http2;
+        let limit = self.shared.idle.get().http2;
         self.state.connections.borrow_mut().retain(|connection| {
             let idle = connection.streams.get() == 0 && now.since(connection.idle_since.get()) > limit;
             if idle {
@@ -108,7 +108,7 @@ impl Http2Pool {
             let changed = self.state.changed.notified();
             match self.dial() {
                 Some(dial) => dial.await.map_err(NoConnection::Dial)?,
-                None if self.shared.cluster.breakers.of(Limit::Connections).limit() == 0 => {
+                None if self.shared.cluster().breakers.of(Limit::Connections).limit() == 0 => {
                     return Err(NoConnection::Overflow(Limit::Connections));
                 }
                 None => changed.await,

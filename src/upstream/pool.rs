@@ -4,7 +4,7 @@
 //! forgotten; the pool lives as long as somebody holds it, so a reload that drops an endpoint closes what is idle
 //! and lets what is busy finish.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,10 +45,10 @@ pub struct EndpointPool<B> {
 /// What both protocols' pools and every open connection need.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) cluster: Arc<ClusterState>,
+    cluster: RefCell<Arc<ClusterState>>,
     pub(super) endpoint: Arc<EndpointState>,
     pub(super) meter: Arc<ClusterMeter>,
-    pub(super) idle: IdleTimeouts,
+    pub(super) idle: Cell<IdleTimeouts>,
     /// Byte counts of the connections that are open.
     flows: RefCell<Slab<Rc<ByteFlow>>>,
 }
@@ -61,8 +61,20 @@ impl<B: http_body::Body + 'static> EndpointPool<B> {
         meter: Arc<ClusterMeter>,
         idle: IdleTimeouts,
     ) -> EndpointPool<B> {
+        let (cluster, idle) = (RefCell::new(cluster), Cell::new(idle));
         let shared = Rc::new(Shared { cluster, endpoint, meter, idle, flows: RefCell::default() });
         EndpointPool { http1: Http1Pool::new(shared.clone()), http2: Http2Pool::new(shared.clone()), shared }
+    }
+
+    /// Goes on under a new generation's settings; connections stay.
+    pub fn adopt(&self, cluster: &Arc<ClusterState>, idle: IdleTimeouts) {
+        self.shared.cluster.replace(cluster.clone());
+        self.shared.idle.set(idle);
+    }
+
+    /// What all workers know of the endpoint.
+    pub fn endpoint(&self) -> &Arc<EndpointState> {
+        &self.shared.endpoint
     }
 
     /// Closes what has been idle for too long and brings the byte counters up to date.
@@ -74,10 +86,14 @@ impl<B: http_body::Body + 'static> EndpointPool<B> {
 }
 
 impl Shared {
+    pub(super) fn cluster(&self) -> Arc<ClusterState> {
+        self.cluster.borrow().clone()
+    }
+
     /// Dials, and counts the connection until the returned guard is dropped.
     pub(super) async fn open(self: &Rc<Self>, permit: Permit) -> Result<(Io, Open), DialError> {
         let started = Instant::now();
-        let stream = match dial::dial(&self.endpoint.target, self.cluster.config.connect_timeout).await {
+        let stream = match dial::dial(&self.endpoint.target, self.cluster().config.connect_timeout).await {
             Ok(stream) => stream,
             Err(error) => {
                 self.note_dial_failure(error);
@@ -110,7 +126,7 @@ impl Shared {
 
     /// A permit to open a connection; `has_one`: this worker has one to the endpoint already.
     pub(super) fn permit_to_open(&self, has_one: bool) -> Option<Permit> {
-        let breakers = &self.cluster.breakers;
+        let breakers = &self.cluster().breakers;
         let permit = breakers.try_acquire(Limit::Connections);
         if permit.is_none() {
             self.meter.cx_overflow.increment(1);
@@ -120,7 +136,7 @@ impl Shared {
 
     /// A permit to wait for a connection, counted while it lasts.
     pub(super) fn permit_to_wait(self: &Rc<Self>) -> Result<Waiting, NoConnection> {
-        match self.cluster.breakers.try_acquire(Limit::Pending) {
+        match self.cluster().breakers.try_acquire(Limit::Pending) {
             Some(permit) => {
                 self.meter.rq_pending_total.increment(1);
                 self.meter.rq_pending_active.increment(1.0);
@@ -173,13 +189,13 @@ pub struct ByteFlow {
     activity: Rc<Activity>,
     read: Counter,
     written: Counter,
-    told: std::cell::Cell<(u64, u64)>,
+    told: Cell<(u64, u64)>,
 }
 
 impl ByteFlow {
     /// Nothing told yet.
     pub fn new(activity: Rc<Activity>, read: Counter, written: Counter) -> ByteFlow {
-        ByteFlow { activity, read, written, told: std::cell::Cell::new((0, 0)) }
+        ByteFlow { activity, read, written, told: Cell::new((0, 0)) }
     }
 
     /// Tells the counters what came since the last time.
