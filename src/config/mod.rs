@@ -5,6 +5,8 @@
 
 pub mod diagnostic;
 pub mod input;
+mod tree;
+mod yaml;
 
 use std::path::PathBuf;
 
