@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::diagnostic::{Diagnostic, Origin, Severity};
+use super::diagnostic::{Diagnostic, Origin, Place, Severity};
 use super::names::{list, nearest};
 use super::tree::{Entry, Node, Position, ScalarKind, Value, scalar_kind};
 use super::values;
@@ -38,6 +38,11 @@ impl Scope {
         self.found.borrow_mut().push(diagnostic);
     }
 
+    /// How many errors there are so far.
+    pub(crate) fn errors(&self) -> usize {
+        self.found.borrow().iter().filter(|one| one.severity == Severity::Error).count()
+    }
+
     pub(crate) fn into_found(self) -> Vec<Diagnostic> {
         self.found.into_inner()
     }
@@ -58,6 +63,10 @@ impl<'n> Field<'n> {
 
     pub(crate) fn origin(&self) -> Origin {
         self.scope.origin(self.node.at)
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { origin: self.origin(), path: self.path.clone() }
     }
 
     /// Tells of a fault here.
@@ -269,7 +278,8 @@ impl<'n> Field<'n> {
         Some(entries.iter().map(|entry| (entry.key.as_str(), self.child(&entry.key, &entry.value))).collect())
     }
 
-    fn child(&self, key: &str, node: &'n Node) -> Field<'n> {
+    /// The value `node` of `key` in this mapping.
+    pub(crate) fn child(&self, key: &str, node: &'n Node) -> Field<'n> {
         let dot = if self.path.is_empty() { "" } else { "." };
         Field { node, path: format!("{}{dot}{key}", self.path), scope: self.scope }
     }
