@@ -159,6 +159,11 @@ impl<'n> Field<'n> {
 
     /// A whole number in `range`. NaN, infinities and 1e999 are none.
     pub(crate) fn integer(&self, range: RangeInclusive<i64>) -> Option<i64> {
+        self.integer_as("out-of-range", range)
+    }
+
+    /// The same under its own code.
+    pub(crate) fn integer_as(&self, code: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
         let allowed = || Some(format!("a whole number, {} to {}", range.start(), range.end()));
         let Some((text, kind)) = self.scalar() else {
             self.wrong_type("a whole number", allowed());
@@ -168,7 +173,7 @@ impl<'n> Field<'n> {
             ScalarKind::Integer => {
                 let value = read_integer(text).filter(|value| range.contains(value));
                 if value.is_none() {
-                    self.tell(Severity::Error, "out-of-range", format!("{text} is out of range"), allowed());
+                    self.tell(Severity::Error, code, format!("{text} is out of range"), allowed());
                 }
                 value
             }

@@ -23,7 +23,7 @@ use route_rule::{Patterns, RouteRuleDraft};
 use tree::Node;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity};
-pub use input::{Document, Environment};
+pub use input::{Document, Environment, MAX_FILE_BYTES};
 
 /// A configuration that may be used.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,10 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
 
+use super::input::MAX_FILE_BYTES;
 use super::tree::{Entry, Node, Position, Value};
 
-/// Bytes of one file. 10,000 rules take 3 MiB.
-const MAX_FILE_BYTES: usize = 4 << 20;
 /// Collections inside each other. A rule has 7.
 const MAX_DEPTH: usize = 64;
 /// Nodes of one file, those that aliases stand for among them. 10,000 rules have 300,000.
@@ -51,8 +50,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Node>, Unreadable> {
 fn check_text(bytes: &[u8]) -> Result<&str, Unreadable> {
     let start = Position { line: 1, column: 1 };
     if bytes.len() > MAX_FILE_BYTES {
-        let reason = format!("{} bytes are too many", bytes.len());
-        return Err(fault(start, "too-large", reason, Some("at most 4MiB a file")));
+        // How many there are is not said: whoever read them may have stopped early.
+        return Err(fault(start, "too-large", "the file is too large", Some("at most 4MiB")));
     }
     let utf8 = Some("files are UTF-8 without a byte order mark");
     if bytes.starts_with(b"\xEF\xBB\xBF") || bytes.starts_with(b"\xFE\xFF") || bytes.starts_with(b"\xFF\xFE") {

@@ -39,12 +39,12 @@ fn bound(draft: &WeirDraft) -> Vec<Bound<'_>> {
         who: format!("`admin.{key}`"),
         place: &draft.admin_place,
     };
-    let listener = |listener: &'_ ListenerDraft| (listener.address.clone(), format!("the listener `{}`", listener.name));
     let mut all = vec![admin(draft.admin.address, "address")];
     all.extend(draft.admin.metrics_address.map(|address| admin(address, "metrics_address")));
-    all.extend(draft.listeners.iter().map(|one| {
-        let (address, who) = listener(one);
-        Bound { address, who, place: &one.address_place }
+    all.extend(draft.listeners.iter().map(|listener| Bound {
+        address: listener.address.clone(),
+        who: format!("the listener `{}`", listener.name),
+        place: &listener.address_place,
     }));
     all
 }
@@ -62,7 +62,10 @@ fn names(listeners: &[ListenerDraft], found: &mut Vec<Diagnostic>) {
 fn addresses(bound: &[Bound<'_>], found: &mut Vec<Diagnostic>) {
     for (index, later) in bound.iter().enumerate() {
         if let Some(earlier) = bound.iter().take(index).find(|earlier| overlap(&earlier.address, &later.address)) {
-            let reason = format!("{} is taken: {} has {}", later.address, earlier.who, earlier.address);
+            let reason = format!(
+                "{} cannot have {}: {} has {}",
+                later.who, later.address, earlier.who, earlier.address
+            );
             found.push(later.place.error("duplicate-address", reason));
         }
     }
@@ -142,7 +145,7 @@ fn own_addresses(
         if let Some(own) = bound.iter().find(|own| reaches(address, &own.address, environment.pod_ip)) {
             let reason = format!("{address} is {} ({}) of this proxy itself", own.who, own.address);
             let error = endpoint.place.error("own-address", reason);
-            found.push(error.with_help("the model server's own port"));
+            found.push(error.with_help("give the model server's own port"));
         }
     }
 }

@@ -25,7 +25,9 @@ impl Patterns {
         if known.len() >= MAX_PATTERNS {
             return Err(format!("more than {MAX_PATTERNS} different expressions"));
         }
-        let compiled = Pattern::new(source);
+        // The compiler draws a picture of the place before it says what is wrong.
+        let reason = |error: String| error.rsplit("error: ").next().unwrap_or_default().to_owned();
+        let compiled = Pattern::new(source).map_err(reason);
         known.insert(source.to_owned(), compiled.clone());
         compiled
     }

@@ -171,7 +171,7 @@ fn route(field: &Field<'_>) -> Option<Vec<Entry>> {
 fn entry(field: &Field<'_>) -> Option<Entry> {
     let table = Table::new(field, &Keys { known: &["destination", "labels", "weight"], later: &[], proto: true })?;
     let labels = service_ref::labels(table.get("labels").as_ref());
-    let weight = table.get("weight").map_or(Some(0), |field| weight(&field));
+    let weight = table.get("weight").map_or(Some(0), |field| field.integer_as("weight", 0..=100));
     let destination = table.get("destination").map_or(Some(None), |field| {
         let destination = service_ref::service_ref(&field)?;
         if destination.labels != Labels::new() {
@@ -183,14 +183,4 @@ fn entry(field: &Field<'_>) -> Option<Entry> {
     });
     let (labels, weight) = (labels?, weight?);
     Some(Entry { place: field.place(), destination: destination?, labels, weight: weight as u32 })
-}
-
-/// Its own code, since it is the field that people edit most.
-fn weight(field: &Field<'_>) -> Option<i64> {
-    let value = field.integer(i64::MIN..=i64::MAX)?;
-    if !(0..=100).contains(&value) {
-        field.fault_with("weight", format!("{value} is no weight"), "0 to 100");
-        return None;
-    }
-    Some(value)
 }

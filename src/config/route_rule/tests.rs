@@ -120,7 +120,7 @@ fn check_12_a_weight_is_0_to_100_and_a_number() {
     for bad in [".nan", "1e999", "50.5", "\"50\"", "true", "[]"] {
         assert_eq!(with(&format!("route: [{{weight: {bad}}}]")), ["type spec.route[0].weight"], "{bad}");
     }
-    assert_eq!(with("route: [{weight: 99999999999999999999}]"), ["out-of-range spec.route[0].weight"]);
+    assert_eq!(with("route: [{weight: 99999999999999999999}]"), ["weight spec.route[0].weight"]);
 }
 
 #[test]
