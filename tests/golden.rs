@@ -3,6 +3,8 @@
 //!
 //! `WEIR_REGENERATE=1 cargo test --test golden` rewrites the expectations; read the difference before you keep it.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)] // a panic here is the report
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,9 @@ fn inputs(folder: &Path) -> Vec<PathBuf> {
     let all = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let is_input = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
-        (name.ends_with(".yaml") || name.ends_with(".json")) && !name.contains(".rules.") && !name.contains(".snapshot.")
+        (name.ends_with(".yaml") || name.ends_with(".json"))
+            && !name.contains(".rules.")
+            && !name.contains(".snapshot.")
     };
     let mut inputs: Vec<_> = all.filter(is_input).collect();
     inputs.sort();

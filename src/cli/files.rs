@@ -20,18 +20,20 @@ pub fn read(path: &Path) -> Result<Document, Diagnostic> {
 }
 
 /// The rule files that `main`, which stands at `path`, names: files, and `*.yaml`, `*.yml`, `*.json` of folders by name.
-pub fn read_rules(path: &Path, main: &Document) -> Result<Vec<Document>, Vec<Diagnostic>> {
+/// What cannot be read is told of beside the rest.
+pub fn read_rules(path: &Path, main: &Document) -> (Vec<Document>, Vec<Diagnostic>) {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut documents = Vec::new();
     let mut found = Vec::new();
-    for entry in config::rule_paths(main).map_err(|diagnostics| diagnostics.into_iter().collect::<Vec<_>>())? {
+    // A fault in `rules:` itself is found again, and told of, when `main` is loaded.
+    for entry in config::rule_paths(main).unwrap_or_default() {
         let entry = folder.join(entry);
         let files = if entry.is_dir() { rule_files(&entry) } else { Ok(vec![entry.clone()]) };
         match files {
             Err(error) => found.push(unreadable(&entry, &error)),
             Ok(files) => {
-                for file in files {
-                    match read(&file) {
+                for read in files.iter().map(|file| read(file)) {
+                    match read {
                         Ok(document) => documents.push(document),
                         Err(diagnostic) => found.push(diagnostic),
                     }
@@ -39,7 +41,7 @@ pub fn read_rules(path: &Path, main: &Document) -> Result<Vec<Document>, Vec<Dia
             }
         }
     }
-    if found.is_empty() { Ok(documents) } else { Err(found) }
+    (documents, found)
 }
 
 /// The rule files of a folder, by name. Hidden ones are a ConfigMap's or an editor's own.

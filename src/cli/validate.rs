@@ -108,15 +108,12 @@ fn load(path: &Path, environment: &Environment) -> Result<(Counts, Diagnostics),
         return Ok((Counts { rules, ..Counts::default() }, warnings));
     }
     // An unreadable rule file must not hide what is wrong with the rest.
-    let (rules, unread) = match files::read_rules(path, &main) {
-        Ok(rules) => (rules, Vec::new()),
-        Err(found) => (Vec::new(), found),
-    };
+    let (rules, unread) = files::read_rules(path, &main);
     let loaded = config::load(&main, &rules, environment);
     if !unread.is_empty() {
-        // A fault of `rules:` itself comes from both.
-        let others = loaded.err().unwrap_or_default().into_iter().filter(|one| !unread.contains(one)).collect();
-        return Err(all([unread, others].concat()).sorted());
+        let mut found = all(unread);
+        found.extend(loaded.err().unwrap_or_default());
+        return Err(found.sorted());
     }
     let loaded = loaded?;
     let (listeners, services) = (loaded.snapshot.listeners.len(), loaded.snapshot.services.len());
@@ -150,4 +147,89 @@ fn print_diagnostic(diagnostic: &Diagnostic, out: &mut dyn Write, colours: bool)
         Severity::Warning => "\x1b[1;33m",
     };
     writeln!(out, "{place}{colour}{severity}\x1b[0m{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const MAIN: &str = "listeners: [{name: a, address: \"127.0.0.1:8500\", service: m}]\n\
+        services: [{name: m, endpoints: [{address: \"127.0.0.1:9001\"}]}]\nrules: [rules, more.yaml]\n";
+
+    fn rule(name: &str, rest: &str) -> String {
+        format!(
+            "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {{name: {name}}}\n\
+             spec: {{destination: {{name: m}}{rest}}}\n"
+        )
+    }
+
+    /// A folder with a whole configuration in it.
+    fn world() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+        fs::create_dir_all(folder.path().join("rules/deeper.yaml")).expect("folders");
+        write("weir.yaml", MAIN);
+        write("more.yaml", &rule("c", ", precedence: 3, match: {request: {headers: {x: {exact: c}}}}"));
+        write("rules/b.json", &rule("b", ", precedence: 2, match: {request: {headers: {x: {exact: b}}}}"));
+        write("rules/a.yml", &rule("a", ""));
+        write("rules/.hidden.yaml", "nothing of ours");
+        write("rules/README.md", "nothing of ours");
+        folder
+    }
+
+    fn told(folder: &tempfile::TempDir, names: &[&str], output: Output) -> (bool, String) {
+        let files = names.iter().map(|name| folder.path().join(name)).collect();
+        let mut out = Vec::new();
+        let args = ValidateArgs { files, output };
+        let good = validate(&args, &Environment::default(), &mut out, false).expect("written");
+        let text = String::from_utf8(out).expect("text");
+        (good, text.replace(&format!("{}/", folder.path().display()), ""))
+    }
+
+    #[test]
+    fn a_right_configuration_is_counted_with_the_rules_it_names() {
+        let (good, text) = told(&world(), &["weir.yaml", "more.yaml"], Output::Text);
+        assert_eq!(text, "weir.yaml: OK (1 listener, 1 service, 3 rules)\nmore.yaml: OK (1 rule)\n");
+        assert!(good);
+    }
+
+    #[test]
+    fn one_wrong_file_fails_the_command_and_all_are_told_of() {
+        let folder = world();
+        fs::write(folder.path().join("rules/a.yml"), rule("a", ", mirror: {}")).expect("written");
+        fs::remove_file(folder.path().join("more.yaml")).expect("removed");
+        let (good, text) = told(&folder, &["weir.yaml", "rules/b.json"], Output::Text);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(!good);
+        assert!(lines[0].starts_with("more.yaml: error[unreadable] No such file"), "{text}");
+        let wanted = "rules/a.yml:4:32: error[not-supported] spec.mirror: `mirror` is not supported yet";
+        assert_eq!(lines[1..], [wanted, "weir.yaml: 2 errors", "rules/b.json: OK (1 rule)"]);
+    }
+
+    #[test]
+    fn scripts_get_every_diagnostic_as_json() {
+        let folder = world();
+        fs::write(folder.path().join("weir.yaml"), MAIN.replace("name: a", "nam: a")).expect("written");
+        let (good, text) = told(&folder, &["weir.yaml"], Output::Json);
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert!(!good && json[0]["ok"] == false);
+        assert_eq!(json[0]["diagnostics"][0]["line"], 1);
+        assert_eq!(json[0]["diagnostics"][0]["path"], "listeners[0]");
+        assert_eq!(json[0]["diagnostics"][1]["help"], "did you mean `name`?");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colour() {
+        let folder = world();
+        let print = |colours| {
+            let mut out = Vec::new();
+            let args = ValidateArgs { files: vec![folder.path().join("absent")], output: Output::Text };
+            validate(&args, &Environment::default(), &mut out, colours).expect("written");
+            String::from_utf8(out).expect("text")
+        };
+        assert_ne!(print(true), print(false));
+        assert_eq!(print(true).replace("\x1b[1;31m", "").replace("\x1b[0m", ""), print(false));
+    }
 }

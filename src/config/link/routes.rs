@@ -13,7 +13,9 @@ use crate::config::diagnostic::{Diagnostic, Place};
 use crate::config::names::nearest;
 use crate::config::route_rule::{Entry, RouteRuleDraft, ServiceRef};
 use crate::config::weir_yaml::Targets;
-use crate::snapshot::{Caller, Forward, Labels, Node, PathMatch, Route, RouteMatch, SourceMatch, VersionTarget};
+use crate::snapshot::{
+    Caller, Forward, Labels, Node, PathMatch, Route, RouteMatch, SourceMatch, VersionTarget,
+};
 
 /// Rules by the full host that they are about, each list in order of precedence.
 pub(super) type RulesByHost<'d> = HashMap<String, Vec<&'d RouteRuleDraft>>;
@@ -152,7 +154,8 @@ impl Builder<'_> {
                 && source.labels.iter().all(|(key, value)| caller.labels.get(key) == Some(value))
         };
         if !self.callers.iter().any(is_source) {
-            let reason = format!("none of `callers` is `{service}` with these labels: the rule never applies");
+            let reason =
+                format!("none of `callers` is `{service}` with these labels: the rule never applies");
             self.found.push(source.place.warning("unknown-caller", reason));
         }
         SourceMatch { service: service.into(), labels: source.labels.clone() }
@@ -164,7 +167,8 @@ fn unserved(service: &Known<'_>, entry: &Entry) -> Option<Diagnostic> {
     let labels: Vec<_> = entry.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let (host, labels, weight) = (&service.host, labels.join(","), entry.weight);
     let missing = |port: &str, what: &str| {
-        let warning = entry.place.warning("no-endpoints", format!("no endpoint of `{host}` with {labels} has {port}"));
+        let warning =
+            entry.place.warning("no-endpoints", format!("no endpoint of `{host}` with {labels} has {port}"));
         warning.with_help(format!("{weight} % of {what} get 503"))
     };
     let any = |serves: fn(&Targets) -> bool| {
@@ -187,7 +191,8 @@ fn unserved(service: &Known<'_>, entry: &Entry) -> Option<Diagnostic> {
 
 fn shadowed(rule: &RouteRuleDraft, winner: &RouteRuleDraft) -> Diagnostic {
     let (name, place) = (rule_name(winner), winner.place.origin.file_and_line());
-    let reason = format!("the rule `{}` is never reached: `{name}` ({place}) matches every request", rule_name(rule));
+    let reason =
+        format!("the rule `{}` is never reached: `{name}` ({place}) matches every request", rule_name(rule));
     rule.place.warning("shadowed", reason).with_help(format!("a precedence over {}", winner.precedence))
 }
 

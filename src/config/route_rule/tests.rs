@@ -200,6 +200,8 @@ fn a_list_holds_rules_and_other_kinds_are_refused_by_name() {
 
 #[test]
 fn every_fault_of_a_rule_is_told_at_once() {
-    let found = with("precedence: x\n  match: {source: {}, request: {headers: {A: {}}}}\n  route: [{weight: 200}, {wieght: 1}]");
+    let found = with(
+        "precedence: x\n  match: {source: {}, request: {headers: {A: {}}}}\n  route: [{weight: 200}, {wieght: 1}]",
+    );
     assert_eq!(found.len(), 6, "{found:?}");
 }
