@@ -134,6 +134,48 @@ proptest! {
     }
 }
 
+/// One rule with a file of its own.
+fn rule_document(index: usize, (precedence, namespace, matches): (i32, &str, usize)) -> Document {
+    let matches = match matches {
+        0 => String::new(),
+        value => format!(", match: {{request: {{headers: {{x: {{exact: \"{value}\"}}}}}}}}"),
+    };
+    let text = format!(
+        "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {{name: r{index}, namespace: {namespace}}}\n\
+         spec: {{destination: {{name: m, namespace: default}}, precedence: {precedence}{matches}}}\n"
+    );
+    Document { name: format!("{index}.yaml"), bytes: text.into() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_order_of_files_changes_nothing_and_routes_stand_by_precedence_up_to_the_first_catch_all(
+        rules in prop::collection::vec((-2..3i32, prop::sample::select(&["a", "b", "default"][..]), 0..4usize), 0..12),
+        turn in 0..12usize,
+    ) {
+        let main = document("listeners: [{name: a, address: \"127.0.0.1:80\", service: m}]\n\
+                             services: [{name: m, endpoints: [{address: \"127.0.0.1:81\"}]}]\n");
+        let mut files: Vec<_> = rules.iter().enumerate().map(|(index, rule)| rule_document(index, *rule)).collect();
+        let load = |files: &[Document]| config::load(&main, files, &Environment::default()).expect("loads").snapshot;
+        let snapshot = load(&files);
+        files.rotate_left(turn.min(rules.len()));
+        prop_assert!(load(&files) == snapshot);
+
+        let mut wanted: Vec<_> = rules.iter().enumerate().map(|(index, rule)| (-rule.0, rule.1, format!("r{index}"), rule.2)).collect();
+        wanted.sort();
+        let reached = wanted.iter().position(|rule| rule.3 == 0).map_or(wanted.len(), |first| first + 1);
+        let mut names: Vec<_> = wanted[..reached].iter().map(|rule| format!("{}.{}", rule.2, rule.1)).collect();
+        if wanted.get(reached.wrapping_sub(1)).is_none_or(|rule| rule.3 != 0) {
+            names.push("default-route".into());
+        }
+        let config = snapshot.route_configs.values().next().expect("one");
+        let got: Vec<_> = config.virtual_hosts[0].routes.iter().map(|route| route.name.to_string()).collect();
+        prop_assert_eq!(got, names);
+    }
+}
+
 #[test]
 fn ten_thousand_rules_over_a_thousand_services_load_in_good_time() {
     use std::fmt::Write;

@@ -52,8 +52,7 @@ pub(crate) fn link(
         draft.listeners.iter().filter_map(|one| linker.listener(one)).map(Arc::new).collect();
     listeners.sort_by(|a, b| a.name.cmp(&b.name));
     linker.tell_of_unused();
-    let services = linker.routes.keys().filter_map(|host| registry.get(host)).map(service);
-    let services = services.map(|service| (service.host.clone(), Arc::new(service))).collect();
+    let services = linker.used_services();
     let Linker { route_configs, builder: Builder { clusters, found, .. }, .. } = linker;
     if found.iter().any(|one| one.severity == Severity::Error) {
         return (None, found);
@@ -199,6 +198,11 @@ impl<'l, 'd> Linker<'l, 'd> {
                 routes
             }
         }
+    }
+
+    fn used_services(&self) -> BTreeMap<Arc<str>, Arc<Service>> {
+        let used = self.routes.keys().filter_map(|host| self.registry.get(host));
+        used.map(|known| (known.host.clone(), Arc::new(service(known)))).collect()
     }
 
     fn tell_of_unused(&mut self) {

@@ -128,6 +128,9 @@ fn spec(field: &Field<'_>, patterns: &Patterns) -> Option<RouteRuleDraft> {
     let matches = table
         .get("match")
         .map_or_else(|| Some(Default::default()), |field| matches::matches(&field, patterns));
+    if let Some(field) = table.get_with_null("route").filter(|field| field.node.is_null()) {
+        field.warn_with("empty", "`route` is empty: requests go to every version", "list the versions");
+    }
     let route = table.get("route").map_or(Some(None), |field| route(&field).map(Some));
     let (precedence, matches) = (precedence? as i32, matches?);
     Some(RouteRuleDraft {

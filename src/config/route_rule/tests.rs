@@ -1,5 +1,4 @@
-//! The validator's laws, one test each; the numbers are those of the checks in Istio 0.7.1's `validation.go` as
-//! listed in the project's notes.
+//! The validator's laws, one test each; checks are numbered in the order of Istio 0.7.1's `validation.go`.
 
 use super::*;
 use crate::config::diagnostic::{Diagnostic, Severity};
@@ -181,6 +180,13 @@ fn what_can_never_match_is_a_warning() {
     assert_eq!(rules.len(), 1);
     assert!(found.iter().all(|one| one.code == "never-matches" && one.severity == Severity::Warning));
     assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn an_empty_route_is_legal_as_in_istio_but_told_of() {
+    let (rules, found) = read("  destination: {name: a}\n  route:\n");
+    assert!(rules[0].route.is_none());
+    assert_eq!((found[0].severity, found[0].path.as_str()), (Severity::Warning, "spec.route"));
 }
 
 #[test]
