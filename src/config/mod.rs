@@ -1,0 +1,221 @@
+//! The YAML dialects: bytes -> drafts -> a linked snapshot, with every fault named at once.
+//!
+//! Law: pure. It opens no file, reads no environment and looks at no clock; the same input gives the same snapshot
+//! or the same diagnostics. It knows nothing of sockets, requests or Kubernetes' API.
+
+mod decode;
+pub mod diagnostic;
+pub mod input;
+mod link;
+mod names;
+mod route_rule;
+mod table;
+mod tree;
+mod values;
+mod weir_yaml;
+mod yaml;
+
+use std::path::PathBuf;
+
+use crate::snapshot::Snapshot;
+
+use decode::{Field, Scope};
+use route_rule::{Patterns, RouteRuleDraft};
+use tree::Node;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity};
+pub use input::{Document, Environment, MAX_FILE_BYTES};
+
+/// A configuration that may be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The linked whole.
+    pub snapshot: Snapshot,
+    /// Rules read, those kept out by a warning among them.
+    pub rules: usize,
+    /// What probably was not meant; by file and line.
+    pub warnings: Diagnostics,
+}
+
+/// What a file is, by its top level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// The native configuration, `weir.yaml`.
+    Weir,
+    /// Rules: documents with `apiVersion` and `kind`.
+    Rules,
+}
+
+/// Reads `main` (a `weir.yaml`) and the rule files it names, and links them. All or nothing; the error holds the
+/// warnings as well. Diagnostics come by file and line.
+pub fn load(main: &Document, rules: &[Document], environment: &Environment) -> Result<Loaded, Diagnostics> {
+    let mut found = Diagnostics::new();
+    let draft = read(main, &mut found, |nodes, scope| {
+        let node = single(nodes, scope)?;
+        weir_yaml::decode(node, scope, environment)
+    });
+    let rules = read_rules(rules, &mut found);
+    let snapshot = draft.flatten().and_then(|draft| {
+        let (snapshot, diagnostics) = link::link(&draft, &rules, environment);
+        found.extend(diagnostics);
+        snapshot
+    });
+    match snapshot {
+        Some(snapshot) if !found.has_errors() => {
+            Ok(Loaded { snapshot, rules: rules.len(), warnings: found.sorted() })
+        }
+        _ => Err(found.sorted()),
+    }
+}
+
+/// The entries of `rules:` as written: files or directories, relative to the folder of `main`. Reads nothing
+/// else: whatever else is wrong in `main` is left to [`load`].
+pub fn rule_paths(main: &Document) -> Result<Vec<PathBuf>, Diagnostics> {
+    let mut found = Diagnostics::new();
+    let paths = read(main, &mut found, |nodes, scope| {
+        nodes.first().map(|node| weir_yaml::rule_paths(node, scope)).unwrap_or_default()
+    });
+    paths.filter(|_| !found.has_errors()).ok_or(found)
+}
+
+/// What `document` is. The error says why it cannot be read at all.
+pub fn file_kind(document: &Document) -> Result<FileKind, Diagnostics> {
+    let mut found = Diagnostics::new();
+    let kind = read(document, &mut found, |nodes, _| match nodes.iter().any(route_rule::is_object) {
+        true => FileKind::Rules,
+        false => FileKind::Weir,
+    });
+    kind.ok_or(found)
+}
+
+/// Reads rule files on their own: everything is checked but whether their hosts, labels and callers exist. Returns
+/// how many rules there are, and the warnings.
+pub fn validate_rules(rules: &[Document]) -> Result<(usize, Diagnostics), Diagnostics> {
+    let mut found = Diagnostics::new();
+    let rules = read_rules(rules, &mut found);
+    found.extend(link::duplicate_rules(&rules));
+    match found.has_errors() {
+        false => Ok((rules.len(), found.sorted())),
+        true => Err(found.sorted()),
+    }
+}
+
+/// Parses one file and hands its documents to `decode`; gathers what either finds.
+fn read<T>(
+    document: &Document,
+    found: &mut Diagnostics,
+    decode: impl FnOnce(&[Node], &Scope) -> T,
+) -> Option<T> {
+    let scope = Scope::new(&document.name);
+    let decoded = match yaml::parse(&document.bytes) {
+        Ok(nodes) => Some(decode(&nodes, &scope)),
+        Err(error) => {
+            scope.push(Diagnostic {
+                origin: scope.origin(error.at),
+                path: String::new(),
+                severity: Severity::Error,
+                code: error.code,
+                reason: error.reason.into_owned(),
+                help: error.help.map(str::to_owned),
+            });
+            None
+        }
+    };
+    found.extend(scope.into_found());
+    decoded
+}
+
+fn read_rules(documents: &[Document], found: &mut Diagnostics) -> Vec<RouteRuleDraft> {
+    let patterns = Patterns::default();
+    let mut rules = Vec::new();
+    for document in documents {
+        let decode = |nodes: &[Node], scope: &Scope| -> Vec<_> {
+            nodes.iter().flat_map(|node| route_rule::decode(node, scope, &patterns)).collect()
+        };
+        rules.extend(read(document, found, decode).unwrap_or_default());
+    }
+    rules
+}
+
+/// The only document of a `weir.yaml`.
+fn single<'n>(nodes: &'n [Node], scope: &Scope) -> Option<&'n Node> {
+    for more in nodes.iter().skip(1) {
+        let help = "rules belong to files of their own, named under `rules`";
+        Field::root(more, scope).fault_with("documents", "it holds more than one document", help);
+    }
+    nodes.first()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Limits, LogFormat};
+
+    fn document(text: &str) -> Document {
+        Document { name: "weir.yaml".into(), bytes: text.into() }
+    }
+
+    /// A right configuration with `rest` as further keys.
+    fn with(rest: &str, environment: &Environment) -> Result<Loaded, Diagnostics> {
+        let text = "listeners: [{name: a, address: \"0.0.0.0:8500\"}]\n\
+                    services: [{name: m, endpoints: [{address: \"10.0.0.7:8500\"}]}]\n";
+        load(&document(&format!("{text}{rest}\n")), &[], environment)
+    }
+
+    #[test]
+    fn what_the_file_leaves_out_is_the_documented_default() {
+        let loaded = with("", &Environment::default()).expect("loads");
+        assert_eq!(loaded.snapshot.limits, Limits::default());
+        assert_eq!(with("limits: {}\nadmin:\ndrain: ~", &Environment::default()), Ok(loaded));
+    }
+
+    #[test]
+    fn the_node_comes_from_the_file_then_from_the_environment() {
+        let variables =
+            [("POD_NAME", "pod-7"), ("POD_NAMESPACE", "kubeflow"), ("WEIR_CLUSTER", ""), ("HOSTNAME", "h")];
+        let find =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let environment = Environment::from_variables(find);
+        let node = with("node: {namespace: web, labels: {app: inception}}", &environment)
+            .expect("loads")
+            .snapshot
+            .node;
+        assert_eq!((&*node.id, &*node.namespace, &*node.cluster), ("pod-7", "web", "inception"));
+    }
+
+    #[test]
+    fn the_log_format_is_checked_by_whoever_prints_it() {
+        let environment =
+            Environment { check_log_format: |_| Err("no such operator".into()), ..Environment::default() };
+        let found = with("access_log: {format: \"%X%\"}", &environment).expect_err("refused");
+        assert_eq!(found.iter().next().map(|one| one.reason.as_str()), Some("no such operator"));
+        let loaded = with("access_log: {format: \"%X%\"}", &Environment::default()).expect("loads");
+        assert_eq!(loaded.snapshot.access_log.map(|log| log.format), Some(LogFormat::Custom("%X%".into())));
+    }
+
+    #[test]
+    fn an_endpoint_at_the_pods_own_address_is_ourselves() {
+        let pod_ip = |ip: &str| Environment { pod_ip: ip.parse().ok(), ..Environment::default() };
+        assert!(with("", &pod_ip("10.0.0.8")).is_ok());
+        let found = with("", &pod_ip("10.0.0.7")).expect_err("refused");
+        assert_eq!(found.iter().next().map(|one| one.code), Some("own-address"));
+    }
+
+    #[test]
+    fn rule_paths_are_found_whatever_else_is_wrong() {
+        let paths = rule_paths(&document("listeners: 7\nrules: [rules/, a.yaml]\n"));
+        assert_eq!(paths, Ok(vec!["rules/".into(), "a.yaml".into()]));
+        assert_eq!(rule_paths(&document("listeners: 7\n")), Ok(Vec::new()));
+        assert!(rule_paths(&document("rules: [7]\n")).is_err());
+        assert!(rule_paths(&document("rules: [")).is_err());
+    }
+
+    #[test]
+    fn faults_of_all_files_are_told_at_once_by_file_and_line() {
+        let rule = Document { name: "a-rule.yaml".into(), bytes: b"kind: Pod".to_vec() };
+        let found = load(&document("listeners: []\nservices: []\n"), &[rule], &Environment::default());
+        let lines: Vec<_> =
+            found.expect_err("refused").iter().map(|one| one.origin.file_and_line()).collect();
+        assert_eq!(lines, ["a-rule.yaml:1", "weir.yaml:1", "weir.yaml:2"]);
+    }
+}
