@@ -2,7 +2,9 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
+pub mod config;
 pub mod message;
 pub mod router;
 pub mod snapshot;
+pub mod sources;
 pub mod words;

@@ -1,0 +1,403 @@
+//! Typed readers over a tree: each reads one field and, instead of failing, tells the scope what is wrong.
+//!
+//! Law: a fault never hides another. A reader that finds one returns `None` and its caller reads on. Nothing here
+//! knows what a configuration means.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::diagnostic::{Diagnostic, Origin, Severity};
+use super::names::{list, nearest};
+use super::tree::{Entry, Node, Position, ScalarKind, Value, scalar_kind};
+use super::values;
+use crate::snapshot::{Address, BindAddress, Labels};
+
+/// Where diagnostics of one file gather.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    pub(crate) file: Arc<str>,
+    found: RefCell<Vec<Diagnostic>>,
+}
+
+impl Scope {
+    pub(crate) fn new(file: &str) -> Scope {
+        Scope { file: file.into(), found: RefCell::default() }
+    }
+
+    pub(crate) fn origin(&self, at: Position) -> Origin {
+        Origin { file: self.file.clone(), line: at.line, column: at.column }
+    }
+
+    pub(crate) fn push(&self, diagnostic: Diagnostic) {
+        self.found.borrow_mut().push(diagnostic);
+    }
+
+    pub(crate) fn into_found(self) -> Vec<Diagnostic> {
+        self.found.into_inner()
+    }
+}
+
+/// A node, its path, and whom to tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Field<'n> {
+    pub(crate) node: &'n Node,
+    pub(crate) path: String,
+    scope: &'n Scope,
+}
+
+impl<'n> Field<'n> {
+    pub(crate) fn root(node: &'n Node, scope: &'n Scope) -> Field<'n> {
+        Field { node, path: String::new(), scope }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.scope.origin(self.node.at)
+    }
+
+    /// Tells of a fault here.
+    pub(crate) fn fault(&self, code: &'static str, reason: impl Into<String>) {
+        self.tell(Severity::Error, code, reason.into(), None);
+    }
+
+    /// Tells of a fault here, and what would be right.
+    pub(crate) fn fault_with(&self, code: &'static str, reason: impl Into<String>, help: impl Into<String>) {
+        self.tell(Severity::Error, code, reason.into(), Some(help.into()));
+    }
+
+    /// Tells of what is legal but probably not meant.
+    pub(crate) fn warn_with(&self, code: &'static str, reason: impl Into<String>, help: impl Into<String>) {
+        self.tell(Severity::Warning, code, reason.into(), Some(help.into()));
+    }
+
+    fn tell(&self, severity: Severity, code: &'static str, reason: String, help: Option<String>) {
+        let (origin, path) = (self.origin(), self.path.clone());
+        self.scope.push(Diagnostic { origin, path, severity, code, reason, help });
+    }
+
+    fn wrong_type(&self, wanted: &str, help: Option<String>) {
+        let reason = format!("{} stands where {wanted} belongs", self.node.kind_name());
+        self.tell(Severity::Error, "type", reason, help);
+    }
+
+    fn scalar(&self) -> Option<(&'n str, ScalarKind)> {
+        match &self.node.value {
+            Value::Scalar { text, plain } => Some((text, scalar_kind(text, *plain))),
+            _ => None,
+        }
+    }
+
+    /// A string. A plain number or boolean is refused: `1.10` would have lost its zero elsewhere.
+    pub(crate) fn text(&self) -> Option<&'n str> {
+        match self.scalar() {
+            Some((text, ScalarKind::String)) => Some(text),
+            Some((text, ScalarKind::Bool(_) | ScalarKind::Integer | ScalarKind::Float)) => {
+                self.wrong_type("a string", Some(format!("put it in quotes: \"{text}\"")));
+                None
+            }
+            _ => {
+                self.wrong_type("a string", None);
+                None
+            }
+        }
+    }
+
+    /// A string that is not empty.
+    pub(crate) fn filled(&self) -> Option<&'n str> {
+        let text = self.text()?;
+        if text.is_empty() {
+            self.fault("empty", "it is empty");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A string that `read` accepts.
+    pub(crate) fn parsed<T>(
+        &self,
+        code: &'static str,
+        help: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        read(self.text()?).map_err(|reason| self.fault_with(code, reason, help)).ok()
+    }
+
+    /// One of a closed set of words.
+    pub(crate) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            self.fault_with("unknown-word", format!("`{text}` is not known"), list(&known, "or"));
+        }
+        found
+    }
+
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        match self.scalar() {
+            Some((_, ScalarKind::Bool(value))) => Some(value),
+            _ => {
+                self.wrong_type("a boolean", Some("true or false".into()));
+                None
+            }
+        }
+    }
+
+    /// A whole number in `range`. NaN, infinities and 1e999 are none.
+    pub(crate) fn integer(&self, range: RangeInclusive<i64>) -> Option<i64> {
+        let allowed = || Some(format!("a whole number, {} to {}", range.start(), range.end()));
+        let Some((text, kind)) = self.scalar() else {
+            self.wrong_type("a whole number", allowed());
+            return None;
+        };
+        match kind {
+            ScalarKind::Integer => {
+                let value = read_integer(text).filter(|value| range.contains(value));
+                if value.is_none() {
+                    self.tell(Severity::Error, "out-of-range", format!("{text} is out of range"), allowed());
+                }
+                value
+            }
+            ScalarKind::Float => {
+                self.tell(Severity::Error, "type", format!("{text} is no whole number"), allowed());
+                None
+            }
+            _ => {
+                self.wrong_type("a whole number", allowed());
+                None
+            }
+        }
+    }
+
+    pub(crate) fn duration(&self) -> Option<Duration> {
+        self.unit_value("duration", "such as 250ms, 5s or 1m", values::parse_duration)
+    }
+
+    /// A duration in `range`.
+    pub(crate) fn duration_in(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let value = self.duration()?;
+        let print = values::print_duration;
+        self.in_range(value, &range, |value| print(*value))
+    }
+
+    /// Bytes in `range`.
+    pub(crate) fn size_in(&self, range: RangeInclusive<usize>) -> Option<usize> {
+        let value = self.unit_value("size", "such as 64KiB or 4MiB", values::parse_size)?;
+        self.in_range(value, &range, |value| values::print_size(*value))
+    }
+
+    fn in_range<T: PartialOrd>(
+        &self,
+        value: T,
+        range: &RangeInclusive<T>,
+        print: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        if range.contains(&value) {
+            return Some(value);
+        }
+        let help = format!("{} to {}", print(range.start()), print(range.end()));
+        self.fault_with("out-of-range", format!("{} is out of range", print(&value)), help);
+        None
+    }
+
+    /// A number with a unit. A bare number is a string without one, not a string to be quoted.
+    fn unit_value<T>(
+        &self,
+        code: &'static str,
+        help: &str,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match self.scalar() {
+            Some((text, ScalarKind::String | ScalarKind::Integer | ScalarKind::Float)) => {
+                read(text).map_err(|reason| self.fault_with(code, reason, help)).ok()
+            }
+            _ => {
+                self.wrong_type(&format!("a {code}"), Some(help.into()));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn address(&self) -> Option<Address> {
+        self.parsed("address", "IP:port, name:port or unix:/path", values::parse_address)
+    }
+
+    pub(crate) fn bind_address(&self) -> Option<BindAddress> {
+        self.parsed("address", "IP:port, [::]:port or unix:/path", values::parse_bind_address)
+    }
+
+    pub(crate) fn socket(&self) -> Option<SocketAddr> {
+        self.parsed("address", "such as 127.0.0.1:15000", values::parse_socket)
+    }
+
+    pub(crate) fn cidr(&self) -> Option<IpNet> {
+        self.parsed("cidr", "such as 10.8.0.0/14", values::parse_cidr)
+    }
+
+    /// Strings by name. `check` refuses a key or value with a reason.
+    pub(crate) fn labels(&self, check: fn(&str) -> bool) -> Option<Labels> {
+        let mut labels = BTreeMap::new();
+        let mut whole = true;
+        for (key, field) in self.pairs()? {
+            let value = field.text();
+            whole &= value.is_some();
+            for part in [Some(key), value].into_iter().flatten().filter(|part| !check(part)) {
+                field.fault_with("label", format!("`{part}` is no label"), "letters, digits, - _ . and /");
+                whole = false;
+            }
+            labels.insert(key.into(), value.unwrap_or_default().into());
+        }
+        whole.then_some(labels)
+    }
+
+    /// The entries of a sequence.
+    pub(crate) fn items(&self) -> Option<Vec<Field<'n>>> {
+        let Value::Sequence(items) = &self.node.value else {
+            self.wrong_type("a sequence", None);
+            return None;
+        };
+        let field =
+            |(index, node)| Field { node, path: format!("{}[{index}]", self.path), scope: self.scope };
+        Some(items.iter().enumerate().map(field).collect())
+    }
+
+    /// The entries of a mapping with free keys.
+    pub(crate) fn pairs(&self) -> Option<Vec<(&'n str, Field<'n>)>> {
+        let Value::Mapping(entries) = &self.node.value else {
+            self.wrong_type("a mapping", None);
+            return None;
+        };
+        Some(entries.iter().map(|entry| (entry.key.as_str(), self.child(&entry.key, &entry.value))).collect())
+    }
+
+    fn child(&self, key: &str, node: &'n Node) -> Field<'n> {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Field { node, path: format!("{}{dot}{key}", self.path), scope: self.scope }
+    }
+}
+
+fn read_integer(text: &str) -> Option<i64> {
+    if let Some(octal) = text.strip_prefix("0o") {
+        return i64::from_str_radix(octal, 8).ok();
+    }
+    match text.strip_prefix("0x") {
+        Some(hex) => i64::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// The keys that a mapping may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys {
+    /// Read by now.
+    pub(crate) known: &'static [&'static str],
+    /// Refused by name until they work.
+    pub(crate) later: &'static [&'static str],
+    /// Whether `snake_case` stands for `camelCase`, as in protobuf's JSON.
+    pub(crate) proto: bool,
+}
+
+impl Keys {
+    /// Exactly these.
+    pub(crate) const fn of(known: &'static [&'static str]) -> Keys {
+        Keys { known, later: &[], proto: false }
+    }
+}
+
+/// A mapping with known keys.
+#[derive(Debug)]
+pub(crate) struct Table<'n> {
+    pub(crate) field: Field<'n>,
+    entries: Vec<(&'static str, &'n Entry)>,
+}
+
+impl<'n> Table<'n> {
+    /// Reads the keys of `field`; tells of those that are unknown, too early, or given in both spellings.
+    pub(crate) fn new(field: &Field<'n>, keys: &Keys) -> Option<Table<'n>> {
+        let Value::Mapping(all) = &field.node.value else {
+            field.wrong_type("a mapping", None);
+            return None;
+        };
+        let mut entries: Vec<(&'static str, &'n Entry)> = Vec::with_capacity(all.len());
+        for entry in all {
+            let Some(key) = known_key(field, keys, entry) else { continue };
+            match entries.iter().any(|(other, _)| *other == key) {
+                true => tell_of_key(field, entry, "duplicate-key", "it stands twice, in two spellings", None),
+                false => entries.push((key, entry)),
+            }
+        }
+        Some(Table { field: field.clone(), entries })
+    }
+
+    /// The value of `key`; nothing if it is left out or `null`.
+    pub(crate) fn get(&self, key: &'static str) -> Option<Field<'n>> {
+        self.get_with_null(key).filter(|field| !field.node.is_null())
+    }
+
+    /// The value of `key`, which may be `null`.
+    pub(crate) fn get_with_null(&self, key: &'static str) -> Option<Field<'n>> {
+        let (_, entry) = self.entries.iter().find(|(name, _)| *name == key)?;
+        Some(self.field.child(&entry.key, &entry.value))
+    }
+
+    /// The value of `key`; tells if it is left out.
+    pub(crate) fn require(&self, key: &'static str) -> Option<Field<'n>> {
+        let found = self.get(key);
+        if found.is_none() {
+            self.field.fault("missing", format!("`{key}` is missing"));
+        }
+        found
+    }
+}
+
+fn known_key(field: &Field<'_>, keys: &Keys, entry: &Entry) -> Option<&'static str> {
+    let camel = if keys.proto { lower_camel(&entry.key) } else { entry.key.clone() };
+    if let Some(key) = keys.known.iter().find(|key| **key == camel) {
+        return Some(key);
+    }
+    if keys.later.contains(&camel.as_str()) {
+        tell_of_key(field, entry, "not-supported", &format!("`{}` is not supported yet", entry.key), None);
+        return None;
+    }
+    let all = keys.known.iter().chain(keys.later).copied();
+    let help = match nearest(&entry.key, all) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known: {}", keys.known.join(", ")),
+    };
+    tell_of_key(field, entry, "unknown-key", &format!("`{}` is not known here", entry.key), Some(help));
+    None
+}
+
+fn tell_of_key(field: &Field<'_>, entry: &Entry, code: &'static str, reason: &str, help: Option<String>) {
+    let origin = field.scope.origin(entry.key_at);
+    let path = field.child(&entry.key, &entry.value).path;
+    field.scope.push(Diagnostic {
+        origin,
+        path,
+        severity: Severity::Error,
+        code,
+        reason: reason.into(),
+        help,
+    });
+}
+
+fn lower_camel(key: &str) -> String {
+    let mut camel = String::with_capacity(key.len());
+    let mut upper = false;
+    for c in key.chars() {
+        match c {
+            '_' => upper = true,
+            _ if upper => {
+                camel.push(c.to_ascii_uppercase());
+                upper = false;
+            }
+            _ => camel.push(c),
+        }
+    }
+    camel
+}

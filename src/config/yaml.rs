@@ -1,0 +1,423 @@
+//! Bytes -> located documents, on the event stream of saphyr-parser. JSON is read as the YAML that it is.
+//!
+//! Law: whatever the bytes, it ends within a second with nodes or with one fault that has a line and a column. Size,
+//! depth and node count are bounded before anything is built; what could make two readers disagree (duplicate keys,
+//! merge keys, tags) is refused.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+
+use super::tree::{Entry, Node, Position, Value};
+
+/// Bytes of one file. 10,000 rules take 3 MiB.
+const MAX_FILE_BYTES: usize = 4 << 20;
+/// Collections inside each other. A rule has 7.
+const MAX_DEPTH: usize = 64;
+/// Nodes of one file, those that aliases stand for among them. 10,000 rules have 300,000.
+const MAX_NODES: usize = 600_000;
+/// Nodes that aliases stand for: enough for honest reuse, little work for a bomb.
+const MAX_ALIASED_NODES: usize = 20_000;
+
+/// Why bytes are no documents: where, which law, the reason, and what is allowed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Unreadable {
+    pub(crate) at: Position,
+    pub(crate) code: &'static str,
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) help: Option<&'static str>,
+}
+
+/// The documents of a file, without those that hold nothing. At least one.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Node>, Unreadable> {
+    let text = check_text(bytes)?;
+    let mut parser = Parser::new_from_str(text);
+    let mut builder = Builder::default();
+    let tabs = TabIndented::new(text);
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.map_err(|error| syntax(&error, text))?;
+        let flow = tabs.check(&event, span.start, builder.in_flow())?;
+        builder.take(event, position(span.start), flow)?;
+    }
+    builder.documents.retain(|document| !document.is_null());
+    if builder.documents.is_empty() {
+        return Err(fault(Position { line: 1, column: 1 }, "empty", "it holds no document", None));
+    }
+    Ok(builder.documents)
+}
+
+/// The bytes as text that YAML allows, found out before the parser sees them.
+fn check_text(bytes: &[u8]) -> Result<&str, Unreadable> {
+    let start = Position { line: 1, column: 1 };
+    if bytes.len() > MAX_FILE_BYTES {
+        let reason = format!("{} bytes are too many", bytes.len());
+        return Err(fault(start, "too-large", reason, Some("at most 4MiB a file")));
+    }
+    let utf8 = Some("files are UTF-8 without a byte order mark");
+    if bytes.starts_with(b"\xEF\xBB\xBF") || bytes.starts_with(b"\xFE\xFF") || bytes.starts_with(b"\xFF\xFE")
+    {
+        return Err(fault(start, "byte-order-mark", "it starts with a byte order mark", utf8));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let (good, bad) = bytes.split_at(error.valid_up_to());
+        let byte = bad.first().copied().unwrap_or_default();
+        let at = position_after(std::str::from_utf8(good).unwrap_or_default());
+        fault(at, "not-text", format!("byte 0x{byte:02x} is not UTF-8"), utf8)
+    })?;
+    let control = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    match text.find(|c| control(c) || c == '\u{FEFF}') {
+        None => Ok(text),
+        Some(index) => {
+            let (before, after) = text.split_at(index);
+            let code = u32::from(after.chars().next().unwrap_or_default());
+            Err(fault(
+                position_after(before),
+                "not-text",
+                format!("character U+{code:04X} is not text"),
+                None,
+            ))
+        }
+    }
+}
+
+fn position_after(text: &str) -> Position {
+    let line = text.bytes().filter(|&byte| byte == b'\n').count() + 1;
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Position { line: line as u32, column: column as u32 }
+}
+
+fn fault(
+    at: Position,
+    code: &'static str,
+    reason: impl Into<Cow<'static, str>>,
+    help: Option<&'static str>,
+) -> Unreadable {
+    Unreadable { at, code, reason: reason.into(), help }
+}
+
+fn position(marker: Marker) -> Position {
+    Position { line: marker.line().max(1) as u32, column: marker.col() as u32 + 1 }
+}
+
+fn syntax(error: &ScanError, text: &str) -> Unreadable {
+    let at = position(*error.marker());
+    if error.info().contains("tab") {
+        // The parser points to the start of the scalar that a tab cut short.
+        let mut lines = text.lines().zip(1u32..).skip(at.line as usize - 1);
+        let first = lines.find_map(|(content, line)| Some(Position { line, column: tab_column(content)? }));
+        return tab(first.unwrap_or(at));
+    }
+    if error.info() == "recursion limit exceeded" {
+        return too_deep(at);
+    }
+    fault(at, "syntax", error.info().to_owned(), None)
+}
+
+/// The column of the tab that indents `line`.
+fn tab_column(line: &str) -> Option<u32> {
+    let rest = line.trim_start_matches(' ');
+    rest.starts_with('\t').then(|| (line.len() - rest.len()) as u32 + 1)
+}
+
+fn tab(at: Position) -> Unreadable {
+    fault(at, "tab", "a tab indents", Some("indent by spaces"))
+}
+
+fn too_deep(at: Position) -> Unreadable {
+    fault(at, "too-deep", "collections nest too deep", Some("at most 64"))
+}
+
+/// The characters of a text that has tabs in indentation somewhere; the parser lets some of them pass.
+struct TabIndented(Option<Vec<char>>);
+
+impl TabIndented {
+    fn new(text: &str) -> TabIndented {
+        TabIndented(text.lines().any(|line| tab_column(line).is_some()).then(|| text.chars().collect()))
+    }
+
+    /// Refuses a block node that a tab indents. Returns whether `event` opens a flow collection, in which JSON may
+    /// indent by tabs.
+    fn check(&self, event: &Event<'_>, at: Marker, in_flow: bool) -> Result<bool, Unreadable> {
+        let Some(chars) = &self.0 else { return Ok(false) };
+        let starts = matches!(
+            event,
+            Event::Scalar(..) | Event::Alias(_) | Event::MappingStart(..) | Event::SequenceStart(..)
+        );
+        if !starts || in_flow {
+            return Ok(in_flow);
+        }
+        let before = chars.get(..at.index()).unwrap_or_default();
+        let indent = before.iter().rev().take_while(|&&c| c == ' ' || c == '\t').count();
+        let (line, indentation) = before.split_at(before.len() - indent);
+        if indentation.contains(&'\t') && line.last().is_none_or(|&c| c == '\n') {
+            return Err(tab(position(at)));
+        }
+        Ok(matches!(chars.get(at.index()), Some('{' | '[')))
+    }
+}
+
+/// Nodes under construction.
+#[derive(Default)]
+struct Builder {
+    documents: Vec<Node>,
+    open: Vec<Open>,
+    /// Finished anchored nodes of this document and their sizes, by the parser's number.
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+    aliased: usize,
+}
+
+/// A collection that is not finished.
+struct Open {
+    at: Position,
+    anchor: usize,
+    /// Whether it is written in brackets; known only where tabs indent.
+    flow: bool,
+    /// How many nodes there were before it.
+    nodes_before: usize,
+    parts: Parts,
+}
+
+enum Parts {
+    Sequence(Vec<Node>),
+    Mapping { entries: Vec<Entry>, seen: HashSet<String>, key: Option<(String, Position)> },
+}
+
+impl Builder {
+    fn in_flow(&self) -> bool {
+        self.open.last().is_some_and(|open| open.flow)
+    }
+
+    fn take(&mut self, event: Event<'_>, at: Position, flow: bool) -> Result<(), Unreadable> {
+        match event {
+            Event::DocumentStart(_) => self.anchors.clear(),
+            Event::Scalar(text, style, anchor, tag) => {
+                refuse_tag(at, tag.is_some())?;
+                let plain = style == ScalarStyle::Plain;
+                self.finish(Node { at, value: Value::Scalar { text: text.into_owned(), plain } }, anchor, 1)?;
+            }
+            Event::SequenceStart(anchor, tag) => {
+                refuse_tag(at, tag.is_some())?;
+                self.open(Open {
+                    at,
+                    anchor,
+                    flow,
+                    nodes_before: self.nodes,
+                    parts: Parts::Sequence(Vec::new()),
+                })?;
+            }
+            Event::MappingStart(anchor, tag) => {
+                refuse_tag(at, tag.is_some())?;
+                let parts = Parts::Mapping { entries: Vec::new(), seen: HashSet::new(), key: None };
+                self.open(Open { at, anchor, flow, nodes_before: self.nodes, parts })?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close()?,
+            Event::Alias(anchor) => self.alias(at, anchor)?,
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, open: Open) -> Result<(), Unreadable> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(too_deep(open.at));
+        }
+        if let Some(Open { parts: Parts::Mapping { key: None, .. }, .. }) = self.open.last() {
+            return Err(fault(open.at, "key", "a key must be a string", None));
+        }
+        self.open.push(open);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Unreadable> {
+        let Some(open) = self.open.pop() else { return Ok(()) };
+        let value = match open.parts {
+            Parts::Sequence(items) => Value::Sequence(items),
+            Parts::Mapping { entries, .. } => Value::Mapping(entries),
+        };
+        let size = self.nodes - open.nodes_before + 1;
+        self.finish(Node { at: open.at, value }, open.anchor, size)
+    }
+
+    fn alias(&mut self, at: Position, anchor: usize) -> Result<(), Unreadable> {
+        // An alias inside its own anchor finds nothing: the anchor is known when its node is finished.
+        let Some((node, size)) = self.anchors.get(&anchor) else {
+            return Err(fault(at, "alias", "the alias stands for nothing that is complete above it", None));
+        };
+        self.aliased += size;
+        if self.aliased > MAX_ALIASED_NODES {
+            let help = Some("at most 20000 nodes a file by alias");
+            return Err(fault(at, "alias-bomb", "aliases stand for too many nodes", help));
+        }
+        let (node, size) = (node.clone(), *size);
+        self.nodes += size - 1;
+        self.finish(node, 0, size)
+    }
+
+    /// Puts a finished node where it belongs.
+    fn finish(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), Unreadable> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(fault(node.at, "too-large", "it has too many nodes", Some("at most 600000 a file")));
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        match self.open.last_mut().map(|open| &mut open.parts) {
+            None => self.documents.push(node),
+            Some(Parts::Sequence(items)) => items.push(node),
+            Some(Parts::Mapping { entries, seen, key }) => match key.take() {
+                None => *key = Some(take_key(node, seen)?),
+                Some((key, key_at)) => entries.push(Entry { key, key_at, value: node }),
+            },
+        }
+        Ok(())
+    }
+}
+
+fn refuse_tag(at: Position, tagged: bool) -> Result<(), Unreadable> {
+    match tagged {
+        true => Err(fault(at, "tag", "tags are not read", Some("write the value without `!`"))),
+        false => Ok(()),
+    }
+}
+
+fn take_key(node: Node, seen: &mut HashSet<String>) -> Result<(String, Position), Unreadable> {
+    let Value::Scalar { text, plain } = node.value else {
+        return Err(fault(node.at, "key", "a key must be a string", None));
+    };
+    if plain && text == "<<" {
+        let help = Some("write the keys out, or alias the whole value");
+        return Err(fault(node.at, "merge-key", "merge keys (`<<`) are not read", help));
+    }
+    if !seen.insert(text.clone()) {
+        return Err(fault(node.at, "duplicate-key", format!("`{text}` stands twice in this mapping"), None));
+    }
+    Ok((text, node.at))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[track_caller]
+    fn refused(bytes: impl AsRef<[u8]>, code: &str, line: u32, column: u32) {
+        let started = Instant::now();
+        let error = parse(bytes.as_ref()).expect_err("refused");
+        assert_eq!((error.code, error.at), (code, Position { line, column }), "{}", error.reason);
+        assert!(started.elapsed() < Duration::from_secs(1), "took {:?}", started.elapsed());
+    }
+
+    #[test]
+    fn a_node_knows_its_line_and_column() {
+        let documents = parse(b"a:\n- {b: c}\n---\nd: \"1\"\n").expect("parses");
+        assert_eq!(documents.len(), 2);
+        let Some(Value::Sequence(items)) = documents[0].get("a").map(|node| &node.value) else {
+            panic!("no list")
+        };
+        assert_eq!(items[0].at, Position { line: 2, column: 3 });
+        assert_eq!(items[0].get("b").map(|node| node.at), Some(Position { line: 2, column: 7 }));
+        let quoted = documents[1].get("d").map(|node| &node.value);
+        assert_eq!(quoted, Some(&Value::Scalar { text: "1".into(), plain: false }));
+    }
+
+    #[test]
+    fn json_is_read_by_the_same_parser_with_tabs_too() {
+        let json = b"{\n\t\"a\": [1, 2.5, null, true],\n\t\"b\": {\"c\": \"\\u00e9\\/\"}\r\n}\n";
+        let documents = parse(json).expect("parses");
+        let text = documents[0].get("b").and_then(|b| b.get("c")).map(|node| node.value.clone());
+        assert_eq!(text, Some(Value::Scalar { text: "\u{e9}/".into(), plain: false }));
+    }
+
+    #[test]
+    fn what_is_not_text_is_refused_where_it_stands() {
+        refused(b"a: b\nc: \xff\n", "not-text", 2, 4);
+        refused(b"\x7fELF\0\0", "not-text", 1, 1);
+        refused(b"a: \0", "not-text", 1, 4);
+        refused(b"\xEF\xBB\xBFa: b", "byte-order-mark", 1, 1);
+        refused(b"\xFF\xFEa\0", "byte-order-mark", 1, 1);
+        refused(vec![b'a'; 20 << 20], "too-large", 1, 1);
+    }
+
+    #[test]
+    fn a_file_without_a_document_is_a_fault() {
+        for nothing in ["", "\n\n", "# only words\n", "---\n", "---\n---\n...\n", "~\n"] {
+            refused(nothing, "empty", 1, 1);
+        }
+        assert_eq!(parse(b"---\n---\na: b\n---\n").expect("one document").len(), 1);
+    }
+
+    #[test]
+    fn a_tab_in_indentation_is_refused() {
+        parse(b"{\n\t\"a\": [\n\t\t1,\r\n\t\t{\"b\": 2}\n\t]\n}").expect("JSON may");
+        parse(b"a: [\n  c]\n#\tx\nd: e\t# f").expect("spaces and comments may");
+        for text in
+            ["a:\n\tb: c\n", "a:\n  \tb: c\n", "a:\n\t- c\n", "a:\n  b: c\n\td: e\n", "é:\r\n \t- e\n"]
+        {
+            let error = parse(text.as_bytes()).expect_err("refused");
+            assert_eq!((error.code, error.at.line), ("tab", text.matches('\n').count() as u32), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_readers_could_take_two_ways_is_refused() {
+        refused("a: 1\nb:\n  c: 1\n  c: 2\n", "duplicate-key", 4, 3);
+        refused("{a: 1, \"a\": 2}", "duplicate-key", 1, 8);
+        refused("x: &x {a: 1}\ny:\n  <<: *x\n", "merge-key", 3, 3);
+        refused("a: !!str 1\n", "tag", 1, 4);
+        refused("a: !mine {b: c}\n", "tag", 1, 4);
+        refused("? [a]\n: b\n", "key", 1, 3);
+        refused("a: *b\n", "syntax", 1, 4);
+        refused("a: &a [*a]\n", "alias", 1, 8);
+    }
+
+    #[test]
+    fn an_alias_stands_for_its_node_within_one_document() {
+        let documents = parse(b"a: &a {b: c}\nd: *a\n").expect("parses");
+        assert_eq!(documents[0].get("a"), documents[0].get("d"));
+        assert!(parse(b"a: &a b\n---\nc: *a\n").is_err());
+    }
+
+    #[test]
+    fn alias_bombs_and_deep_nesting_are_refused_at_once() {
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..12 {
+            let list = vec![format!("*a{}", level - 1); 9].join(", ");
+            bomb += &format!("a{level}: &a{level} [{list}]\n");
+        }
+        let error = parse(bomb.as_bytes()).expect_err("refused");
+        assert_eq!(error.code, "alias-bomb");
+        refused("[".repeat(10_000), "too-deep", 1, 256);
+        refused("{a: ".repeat(10_000), "too-deep", 1, 1021);
+        refused("- ".repeat(10_000), "too-deep", 1, 129);
+        let ladder: String = (0..10_000).map(|level| format!("{}a:\n", " ".repeat(level.min(300)))).collect();
+        refused(ladder, "too-deep", 65, 65);
+    }
+
+    #[test]
+    fn the_largest_file_is_read_or_refused_within_a_second() {
+        let hostile = [
+            "- a\n".repeat(1 << 20),
+            "a, ".repeat(1 << 20),
+            format!("[{}]", "a, ".repeat(1 << 20)),
+            format!("{}{}", "[".repeat(200), "a, ".repeat(1 << 20)),
+            format!("{}{}", "[".repeat(60), "a: b, ".repeat(500_000)),
+            "\"".repeat(4 << 20),
+            "&a ".repeat(1 << 20),
+            "? ".repeat(1 << 20),
+            ":".repeat(4 << 20),
+            "---\n".repeat(1 << 20),
+            (0..400_000).map(|n| format!("k{n}:\n")).collect(),
+        ];
+        for text in hostile {
+            let started = Instant::now();
+            let outcome = parse(text.as_bytes()).map(|documents| documents.len());
+            let took = started.elapsed();
+            // Ten times what an optimised build needs: tests run unoptimised on busy machines.
+            assert!(took < Duration::from_secs(10), "{:?}… took {took:?}: {outcome:?}", &text[..12]);
+        }
+    }
+}
