@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
+pub mod cli;
 pub mod config;
 pub mod message;
 pub mod router;

@@ -145,7 +145,7 @@ mod tests {
         let (_guard, root) = folder();
         fs::create_dir_all(root.join("releases/1/rules")).unwrap();
         symlink("releases/1", root.join("current")).unwrap();
-        let places = Places::of(&root.join("weir.yaml"), &[root.join("current/../current/./rules")]);
+        let places = Places::of(&root.join("weir.yaml"), &[root.join("current/../1/./rules")]);
         assert!(
             places.concern(&root.join("current")) && places.concern(&root.join("releases/1/rules/a.yml"))
         );
