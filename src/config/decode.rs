@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::diagnostic::{Diagnostic, Origin, Severity};
+use super::diagnostic::{Diagnostic, Origin, Place, Severity};
 use super::names::{list, nearest};
 use super::tree::{Entry, Node, Position, ScalarKind, Value, scalar_kind};
 use super::values;
@@ -38,6 +38,11 @@ impl Scope {
         self.found.borrow_mut().push(diagnostic);
     }
 
+    /// How many errors there are so far.
+    pub(crate) fn errors(&self) -> usize {
+        self.found.borrow().iter().filter(|one| one.severity == Severity::Error).count()
+    }
+
     pub(crate) fn into_found(self) -> Vec<Diagnostic> {
         self.found.into_inner()
     }
@@ -58,6 +63,10 @@ impl<'n> Field<'n> {
 
     pub(crate) fn origin(&self) -> Origin {
         self.scope.origin(self.node.at)
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { origin: self.origin(), path: self.path.clone() }
     }
 
     /// Tells of a fault here.
@@ -206,12 +215,7 @@ impl<'n> Field<'n> {
     }
 
     /// A number with a unit. A bare number is a string without one, not a string to be quoted.
-    fn unit_value<T>(
-        &self,
-        code: &'static str,
-        help: &str,
-        read: fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    fn unit_value<T>(&self, code: &'static str, help: &str, read: fn(&str) -> Result<T, String>) -> Option<T> {
         match self.scalar() {
             Some((text, ScalarKind::String | ScalarKind::Integer | ScalarKind::Float)) => {
                 read(text).map_err(|reason| self.fault_with(code, reason, help)).ok()
@@ -261,8 +265,7 @@ impl<'n> Field<'n> {
             self.wrong_type("a sequence", None);
             return None;
         };
-        let field =
-            |(index, node)| Field { node, path: format!("{}[{index}]", self.path), scope: self.scope };
+        let field = |(index, node)| Field { node, path: format!("{}[{index}]", self.path), scope: self.scope };
         Some(items.iter().enumerate().map(field).collect())
     }
 
@@ -275,7 +278,8 @@ impl<'n> Field<'n> {
         Some(entries.iter().map(|entry| (entry.key.as_str(), self.child(&entry.key, &entry.value))).collect())
     }
 
-    fn child(&self, key: &str, node: &'n Node) -> Field<'n> {
+    /// The value `node` of `key` in this mapping.
+    pub(crate) fn child(&self, key: &str, node: &'n Node) -> Field<'n> {
         let dot = if self.path.is_empty() { "" } else { "." };
         Field { node, path: format!("{}{dot}{key}", self.path), scope: self.scope }
     }
@@ -376,14 +380,7 @@ fn known_key(field: &Field<'_>, keys: &Keys, entry: &Entry) -> Option<&'static s
 fn tell_of_key(field: &Field<'_>, entry: &Entry, code: &'static str, reason: &str, help: Option<String>) {
     let origin = field.scope.origin(entry.key_at);
     let path = field.child(&entry.key, &entry.value).path;
-    field.scope.push(Diagnostic {
-        origin,
-        path,
-        severity: Severity::Error,
-        code,
-        reason: reason.into(),
-        help,
-    });
+    field.scope.push(Diagnostic { origin, path, severity: Severity::Error, code, reason: reason.into(), help });
 }
 
 fn lower_camel(key: &str) -> String {

@@ -112,6 +112,37 @@ impl fmt::Display for OneLine<'_> {
     }
 }
 
+/// A field of a draft: kept so that linking can still say where a fault stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) origin: Origin,
+    pub(crate) path: String,
+}
+
+impl Place {
+    /// A fault here.
+    pub(crate) fn error(&self, code: &'static str, reason: impl Into<String>) -> Diagnostic {
+        self.diagnostic(Severity::Error, code, reason.into())
+    }
+
+    /// What is legal here but probably not meant.
+    pub(crate) fn warning(&self, code: &'static str, reason: impl Into<String>) -> Diagnostic {
+        self.diagnostic(Severity::Warning, code, reason.into())
+    }
+
+    fn diagnostic(&self, severity: Severity, code: &'static str, reason: String) -> Diagnostic {
+        let (origin, path) = (self.origin.clone(), self.path.clone());
+        Diagnostic { origin, path, severity, code, reason, help: None }
+    }
+}
+
+impl Diagnostic {
+    /// The same with what would be right.
+    pub(crate) fn with_help(self, help: impl Into<String>) -> Diagnostic {
+        Diagnostic { help: Some(help.into()), ..self }
+    }
+}
+
 /// Every diagnostic of one configuration, by file and line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
@@ -220,8 +251,7 @@ mod tests {
             "a.yaml:7:3: error[out-of-range] spec.route[1].weight: 101 is too large (0 to 100)"
         );
         assert_eq!(Origin::of_file("a.yaml").to_string(), "a.yaml");
-        let hostile =
-            Diagnostic { reason: format!("\x1b[31m\n{}", "x".repeat(5000)), ..at("a.yaml", 7, None) };
+        let hostile = Diagnostic { reason: format!("\x1b[31m\n{}", "x".repeat(5000)), ..at("a.yaml", 7, None) };
         assert!(hostile.to_string().len() < 500 && !hostile.to_string().contains(['\n', '\x1b']));
     }
 

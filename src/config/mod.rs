@@ -3,17 +3,24 @@
 //! Law: pure. It opens no file, reads no environment and looks at no clock; the same input gives the same snapshot
 //! or the same diagnostics. It knows nothing of sockets, requests or Kubernetes' API.
 
-mod decode;
 pub mod diagnostic;
 pub mod input;
+mod decode;
+mod link;
 mod names;
+mod route_rule;
 mod tree;
 mod values;
+mod weir_yaml;
 mod yaml;
 
 use std::path::PathBuf;
 
 use crate::snapshot::Snapshot;
+
+use decode::{Field, Scope};
+use route_rule::{Patterns, RouteRuleDraft};
+use tree::Node;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity};
 pub use input::{Document, Environment};
@@ -39,28 +46,99 @@ pub enum FileKind {
 }
 
 /// Reads `main` (a `weir.yaml`) and the rule files it names, and links them. All or nothing; the error holds the
-/// warnings as well, by file and line.
+/// warnings as well. Diagnostics come by file and line.
 pub fn load(main: &Document, rules: &[Document], environment: &Environment) -> Result<Loaded, Diagnostics> {
-    let _ = (main, rules, environment);
-    Err(Diagnostics::new())
+    let mut found = Diagnostics::new();
+    let draft = read(main, &mut found, |nodes, scope| {
+        let node = single(nodes, scope)?;
+        weir_yaml::decode(node, scope, environment)
+    });
+    let rules = read_rules(rules, &mut found);
+    let snapshot = draft.flatten().and_then(|draft| {
+        let (snapshot, diagnostics) = link::link(&draft, &rules, environment);
+        found.extend(diagnostics);
+        snapshot
+    });
+    match snapshot {
+        Some(snapshot) if !found.has_errors() => Ok(Loaded { snapshot, rules: rules.len(), warnings: found.sorted() }),
+        _ => Err(found.sorted()),
+    }
 }
 
 /// The entries of `rules:` as written: files or directories, relative to the folder of `main`. Reads nothing
 /// else: whatever else is wrong in `main` is left to [`load`].
 pub fn rule_paths(main: &Document) -> Result<Vec<PathBuf>, Diagnostics> {
-    let _ = main;
-    Err(Diagnostics::new())
+    let mut found = Diagnostics::new();
+    let paths = read(main, &mut found, |nodes, scope| {
+        nodes.first().map(|node| weir_yaml::rule_paths(node, scope)).unwrap_or_default()
+    });
+    paths.filter(|_| !found.has_errors()).ok_or(found)
 }
 
 /// What `document` is. The error says why it cannot be read at all.
 pub fn file_kind(document: &Document) -> Result<FileKind, Diagnostics> {
-    let _ = document;
-    Err(Diagnostics::new())
+    let mut found = Diagnostics::new();
+    let kind = read(document, &mut found, |nodes, _| match nodes.iter().any(route_rule::is_object) {
+        true => FileKind::Rules,
+        false => FileKind::Weir,
+    });
+    kind.ok_or(found)
 }
 
-/// Reads rule files on their own: everything is checked but whether their hosts and labels exist. Returns how many
-/// rules there are, and the warnings.
+/// Reads rule files on their own: everything is checked but whether their hosts, labels and callers exist. Returns
+/// how many rules there are, and the warnings.
 pub fn validate_rules(rules: &[Document]) -> Result<(usize, Diagnostics), Diagnostics> {
-    let _ = rules;
-    Err(Diagnostics::new())
+    let mut found = Diagnostics::new();
+    let rules = read_rules(rules, &mut found);
+    found.extend(link::duplicate_rules(&rules));
+    match found.has_errors() {
+        false => Ok((rules.len(), found.sorted())),
+        true => Err(found.sorted()),
+    }
+}
+
+/// Parses one file and hands its documents to `decode`; gathers what either finds.
+fn read<T>(
+    document: &Document,
+    found: &mut Diagnostics,
+    decode: impl FnOnce(&[Node], &Scope) -> T,
+) -> Option<T> {
+    let scope = Scope::new(&document.name);
+    let decoded = match yaml::parse(&document.bytes) {
+        Ok(nodes) => Some(decode(&nodes, &scope)),
+        Err(error) => {
+            scope.push(Diagnostic {
+                origin: scope.origin(error.at),
+                path: String::new(),
+                severity: Severity::Error,
+                code: error.code,
+                reason: error.reason.into_owned(),
+                help: error.help.map(str::to_owned),
+            });
+            None
+        }
+    };
+    found.extend(scope.into_found());
+    decoded
+}
+
+fn read_rules(documents: &[Document], found: &mut Diagnostics) -> Vec<RouteRuleDraft> {
+    let patterns = Patterns::default();
+    let mut rules = Vec::new();
+    for document in documents {
+        let decode = |nodes: &[Node], scope: &Scope| -> Vec<_> {
+            nodes.iter().flat_map(|node| route_rule::decode(node, scope, &patterns)).collect()
+        };
+        rules.extend(read(document, found, decode).unwrap_or_default());
+    }
+    rules
+}
+
+/// The only document of a `weir.yaml`.
+fn single<'n>(nodes: &'n [Node], scope: &Scope) -> Option<&'n Node> {
+    for more in nodes.iter().skip(1) {
+        let help = "rules belong to files of their own, named under `rules`";
+        Field::root(more, scope).fault_with("documents", "it holds more than one document", help);
+    }
+    nodes.first()
 }

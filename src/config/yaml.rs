@@ -55,8 +55,7 @@ fn check_text(bytes: &[u8]) -> Result<&str, Unreadable> {
         return Err(fault(start, "too-large", reason, Some("at most 4MiB a file")));
     }
     let utf8 = Some("files are UTF-8 without a byte order mark");
-    if bytes.starts_with(b"\xEF\xBB\xBF") || bytes.starts_with(b"\xFE\xFF") || bytes.starts_with(b"\xFF\xFE")
-    {
+    if bytes.starts_with(b"\xEF\xBB\xBF") || bytes.starts_with(b"\xFE\xFF") || bytes.starts_with(b"\xFF\xFE") {
         return Err(fault(start, "byte-order-mark", "it starts with a byte order mark", utf8));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -71,12 +70,7 @@ fn check_text(bytes: &[u8]) -> Result<&str, Unreadable> {
         Some(index) => {
             let (before, after) = text.split_at(index);
             let code = u32::from(after.chars().next().unwrap_or_default());
-            Err(fault(
-                position_after(before),
-                "not-text",
-                format!("character U+{code:04X} is not text"),
-                None,
-            ))
+            Err(fault(position_after(before), "not-text", format!("character U+{code:04X} is not text"), None))
         }
     }
 }
@@ -140,10 +134,8 @@ impl TabIndented {
     /// indent by tabs.
     fn check(&self, event: &Event<'_>, at: Marker, in_flow: bool) -> Result<bool, Unreadable> {
         let Some(chars) = &self.0 else { return Ok(false) };
-        let starts = matches!(
-            event,
-            Event::Scalar(..) | Event::Alias(_) | Event::MappingStart(..) | Event::SequenceStart(..)
-        );
+        let starts =
+            matches!(event, Event::Scalar(..) | Event::Alias(_) | Event::MappingStart(..) | Event::SequenceStart(..));
         if !starts || in_flow {
             return Ok(in_flow);
         }
@@ -199,13 +191,7 @@ impl Builder {
             }
             Event::SequenceStart(anchor, tag) => {
                 refuse_tag(at, tag.is_some())?;
-                self.open(Open {
-                    at,
-                    anchor,
-                    flow,
-                    nodes_before: self.nodes,
-                    parts: Parts::Sequence(Vec::new()),
-                })?;
+                self.open(Open { at, anchor, flow, nodes_before: self.nodes, parts: Parts::Sequence(Vec::new()) })?;
             }
             Event::MappingStart(anchor, tag) => {
                 refuse_tag(at, tag.is_some())?;
@@ -315,9 +301,7 @@ mod tests {
     fn a_node_knows_its_line_and_column() {
         let documents = parse(b"a:\n- {b: c}\n---\nd: \"1\"\n").expect("parses");
         assert_eq!(documents.len(), 2);
-        let Some(Value::Sequence(items)) = documents[0].get("a").map(|node| &node.value) else {
-            panic!("no list")
-        };
+        let Some(Value::Sequence(items)) = documents[0].get("a").map(|node| &node.value) else { panic!("no list") };
         assert_eq!(items[0].at, Position { line: 2, column: 3 });
         assert_eq!(items[0].get("b").map(|node| node.at), Some(Position { line: 2, column: 7 }));
         let quoted = documents[1].get("d").map(|node| &node.value);
@@ -354,9 +338,7 @@ mod tests {
     fn a_tab_in_indentation_is_refused() {
         parse(b"{\n\t\"a\": [\n\t\t1,\r\n\t\t{\"b\": 2}\n\t]\n}").expect("JSON may");
         parse(b"a: [\n  c]\n#\tx\nd: e\t# f").expect("spaces and comments may");
-        for text in
-            ["a:\n\tb: c\n", "a:\n  \tb: c\n", "a:\n\t- c\n", "a:\n  b: c\n\td: e\n", "é:\r\n \t- e\n"]
-        {
+        for text in ["a:\n\tb: c\n", "a:\n  \tb: c\n", "a:\n\t- c\n", "a:\n  b: c\n\td: e\n", "é:\r\n \t- e\n"] {
             let error = parse(text.as_bytes()).expect_err("refused");
             assert_eq!((error.code, error.at.line), ("tab", text.matches('\n').count() as u32), "{text:?}");
         }

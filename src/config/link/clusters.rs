@@ -1,0 +1,155 @@
+//! Services -> clusters: one for each protocol's port and each selection of labels that a route asks for.
+//!
+//! Law: a selection without endpoints is a cluster without endpoints (503, flag UH), never a missing one.
+//! Names are Istio 0.x's: `out.<host>|grpc|version=v1`. Istio cut names over 189 characters and appended a SHA-1, for
+//! a limit that Envoy had then; here a long name stays whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hosts::Known;
+use crate::config::weir_yaml::{EndpointDraft, ServiceDraft, Targets};
+use crate::snapshot::{Address, Cluster, Endpoint, Labels, Locality, UpstreamProtocol, VersionTarget};
+use crate::words::Protocol;
+
+/// The clusters that routes have asked for.
+#[derive(Debug)]
+pub(super) struct Clusters {
+    pub(super) built: BTreeMap<Arc<str>, Arc<Cluster>>,
+    connect_timeout: Duration,
+}
+
+/// A group of a service's endpoints.
+struct Group<'g, 'd> {
+    service: &'g Known<'d>,
+    /// `out` or `in`.
+    direction: &'static str,
+    labels: &'g Labels,
+    endpoints: Vec<&'d EndpointDraft>,
+    /// Whether some endpoints have a port for each protocol, so that each protocol has its cluster.
+    by_protocol: bool,
+}
+
+impl Clusters {
+    pub(super) fn new(connect_timeout: Duration) -> Clusters {
+        Clusters { built: BTreeMap::new(), connect_timeout }
+    }
+
+    /// The endpoints of `service` that have `labels`, as the target of a share.
+    pub(super) fn select(&mut self, service: &Known<'_>, labels: &Labels, weight: u32) -> VersionTarget {
+        let endpoints = selected(service.draft, labels).collect();
+        let by_protocol = service.draft.endpoints.iter().any(has_ports);
+        self.target(&Group { service, direction: "out", labels, endpoints, by_protocol }, weight)
+    }
+
+    /// The local endpoints of `service`.
+    pub(super) fn local(&mut self, service: &Known<'_>) -> VersionTarget {
+        let endpoints: Vec<_> = service.draft.endpoints.iter().filter(|endpoint| endpoint.local).collect();
+        let by_protocol = endpoints.iter().any(|endpoint| has_ports(endpoint));
+        self.target(&Group { service, direction: "in", labels: &Labels::new(), endpoints, by_protocol }, 100)
+    }
+
+    fn target(&mut self, group: &Group<'_, '_>, weight: u32) -> VersionTarget {
+        let [grpc_cluster, http_cluster] = match group.by_protocol {
+            true => Protocol::ALL.map(|protocol| self.build(group, Some(protocol))),
+            false => {
+                let both = self.build(group, None);
+                [both.clone(), both]
+            }
+        };
+        VersionTarget {
+            version: group.labels.get("version").cloned(),
+            labels: group.labels.clone(),
+            weight,
+            grpc_cluster,
+            http_cluster,
+        }
+    }
+
+    /// The name of the cluster of a group for one protocol's port, or for every request.
+    fn build(&mut self, group: &Group<'_, '_>, port: Option<Protocol>) -> Arc<str> {
+        let name: Arc<str> = cluster_name(group, port).into();
+        let draft = group.service.draft;
+        self.built.entry(name.clone()).or_insert_with(|| {
+            Arc::new(Cluster {
+                name: name.clone(),
+                service: group.service.host.clone(),
+                labels: group.labels.clone(),
+                protocol: upstream_protocol(group, port),
+                lb: draft.lb,
+                local_bias: draft.local_bias,
+                connect_timeout: self.connect_timeout,
+                dns_refresh: draft.dns_refresh,
+                circuit_breakers: draft.circuit_breakers,
+                localities: vec![Locality { priority: 0, endpoints: endpoints(group, port) }],
+            })
+        });
+        name
+    }
+}
+
+/// The endpoints of `draft` that have all of `labels`.
+pub(super) fn selected<'d>(draft: &'d ServiceDraft, labels: &Labels) -> impl Iterator<Item = &'d EndpointDraft> {
+    draft.endpoints.iter().filter(move |endpoint| {
+        labels.iter().all(|(key, value)| endpoint.labels.get(key).is_some_and(|own| own == value))
+    })
+}
+
+fn has_ports(endpoint: &EndpointDraft) -> bool {
+    matches!(endpoint.targets, Targets::ByProtocol { .. })
+}
+
+fn cluster_name(group: &Group<'_, '_>, port: Option<Protocol>) -> String {
+    let mut name = format!("{}.{}", group.direction, group.service.host);
+    if let Some(port) = port {
+        name = format!("{name}|{}", port.as_str());
+    }
+    for (index, (key, value)) in group.labels.iter().enumerate() {
+        name.push(if index == 0 { '|' } else { ',' });
+        name.push_str(key);
+        if !value.is_empty() {
+            name.push('=');
+            name.push_str(value);
+        }
+    }
+    name
+}
+
+/// An `address:` serves both clusters; where it shares one with `http:` endpoints it speaks what they speak.
+fn upstream_protocol(group: &Group<'_, '_>, port: Option<Protocol>) -> UpstreamProtocol {
+    let service = group.service.draft.protocol;
+    match port {
+        Some(Protocol::Grpc) => UpstreamProtocol::Http2,
+        Some(Protocol::Http) if group.endpoints.iter().any(|endpoint| has_ports(endpoint)) => match service {
+            UpstreamProtocol::Http2 => UpstreamProtocol::Http2,
+            UpstreamProtocol::AsRequest | UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
+        },
+        Some(Protocol::Http) | None => service,
+    }
+}
+
+fn endpoints(group: &Group<'_, '_>, port: Option<Protocol>) -> Vec<Endpoint> {
+    let address = |endpoint: &EndpointDraft| -> Option<Address> {
+        match (&endpoint.targets, port) {
+            (Targets::Both(address), _) => Some(address.clone()),
+            (Targets::ByProtocol { grpc, .. }, Some(Protocol::Grpc)) => grpc.clone(),
+            (Targets::ByProtocol { http, .. }, _) => http.clone(),
+        }
+    };
+    let built = |endpoint: &&EndpointDraft| {
+        Some(Endpoint {
+            address: address(endpoint)?,
+            labels: endpoint.labels.clone(),
+            version: version(endpoint),
+            local: endpoint.local,
+            weight: endpoint.weight,
+        })
+    };
+    group.endpoints.iter().filter_map(built).collect()
+}
+
+/// The label `version`, or `unknown`.
+pub(super) fn version(endpoint: &EndpointDraft) -> Arc<str> {
+    endpoint.labels.get("version").cloned().unwrap_or_else(|| "unknown".into())
+}

@@ -1,0 +1,162 @@
+//! `services:` of a `weir.yaml`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::draft::{EndpointDraft, ServiceDraft, ServiceHost, Targets};
+use super::listeners::refuse_filled;
+use super::settings::labels;
+use crate::config::decode::{Field, Keys, Table};
+use crate::config::names::{is_dns_label, is_fqdn};
+use crate::config::values::MAX_DURATION;
+use crate::snapshot::{CircuitBreakers, LbPolicy, UpstreamProtocol};
+
+/// One service; `None` when its name or an endpoint cannot be made out.
+pub(super) fn service(field: &Field<'_>) -> Option<ServiceDraft> {
+    const KEYS: Keys = Keys::of(&[
+        "name",
+        "namespace",
+        "host",
+        "protocol",
+        "repeatable",
+        "timeout",
+        "lb",
+        "local_bias",
+        "circuit_breakers",
+        "outlier",
+        "health_check",
+        "dns_refresh",
+        "endpoints",
+    ]);
+    let table = Table::new(field, &KEYS)?;
+    for key in ["outlier", "health_check"] {
+        if let Some(later) = table.get(key) {
+            refuse_filled(&later, key);
+        }
+    }
+    let host = service_host(&table);
+    let protocol = table.get("protocol").and_then(|field| {
+        use UpstreamProtocol::*;
+        field.word(&[("request", AsRequest), ("http1", Http1), ("http2", Http2)])
+    });
+    let timeout = table.get("timeout").and_then(|field| field.duration()).filter(|timeout| !timeout.is_zero());
+    let local_bias = table.get("local_bias").and_then(|field| field.integer(0..=i64::from(u32::MAX)));
+    let refresh_range = Duration::from_millis(100)..=MAX_DURATION;
+    let dns_refresh = table.get("dns_refresh").and_then(|field| field.duration_in(refresh_range));
+    let draft = ServiceDraft {
+        place: field.place(),
+        protocol: protocol.unwrap_or(UpstreamProtocol::AsRequest),
+        repeatable: table.get("repeatable").and_then(|field| field.boolean()).unwrap_or(false),
+        timeout,
+        lb: table.get("lb").and_then(|field| lb(&field)).unwrap_or(LbPolicy::RoundRobin),
+        local_bias: local_bias.map_or(4, |bias| bias as u32),
+        circuit_breakers: circuit_breakers(table.get("circuit_breakers").as_ref()),
+        dns_refresh: dns_refresh.unwrap_or(Duration::from_secs(5)),
+        endpoints: endpoints(&table)?,
+        host: host?,
+    };
+    Some(draft)
+}
+
+fn service_host(table: &Table<'_>) -> Option<ServiceHost> {
+    let (name, namespace) = (table.get("name"), table.get("namespace"));
+    let Some(host) = table.get("host") else {
+        let label = |field: &Field<'_>| {
+            let text = field.filled()?;
+            if !is_dns_label(text) {
+                field.fault_with("dns-name", format!("`{text}` is no DNS label"), "lower-case letters, digits and -");
+                return None;
+            }
+            Some(Arc::from(text))
+        };
+        let namespace = match &namespace {
+            Some(field) => label(field),
+            None => Some("default".into()),
+        };
+        if name.is_none() {
+            table.field.fault_with("missing", "`name` is missing", "or `host`");
+        }
+        return Some(ServiceHost::Named { name: label(&name?)?, namespace: namespace? });
+    };
+    for (key, other) in [("name", name), ("namespace", namespace)] {
+        if let Some(other) = other {
+            other.fault("conflict", format!("`{key}` and `host` exclude each other"));
+        }
+    }
+    let text = host.filled()?.to_ascii_lowercase();
+    if !is_fqdn(&text) {
+        host.fault_with("dns-name", format!("`{text}` is no host"), "such as models.example.com, without a port");
+        return None;
+    }
+    Some(ServiceHost::Full(text.into()))
+}
+
+fn lb(field: &Field<'_>) -> Option<LbPolicy> {
+    if let Some(text) = field.text().filter(|text| matches!(*text, "ring_hash" | "maglev")) {
+        let help = "round_robin, least_request or random";
+        field.fault_with("not-supported", format!("`{text}` is not supported yet"), help);
+        return None;
+    }
+    use LbPolicy::*;
+    let words = [("round_robin", RoundRobin), ("least_request", LeastRequest), ("random", Random)];
+    (field.node.kind_name() == "a string").then(|| field.word(&words)).flatten()
+}
+
+fn circuit_breakers(field: Option<&Field<'_>>) -> CircuitBreakers {
+    let default = CircuitBreakers::default();
+    let keys = Keys::of(&["connections", "pending", "requests", "retries"]);
+    let Some(table) = field.and_then(|field| Table::new(field, &keys)) else { return default };
+    let read = |key, least: i64, default: u32| {
+        let value = table.get(key).and_then(|field| field.integer(least..=i64::from(u32::MAX)));
+        value.map_or(default, |value| value as u32)
+    };
+    CircuitBreakers {
+        connections: read("connections", 1, default.connections),
+        pending: read("pending", 0, default.pending),
+        requests: read("requests", 1, default.requests),
+        retries: read("retries", 0, default.retries),
+    }
+}
+
+/// Every endpoint, or `None` when one cannot be made out; all of them are read.
+fn endpoints(table: &Table<'_>) -> Option<Vec<EndpointDraft>> {
+    let items = table.require("endpoints")?;
+    let all: Vec<_> = items.items()?.iter().map(endpoint).collect();
+    if all.is_empty() {
+        items.warn_with("no-endpoints", "every request of this service will get 503", "add an endpoint");
+    }
+    all.into_iter().collect()
+}
+
+fn endpoint(field: &Field<'_>) -> Option<EndpointDraft> {
+    let table = Table::new(field, &Keys::of(&["address", "grpc", "http", "labels", "local", "weight"]))?;
+    let targets = targets(&table);
+    let labels = table.get("labels").map_or_else(|| Some(Default::default()), |field| labels(&field));
+    let local = table.get("local").map_or(Some(false), |field| field.boolean());
+    let weight = table.get("weight").map_or(Some(1), |field| field.integer(1..=1_000_000));
+    let (labels, local, weight) = (labels?, local?, weight? as u32);
+    Some(EndpointDraft { place: field.place(), targets: targets?, labels, local, weight })
+}
+
+fn targets(table: &Table<'_>) -> Option<Targets> {
+    let (address, grpc, http) = (table.get("address"), table.get("grpc"), table.get("http"));
+    let Some(address) = address else {
+        if grpc.is_none() && http.is_none() {
+            let help = "`address` for every request, or `grpc` and `http`";
+            table.field.fault_with("missing", "the endpoint has no address", help);
+            return None;
+        }
+        let read = |field: Option<Field<'_>>| match field {
+            None => Some(None),
+            Some(field) => field.address().map(Some),
+        };
+        let (grpc, http) = (read(grpc), read(http));
+        return Some(Targets::ByProtocol { grpc: grpc?, http: http? });
+    };
+    for (key, other) in [("grpc", &grpc), ("http", &http)] {
+        if let Some(other) = other {
+            other.fault("conflict", format!("`{key}` and `address` exclude each other"));
+        }
+    }
+    address.address().filter(|_| grpc.is_none() && http.is_none()).map(Targets::Both)
+}
