@@ -91,8 +91,8 @@ struct Watch<D> {
 
 impl<D: FnMut(Verdict)> Watch<D> {
     fn run(&mut self, bell: &Receiver<()>, stop: &AtomicBool) {
-        // The files may have changed since they were read, and the places are not known yet.
-        self.settle.touched(Instant::now());
+        // The files may have changed since they were read; and from here on they are watched.
+        self.glance(Instant::now());
         let mut glance_at = Instant::now() + LOOK_EVERY;
         loop {
             let wake_at = self.settle.due().unwrap_or(glance_at);
@@ -105,7 +105,7 @@ impl<D: FnMut(Verdict)> Watch<D> {
                 self.settle.touched(now);
             }
             match self.settle.due() {
-                Some(due) if due <= now => self.look(),
+                Some(due) if due <= now => self.look(now, bell),
                 Some(_) => continue,
                 None if glance_at <= now => self.glance(now),
                 None => continue,
@@ -115,10 +115,13 @@ impl<D: FnMut(Verdict)> Watch<D> {
         }
     }
 
-    /// Reads and judges, unless it is too early for that.
-    fn look(&mut self) {
+    /// Reads and judges, unless it is too early for that at `now`, when the look began.
+    fn look(&mut self, now: Instant, bell: &Receiver<()>) {
         let documents = self.read();
-        let now = Instant::now();
+        if bell.try_recv().is_ok() {
+            // Somebody wrote while we read: this was not quiet.
+            self.settle.touched(Instant::now());
+        }
         if documents.as_ref().is_ok_and(|documents| self.judge.misses_a_file(documents))
             && !self.settle.is_gone(now)
         {
