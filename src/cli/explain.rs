@@ -40,7 +40,7 @@ pub struct ExplainArgs {
     /// The address that the request comes from; `callers:` tells who that is
     #[arg(long, value_name = "IP")]
     pub from: Option<IpAddr>,
-    /// The listener that takes it [default: the first that splits]
+    /// The listener that takes it [default: the first by name that splits]
     #[arg(long, value_name = "NAME")]
     pub listener: Option<String>,
     /// How to print
@@ -263,4 +263,114 @@ fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = name.trim().parse::<HeaderName>().map_err(|error| error.to_string())?;
     let value = value.trim().parse::<HeaderValue>().map_err(|error| error.to_string())?;
     Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::Document;
+
+    const MAIN: &str = "
+listeners:
+- {name: predict, address: '127.0.0.1:8500', service: inception}
+- {name: wide, address: '127.0.0.1:8501'}
+- {name: delivery, address: '127.0.0.1:15008', service: inception, mode: deliver, allow: any}
+callers:
+- {cidr: 10.8.0.0/14, service: frontend.web, labels: {version: v3}}
+services:
+- name: inception
+  namespace: kubeflow
+  endpoints:
+  - {grpc: '127.0.0.1:9000', http: '127.0.0.1:8601', labels: {version: v1}, local: true}
+rules: [rules.yaml]
+";
+    const RULES: &str = "
+apiVersion: config.istio.io/v1alpha2
+kind: RouteRule
+metadata: {name: testers, namespace: kubeflow}
+spec:
+  destination: {name: inception}
+  precedence: 2
+  match:
+    source: {name: frontend, namespace: web}
+    request: {headers: {x-user: {exact: alice}}}
+  route: [{labels: {version: v1}}]
+---
+apiVersion: config.istio.io/v1alpha2
+kind: RouteRule
+metadata: {name: split, namespace: kubeflow}
+spec:
+  destination: {name: inception}
+  route:
+  - {labels: {version: v1}, weight: 95}
+  - {labels: {version: v2}, weight: 5}
+";
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ExplainArgs,
+    }
+
+    fn explained(arguments: &[&str]) -> Result<Report, String> {
+        let document = |name: &str, text: &str| Document { name: name.to_owned(), bytes: text.into() };
+        let (main, rules) = (document("weir.yaml", MAIN), document("rules.yaml", RULES));
+        let loaded = crate::config::load(&main, &[rules], &Environment::default()).unwrap();
+        let line = [&["explain", "-c", "weir.yaml"], arguments].concat();
+        report(&loaded.snapshot, &Line::try_parse_from(line).map_err(|error| error.to_string())?.args)
+    }
+
+    #[test]
+    fn an_explanation_says_why_not_what_is_chosen_and_where_it_goes() {
+        let report = explained(&["GET", "/v1/models/m/../inception?x=1", "--from", "10.9.0.1"]).unwrap();
+        let text = report.to_string();
+        for line in [
+            "GET /v1/models/inception (http, caller frontend.web.svc.cluster.local)",
+            "listener predict on 127.0.0.1:8500: split",
+            "  testers.kubeflow (rules.yaml:2): no: header x-user is absent",
+            "  split.kubeflow (rules.yaml:13): matches",
+            "   95.00 % v1 [version=v1]",
+            "    5.00 % v2 [version=v2]",
+            "  127.0.0.1:8601 (version v1, local, weight 1)",
+            "  503, flag UH: it has no endpoint",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_caller_with_the_header_meets_the_other_rule_by_the_same_code_in_json() {
+        let report = explained(&["GET", "/", "-H", "X-User: alice", "--from", "10.9.0.1"]).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["choice"]["name"], "testers.kubeflow");
+        assert_eq!(json["tried"][0]["why_not"], serde_json::Value::Null);
+        let stranger = explained(&["GET", "/", "-H", "X-User: alice"]).unwrap().to_string();
+        assert!(stranger.contains("no: the caller is unknown, not frontend.web.svc.cluster.local"), "{stranger}");
+    }
+
+    #[test]
+    fn grpc_goes_to_the_grpc_endpoints() {
+        let url = "http://inception.kubeflow:8500/tensorflow.serving.PredictionService/Predict";
+        let report = explained(&["POST", url, "-H", "content-type: application/grpc+proto"]).unwrap();
+        assert_eq!((report.protocol, &*report.targets[0].endpoints[0].address), ("grpc", "127.0.0.1:9000"));
+    }
+
+    #[test]
+    fn a_listener_is_chosen_by_name_and_the_host_decides_where_no_service_is_set() {
+        let all = |url: &str| explained(&["GET", url, "--listener", "wide"]).unwrap();
+        assert!(all("http://Inception.kubeflow.svc:8500/").explanation.choice.is_some());
+        assert!(all("http://other/").to_string().contains("no virtual host answers to other: 404, flag NR"));
+        assert_eq!(explained(&["GET", "/", "--listener", "delivery"]).unwrap().mode, "deliver");
+        let unknown = explained(&["GET", "/", "--listener", "none"]).unwrap_err();
+        assert_eq!(unknown, "there is no listener none; there are: delivery, predict, wide");
+    }
+
+    #[test]
+    fn a_request_that_would_be_refused_is_refused_with_the_reason() {
+        assert_eq!(explained(&["GET", "/a%2fb"]).unwrap_err(), "400: the path holds an escaped slash");
+        assert_eq!(explained(&["GET", "/", "-H", "host: a b"]).unwrap_err(), "400: the host holds ' '");
+        assert!(explained(&["GET", "/", "-H", "no colon"]).unwrap_err().contains("'name: value'"));
+    }
 }
