@@ -104,7 +104,7 @@ pub(crate) fn why_not(from: &str, path: &[String], in_test: bool) -> Option<Stri
         ALL_ABOVE => to_floor < floor,
         entry => entry.split("::").eq(path.iter().map(String::as_str).take(entry.split("::").count())),
     };
-    (!allowed.iter().any(|entry| allows(entry))).then(|| format!("`{from}` may not import `{to}`"))
+    (!allowed.iter().any(allows)).then(|| format!("`{from}` may not import `{to}`"))
 }
 
 /// The rows of the table in a Markdown text: `| floor | `module` | what it is | may import |`.

@@ -1,0 +1,332 @@
+//! Watching a configuration's files and judging what they have become.
+//!
+//! Law: a notice only says that it is time to look; what counts is what is read then. The directories are watched
+//! anew before each look, so that nothing that changes afterwards is missed. One thread of its own, which parses, too:
+//! a large configuration must not delay anything else.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use super::Verdict;
+use super::places::Places;
+use super::read::{Documents, fault, read_with_places};
+use super::settle::Settle;
+use super::start::{FileSource, Start};
+use crate::config::{Diagnostics, Loaded};
+
+/// Some file systems (network, FUSE) send no notice of what others change.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Where directories cannot be watched (the system's limit of watches is spent).
+const LOOK_EVERY_UNWATCHED: Duration = Duration::from_millis(500);
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    bell: SyncSender<()>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    /// Watches the files of `source` and hands every verdict that differs from the last to `deliver`, which runs on
+    /// the watcher's thread and must not drop the watcher. `start` is what is in force.
+    pub fn start(
+        source: FileSource,
+        start: &Start,
+        deliver: impl FnMut(Verdict) + Send + 'static,
+    ) -> io::Result<Watcher> {
+        // One place: a bell that has rung need not ring again before it is heard.
+        let (bell, heard) = sync_channel(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let places = Arc::new(Mutex::new(Places::default()));
+        let mut watch = Watch {
+            notices: Notices {
+                watcher: None,
+                bell: bell.clone(),
+                places,
+                watched: BTreeSet::new(),
+                complete: false,
+            },
+            judge: Judge::new(source, start),
+            settle: Settle::default(),
+            rule_paths: Vec::new(),
+            deliver,
+        };
+        let stopped = stop.clone();
+        let run = move || watch.run(&heard, &stopped);
+        let thread = std::thread::Builder::new().name("weir-files".to_owned()).spawn(run)?;
+        Ok(Watcher { bell, stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.bell.try_send(()); // full: it will wake up anyway
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the thread owns.
+struct Watch<D> {
+    notices: Notices,
+    judge: Judge,
+    settle: Settle,
+    /// Where the rules were when the main file last told.
+    rule_paths: Vec<PathBuf>,
+    deliver: D,
+}
+
+impl<D: FnMut(Verdict)> Watch<D> {
+    fn run(&mut self, bell: &Receiver<()>, stop: &AtomicBool) {
+        // The files may have changed since they were read; and from here on they are watched.
+        self.glance(Instant::now());
+        let mut glance_at = Instant::now() + LOOK_EVERY;
+        loop {
+            let wake_at = self.settle.due().unwrap_or(glance_at);
+            let heard = bell.recv_timeout(wake_at.saturating_duration_since(Instant::now()));
+            if stop.load(Ordering::Relaxed) || heard == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+            let now = Instant::now();
+            if heard.is_ok() {
+                self.settle.touched(now);
+            }
+            match self.settle.due() {
+                Some(due) if due <= now => self.look(now, bell),
+                Some(_) => continue,
+                None if glance_at <= now => self.glance(now),
+                None => continue,
+            }
+            let every = if self.notices.complete { LOOK_EVERY } else { LOOK_EVERY_UNWATCHED };
+            glance_at = Instant::now() + every;
+        }
+    }
+
+    /// Reads and judges, unless it is too early for that at `now`, when the look began.
+    fn look(&mut self, now: Instant, bell: &Receiver<()>) {
+        let documents = self.read();
+        if bell.try_recv().is_ok() {
+            // Somebody wrote while we read: this was not quiet.
+            self.settle.touched(Instant::now());
+        }
+        if documents.as_ref().is_ok_and(|documents| self.judge.misses_a_file(documents))
+            && !self.settle.is_gone(now)
+        {
+            return;
+        }
+        let judgement = self.judge.judge(documents);
+        if matches!(judgement, Judgement::Faulty(..)) && !self.settle.counts(now) {
+            return;
+        }
+        self.settle.done();
+        if let Some(verdict) = self.judge.settle(judgement) {
+            (self.deliver)(verdict);
+        }
+    }
+
+    /// Reads, to see whether a change went unnoticed.
+    fn glance(&mut self, now: Instant) {
+        let documents = self.read();
+        if self.judge.is_news(&documents) {
+            self.settle.touched(now);
+        }
+    }
+
+    fn read(&mut self) -> Result<Documents, Diagnostics> {
+        let main = &self.judge.source.main;
+        self.notices.watch(Places::of(main, &self.rule_paths));
+        let reading = read_with_places(main);
+        if let Some(rule_paths) = reading.rule_paths
+            && rule_paths != self.rule_paths
+        {
+            self.rule_paths = rule_paths;
+            self.notices.watch(Places::of(main, &self.rule_paths));
+            // What changed between reading and watching has sent no notice.
+            return read_with_places(main).documents;
+        }
+        reading.documents
+    }
+}
+
+/// Notices of changes in the directories that matter.
+struct Notices {
+    watcher: Option<RecommendedWatcher>,
+    bell: SyncSender<()>,
+    places: Arc<Mutex<Places>>,
+    watched: BTreeSet<PathBuf>,
+    /// Whether every directory is watched.
+    complete: bool,
+}
+
+impl Notices {
+    /// Watches for changes of `places`, and of nothing else.
+    fn watch(&mut self, places: Places) {
+        let folders: BTreeSet<PathBuf> = places.folders().into_iter().map(PathBuf::from).collect();
+        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
+        let was_complete = std::mem::replace(&mut self.complete, false);
+        let result = self.watch_folders(folders);
+        self.complete = result.is_ok();
+        if let Err(error) = result
+            && was_complete
+        {
+            tracing::warn!(%error, "directories cannot be watched; the files are read every 500 ms instead");
+        }
+    }
+
+    fn watch_folders(&mut self, folders: BTreeSet<PathBuf>) -> notify::Result<()> {
+        let watcher = match &mut self.watcher {
+            Some(watcher) => watcher,
+            None => self.watcher.insert(ringing(self.bell.clone(), self.places.clone())?),
+        };
+        // A directory that was replaced by another of the same name has lost its watch: all are set anew.
+        for folder in std::mem::take(&mut self.watched) {
+            let _ = watcher.unwatch(&folder);
+        }
+        for folder in folders {
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.watched.insert(folder)),
+                // Gone since; the directory above it tells when it comes back.
+                Err(notify::Error { kind: notify::ErrorKind::PathNotFound, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A watcher that rings `bell` for every change that concerns `places`.
+fn ringing(bell: SyncSender<()>, places: Arc<Mutex<Places>>) -> notify::Result<RecommendedWatcher> {
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let concerns = event.as_ref().map_or(true, |event| {
+            let places = places.lock().unwrap_or_else(PoisonError::into_inner);
+            event.need_rescan()
+                || (is_change(&event.kind) && event.paths.iter().any(|path| places.concern(path)))
+        });
+        if concerns {
+            let _ = bell.try_send(()); // full: it has rung
+        }
+    })
+}
+
+/// Our own reading is no change.
+fn is_change(kind: &EventKind) -> bool {
+    !matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
+}
+
+/// What is in force, and what was said last.
+struct Judge {
+    source: FileSource,
+    in_force: u64,
+    /// The rule files of the last verdict.
+    rule_files: BTreeSet<String>,
+    refused: Option<Refusal>,
+}
+
+/// The last verdict, if it was a refusal.
+struct Refusal {
+    /// Of the files; `None`: they could not be read.
+    fingerprint: Option<u64>,
+    faults: Diagnostics,
+}
+
+enum Judgement {
+    /// What is in force, or what was refused already.
+    Known(Documents),
+    Good(Documents, Box<Loaded>),
+    Faulty(Option<Documents>, Diagnostics),
+}
+
+impl Judge {
+    fn new(source: FileSource, start: &Start) -> Judge {
+        let rule_files = names(&start.documents);
+        let refused = start.refused.clone().map(|faults| Refusal { fingerprint: None, faults });
+        Judge { source, in_force: start.documents.fingerprint(), rule_files, refused }
+    }
+
+    /// Whether a rule file of the last verdict is not among `documents`.
+    fn misses_a_file(&self, documents: &Documents) -> bool {
+        !self.rule_files.is_subset(&names(documents))
+    }
+
+    /// Whether `documents` differ from those of the last verdict.
+    fn is_news(&self, documents: &Result<Documents, Diagnostics>) -> bool {
+        let fingerprint = documents.as_ref().ok().map(Documents::fingerprint);
+        match (&self.refused, documents) {
+            (None, _) => fingerprint != Some(self.in_force),
+            (Some(refusal), Ok(_)) => fingerprint != refusal.fingerprint,
+            (Some(refusal), Err(faults)) => *faults != refusal.faults,
+        }
+    }
+
+    fn judge(&self, documents: Result<Documents, Diagnostics>) -> Judgement {
+        let documents = match documents {
+            Ok(documents) => documents,
+            Err(faults) => return Judgement::Faulty(None, faults),
+        };
+        let fingerprint = documents.fingerprint();
+        let refused = self.refused.as_ref().and_then(|refusal| refusal.fingerprint);
+        if fingerprint == self.in_force || Some(fingerprint) == refused {
+            return Judgement::Known(documents);
+        }
+        // A parser that panics must not end the watching.
+        let load = AssertUnwindSafe(|| documents.load(&self.source.environment));
+        match catch_unwind(load).unwrap_or_else(|_| Err(self.panicked())) {
+            Ok(loaded) => Judgement::Good(documents, Box::new(loaded)),
+            Err(faults) => Judgement::Faulty(Some(documents), faults),
+        }
+    }
+
+    /// Makes a judgement the last one; returns what is to be said about it.
+    fn settle(&mut self, judgement: Judgement) -> Option<Verdict> {
+        match judgement {
+            Judgement::Known(documents) => {
+                self.rule_files = names(&documents);
+                let in_force = documents.fingerprint() == self.in_force;
+                (in_force && self.refused.take().is_some()).then_some(Verdict::Restored)
+            }
+            Judgement::Good(documents, loaded) => {
+                self.source.remember(&documents);
+                self.in_force = documents.fingerprint();
+                self.rule_files = names(&documents);
+                self.refused = None;
+                Some(Verdict::Accepted(loaded))
+            }
+            Judgement::Faulty(documents, faults) => {
+                if let Some(documents) = &documents {
+                    self.rule_files = names(documents);
+                }
+                let fingerprint = documents.as_ref().map(Documents::fingerprint);
+                let before = self.refused.replace(Refusal { fingerprint, faults: faults.clone() });
+                let said = before.is_some_and(|before| before.faults == faults);
+                (!said).then_some(Verdict::Refused(faults))
+            }
+        }
+    }
+
+    fn panicked(&self) -> Diagnostics {
+        let mut faults = Diagnostics::new();
+        faults.push(fault(
+            &self.source.main,
+            "internal",
+            "reading it failed for a reason of our own".to_owned(),
+        ));
+        faults
+    }
+}
+
+fn names(documents: &Documents) -> BTreeSet<String> {
+    documents.rules.iter().map(|document| document.name.clone()).collect()
+}
