@@ -1,5 +1,6 @@
 //! Weir.
 
+pub mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "demo")]
