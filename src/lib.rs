@@ -1,7 +1,17 @@
-//! Weir.
+//! Weir: a traffic-splitting data-plane proxy for model serving.
+//!
+//! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
 pub mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod message;
 #[cfg(feature = "demo")]
 pub mod proto;
+pub mod router;
+pub mod runtime;
+pub mod snapshot;
+pub mod telemetry;
+pub mod transport;
+pub mod upstream;
+pub mod words;

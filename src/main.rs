@@ -1,1 +1,3 @@
+//! The `weir` binary.
+
 fn main() {}

@@ -1,0 +1,9 @@
+//! HTTP messages and what every floor must know about them: bodies, normal forms, hop-by-hop fields, gRPC framing.
+//!
+//! Law: no connection, no configuration, no clock.
+
+pub mod body;
+pub mod grpc;
+pub mod hop_by_hop;
+pub mod host;
+pub mod path;

@@ -1,0 +1,66 @@
+//! The frozen configuration: every name resolved, everything checked, sorted, comparable and printable.
+//!
+//! Law: a `Snapshot` that exists is right. Nothing here parses, nothing here is live: what a file says is a
+//! draft (`config`), what counts and connects is a plane (`proxy`). The shape is Envoy's: listeners with filter
+//! chains, named route configurations, virtual hosts, routes, clusters with localities and endpoints. What Envoy
+//! has no field for (versions of a split, `deliver`, `local`) stands beside it under Weir's own names.
+
+pub mod cluster;
+pub mod listener;
+pub mod route;
+pub mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use cluster::{Address, Cluster, CircuitBreakers, Endpoint, Labels, LbPolicy, Locality, UpstreamProtocol};
+pub use listener::{BindAddress, ChainMatch, FilterChain, Listener, Mode, PeerFilter};
+pub use route::{
+    Domain, Forward, Fraction, HeaderMatch, HeaderName, PathMatch, Pattern, Route, RouteConfig, RouteMatch,
+    SourceMatch, StringMatch, VersionTarget, VirtualHost,
+};
+pub use settings::{AccessLog, Admin, Caller, Drain, IdleTimeouts, Limits, LogFormat, Node, Workers};
+
+/// One whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// Who this proxy is. Fixed for the life of the process.
+    pub node: Node,
+    /// Where the admin pages listen. Fixed for the life of the process.
+    pub admin: Admin,
+    /// How many workers. Fixed for the life of the process.
+    pub workers: Workers,
+    /// The access log, if one is wanted.
+    pub access_log: Option<AccessLog>,
+    /// How to leave.
+    pub drain: Drain,
+    /// Every bound, by the name of its key.
+    pub limits: Limits,
+    /// Peers whose `x-envoy-*` request headers count.
+    pub internal_cidrs: Vec<ipnet::IpNet>,
+    /// Who a peer address is, in the order of the file; the longest prefix wins.
+    pub callers: Vec<Arc<Caller>>,
+    /// Sorted by name.
+    pub listeners: Vec<Arc<Listener>>,
+    /// By name; listeners refer to them.
+    pub route_configs: BTreeMap<Arc<str>, Arc<RouteConfig>>,
+    /// By name; routes refer to them. A route may name a cluster that is not here: 503, flag NC.
+    pub clusters: BTreeMap<Arc<str>, Arc<Cluster>>,
+    /// By host; what the labels of metrics and the admin pages are made of.
+    pub services: BTreeMap<Arc<str>, Arc<Service>>,
+}
+
+/// A service as callers know it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Service {
+    /// The full host, such as `inception.kubeflow.svc.cluster.local`; the key of the map.
+    pub host: Arc<str>,
+    /// The short name, such as `inception`; the whole host for services declared by `host:`.
+    pub name: Arc<str>,
+    /// The namespace; `unknown` for services declared by `host:`.
+    pub namespace: Arc<str>,
+    /// Every value that the label `version` has among the endpoints, sorted. Endpoints without one are `unknown`.
+    pub versions: Vec<Arc<str>>,
+}

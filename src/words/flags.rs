@@ -1,0 +1,154 @@
+//! Response flags: why a request ended as it did, in Envoy's short names.
+//!
+//! Law: the printed order is the order of Envoy's bits, whatever the order in which flags were raised.
+//! Source: Envoy's access-log documentation, operator `%RESPONSE_FLAGS%`.
+
+use std::fmt;
+
+/// One reason, named as Envoy names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Flag {
+    /// `UH`: no healthy upstream endpoint.
+    NoHealthyUpstream,
+    /// `UF`: the upstream connection failed.
+    UpstreamConnectionFailure,
+    /// `UO`: a circuit breaker was open.
+    UpstreamOverflow,
+    /// `NR`: no route.
+    NoRoute,
+    /// `URX`: the retries are used up.
+    UpstreamRetryLimitExceeded,
+    /// `NC`: the route names an unknown cluster.
+    NoCluster,
+    /// `DC`: the downstream connection ended.
+    DownstreamConnectionTermination,
+    /// `UT`: the upstream did not answer in time.
+    UpstreamRequestTimeout,
+    /// `UC`: the upstream connection ended before its time.
+    UpstreamConnectionTermination,
+    /// `UR`: the upstream reset the stream.
+    UpstreamRemoteReset,
+    /// `LR`: Weir reset the stream itself (a budget or an idle limit).
+    LocalReset,
+    /// `SI`: the stream was idle for too long.
+    StreamIdleTimeout,
+    /// `DPE`: the downstream broke the protocol.
+    DownstreamProtocolError,
+    /// `UPE`: the upstream broke the protocol.
+    UpstreamProtocolError,
+}
+
+impl Flag {
+    /// Every flag, in printing order.
+    pub const ALL: [Flag; 14] = [
+        Flag::NoHealthyUpstream,
+        Flag::UpstreamConnectionFailure,
+        Flag::UpstreamOverflow,
+        Flag::NoRoute,
+        Flag::UpstreamRetryLimitExceeded,
+        Flag::NoCluster,
+        Flag::DownstreamConnectionTermination,
+        Flag::UpstreamRequestTimeout,
+        Flag::UpstreamConnectionTermination,
+        Flag::UpstreamRemoteReset,
+        Flag::LocalReset,
+        Flag::StreamIdleTimeout,
+        Flag::DownstreamProtocolError,
+        Flag::UpstreamProtocolError,
+    ];
+
+    /// Envoy's short name, such as `UH`.
+    pub fn short(self) -> &'static str {
+        match self {
+            Flag::NoHealthyUpstream => "UH",
+            Flag::UpstreamConnectionFailure => "UF",
+            Flag::UpstreamOverflow => "UO",
+            Flag::NoRoute => "NR",
+            Flag::UpstreamRetryLimitExceeded => "URX",
+            Flag::NoCluster => "NC",
+            Flag::DownstreamConnectionTermination => "DC",
+            Flag::UpstreamRequestTimeout => "UT",
+            Flag::UpstreamConnectionTermination => "UC",
+            Flag::UpstreamRemoteReset => "UR",
+            Flag::LocalReset => "LR",
+            Flag::StreamIdleTimeout => "SI",
+            Flag::DownstreamProtocolError => "DPE",
+            Flag::UpstreamProtocolError => "UPE",
+        }
+    }
+}
+
+/// A set of flags; prints as Envoy prints it: short names with commas, `-` when empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// The empty set.
+    pub const NONE: Flags = Flags(0);
+
+    /// Adds `flag`.
+    pub fn raise(&mut self, flag: Flag) {
+        self.0 |= 1 << flag as u8;
+    }
+
+    /// Whether `flag` is in the set.
+    pub fn has(self, flag: Flag) -> bool {
+        self.0 & (1 << flag as u8) != 0
+    }
+
+    /// Whether no flag is raised.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The set as a small number, for keys that must not format.
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+}
+
+impl From<Flag> for Flags {
+    fn from(flag: Flag) -> Flags {
+        let mut flags = Flags::NONE;
+        flags.raise(flag);
+        flags
+    }
+}
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("-");
+        }
+        let mut first = true;
+        for flag in Flag::ALL.into_iter().filter(|&flag| self.has(flag)) {
+            if !first {
+                f.write_str(",")?;
+            }
+            first = false;
+            f.write_str(flag.short())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_print_in_envoys_order_whatever_the_order_of_raising() {
+        let mut flags = Flags::from(Flag::UpstreamRequestTimeout);
+        flags.raise(Flag::UpstreamRetryLimitExceeded);
+        assert_eq!(flags.to_string(), "URX,UT");
+        assert_eq!(Flags::NONE.to_string(), "-");
+    }
+
+    #[test]
+    fn every_flag_has_its_own_bit_and_name() {
+        let names: std::collections::BTreeSet<_> = Flag::ALL.iter().map(|flag| flag.short()).collect();
+        assert_eq!(names.len(), Flag::ALL.len());
+        assert!(Flag::ALL.iter().enumerate().all(|(bit, &flag)| Flags::from(flag).bits() == 1 << bit));
+    }
+}
