@@ -2,7 +2,6 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
-#[cfg(feature = "demo")]
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -6,10 +6,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
-use super::files;
+use super::{Output, files};
 use crate::config::{self, Diagnostic, Diagnostics, Environment, FileKind, Severity};
 
 /// Checks configurations without using them.
@@ -21,16 +21,6 @@ pub struct ValidateArgs {
     /// How to tell
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-}
-
-/// How a command tells what it found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Lines for people
-    #[default]
-    Text,
-    /// One JSON document for scripts
-    Json,
 }
 
 /// What became of one file.

@@ -29,6 +29,7 @@ use crate::proto::tensorflow::serving::{
 };
 use crate::proto::tensorflow::tensor_info::Encoding;
 use crate::proto::tensorflow::{DataType, TensorInfo, error};
+use crate::words::GrpcStatus;
 
 /// Accepts connections until `stopped` changes or its sender is gone.
 pub(super) async fn serve(listener: TcpListener, server: Arc<Server>, mut stopped: watch::Receiver<()>) {
@@ -106,21 +107,9 @@ fn preflight(headers: &HeaderMap) -> StatusCode {
 
 /// The HTTP code of a status: TF Serving's table.
 fn http_status(code: Code) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        // 499, "client closed request", has no name in the http crate.
-        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+    let known = u8::try_from(i32::from(code)).ok().and_then(|code| GrpcStatus::ALL.get(usize::from(code)));
+    let http = known.map_or(500, |status| status.to_http());
+    StatusCode::from_u16(http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// What a method and a path ask for.

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use comfy_table::{Cell, CellAlignment, Color, LineStyle, Table, presets};
 
 use super::splits::{SplitsView, VersionView};
 
@@ -148,7 +148,8 @@ impl Screen {
 
     fn table(&self, rows: &[Row]) -> String {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(HEADER);
+        let style = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
+        table.load_style(style).set_header(HEADER);
         if self.colour {
             table.enforce_styling();
         } else {
@@ -169,6 +170,21 @@ impl Screen {
     }
 }
 
+/// One line that sums up a version since the start.
+#[must_use]
+pub fn summary_line(version: &VersionView) -> String {
+    let start = &version.start;
+    format!(
+        "{}  {} requests ({})  success {}  p50 {}  p99 {}",
+        version.version,
+        start.requests,
+        percent(start.share),
+        percent(start.success_rate),
+        latency(start.p50_ms),
+        latency(start.p99_ms),
+    )
+}
+
 fn success_colour(success: Option<f64>) -> Color {
     match success {
         None => Color::Reset,
@@ -179,9 +195,6 @@ fn success_colour(success: Option<f64>) -> Color {
 }
 
 fn texts(row: &Row) -> [String; 7] {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let percent = |rate: Option<f64>| or_dash(rate.map(|rate| format!("{:.1} %", rate * 100.0)));
-    let latency = |ms: Option<f64>| or_dash(ms.map(|ms| format!("{ms:.1} ms")));
     [
         row.version.clone(),
         or_dash(row.weight.map(|weight| weight.to_string())),
@@ -191,6 +204,18 @@ fn texts(row: &Row) -> [String; 7] {
         latency(row.p50_ms),
         latency(row.p99_ms),
     ]
+}
+
+fn percent(rate: Option<f64>) -> String {
+    or_dash(rate.map(|rate| format!("{:.1} %", rate * 100.0)))
+}
+
+fn latency(ms: Option<f64>) -> String {
+    or_dash(ms.map(|ms| format!("{ms:.1} ms")))
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
 }
 
 fn plain_line(elapsed: Duration, row: &Row) -> String {
