@@ -442,10 +442,10 @@ impl Lease {
     /// The answer's body has ended as it should; so has the request's, if `upload_complete`.
     pub(super) fn completed(&self, upload_complete: bool) {
         let mut held = self.connection.borrow_mut();
-        if upload_complete && matches!(*held, Some(Connection::Http1(_))) {
-            if let Some(Connection::Http1(connection)) = held.take() {
-                connection.give_back();
-            }
+        if upload_complete
+            && let Some(Connection::Http1(connection)) = held.take_if(|held| matches!(held, Connection::Http1(_)))
+        {
+            connection.give_back();
         }
     }
 }

@@ -24,15 +24,15 @@ const AFTER_STREAM_IDLE: Duration = Duration::from_secs(5);
 
 /// A connection on its way from the acceptor to a worker.
 #[derive(Debug)]
-pub struct Arrival {
+pub(super) struct Arrival {
     /// The socket.
-    pub accepted: Accepted,
+    pub(super) accepted: Accepted,
     /// Counts it while it lives.
-    pub slot: ConnectionSlot,
+    pub(super) slot: ConnectionSlot,
     /// The listener it came by.
-    pub address: BindAddress,
+    pub(super) address: BindAddress,
     /// The last plane that had the listener, once it was removed: it accepts a little longer.
-    pub removed_from: Option<Arc<Plane>>,
+    pub(super) removed_from: Option<Arc<Plane>>,
 }
 
 /// See the module.
@@ -228,9 +228,8 @@ impl Downstream {
         }
     }
 
-    /// Ends the connection at the deadline of the drain. Returns the requests that this cuts.
-    pub(super) fn cut(&self) -> usize {
+    /// Ends the connection at the deadline of the drain.
+    pub(super) fn cut(&self) {
         self.activity.end(End::Drain);
-        self.open_requests.get()
     }
 }

@@ -11,19 +11,19 @@ use super::planner::header_value;
 use crate::snapshot::Labels;
 
 /// Hops after which a request is in a loop.
-pub const MAX_HOPS: u32 = 3;
+pub(super) const MAX_HOPS: u32 = 3;
 /// Names the service and version meant.
-pub const HOP: HeaderName = HeaderName::from_static("x-weir-hop");
+pub(super) const HOP: HeaderName = HeaderName::from_static("x-weir-hop");
 /// Requests in flight at the pod that answers.
-pub const IN_FLIGHT: HeaderName = HeaderName::from_static("x-weir-in-flight");
+pub(super) const IN_FLIGHT: HeaderName = HeaderName::from_static("x-weir-in-flight");
 
 /// The value for a request that comes from a caller.
-pub fn first_hop(service: &str, labels: &Labels) -> HeaderValue {
+pub(super) fn first_hop(service: &str, labels: &Labels) -> HeaderValue {
     header_value(&format!("1;{}", meant(service, labels)))
 }
 
 /// The value for a request that came over `hops` hops already.
-pub fn next_hop(hops: u32, first: &HeaderValue) -> HeaderValue {
+pub(super) fn next_hop(hops: u32, first: &HeaderValue) -> HeaderValue {
     match first.to_str().ok().and_then(|value| value.split_once(';')) {
         Some((_, meant)) if hops > 0 => header_value(&format!("{};{meant}", hops + 1)),
         _ => first.clone(),
@@ -36,7 +36,7 @@ fn meant(service: &str, labels: &Labels) -> String {
 }
 
 /// Hops behind a request; 0 when it comes from a caller.
-pub fn count(headers: &HeaderMap) -> u32 {
+pub(super) fn count(headers: &HeaderMap) -> u32 {
     headers
         .get(HOP)
         .and_then(|value| value.to_str().ok())
@@ -45,7 +45,7 @@ pub fn count(headers: &HeaderMap) -> u32 {
 }
 
 /// Whether the hop means `service` and one of the local endpoints by `labels`. A request without a hop means anyone.
-pub fn is_meant(headers: &HeaderMap, service: &str, local: &[Labels]) -> bool {
+pub(super) fn is_meant(headers: &HeaderMap, service: &str, local: &[Labels]) -> bool {
     let Some(value) = headers.get(HOP) else { return true };
     let Ok(value) = value.to_str() else { return false };
     let mut parts = value.splitn(3, ';');
@@ -62,12 +62,12 @@ fn has(local: &Labels, name: &str, value: &str) -> bool {
 }
 
 /// Takes what an answer says of its pod's load; `None`: it does not come from a Weir.
-pub fn take_in_flight(headers: &mut HeaderMap) -> Option<u32> {
+pub(super) fn take_in_flight(headers: &mut HeaderMap) -> Option<u32> {
     headers.remove(IN_FLIGHT)?.to_str().ok()?.parse().ok()
 }
 
 /// Removes every field of Weir's own that a caller sent.
-pub fn strip(headers: &mut HeaderMap) {
+pub(super) fn strip(headers: &mut HeaderMap) {
     headers.remove(HOP);
     headers.remove(IN_FLIGHT);
 }

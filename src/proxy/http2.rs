@@ -16,7 +16,6 @@ use http_body::Body as _;
 use tokio::task::spawn_local;
 
 use super::downstream::Downstream;
-use super::exchange::DownloadBody;
 use super::request;
 use crate::message::body::Body;
 use crate::message::pump::Pump;
@@ -122,7 +121,7 @@ async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut re
 /// The size of a stream's task bounds what an open stream costs; a test holds it.
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::proxy::exchange::DownloadBody;
 
     #[test]
     fn a_body_on_its_way_down_is_one_pointer() {

@@ -22,7 +22,7 @@ use super::reply::Reason;
 use crate::runtime::clock::{self, Tick};
 use crate::runtime::drain::Phase;
 use crate::runtime::readiness::Readiness;
-use crate::snapshot::{Caller, Snapshot};
+use crate::snapshot::{BindAddress, Caller, Snapshot};
 use crate::telemetry::{
     CallerLabels, ProcessMeter, Recorder, UNKNOWN, VersionLabels, VersionMeter, WorkloadLabels, families,
 };
@@ -55,20 +55,21 @@ pub struct Shared {
 }
 
 /// See the module.
-pub struct Lane {
+pub(super) struct Lane {
     /// 0 to the number of workers.
-    pub index: usize,
+    pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) load: Arc<Load>,
     pub(super) dice: RefCell<SmallRng>,
     pub(super) connections: RefCell<Slab<Rc<Downstream>>>,
     pub(super) exchanges: RefCell<Slab<Rc<Exchange>>>,
-    cache: RefCell<Cache<Arc<ArcSwapOption<Plane>>, Option<Arc<Plane>>>>,
+    cache: RefCell<PlaneCache>,
     current: RefCell<Option<Rc<Generation>>>,
     pools: RefCell<HashMap<(Arc<str>, Target), Pool>>,
     phase: Cell<Phase>,
 }
 
+type PlaneCache = Cache<Arc<ArcSwapOption<Plane>>, Option<Arc<Plane>>>;
 pub(super) type Pool = Rc<EndpointPool<UploadBody>>;
 
 /// One plane as this worker uses it.
@@ -92,7 +93,7 @@ struct RouteMeter {
 
 impl Lane {
     /// A worker's lane, before its first connection.
-    pub fn new(index: usize, shared: Arc<Shared>, load: Arc<Load>) -> Lane {
+    pub(super) fn new(index: usize, shared: Arc<Shared>, load: Arc<Load>) -> Lane {
         Lane {
             index,
             cache: RefCell::new(Cache::new(shared.plane.clone())),
@@ -170,13 +171,23 @@ impl Lane {
         self.connections.borrow().iter().for_each(|(_, connection)| connection.enter(phase));
     }
 
-    /// Tells every connection that came by `address` that its listener is gone.
-    pub(super) fn close_listener(&self, address: &crate::snapshot::BindAddress) {
+    /// Tells every connection that came by `address`, whose listener was removed.
+    pub(super) fn close_listener(&self, address: &BindAddress, phase: Phase) {
         for (_, connection) in &*self.connections.borrow() {
             if connection.address == *address {
-                connection.enter(Phase::Closing);
+                connection.enter(phase);
             }
         }
+    }
+
+    /// Ends every connection, at the deadline.
+    pub(super) fn cut(&self) {
+        self.connections.borrow().iter().for_each(|(_, connection)| connection.cut());
+    }
+
+    /// Whether no connection is left.
+    pub(super) fn is_idle(&self) -> bool {
+        self.connections.borrow().is_empty()
     }
 
     /// Milliseconds on the process's clock.

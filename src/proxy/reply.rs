@@ -12,7 +12,7 @@ use crate::words::{Flag, Flags, GrpcStatus, Protocol};
 
 /// Why Weir answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub(super) enum Reason {
     /// The message has no single reading; `details` says where.
     BadRequest(&'static str),
     /// The head is larger than `head_bytes` or has more than `head_count` fields.
@@ -130,22 +130,17 @@ impl Reason {
     }
 
     /// The flag that it raises.
-    pub fn flags(self) -> Flags {
+    pub(super) fn flags(self) -> Flags {
         self.row().flag.map(Flags::from).unwrap_or_default()
     }
 
     /// `%RESPONSE_CODE_DETAILS%`
-    pub fn details(self) -> &'static str {
+    pub(super) fn details(self) -> &'static str {
         self.row().details
     }
 
-    /// The HTTP status, before any translation to gRPC.
-    pub fn status(self) -> StatusCode {
-        self.row().status
-    }
-
     /// The answer as a caller of `protocol` reads it.
-    pub fn response(self, protocol: Protocol) -> Response<Body> {
+    pub(super) fn response(self, protocol: Protocol) -> Response<Body> {
         let row = self.row();
         let mut response = match protocol {
             Protocol::Http => plain(&row),
@@ -213,7 +208,7 @@ mod tests {
             (Reason::Timeout, 504, "UT"),
             (Reason::StreamIdle, 504, "SI"),
         ] {
-            assert_eq!((reason.status().as_u16(), reason.flags().to_string().as_str()), (status, flag));
+            assert_eq!((reason.row().status.as_u16(), reason.flags().to_string().as_str()), (status, flag));
         }
     }
 }

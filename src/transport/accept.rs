@@ -64,13 +64,19 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Where a worker takes connections of kind `T` from.
-#[derive(Clone, Debug)]
+/// Where a worker takes connections from, wrapped as its messages `T`.
+#[derive(Debug)]
 pub struct Seat<T> {
     /// How busy the worker is.
     pub load: Arc<Load>,
     /// Its queue.
     pub queue: mpsc::Sender<T>,
+}
+
+impl<T> Clone for Seat<T> {
+    fn clone(&self) -> Seat<T> {
+        Seat { load: self.load.clone(), queue: self.queue.clone() }
+    }
 }
 
 /// Accepts until `stop` is done. `wrap` makes the hand-over; `may_accept` says whether there is room.

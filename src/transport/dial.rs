@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
@@ -34,6 +35,31 @@ impl std::fmt::Display for Target {
             Target::Tcp(address) => address.fmt(f),
             Target::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Connections to upstreams that the process has open, for the bound on its descriptors.
+pub fn open_connections() -> usize {
+    OPEN.load(Ordering::Relaxed)
+}
+
+/// Counts a connection to an upstream while it lives.
+#[derive(Debug)]
+pub struct Dialled(());
+
+impl Dialled {
+    /// One more is open.
+    pub fn count() -> Dialled {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Dialled(())
+    }
+}
+
+impl Drop for Dialled {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::runtime::clock::Tick;
 use crate::snapshot::IdleTimeouts;
 use crate::telemetry::{ClusterMeter, Counter};
 use crate::transport::activity::Activity;
-use crate::transport::dial::{self, DialError};
+use crate::transport::dial::{self, DialError, Dialled};
 use crate::transport::io::Io;
 
 /// Why no connection was had.
@@ -112,7 +112,7 @@ impl Shared {
         self.meter.cx_active.increment(1.0);
         self.endpoint.counts.cx_total.fetch_add(1, Ordering::Relaxed);
         self.endpoint.counts.cx_active.fetch_add(1, Ordering::Relaxed);
-        let open = Open { shared: self.clone(), slot, opened: Instant::now(), _permit: permit };
+        let open = Open { shared: self.clone(), slot, opened: Instant::now(), _permit: permit, _dialled: Dialled::count() };
         Ok((Io::new(stream, activity), open))
     }
 
@@ -168,6 +168,7 @@ pub(super) struct Open {
     slot: usize,
     opened: Instant,
     _permit: Permit,
+    _dialled: Dialled,
 }
 
 impl Drop for Open {

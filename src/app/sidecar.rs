@@ -1,0 +1,328 @@
+//! The wiring of `weir proxy`: files -> snapshot -> plane -> workers, and the admin pages beside them.
+//!
+//! Everything here runs on one control thread. Law: a step that fails leaves what serves as it is; on the way out
+//! nothing that was accepted is dropped before the deadline.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::config::{Diagnostics, Environment, Loaded};
+use crate::proxy::planner::Planner;
+use crate::proxy::server::{Server, Shared};
+use crate::runtime::cores;
+use crate::runtime::readiness::Readiness;
+use crate::snapshot::{Address, Snapshot, Workers};
+use crate::sources::{self, FileSource, Verdict, Watcher};
+use crate::telemetry::{Format, ProcessMeter, Recorder};
+use crate::upstream::resolve;
+
+/// Workers of a sidecar whose cgroup has no quota.
+const WORKERS_WITHOUT_QUOTA: usize = 2;
+/// Verdicts and look-ups that may wait for the control thread.
+const QUEUE: usize = 16;
+/// Part of the cgroup's memory at which accepting pauses, in percent.
+const MEMORY_PERCENT: u64 = 80;
+/// How long the start waits for the names of endpoints; later ones are added as they resolve.
+const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
+/// How often series that nobody holds are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// weir.yaml.
+    pub config: PathBuf,
+    /// Where to keep, and to start from, the last good configuration.
+    pub last_good: Option<PathBuf>,
+}
+
+/// Why it does not run.
+#[derive(Debug)]
+pub enum Fault {
+    /// The configuration has faults: all of them.
+    Config(Diagnostics),
+    /// The system refused something; the text says what, and what to do.
+    Io(io::Error),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Config(faults) => faults.fmt(f),
+            Fault::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What the control thread is told.
+enum Event {
+    Verdict(Verdict),
+    Resolved { host: Arc<str>, port: u16, answer: Result<Vec<crate::transport::dial::Target>, String> },
+}
+
+/// Ends the process's service, from a signal or from the admin pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Grace, then an end before the deadline.
+    Drain,
+    /// No grace: close, finish what is in flight, within the deadline.
+    Quit,
+}
+
+/// A proxy that serves.
+pub struct Sidecar {
+    control: Rc<Control>,
+    events: mpsc::Receiver<Event>,
+    _watcher: Watcher,
+}
+
+/// What the control thread holds.
+struct Control {
+    shared: Arc<Shared>,
+    planner: RefCell<Planner>,
+    server: RefCell<Server>,
+    send: mpsc::Sender<Event>,
+}
+
+impl Sidecar {
+    /// Loads, binds and serves. Must run on a current-thread runtime that takes local tasks.
+    ///
+    /// # Errors
+    /// The configuration's faults, or the system's; nothing is left running.
+    pub async fn start(options: &Options) -> Result<Sidecar, Fault> {
+        let source = FileSource::new(&options.config, environment()).with_last_good(options.last_good.clone());
+        let start = sources::start(&source).map_err(Fault::Config)?;
+        tell_warnings(&start.loaded);
+        if let Some(faults) = &start.refused {
+            tracing::error!("the configuration has faults; the last good one serves\n{faults}");
+        }
+        let snapshot = Arc::new(start.loaded.snapshot.clone());
+        let workers = workers(&snapshot);
+        let recorder = Recorder::new(workers);
+        let process = ProcessMeter::new(&recorder);
+        let plane = Arc::new(ArcSwapOption::empty());
+        let planner = Planner::new(recorder.clone(), process.clone(), plane.clone());
+        let readiness = Readiness::default();
+        let starting = readiness.block_on("listeners");
+        let shared = Arc::new(Shared {
+            plane,
+            recorder,
+            process,
+            readiness,
+            buffered: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            replay: AtomicUsize::new(0),
+            start: Instant::now(),
+        });
+        let server = Server::start(shared.clone(), workers).map_err(Fault::Io)?;
+        let (send, events) = mpsc::channel(QUEUE);
+        let control = Rc::new(Control {
+            shared,
+            planner: RefCell::new(planner),
+            server: RefCell::new(server),
+            send: send.clone(),
+        });
+        control.look_up_first(&snapshot).await;
+        control.publish(snapshot).map_err(Fault::Io)?;
+        let deliver = move |verdict| drop(send.blocking_send(Event::Verdict(verdict)));
+        let watcher = Watcher::start(source, &start, deliver).map_err(Fault::Io)?;
+        drop(starting);
+        Ok(Sidecar { control, events, _watcher: watcher })
+    }
+
+    /// The address that the named listener got, which tells the port chosen for port 0.
+    pub fn bound(&self, listener: &str) -> Option<SocketAddr> {
+        let plane = self.control.shared.plane.load_full()?;
+        let listener = plane.listeners.iter().find(|plane| &*plane.listener.name == listener)?;
+        self.control.server.borrow().bound(&listener.listener.address)
+    }
+
+    /// Serves until `leave` says how to end; then ends that way. Returns the requests that the deadline cut.
+    pub async fn run(self, leave: impl Future<Output = Leave>) -> usize {
+        let Sidecar { control, mut events, _watcher } = self;
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leave = std::pin::pin!(leave);
+        let mut expired = Instant::now();
+        let how = loop {
+            tokio::select! {
+                how = &mut leave => break how,
+                Some(event) = events.recv() => control.obey(event),
+                _ = seconds.tick() => {
+                    control.each_second();
+                    if expired.elapsed() >= EXPIRE_EVERY {
+                        expired = Instant::now();
+                        control.shared.recorder.expire(expired);
+                    }
+                }
+            }
+        };
+        control.leave(how).await
+    }
+}
+
+impl Control {
+    fn obey(self: &Rc<Self>, event: Event) {
+        match event {
+            Event::Verdict(Verdict::Accepted(loaded)) => self.accept(*loaded),
+            Event::Verdict(Verdict::Refused(faults)) => self.refuse(&faults.to_string()),
+            Event::Verdict(Verdict::Restored) => {
+                tracing::info!("the files hold again what is in force");
+                self.shared.process.config_last_reload_success.set(1.0);
+            }
+            Event::Resolved { host, port, answer } => {
+                let mut planner = self.planner.borrow_mut();
+                if planner.names.learn(&host, port, answer) {
+                    planner.publish_endpoints();
+                }
+            }
+        }
+    }
+
+    fn accept(self: &Rc<Self>, loaded: Loaded) {
+        tell_warnings(&loaded);
+        match self.publish(Arc::new(loaded.snapshot)) {
+            Ok(generation) => {
+                tracing::info!(generation, rules = loaded.rules, "a new configuration is in force");
+                self.shared.process.config_accepted.increment(1);
+            }
+            Err(error) => self.refuse(&error.to_string()),
+        }
+    }
+
+    fn refuse(&self, faults: &str) {
+        tracing::error!("the new configuration is refused; what is in force stays\n{faults}");
+        self.shared.process.config_refused.increment(1);
+        self.shared.process.config_last_reload_success.set(0.0);
+    }
+
+    /// Binds what is new, publishes, lets go of what is gone. Returns the generation.
+    fn publish(self: &Rc<Self>, snapshot: Arc<Snapshot>) -> io::Result<u64> {
+        let bound = self.server.borrow().bind(&snapshot)?;
+        let previous = self.shared.plane.load_full();
+        let plane = self.planner.borrow_mut().publish(snapshot)?;
+        self.server.borrow_mut().apply(&plane, previous.as_ref(), bound);
+        let control = self.clone();
+        spawn_local(async move { Server::close_removed(&control.server).await });
+        self.watch_names(&plane.snapshot);
+        self.shared.process.config_last_reload_success.set(1.0);
+        if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            self.shared.process.config_last_success_timestamp.set(now.as_secs_f64());
+        }
+        Ok(plane.generation)
+    }
+
+    /// The names of endpoints, asked once before the first plane, so that it does not begin with empty clusters.
+    async fn look_up_first(&self, snapshot: &Snapshot) {
+        let look_ups = names(snapshot).into_iter().map(|(host, port, _)| async move {
+            let answer = resolve::look_up(&host, port).await;
+            (host, port, answer)
+        });
+        let all = futures_util::future::join_all(look_ups);
+        if let Ok(answers) = tokio::time::timeout(FIRST_LOOK_UP, all).await {
+            let mut planner = self.planner.borrow_mut();
+            for (host, port, answer) in answers {
+                planner.names.learn(&host, port, answer);
+            }
+        }
+    }
+
+    /// Keeps asking for each name, for as long as the configuration that wants it is in force.
+    fn watch_names(self: &Rc<Self>, snapshot: &Arc<Snapshot>) {
+        for (host, port, refresh) in names(snapshot) {
+            let (control, snapshot) = (self.clone(), snapshot.clone());
+            spawn_local(async move {
+                loop {
+                    sleep(refresh).await;
+                    let present = control.shared.plane.load();
+                    if present.as_ref().is_none_or(|plane| !Arc::ptr_eq(&plane.snapshot, &snapshot)) {
+                        return;
+                    }
+                    drop(present);
+                    let answer = resolve::look_up(&host, port).await;
+                    if control.send.send(Event::Resolved { host: host.clone(), port, answer }).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    fn each_second(&self) {
+        self.planner.borrow_mut().collect();
+        let buffered: usize = self.shared.buffered.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        self.shared.process.buffered_bytes.set(buffered as f64);
+        let short = match (cores::cgroup_memory_limit(), cores::cgroup_memory_in_use()) {
+            (Some(limit), Some(used)) => used > limit / 100 * MEMORY_PERCENT,
+            _ => false,
+        };
+        self.server.borrow().set_memory_is_short(short);
+    }
+
+    async fn leave(self: Rc<Self>, how: Leave) -> usize {
+        let drain = self.shared.plane.load_full().map_or_else(Default::default, |plane| plane.snapshot.drain);
+        tracing::info!(?how, grace = ?drain.grace, deadline = ?drain.deadline, "leaving");
+        self.server.borrow().begin_drain();
+        let grace = if how == Leave::Drain { drain.grace } else { Duration::ZERO };
+        sleep(grace).await;
+        let fresh = Server::start(self.shared.clone(), 0);
+        let server = match fresh {
+            Ok(empty) => self.server.replace(empty),
+            Err(_) => return 0,
+        };
+        let cut = server.finish(drain.deadline.saturating_sub(grace)).await;
+        if cut > 0 {
+            tracing::warn!(cut, "the deadline cut requests");
+        }
+        cut
+    }
+}
+
+/// DNS names of endpoints, each with how often it is asked for.
+fn names(snapshot: &Snapshot) -> Vec<(Arc<str>, u16, Duration)> {
+    let mut names: Vec<_> = snapshot
+        .clusters
+        .values()
+        .flat_map(|cluster| cluster.endpoints().map(|endpoint| (&endpoint.address, cluster.dns_refresh)))
+        .filter_map(|(address, refresh)| match address {
+            Address::Dns { host, port } => Some((host.clone(), *port, refresh)),
+            _ => None,
+        })
+        .collect();
+    names.sort();
+    names.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
+    names
+}
+
+fn workers(snapshot: &Snapshot) -> usize {
+    match snapshot.workers {
+        Workers::Fixed(count) => count,
+        Workers::Auto => cores::cgroup_quota().unwrap_or(WORKERS_WITHOUT_QUOTA),
+    }
+    .max(1)
+}
+
+/// The process's environment, with telemetry's judgement of log formats.
+pub fn environment() -> Environment {
+    Environment {
+        check_log_format: |format| Format::parse(format).map(drop).map_err(|error| error.to_string()),
+        ..Environment::from_variables(|name| std::env::var(name).ok())
+    }
+}
+
+fn tell_warnings(loaded: &Loaded) {
+    for warning in loaded.warnings.iter() {
+        tracing::warn!("{warning}");
+    }
+}
