@@ -3,13 +3,14 @@
 //! Law: a subcommand reads its arguments, calls what does the work, and prints; it decides nothing else.
 
 pub mod explain;
+pub mod validate;
 
-/// How a subcommand prints.
+/// How a command tells what it found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// Lines for people
     #[default]
     Text,
-    /// For scripts.
+    /// One JSON document for scripts
     Json,
 }

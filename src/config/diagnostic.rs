@@ -251,7 +251,8 @@ mod tests {
             "a.yaml:7:3: error[out-of-range] spec.route[1].weight: 101 is too large (0 to 100)"
         );
         assert_eq!(Origin::of_file("a.yaml").to_string(), "a.yaml");
-        let hostile = Diagnostic { reason: format!("\x1b[31m\n{}", "x".repeat(5000)), ..at("a.yaml", 7, None) };
+        let hostile =
+            Diagnostic { reason: format!("\x1b[31m\n{}", "x".repeat(5000)), ..at("a.yaml", 7, None) };
         assert!(hostile.to_string().len() < 500 && !hostile.to_string().contains(['\n', '\x1b']));
     }
 

@@ -6,6 +6,9 @@ use std::net::IpAddr;
 
 use crate::snapshot::Labels;
 
+/// Bytes of one file. 10,000 rules take 3 MiB. Whoever reads a file may stop one byte later: it will be refused.
+pub const MAX_FILE_BYTES: usize = 4 << 20;
+
 /// A file's bytes and the name under which its faults are reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {

@@ -3,12 +3,13 @@
 //! Law: pure. It opens no file, reads no environment and looks at no clock; the same input gives the same snapshot
 //! or the same diagnostics. It knows nothing of sockets, requests or Kubernetes' API.
 
+mod decode;
 pub mod diagnostic;
 pub mod input;
-mod decode;
 mod link;
 mod names;
 mod route_rule;
+mod table;
 mod tree;
 mod values;
 mod weir_yaml;
@@ -23,7 +24,7 @@ use route_rule::{Patterns, RouteRuleDraft};
 use tree::Node;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity};
-pub use input::{Document, Environment};
+pub use input::{Document, Environment, MAX_FILE_BYTES};
 
 /// A configuration that may be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +61,9 @@ pub fn load(main: &Document, rules: &[Document], environment: &Environment) -> R
         snapshot
     });
     match snapshot {
-        Some(snapshot) if !found.has_errors() => Ok(Loaded { snapshot, rules: rules.len(), warnings: found.sorted() }),
+        Some(snapshot) if !found.has_errors() => {
+            Ok(Loaded { snapshot, rules: rules.len(), warnings: found.sorted() })
+        }
         _ => Err(found.sorted()),
     }
 }
@@ -141,4 +144,78 @@ fn single<'n>(nodes: &'n [Node], scope: &Scope) -> Option<&'n Node> {
         Field::root(more, scope).fault_with("documents", "it holds more than one document", help);
     }
     nodes.first()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Limits, LogFormat};
+
+    fn document(text: &str) -> Document {
+        Document { name: "weir.yaml".into(), bytes: text.into() }
+    }
+
+    /// A right configuration with `rest` as further keys.
+    fn with(rest: &str, environment: &Environment) -> Result<Loaded, Diagnostics> {
+        let text = "listeners: [{name: a, address: \"0.0.0.0:8500\"}]\n\
+                    services: [{name: m, endpoints: [{address: \"10.0.0.7:8500\"}]}]\n";
+        load(&document(&format!("{text}{rest}\n")), &[], environment)
+    }
+
+    #[test]
+    fn what_the_file_leaves_out_is_the_documented_default() {
+        let loaded = with("", &Environment::default()).expect("loads");
+        assert_eq!(loaded.snapshot.limits, Limits::default());
+        assert_eq!(with("limits: {}\nadmin:\ndrain: ~", &Environment::default()), Ok(loaded));
+    }
+
+    #[test]
+    fn the_node_comes_from_the_file_then_from_the_environment() {
+        let variables =
+            [("POD_NAME", "pod-7"), ("POD_NAMESPACE", "kubeflow"), ("WEIR_CLUSTER", ""), ("HOSTNAME", "h")];
+        let find =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let environment = Environment::from_variables(find);
+        let node = with("node: {namespace: web, labels: {app: inception}}", &environment)
+            .expect("loads")
+            .snapshot
+            .node;
+        assert_eq!((&*node.id, &*node.namespace, &*node.cluster), ("pod-7", "web", "inception"));
+    }
+
+    #[test]
+    fn the_log_format_is_checked_by_whoever_prints_it() {
+        let environment =
+            Environment { check_log_format: |_| Err("no such operator".into()), ..Environment::default() };
+        let found = with("access_log: {format: \"%X%\"}", &environment).expect_err("refused");
+        assert_eq!(found.iter().next().map(|one| one.reason.as_str()), Some("no such operator"));
+        let loaded = with("access_log: {format: \"%X%\"}", &Environment::default()).expect("loads");
+        assert_eq!(loaded.snapshot.access_log.map(|log| log.format), Some(LogFormat::Custom("%X%".into())));
+    }
+
+    #[test]
+    fn an_endpoint_at_the_pods_own_address_is_ourselves() {
+        let pod_ip = |ip: &str| Environment { pod_ip: ip.parse().ok(), ..Environment::default() };
+        assert!(with("", &pod_ip("10.0.0.8")).is_ok());
+        let found = with("", &pod_ip("10.0.0.7")).expect_err("refused");
+        assert_eq!(found.iter().next().map(|one| one.code), Some("own-address"));
+    }
+
+    #[test]
+    fn rule_paths_are_found_whatever_else_is_wrong() {
+        let paths = rule_paths(&document("listeners: 7\nrules: [rules/, a.yaml]\n"));
+        assert_eq!(paths, Ok(vec!["rules/".into(), "a.yaml".into()]));
+        assert_eq!(rule_paths(&document("listeners: 7\n")), Ok(Vec::new()));
+        assert!(rule_paths(&document("rules: [7]\n")).is_err());
+        assert!(rule_paths(&document("rules: [")).is_err());
+    }
+
+    #[test]
+    fn faults_of_all_files_are_told_at_once_by_file_and_line() {
+        let rule = Document { name: "a-rule.yaml".into(), bytes: b"kind: Pod".to_vec() };
+        let found = load(&document("listeners: []\nservices: []\n"), &[rule], &Environment::default());
+        let lines: Vec<_> =
+            found.expect_err("refused").iter().map(|one| one.origin.file_and_line()).collect();
+        assert_eq!(lines, ["a-rule.yaml:1", "weir.yaml:1", "weir.yaml:2"]);
+    }
 }

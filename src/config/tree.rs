@@ -69,7 +69,9 @@ impl Node {
     /// The value of `key`, if this is a mapping that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
-            Value::Mapping(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value),
+            Value::Mapping(entries) => {
+                entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+            }
             _ => None,
         }
     }
@@ -91,7 +93,8 @@ pub(crate) fn scalar_kind(text: &str, plain: bool) -> ScalarKind {
 }
 
 fn is_integer(text: &str) -> bool {
-    let all = |digits: &str, allowed: fn(&u8) -> bool| !digits.is_empty() && digits.as_bytes().iter().all(allowed);
+    let all =
+        |digits: &str, allowed: fn(&u8) -> bool| !digits.is_empty() && digits.as_bytes().iter().all(allowed);
     if let Some(octal) = text.strip_prefix("0o") {
         return all(octal, |digit| matches!(digit, b'0'..=b'7'));
     }
@@ -107,7 +110,9 @@ fn is_float(text: &str) -> bool {
         return true;
     }
     let starts_well = unsigned.starts_with(|first: char| first.is_ascii_digit())
-        || unsigned.strip_prefix('.').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+        || unsigned
+            .strip_prefix('.')
+            .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
     starts_well && unsigned.parse::<f64>().is_ok()
 }
 

@@ -169,13 +169,33 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_and_protobuf_write_them() {
-        for (text, ms) in
-            [("250ms", 250), ("5s", 5_000), ("1m", 60_000), ("1h", 3_600_000), ("0.25s", 250), ("1m30s", 90_000)]
-        {
+        for (text, ms) in [
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("1m", 60_000),
+            ("1h", 3_600_000),
+            ("0.25s", 250),
+            ("1m30s", 90_000),
+        ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
-        for bad in ["", "5", "s", "-1s", "1.s", ".5s", "1..5s", "5 s", "5S", "1e3s", "0.5ns", "999999999h", "1d", "٣s"] {
+        for bad in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.s",
+            ".5s",
+            "1..5s",
+            "5 s",
+            "5S",
+            "1e3s",
+            "0.5ns",
+            "999999999h",
+            "1d",
+            "٣s",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad:?}");
         }
     }
@@ -194,9 +214,24 @@ mod tests {
     fn an_address_is_an_ip_a_name_or_a_socket_in_the_file_system() {
         assert!(matches!(parse_address("127.0.0.1:80"), Ok(Address::Socket(_))));
         assert!(matches!(parse_address("[::1]:80"), Ok(Address::Socket(_))));
-        assert_eq!(parse_address("Model_1.svc:80"), Ok(Address::Dns { host: "model_1.svc".into(), port: 80 }));
+        assert_eq!(
+            parse_address("Model_1.svc:80"),
+            Ok(Address::Dns { host: "model_1.svc".into(), port: 80 })
+        );
         assert_eq!(parse_address("unix:/run/m"), Ok(Address::Unix("/run/m".into())));
-        for bad in ["", ":80", "a", "a:0", "a:65536", "1.2.3:80", "256.1.1.1:80", "a b:80", "::1:80", "unix:m", "unix:/"] {
+        for bad in [
+            "",
+            ":80",
+            "a",
+            "a:0",
+            "a:65536",
+            "1.2.3:80",
+            "256.1.1.1:80",
+            "a b:80",
+            "::1:80",
+            "unix:m",
+            "unix:/",
+        ] {
             assert!(parse_address(bad).is_err(), "{bad:?}");
         }
     }

@@ -39,12 +39,12 @@ fn bound(draft: &WeirDraft) -> Vec<Bound<'_>> {
         who: format!("`admin.{key}`"),
         place: &draft.admin_place,
     };
-    let listener = |listener: &'_ ListenerDraft| (listener.address.clone(), format!("the listener `{}`", listener.name));
     let mut all = vec![admin(draft.admin.address, "address")];
     all.extend(draft.admin.metrics_address.map(|address| admin(address, "metrics_address")));
-    all.extend(draft.listeners.iter().map(|one| {
-        let (address, who) = listener(one);
-        Bound { address, who, place: &one.address_place }
+    all.extend(draft.listeners.iter().map(|listener| Bound {
+        address: listener.address.clone(),
+        who: format!("the listener `{}`", listener.name),
+        place: &listener.address_place,
     }));
     all
 }
@@ -53,7 +53,8 @@ fn names(listeners: &[ListenerDraft], found: &mut Vec<Diagnostic>) {
     let mut first: HashMap<&str, &Place> = HashMap::new();
     for listener in listeners {
         if let Some(other) = first.insert(&listener.name, &listener.place) {
-            let reason = format!("`{}` is the name of {} ({}) already", listener.name, other.path, other.origin);
+            let reason =
+                format!("`{}` is the name of {} ({}) already", listener.name, other.path, other.origin);
             found.push(listener.place.error("duplicate-listener", reason));
         }
     }
@@ -61,8 +62,13 @@ fn names(listeners: &[ListenerDraft], found: &mut Vec<Diagnostic>) {
 
 fn addresses(bound: &[Bound<'_>], found: &mut Vec<Diagnostic>) {
     for (index, later) in bound.iter().enumerate() {
-        if let Some(earlier) = bound.iter().take(index).find(|earlier| overlap(&earlier.address, &later.address)) {
-            let reason = format!("{} is taken: {} has {}", later.address, earlier.who, earlier.address);
+        if let Some(earlier) =
+            bound.iter().take(index).find(|earlier| overlap(&earlier.address, &later.address))
+        {
+            let reason = format!(
+                "{} cannot have {}: {} has {}",
+                later.who, later.address, earlier.who, earlier.address
+            );
             found.push(later.place.error("duplicate-address", reason));
         }
     }
@@ -72,7 +78,8 @@ fn addresses(bound: &[Bound<'_>], found: &mut Vec<Diagnostic>) {
 fn overlap(a: &BindAddress, b: &BindAddress) -> bool {
     match (a, b) {
         (BindAddress::Socket(a), BindAddress::Socket(b)) if a.port() == b.port() && a.port() != 0 => {
-            a.ip() == b.ip() || a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified())
+            a.ip() == b.ip()
+                || a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified())
         }
         _ => a == b,
     }
@@ -113,7 +120,9 @@ fn mixed_protocols(service: &ServiceDraft, found: &mut Vec<Diagnostic>) {
     }
     for endpoint in service.endpoints.iter().filter(both) {
         let reason = "an `address:` that speaks HTTP/1.1 cannot stand beside `grpc:` endpoints";
-        found.push(endpoint.place.error("mixed-protocols", reason).with_help("`http:`, or `protocol: request`"));
+        found.push(
+            endpoint.place.error("mixed-protocols", reason).with_help("`http:`, or `protocol: request`"),
+        );
     }
 }
 
@@ -121,7 +130,9 @@ fn duplicate_endpoints(service: &ServiceDraft, found: &mut Vec<Diagnostic>) {
     let mut first: HashMap<&Address, (&Labels, &Place)> = HashMap::new();
     for endpoint in &service.endpoints {
         for address in endpoint.targets.addresses() {
-            let Some((labels, other)) = first.insert(address, (&endpoint.labels, &endpoint.place)) else { continue };
+            let Some((labels, other)) = first.insert(address, (&endpoint.labels, &endpoint.place)) else {
+                continue;
+            };
             // One address under `grpc:` and `http:` is a server that speaks both.
             if other != &endpoint.place {
                 let more = if labels == &endpoint.labels { "" } else { " with other labels" };
@@ -142,7 +153,7 @@ fn own_addresses(
         if let Some(own) = bound.iter().find(|own| reaches(address, &own.address, environment.pod_ip)) {
             let reason = format!("{address} is {} ({}) of this proxy itself", own.who, own.address);
             let error = endpoint.place.error("own-address", reason);
-            found.push(error.with_help("the model server's own port"));
+            found.push(error.with_help("give the model server's own port"));
         }
     }
 }
@@ -166,7 +177,9 @@ fn reaches(address: &Address, bound: &BindAddress, pod_ip: Option<IpAddr>) -> bo
         let here = ip.is_loopback() || ip.is_unspecified() || Some(*ip) == pod_ip.map(|ip| ip.to_canonical());
         // `[::]` may take IPv4 as well.
         let family = own_ip.is_ipv6() || ip.is_ipv4();
-        *ip == own_ip || own_ip.is_unspecified() && here && family || ip.is_unspecified() && own_ip.is_loopback()
+        *ip == own_ip
+            || own_ip.is_unspecified() && here && family
+            || ip.is_unspecified() && own_ip.is_loopback()
     };
     own.port() == port && targets.iter().any(ours)
 }

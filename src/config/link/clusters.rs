@@ -90,7 +90,10 @@ impl Clusters {
 }
 
 /// The endpoints of `draft` that have all of `labels`.
-pub(super) fn selected<'d>(draft: &'d ServiceDraft, labels: &Labels) -> impl Iterator<Item = &'d EndpointDraft> {
+pub(super) fn selected<'d>(
+    draft: &'d ServiceDraft,
+    labels: &Labels,
+) -> impl Iterator<Item = &'d EndpointDraft> {
     draft.endpoints.iter().filter(move |endpoint| {
         labels.iter().all(|(key, value)| endpoint.labels.get(key).is_some_and(|own| own == value))
     })

@@ -84,7 +84,11 @@ impl<'d> Registry<'d> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "one of `services`".into(),
                 };
-                Err(Unresolved { code: "unknown-service", reason: format!("no service is `{reference}`"), help })
+                Err(Unresolved {
+                    code: "unknown-service",
+                    reason: format!("no service is `{reference}`"),
+                    help,
+                })
             }
             [..] => match named.iter().find(|known| known.namespace == self.node.namespace) {
                 Some(own) => Ok(own),
@@ -120,7 +124,8 @@ impl<'d> Registry<'d> {
             return (known.host.clone(), known.name.clone(), known.namespace.clone());
         }
         let suffix = format!(".svc.{}", self.node.domain);
-        let short = reference.strip_suffix(&suffix).or_else(|| reference.strip_suffix(".svc")).unwrap_or(reference);
+        let short =
+            reference.strip_suffix(&suffix).or_else(|| reference.strip_suffix(".svc")).unwrap_or(reference);
         let (name, namespace) = short.split_once('.').unwrap_or((short, &self.node.namespace));
         match namespace.contains('.') {
             true => (reference.into(), reference.into(), "unknown".into()),

@@ -16,7 +16,8 @@ use super::input::Environment;
 use super::route_rule::RouteRuleDraft;
 use super::weir_yaml::{ListenerDraft, ListenerMode, WeirDraft};
 use crate::snapshot::{
-    Caller, ChainMatch, Domain, FilterChain, Listener, Mode, Route, RouteConfig, Service, Snapshot, VirtualHost,
+    Caller, ChainMatch, Domain, FilterChain, Listener, Mode, Route, RouteConfig, Service, Snapshot,
+    VirtualHost,
 };
 use clusters::Clusters;
 use hosts::{Known, Registry};
@@ -47,11 +48,11 @@ pub(crate) fn link(
         route_configs: BTreeMap::new(),
         builder: Builder { node: &draft.node, callers: &callers, clusters, found },
     };
-    let mut listeners: Vec<_> = draft.listeners.iter().filter_map(|one| linker.listener(one)).map(Arc::new).collect();
+    let mut listeners: Vec<_> =
+        draft.listeners.iter().filter_map(|one| linker.listener(one)).map(Arc::new).collect();
     listeners.sort_by(|a, b| a.name.cmp(&b.name));
     linker.tell_of_unused();
-    let services = linker.routes.keys().filter_map(|host| registry.get(host)).map(service);
-    let services = services.map(|service| (service.host.clone(), Arc::new(service))).collect();
+    let services = linker.used_services();
     let Linker { route_configs, builder: Builder { clusters, found, .. }, .. } = linker;
     if found.iter().any(|one| one.severity == Severity::Error) {
         return (None, found);
@@ -131,7 +132,11 @@ impl<'l, 'd> Linker<'l, 'd> {
             mode,
             use_remote_address: draft.use_remote_address,
         };
-        Some(Listener { name: draft.name.clone(), address: draft.address.clone(), filter_chains: vec![chain] })
+        Some(Listener {
+            name: draft.name.clone(),
+            address: draft.address.clone(),
+            filter_chains: vec![chain],
+        })
     }
 
     /// Every service, by each of its hosts.
@@ -193,6 +198,11 @@ impl<'l, 'd> Linker<'l, 'd> {
                 routes
             }
         }
+    }
+
+    fn used_services(&self) -> BTreeMap<Arc<str>, Arc<Service>> {
+        let used = self.routes.keys().filter_map(|host| self.registry.get(host));
+        used.map(|known| (known.host.clone(), Arc::new(service(known)))).collect()
     }
 
     fn tell_of_unused(&mut self) {

@@ -12,7 +12,10 @@ use super::hosts::{Known, Registry};
 use crate::config::diagnostic::{Diagnostic, Place};
 use crate::config::names::nearest;
 use crate::config::route_rule::{Entry, RouteRuleDraft, ServiceRef};
-use crate::snapshot::{Caller, Forward, Labels, Node, PathMatch, Route, RouteMatch, SourceMatch, VersionTarget};
+use crate::config::weir_yaml::Targets;
+use crate::snapshot::{
+    Caller, Forward, Labels, Node, PathMatch, Route, RouteMatch, SourceMatch, VersionTarget,
+};
 
 /// Rules by the full host that they are about, each list in order of precedence.
 pub(super) type RulesByHost<'d> = HashMap<String, Vec<&'d RouteRuleDraft>>;
@@ -85,7 +88,10 @@ impl Builder<'_> {
         let mut catch_all: Option<&RouteRuleDraft> = None;
         for rule in rules {
             if let Some(winner) = catch_all {
-                self.found.push(shadowed(rule, winner));
+                // A duplicate is told of already.
+                if rule_name(rule) != rule_name(winner) {
+                    self.found.push(shadowed(rule, winner));
+                }
                 continue;
             }
             let Some(route) = self.route(service, rule) else { continue };
@@ -135,12 +141,7 @@ impl Builder<'_> {
                     continue;
                 }
             }
-            if selected(service.draft, &entry.labels).next().is_none() {
-                let labels: Vec<_> = entry.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                let reason = format!("no endpoint of `{}` has {}", service.host, labels.join(","));
-                let help = format!("{} % of the requests get 503", entry.weight);
-                self.found.push(entry.place.warning("no-endpoints", reason).with_help(help));
-            }
+            self.found.extend(unserved(service, entry));
             versions.push(self.clusters.select(service, &entry.labels, entry.weight));
         }
         whole.then_some(versions)
@@ -153,16 +154,45 @@ impl Builder<'_> {
                 && source.labels.iter().all(|(key, value)| caller.labels.get(key) == Some(value))
         };
         if !self.callers.iter().any(is_source) {
-            let reason = format!("none of `callers` is `{service}` with these labels: the rule never applies");
+            let reason =
+                format!("none of `callers` is `{service}` with these labels: the rule never applies");
             self.found.push(source.place.warning("unknown-caller", reason));
         }
         SourceMatch { service: service.into(), labels: source.labels.clone() }
     }
 }
 
+/// A share that will get 503: nobody has its labels, or nobody of them the port that other endpoints have.
+fn unserved(service: &Known<'_>, entry: &Entry) -> Option<Diagnostic> {
+    let labels: Vec<_> = entry.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let (host, labels, weight) = (&service.host, labels.join(","), entry.weight);
+    let missing = |port: &str, what: &str| {
+        let warning =
+            entry.place.warning("no-endpoints", format!("no endpoint of `{host}` with {labels} has {port}"));
+        warning.with_help(format!("{weight} % of {what} get 503"))
+    };
+    let any = |serves: fn(&Targets) -> bool| {
+        let all = service.draft.endpoints.iter().any(|endpoint| serves(&endpoint.targets));
+        all && !selected(service.draft, &entry.labels).any(|endpoint| serves(&endpoint.targets))
+    };
+    if weight == 0 || service.draft.endpoints.is_empty() {
+        return None;
+    }
+    if selected(service.draft, &entry.labels).next().is_none() {
+        let warning = entry.place.warning("no-endpoints", format!("no endpoint of `{host}` has {labels}"));
+        return Some(warning.with_help(format!("{weight} % of the requests get 503")));
+    }
+    if any(|targets| !matches!(targets, Targets::ByProtocol { grpc: None, .. })) {
+        return Some(missing("`grpc:`", "the gRPC requests"));
+    }
+    any(|targets| !matches!(targets, Targets::ByProtocol { http: None, .. }))
+        .then(|| missing("`http:`", "the other requests"))
+}
+
 fn shadowed(rule: &RouteRuleDraft, winner: &RouteRuleDraft) -> Diagnostic {
     let (name, place) = (rule_name(winner), winner.place.origin.file_and_line());
-    let reason = format!("the rule `{}` is never reached: `{name}` ({place}) matches every request", rule_name(rule));
+    let reason =
+        format!("the rule `{}` is never reached: `{name}` ({place}) matches every request", rule_name(rule));
     rule.place.warning("shadowed", reason).with_help(format!("a precedence over {}", winner.precedence))
 }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use super::draft::ServiceRef;
 use super::service_ref::service_ref;
-use crate::config::decode::{Field, Keys, Table};
+use crate::config::decode::Field;
+use crate::config::table::{Keys, Table};
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{HeaderMatch, HeaderName, PathMatch, Pattern, StringMatch};
 
@@ -25,7 +26,9 @@ impl Patterns {
         if known.len() >= MAX_PATTERNS {
             return Err(format!("more than {MAX_PATTERNS} different expressions"));
         }
-        let compiled = Pattern::new(source);
+        // The compiler draws a picture of the place before it says what is wrong.
+        let reason = |error: String| error.rsplit("error: ").next().unwrap_or_default().to_owned();
+        let compiled = Pattern::new(source).map_err(reason);
         known.insert(source.to_owned(), compiled.clone());
         compiled
     }
@@ -73,7 +76,9 @@ fn header_name(field: &Field<'_>, name: &str) -> Option<HeaderName> {
         "method" => return Some(HeaderName::Method),
         "authority" => return Some(HeaderName::Authority),
         "scheme" => return Some(HeaderName::Scheme),
-        "host" => field.warn_with("never-matches", "HTTP/2 requests have no host header", "match `authority`"),
+        "host" => {
+            field.warn_with("never-matches", "HTTP/2 requests have no host header", "match `authority`")
+        }
         _ => {}
     }
     if name.to_lowercase() != name {
@@ -93,11 +98,16 @@ fn header_name(field: &Field<'_>, name: &str) -> Option<HeaderName> {
 fn string_match(field: &Field<'_>, patterns: &Patterns) -> Option<StringMatch> {
     if field.node.kind_name() == "a string" {
         let text = field.text()?;
-        field.fault_with("header-value", "a bare string is no condition", format!("write `{{exact: \"{text}\"}}`"));
+        field.fault_with(
+            "header-value",
+            "a bare string is no condition",
+            format!("write `{{exact: \"{text}\"}}`"),
+        );
         return None;
     }
     let table = Table::new(field, &Keys::of(&["exact", "prefix", "regex"]))?;
-    let given: Vec<_> = ["exact", "prefix", "regex"].into_iter().filter(|key| table.get(key).is_some()).collect();
+    let given: Vec<_> =
+        ["exact", "prefix", "regex"].into_iter().filter(|key| table.get(key).is_some()).collect();
     let [key] = given[..] else {
         let reason = if given.is_empty() { "it has no condition" } else { "it has more than one condition" };
         field.fault_with("header-value", reason, "one of exact, prefix and regex");
@@ -107,7 +117,9 @@ fn string_match(field: &Field<'_>, patterns: &Patterns) -> Option<StringMatch> {
     match key {
         "exact" => value.text().map(|text| StringMatch::Exact(text.into())),
         "prefix" => value.text().map(|text| StringMatch::Prefix(text.into())),
-        _ => value.parsed("regex", "it must match the whole value", |text| patterns.compile(text)).map(StringMatch::Regex),
+        _ => value
+            .parsed("regex", "it must match the whole value", |text| patterns.compile(text))
+            .map(StringMatch::Regex),
     }
 }
 

@@ -9,8 +9,9 @@ mod service_ref;
 #[cfg(test)]
 mod tests;
 
-use super::decode::{Field, Keys, Scope, Table};
+use super::decode::{Field, Scope};
 use super::names::{is_dns_label, is_fqdn};
+use super::table::{Keys, Table};
 use super::tree::Node;
 use crate::snapshot::Labels;
 
@@ -18,7 +19,8 @@ pub(crate) use draft::{Entry, RouteRuleDraft, ServiceRef};
 pub(crate) use matches::Patterns;
 
 const API_VERSION: &str = "config.istio.io/v1alpha2";
-const SUPPORTED: &str = "supported: kind RouteRule of apiVersion config.istio.io/v1alpha2, and a List of them";
+const SUPPORTED: &str =
+    "supported: kind RouteRule of apiVersion config.istio.io/v1alpha2, and a List of them";
 
 /// Whether the document has the shape of a Kubernetes object.
 pub(crate) fn is_object(document: &Node) -> bool {
@@ -121,8 +123,14 @@ fn spec(field: &Field<'_>, patterns: &Patterns) -> Option<RouteRuleDraft> {
     };
     let table = Table::new(field, &KEYS)?;
     let destination = destination(&table);
-    let precedence = table.get("precedence").map_or(Some(0), |field| field.integer(i32::MIN.into()..=i32::MAX.into()));
-    let matches = table.get("match").map_or_else(|| Some(Default::default()), |field| matches::matches(&field, patterns));
+    let precedence =
+        table.get("precedence").map_or(Some(0), |field| field.integer(i32::MIN.into()..=i32::MAX.into()));
+    let matches = table
+        .get("match")
+        .map_or_else(|| Some(Default::default()), |field| matches::matches(&field, patterns));
+    if let Some(field) = table.get_with_null("route").filter(|field| field.node.is_null()) {
+        field.warn_with("empty", "`route` is empty: requests go to every version", "list the versions");
+    }
     let route = table.get("route").map_or(Some(None), |field| route(&field).map(Some));
     let (precedence, matches) = (precedence? as i32, matches?);
     Some(RouteRuleDraft {
@@ -140,7 +148,11 @@ fn spec(field: &Field<'_>, patterns: &Patterns) -> Option<RouteRuleDraft> {
 
 fn destination(table: &Table<'_>) -> Option<ServiceRef> {
     let Some(field) = table.get("destination") else {
-        table.field.fault_with("destination-missing", "`destination` is missing", "the service that the rule is about");
+        table.field.fault_with(
+            "destination-missing",
+            "`destination` is missing",
+            "the service that the rule is about",
+        );
         return None;
     };
     let destination = service_ref::service_ref(&field)?;
@@ -161,7 +173,11 @@ fn route(field: &Field<'_>) -> Option<Vec<Entry>> {
         [only] if only.weight == 0 => only.weight = 100,
         _ if sum == 100 => {}
         _ => {
-            field.fault_with("weight-sum", format!("the weights sum to {sum}"), "100; a lone entry needs no weight");
+            field.fault_with(
+                "weight-sum",
+                format!("the weights sum to {sum}"),
+                "100; a lone entry needs no weight",
+            );
             return None;
         }
     }
@@ -169,9 +185,10 @@ fn route(field: &Field<'_>) -> Option<Vec<Entry>> {
 }
 
 fn entry(field: &Field<'_>) -> Option<Entry> {
-    let table = Table::new(field, &Keys { known: &["destination", "labels", "weight"], later: &[], proto: true })?;
+    let table =
+        Table::new(field, &Keys { known: &["destination", "labels", "weight"], later: &[], proto: true })?;
     let labels = service_ref::labels(table.get("labels").as_ref());
-    let weight = table.get("weight").map_or(Some(0), |field| weight(&field));
+    let weight = table.get("weight").map_or(Some(0), |field| field.integer_as("weight", 0..=100));
     let destination = table.get("destination").map_or(Some(None), |field| {
         let destination = service_ref::service_ref(&field)?;
         if destination.labels != Labels::new() {
@@ -183,14 +200,4 @@ fn entry(field: &Field<'_>) -> Option<Entry> {
     });
     let (labels, weight) = (labels?, weight?);
     Some(Entry { place: field.place(), destination: destination?, labels, weight: weight as u32 })
-}
-
-/// Its own code, since it is the field that people edit most.
-fn weight(field: &Field<'_>) -> Option<i64> {
-    let value = field.integer(i64::MIN..=i64::MAX)?;
-    if !(0..=100).contains(&value) {
-        field.fault_with("weight", format!("{value} is no weight"), "0 to 100");
-        return None;
-    }
-    Some(value)
 }

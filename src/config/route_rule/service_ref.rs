@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::draft::{HostRef, ServiceRef};
-use crate::config::decode::{Field, Keys, Table};
+use crate::config::decode::Field;
 use crate::config::names::{is_dns_label, is_fqdn, is_istio_label_part};
+use crate::config::table::{Keys, Table};
 use crate::snapshot::Labels;
 
 /// One service, checked.
@@ -17,11 +18,19 @@ pub(super) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {
     let labels = labels(table.get("labels").as_ref());
     let host = match (filled(&table, "service"), filled(&table, "name")) {
         (None, None) => {
-            field.fault_with("service-ref", "neither `name` nor `service` says which service", "one of the two");
+            field.fault_with(
+                "service-ref",
+                "neither `name` nor `service` says which service",
+                "one of the two",
+            );
             None
         }
         (Some((service, _)), Some(_)) => {
-            service.fault_with("service-ref", "both `name` and `service` say which service", "one of the two");
+            service.fault_with(
+                "service-ref",
+                "both `name` and `service` say which service",
+                "one of the two",
+            );
             None
         }
         (Some((service, host)), None) => whole(&table, &service, host),
@@ -45,7 +54,11 @@ fn filled<'n>(table: &Table<'n>, key: &'static str) -> Option<(Field<'n>, &'n st
 fn whole(table: &Table<'_>, field: &Field<'_>, host: &str) -> Option<HostRef> {
     let mut good = true;
     if !is_service_host(host) {
-        field.fault_with("service-host", format!("`{host}` is no host"), "a DNS name, an IP address or an IPv4 range");
+        field.fault_with(
+            "service-host",
+            format!("`{host}` is no host"),
+            "a DNS name, an IP address or an IPv4 range",
+        );
         good = false;
     }
     for key in ["namespace", "domain"] {
@@ -62,7 +75,8 @@ fn is_service_host(host: &str) -> bool {
     if host.contains('/') {
         return host.parse::<Ipv4Net>().is_ok();
     }
-    let domain = host.strip_prefix("*.").or_else(|| host.strip_prefix("*-")).or_else(|| host.strip_prefix('*'));
+    let domain =
+        host.strip_prefix("*.").or_else(|| host.strip_prefix("*-")).or_else(|| host.strip_prefix('*'));
     host == "*" || host.parse::<Ipv4Addr>().is_ok() || is_fqdn(&domain.unwrap_or(host).to_ascii_lowercase())
 }
 

@@ -1,5 +1,4 @@
-//! The validator's laws, one test each; the numbers are those of the checks in Istio 0.7.1's `validation.go` as
-//! listed in the project's notes.
+//! The validator's laws, one test each; checks are numbered in the order of Istio 0.7.1's `validation.go`.
 
 use super::*;
 use crate::config::diagnostic::{Diagnostic, Severity};
@@ -120,7 +119,7 @@ fn check_12_a_weight_is_0_to_100_and_a_number() {
     for bad in [".nan", "1e999", "50.5", "\"50\"", "true", "[]"] {
         assert_eq!(with(&format!("route: [{{weight: {bad}}}]")), ["type spec.route[0].weight"], "{bad}");
     }
-    assert_eq!(with("route: [{weight: 99999999999999999999}]"), ["out-of-range spec.route[0].weight"]);
+    assert_eq!(with("route: [{weight: 99999999999999999999}]"), ["weight spec.route[0].weight"]);
 }
 
 #[test]
@@ -184,6 +183,13 @@ fn what_can_never_match_is_a_warning() {
 }
 
 #[test]
+fn an_empty_route_is_legal_as_in_istio_but_told_of() {
+    let (rules, found) = read("  destination: {name: a}\n  route:\n");
+    assert!(rules[0].route.is_none());
+    assert_eq!((found[0].severity, found[0].path.as_str()), (Severity::Warning, "spec.route"));
+}
+
+#[test]
 fn a_list_holds_rules_and_other_kinds_are_refused_by_name() {
     let (rules, found) = read_text(
         "apiVersion: v1\nkind: List\nmetadata: {resourceVersion: \"\"}\nitems:\n\
@@ -200,6 +206,8 @@ fn a_list_holds_rules_and_other_kinds_are_refused_by_name() {
 
 #[test]
 fn every_fault_of_a_rule_is_told_at_once() {
-    let found = with("precedence: x\n  match: {source: {}, request: {headers: {A: {}}}}\n  route: [{weight: 200}, {wieght: 1}]");
+    let found = with(
+        "precedence: x\n  match: {source: {}, request: {headers: {A: {}}}}\n  route: [{weight: 200}, {wieght: 1}]",
+    );
     assert_eq!(found.len(), 6, "{found:?}");
 }

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 
 use crate::config::diagnostic::Place;
 use crate::snapshot::{
-    AccessLog, Address, Admin, BindAddress, CircuitBreakers, Drain, Labels, LbPolicy, Limits, Node, PeerFilter,
-    UpstreamProtocol, Workers,
+    AccessLog, Address, Admin, BindAddress, CircuitBreakers, Drain, Labels, LbPolicy, Limits, Node,
+    PeerFilter, UpstreamProtocol, Workers,
 };
 
 /// A whole file.

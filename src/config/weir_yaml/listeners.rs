@@ -2,13 +2,15 @@
 
 use super::draft::{CallerDraft, ListenerDraft, ListenerMode};
 use super::settings::labels;
-use crate::config::decode::{Field, Keys, Table};
+use crate::config::decode::Field;
 use crate::config::names::is_fqdn;
+use crate::config::table::{Keys, Table};
 use crate::snapshot::PeerFilter;
 
 /// One listener; `None` when it has no usable name or address.
 pub(super) fn listener(field: &Field<'_>) -> Option<ListenerDraft> {
-    const KEYS: Keys = Keys::of(&["name", "address", "service", "mode", "allow", "use_remote_address", "tls"]);
+    const KEYS: Keys =
+        Keys::of(&["name", "address", "service", "mode", "allow", "use_remote_address", "tls"]);
     let table = Table::new(field, &KEYS)?;
     if let Some(tls) = table.get("tls") {
         refuse_filled(&tls, "tls");
@@ -17,7 +19,8 @@ pub(super) fn listener(field: &Field<'_>) -> Option<ListenerDraft> {
     let address = table.require("address");
     let service = table.get("service").and_then(|field| Some((field.filled()?.to_owned(), field.place())));
     let mode = mode(&table);
-    let use_remote_address = table.get("use_remote_address").and_then(|field| field.boolean()).unwrap_or(false);
+    let use_remote_address =
+        table.get("use_remote_address").and_then(|field| field.boolean()).unwrap_or(false);
     Some(ListenerDraft {
         place: field.place(),
         name: name?.into(),

@@ -9,11 +9,14 @@ mod settings;
 
 use std::path::PathBuf;
 
-use super::decode::{Field, Keys, Scope, Table};
+use super::decode::{Field, Scope};
 use super::input::Environment;
+use super::table::{Keys, Table};
 use super::tree::{Node, Value};
 
-pub(crate) use draft::{CallerDraft, EndpointDraft, ListenerDraft, ListenerMode, ServiceDraft, ServiceHost, Targets, WeirDraft};
+pub(crate) use draft::{
+    CallerDraft, EndpointDraft, ListenerDraft, ListenerMode, ServiceDraft, ServiceHost, Targets, WeirDraft,
+};
 
 const KEYS: Keys = Keys::of(&[
     "node",
@@ -93,7 +96,11 @@ fn each<T>(field: Option<&Field<'_>>, read: impl Fn(&Field<'_>) -> Option<T>) ->
 }
 
 /// A list that needs one entry at least.
-fn required<T>(table: &Table<'_>, key: &'static str, read: impl Fn(&Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+fn required<T>(
+    table: &Table<'_>,
+    key: &'static str,
+    read: impl Fn(&Field<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
     let field = table.require(key)?;
     if matches!(&field.node.value, Value::Sequence(items) if items.is_empty()) {
         field.fault("missing", "it needs one entry at least");

@@ -6,28 +6,30 @@ use std::time::Duration;
 use super::draft::{EndpointDraft, ServiceDraft, ServiceHost, Targets};
 use super::listeners::refuse_filled;
 use super::settings::labels;
-use crate::config::decode::{Field, Keys, Table};
+use crate::config::decode::Field;
 use crate::config::names::{is_dns_label, is_fqdn};
+use crate::config::table::{Keys, Table};
 use crate::config::values::MAX_DURATION;
 use crate::snapshot::{CircuitBreakers, LbPolicy, UpstreamProtocol};
 
+const KEYS: Keys = Keys::of(&[
+    "name",
+    "namespace",
+    "host",
+    "protocol",
+    "repeatable",
+    "timeout",
+    "lb",
+    "local_bias",
+    "circuit_breakers",
+    "outlier",
+    "health_check",
+    "dns_refresh",
+    "endpoints",
+]);
+
 /// One service; `None` when its name or an endpoint cannot be made out.
 pub(super) fn service(field: &Field<'_>) -> Option<ServiceDraft> {
-    const KEYS: Keys = Keys::of(&[
-        "name",
-        "namespace",
-        "host",
-        "protocol",
-        "repeatable",
-        "timeout",
-        "lb",
-        "local_bias",
-        "circuit_breakers",
-        "outlier",
-        "health_check",
-        "dns_refresh",
-        "endpoints",
-    ]);
     let table = Table::new(field, &KEYS)?;
     for key in ["outlier", "health_check"] {
         if let Some(later) = table.get(key) {
@@ -39,7 +41,8 @@ pub(super) fn service(field: &Field<'_>) -> Option<ServiceDraft> {
         use UpstreamProtocol::*;
         field.word(&[("request", AsRequest), ("http1", Http1), ("http2", Http2)])
     });
-    let timeout = table.get("timeout").and_then(|field| field.duration()).filter(|timeout| !timeout.is_zero());
+    let timeout =
+        table.get("timeout").and_then(|field| field.duration()).filter(|timeout| !timeout.is_zero());
     let local_bias = table.get("local_bias").and_then(|field| field.integer(0..=i64::from(u32::MAX)));
     let refresh_range = Duration::from_millis(100)..=MAX_DURATION;
     let dns_refresh = table.get("dns_refresh").and_then(|field| field.duration_in(refresh_range));
@@ -64,7 +67,11 @@ fn service_host(table: &Table<'_>) -> Option<ServiceHost> {
         let label = |field: &Field<'_>| {
             let text = field.filled()?;
             if !is_dns_label(text) {
-                field.fault_with("dns-name", format!("`{text}` is no DNS label"), "lower-case letters, digits and -");
+                field.fault_with(
+                    "dns-name",
+                    format!("`{text}` is no DNS label"),
+                    "lower-case letters, digits and -",
+                );
                 return None;
             }
             Some(Arc::from(text))
@@ -85,7 +92,11 @@ fn service_host(table: &Table<'_>) -> Option<ServiceHost> {
     }
     let text = host.filled()?.to_ascii_lowercase();
     if !is_fqdn(&text) {
-        host.fault_with("dns-name", format!("`{text}` is no host"), "such as models.example.com, without a port");
+        host.fault_with(
+            "dns-name",
+            format!("`{text}` is no host"),
+            "such as models.example.com, without a port",
+        );
         return None;
     }
     Some(ServiceHost::Full(text.into()))

@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::decode::{Field, Keys, Table};
+use crate::config::decode::Field;
 use crate::config::input::Environment;
 use crate::config::names::{is_fqdn, is_istio_label_part, nearest};
+use crate::config::table::{Keys, Table};
 use crate::config::values::MAX_DURATION;
 use crate::snapshot::{AccessLog, Admin, Drain, IdleTimeouts, Labels, Limits, LogFormat, Node, Workers};
 
@@ -43,8 +44,15 @@ pub(super) fn node(field: Option<&Field<'_>>, environment: &Environment) -> Node
     let id = text("id").or_else(|| environment.pod_name.clone()).or_else(|| environment.hostname.clone());
     Node {
         id: id.unwrap_or_else(unknown).into(),
-        cluster: text("cluster").or_else(|| environment.cluster.clone()).or(app).unwrap_or_else(unknown).into(),
-        namespace: text("namespace").or_else(|| environment.pod_namespace.clone()).unwrap_or("default".into()).into(),
+        cluster: text("cluster")
+            .or_else(|| environment.cluster.clone())
+            .or(app)
+            .unwrap_or_else(unknown)
+            .into(),
+        namespace: text("namespace")
+            .or_else(|| environment.pod_namespace.clone())
+            .unwrap_or("default".into())
+            .into(),
         workload: text("workload").or_else(|| environment.workload.clone()).unwrap_or_else(unknown).into(),
         labels,
         domain: domain.unwrap_or_else(|| "cluster.local".into()).into(),
@@ -122,35 +130,40 @@ pub(super) fn drain(field: Option<&Field<'_>>) -> Drain {
     let Some(table) = field.and_then(|field| Table::new(field, &Keys::of(&["grace", "deadline"]))) else {
         return default;
     };
-    let read = |key, range, default| table.get(key).and_then(|field| field.duration_in(range)).unwrap_or(default);
-    let drain =
-        Drain { grace: read("grace", OR_OFF, default.grace), deadline: read("deadline", POSITIVE, default.deadline) };
+    let read =
+        |key, range, default| table.get(key).and_then(|field| field.duration_in(range)).unwrap_or(default);
+    let drain = Drain {
+        grace: read("grace", OR_OFF, default.grace),
+        deadline: read("deadline", POSITIVE, default.deadline),
+    };
     if drain.grace >= drain.deadline {
         table.field.fault_with("drain", "`grace` does not end before `deadline`", "grace < deadline");
     }
     drain
 }
 
+const LIMIT_KEYS: Keys = Keys::of(&[
+    "head_bytes",
+    "head_count",
+    "head_timeout",
+    "downstream_idle",
+    "upstream_idle",
+    "stream_idle",
+    "streams",
+    "connections",
+    "buffer_budget",
+    "replay_bytes",
+    "replay_budget",
+    "connect_timeout",
+]);
+
 /// `limits:`
 pub(super) fn limits(field: Option<&Field<'_>>) -> Limits {
-    const KEYS: Keys = Keys::of(&[
-        "head_bytes",
-        "head_count",
-        "head_timeout",
-        "downstream_idle",
-        "upstream_idle",
-        "stream_idle",
-        "streams",
-        "connections",
-        "buffer_budget",
-        "replay_bytes",
-        "replay_budget",
-        "connect_timeout",
-    ]);
     let default = Limits::default();
-    let Some(table) = field.and_then(|field| Table::new(field, &KEYS)) else { return default };
+    let Some(table) = field.and_then(|field| Table::new(field, &LIMIT_KEYS)) else { return default };
     let size = |key, range, default| table.get(key).and_then(|field| field.size_in(range)).unwrap_or(default);
-    let time = |key, range, default| table.get(key).and_then(|field| field.duration_in(range)).unwrap_or(default);
+    let time =
+        |key, range, default| table.get(key).and_then(|field| field.duration_in(range)).unwrap_or(default);
     let count = |key, max: i64, default: usize| {
         table.get(key).and_then(|field| field.integer(1..=max)).map_or(default, |count| count as usize)
     };

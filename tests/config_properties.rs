@@ -1,0 +1,216 @@
+//! Laws of `config` that hold for whatever bytes it is given, and what ten thousand rules cost.
+
+#![allow(clippy::expect_used, clippy::unwrap_used)] // a panic here is the report
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use weir::config::{self, Document, Environment};
+
+fn document(bytes: impl Into<Vec<u8>>) -> Document {
+    Document { name: "a.yaml".into(), bytes: bytes.into() }
+}
+
+/// Reads `bytes` in every way there is. Nothing but the absence of a panic, and honest places, is promised.
+fn read_every_way(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let one = document(bytes);
+    let _ = (config::file_kind(&one), config::rule_paths(&one));
+    let lines = bytes.iter().filter(|&&byte| byte == b'\n' || byte == b'\r').count() as u32 + 1;
+    let found = [
+        config::load(&one, std::slice::from_ref(&one), &Environment::default()).err(),
+        config::validate_rules(std::slice::from_ref(&one)).err(),
+    ];
+    for diagnostic in found.iter().flatten().flatten() {
+        prop_assert!((1..=lines + 1).contains(&diagnostic.origin.line), "{diagnostic}");
+        prop_assert!(!diagnostic.to_string().contains('\n'), "{diagnostic}");
+    }
+    Ok(())
+}
+
+const WORDS: &[&str] = &[
+    "listeners",
+    "services",
+    "rules",
+    "name",
+    "address",
+    "endpoints",
+    "labels",
+    "version",
+    "node",
+    "limits",
+    "drain",
+    "apiVersion",
+    "kind",
+    "metadata",
+    "spec",
+    "destination",
+    "route",
+    "weight",
+    "match",
+    "request",
+    "headers",
+    "uri",
+    "exact",
+    "regex",
+    "RouteRule",
+    "config.istio.io/v1alpha2",
+    "List",
+    "v1",
+    "items",
+    "127.0.0.1:80",
+    "unix:/a",
+    "5s",
+    "4MiB",
+    "1e999",
+    ".nan",
+    "-1",
+    "100",
+    "true",
+    "~",
+    "\"\"",
+    "'a'",
+    "\"",
+    "'",
+    "|",
+    ">",
+    "&a",
+    "*a",
+    "<<",
+    "!!str",
+    "%YAML 1.2",
+    "---",
+    "...",
+    "#",
+    ":",
+    ": ",
+    "- ",
+    "? ",
+    ", ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "\n\t",
+    " ",
+    "\t",
+    "\r\n",
+    "é",
+    "\u{2028}",
+    "\u{85}",
+    "@",
+    "`",
+];
+
+/// Text that looks like YAML often enough to get past the first token.
+fn yaml_like() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(WORDS), 0..60).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        read_every_way(&bytes)?;
+    }
+
+    #[test]
+    fn no_text_like_yaml_makes_the_reader_panic(text in yaml_like()) {
+        read_every_way(text.as_bytes())?;
+    }
+
+    #[test]
+    fn no_change_of_a_good_file_makes_the_reader_panic(
+        at in 0..1usize << 16, cut in 0..40usize, insert in yaml_like(),
+    ) {
+        let good = include_str!("golden/two-protocols.yaml").to_owned() + "---\n" + include_str!("golden/headers.rules.yaml");
+        let floor = |mut index: usize| { while !good.is_char_boundary(index) { index -= 1 } index };
+        let start = floor(at % good.len());
+        let end = floor((start + cut).min(good.len())).max(start);
+        read_every_way([&good[..start], &insert, &good[end..]].concat().as_bytes())?;
+    }
+}
+
+/// One rule with a file of its own.
+fn rule_document(index: usize, (precedence, namespace, matches): (i32, &str, usize)) -> Document {
+    let matches = match matches {
+        0 => String::new(),
+        value => format!(", match: {{request: {{headers: {{x: {{exact: \"{value}\"}}}}}}}}"),
+    };
+    let text = format!(
+        "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {{name: r{index}, namespace: {namespace}}}\n\
+         spec: {{destination: {{name: m, namespace: default}}, precedence: {precedence}{matches}}}\n"
+    );
+    Document { name: format!("{index}.yaml"), bytes: text.into() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_order_of_files_changes_nothing_and_routes_stand_by_precedence_up_to_the_first_catch_all(
+        rules in prop::collection::vec((-2..3i32, prop::sample::select(&["a", "b", "default"][..]), 0..4usize), 0..12),
+        turn in 0..12usize,
+    ) {
+        let main = document("listeners: [{name: a, address: \"127.0.0.1:80\", service: m}]\n\
+                             services: [{name: m, endpoints: [{address: \"127.0.0.1:81\"}]}]\n");
+        let mut files: Vec<_> = rules.iter().enumerate().map(|(index, rule)| rule_document(index, *rule)).collect();
+        let load = |files: &[Document]| config::load(&main, files, &Environment::default()).expect("loads").snapshot;
+        let snapshot = load(&files);
+        files.rotate_left(turn.min(rules.len()));
+        prop_assert!(load(&files) == snapshot);
+
+        let mut wanted: Vec<_> = rules.iter().enumerate().map(|(index, rule)| (-rule.0, rule.1, format!("r{index}"), rule.2)).collect();
+        wanted.sort();
+        let reached = wanted.iter().position(|rule| rule.3 == 0).map_or(wanted.len(), |first| first + 1);
+        let mut names: Vec<_> = wanted[..reached].iter().map(|rule| format!("{}.{}", rule.2, rule.1)).collect();
+        if wanted.get(reached.wrapping_sub(1)).is_none_or(|rule| rule.3 != 0) {
+            names.push("default-route".into());
+        }
+        let config = snapshot.route_configs.values().next().expect("one");
+        let got: Vec<_> = config.virtual_hosts[0].routes.iter().map(|route| route.name.to_string()).collect();
+        prop_assert_eq!(got, names);
+    }
+}
+
+#[test]
+fn ten_thousand_rules_over_a_thousand_services_load_in_good_time() {
+    use std::fmt::Write;
+    let mut main = String::from("listeners: [{name: a, address: \"0.0.0.0:80\"}]\nservices:\n");
+    let mut rules = String::new();
+    for service in 0..1_000 {
+        let endpoint = |v: u32| {
+            format!(
+                "{{address: \"10.{v}.{}.{}:80\", labels: {{version: v{v}}}}}",
+                service / 250,
+                service % 250
+            )
+        };
+        writeln!(main, "- {{name: s{service}, endpoints: [{}, {}]}}", endpoint(1), endpoint(2))
+            .expect("written");
+        for rule in 0..10 {
+            let matches = match rule {
+                0 => String::new(),
+                _ => format!("match: {{request: {{headers: {{uri: {{prefix: /v1/models/m{rule}}}}}}}}}, "),
+            };
+            writeln!(
+                rules,
+                "---\napiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {{name: r{rule}-{service}}}\n\
+                 spec: {{destination: {{name: s{service}}}, precedence: {rule}, {matches}route: [{{labels: {{version: v1}}, \
+                 weight: 95}}, {{labels: {{version: v2}}, weight: 5}}]}}"
+            )
+            .expect("written");
+        }
+    }
+    let started = Instant::now();
+    let loaded = config::load(&document(main), &[document(rules)], &Environment::default());
+    let took = started.elapsed();
+    let loaded = loaded.unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!((loaded.rules, loaded.snapshot.clusters.len()), (10_000, 2_000));
+    eprintln!("{took:?}");
+    // An optimised build needs a tenth of it; tests run unoptimised on busy machines.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
