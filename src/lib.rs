@@ -2,10 +2,20 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
+pub mod app;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod message;
+#[cfg(feature = "demo")]
+pub mod proto;
+pub mod proxy;
 pub mod router;
+pub mod runtime;
 pub mod snapshot;
 pub mod sources;
+pub mod telemetry;
+pub mod transport;
+pub mod upstream;
 pub mod words;

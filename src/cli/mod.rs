@@ -2,6 +2,8 @@
 //!
 //! Law: a subcommand reads its arguments, calls what does the work, and prints; it decides nothing else.
 
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod explain;
 pub mod validate;
 

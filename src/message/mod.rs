@@ -1,6 +1,10 @@
-//! What a message is made of, apart from any connection: the normal forms of paths and hosts.
+//! HTTP messages and what every floor must know about them: bodies, normal forms, hop-by-hop fields, gRPC framing.
 //!
-//! Law: nothing here knows a configuration, a route or a socket.
+//! Law: no connection, no configuration, no clock.
 
+pub mod body;
+pub mod grpc;
+pub mod hop_by_hop;
 pub mod host;
 pub mod path;
+pub mod pump;

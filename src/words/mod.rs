@@ -1,11 +1,13 @@
-//! The closed vocabularies that every part of Weir shares: response flags, gRPC statuses, protocols.
+//! The closed vocabularies that every part of Weir shares: response flags, gRPC statuses, protocols, format operators.
 //!
 //! Law: nothing here knows a configuration, a connection or a clock, so every floor may use it.
 
 pub mod flags;
 pub mod grpc;
+pub mod operator;
 pub mod protocol;
 
 pub use flags::{Flag, Flags};
 pub use grpc::GrpcStatus;
+pub use operator::Operator;
 pub use protocol::{HttpVersion, Protocol};

@@ -1,0 +1,364 @@
+//! The wiring of `weir demo`: a split to look at, on this machine alone, in one process.
+//!
+//! Law: it leaves nothing behind, and everything it starts listens on loopback only. The proxy it shows is the one that
+//! `weir proxy` runs, started from files as a user's would be.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval_at, sleep};
+
+use crate::demo::files::{Addresses, Files};
+use crate::demo::model_server::{ModelServer, Options, ServiceTime};
+use crate::demo::splits::{self, SplitsView};
+use crate::demo::table::{Recent, Screen, summary_line};
+use crate::demo::traffic::{Counts, Traffic};
+
+/// The toy model's name.
+const MODEL: &str = "half_plus_two";
+/// How often the table is drawn.
+const DRAW_EVERY: Duration = Duration::from_secs(1);
+
+/// What may be chosen about a demo.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// When it ends by itself; without it, at SIGINT or SIGTERM.
+    pub run_for: Option<Duration>,
+    /// Whether it sends traffic of its own.
+    pub traffic: bool,
+    /// Where the proxy listens on 127.0.0.1; 0 takes a free port.
+    pub port: u16,
+    /// Where the proxy's admin listens on 127.0.0.1; 0 takes a free port.
+    pub admin_port: u16,
+}
+
+impl Demo {
+    /// Runs to the end, on a runtime of its own, and shows itself on the standard output.
+    ///
+    /// # Errors
+    /// When it cannot start, or cannot write. What it says is one line that tells what to do next.
+    pub fn run(&self) -> Result<(), Fault> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|fault| Fault::io("start the demo's runtime", fault))?;
+        let start = async |config: &Path| start_proxy(config).await;
+        runtime.block_on(run(self, Screen::of_stdout(), &mut io::stdout().lock(), start))
+    }
+}
+
+/// A proxy that runs until this is dropped.
+struct Proxy;
+
+/// Starts `weir proxy -c config` in this process.
+async fn start_proxy(config: &Path) -> Result<Proxy, Fault> {
+    let missing = format!("this build has no proxy to start from {}: use a later one", config.display());
+    Err(Fault::Proxy(missing))
+}
+
+/// Why the demo cannot go on.
+#[derive(Debug)]
+pub enum Fault {
+    /// Something else listens there.
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// The option that chooses another.
+        option: &'static str,
+    },
+    /// Both ports are the same.
+    SamePort {
+        /// The port.
+        port: u16,
+    },
+    /// The system refused.
+    Io {
+        /// What could not be done.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The proxy did not start.
+    Proxy(String),
+}
+
+impl Fault {
+    fn io(doing: &'static str, source: io::Error) -> Self {
+        Self::Io { doing, source }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PortTaken { port, option } => write!(
+                f,
+                "port {port} on 127.0.0.1 is in use: stop what listens there or choose another with {option}"
+            ),
+            Self::SamePort { port } => {
+                write!(f, "--port and --admin-port are both {port}: choose two different ports")
+            }
+            Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
+            Self::Proxy(fault) => f.write_str(fault),
+        }
+    }
+}
+
+/// The whole demo. `start` starts a proxy from a configuration file; the proxy runs until its handle is dropped.
+async fn run<P>(
+    demo: &Demo,
+    screen: Screen,
+    out: &mut impl Write,
+    start: impl AsyncFnOnce(&Path) -> Result<P, Fault>,
+) -> Result<(), Fault> {
+    // Before anything is written: a signal from here on ends the demo in good order.
+    let mut signals = Signals::listen()?;
+    let [proxy_addr, admin, metrics] = free_addresses(demo)?;
+    let models = [model_server(1).await?, model_server(2).await?];
+    let model_addrs = models.each_ref().map(|model| (model.grpc_addr(), model.rest_addr()));
+    let addresses = Addresses { proxy: proxy_addr, admin, metrics, models: model_addrs };
+    let files = Files::write(&addresses).map_err(|fault| Fault::io("write the demo's files", fault))?;
+    let proxy = start(&files.config()).await?;
+    introduce(out, &addresses, &files).map_err(writing)?;
+    let (stop, stopped) = watch::channel(false);
+    let counts = Counts::default();
+    let traffic = async {
+        if demo.traffic { Traffic::gentle(proxy_addr, MODEL).run(&counts, stopped).await } else { Ok(()) }
+    };
+    let shown = async {
+        let end = async {
+            tokio::select! {
+                () = over(demo.run_for) => {}
+                () = signals.next() => {}
+            }
+        };
+        let shown = show(end, admin, screen, out).await;
+        // Whoever listens has gone already: then there is nothing to stop.
+        let _ = stop.send(true);
+        shown
+    };
+    let (shown, sent) = tokio::join!(shown, traffic);
+    let last = shown?;
+    sent.map_err(|fault| Fault::io("send traffic", fault))?;
+    // What the traffic sent last may have been counted after the last drawing.
+    let last = splits::fetch(admin).await.ok().or(last);
+    summarize(out, last.as_ref(), &models, &counts).map_err(writing)?;
+    drop(proxy);
+    Ok(())
+}
+
+/// Addresses that nobody listens at: the proxy's, its admin's, its metrics'.
+fn free_addresses(demo: &Demo) -> Result<[SocketAddr; 3], Fault> {
+    if demo.port == demo.admin_port && demo.port != 0 {
+        return Err(Fault::SamePort { port: demo.port });
+    }
+    let bind = |port: u16, option: &'static str| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|fault| match fault.kind() {
+            io::ErrorKind::AddrInUse => Fault::PortTaken { port, option },
+            _ => Fault::io("listen on 127.0.0.1", fault),
+        })
+    };
+    // All three are held until each is known, so that free ports differ from one another.
+    let listeners = [bind(demo.port, "--port")?, bind(demo.admin_port, "--admin-port")?, bind(0, "--port")?];
+    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
+    for (address, listener) in addresses.iter_mut().zip(&listeners) {
+        *address = listener.local_addr().map_err(|fault| Fault::io("listen on 127.0.0.1", fault))?;
+    }
+    Ok(addresses)
+}
+
+/// Version 2 is a bit slower, so that the table has something to tell.
+async fn model_server(version: u32) -> Result<ModelServer, Fault> {
+    let service_time = ServiceTime {
+        base: Duration::from_millis(u64::from(version) + 1),
+        jitter: Duration::from_millis(u64::from(version)),
+    };
+    let options = Options { model: MODEL.to_owned(), service_time, ..Options::default() };
+    ModelServer::start(version, options).await.map_err(|fault| Fault::io("start a model server", fault))
+}
+
+fn introduce(out: &mut impl Write, addresses: &Addresses, files: &Files) -> io::Result<()> {
+    let Addresses { proxy, admin, .. } = addresses;
+    writeln!(
+        out,
+        "{MODEL} v1 and v2 behind Weir on {proxy}, 95 to 5; its files are in {}\n\n\
+         To try in another terminal: a prediction, an edit of the rule, the figures\n\n\
+         curl -d '{{\"instances\": [1.0, 2.0, 5.0]}}' http://{proxy}/v1/models/{MODEL}:predict\n\
+         {}\n\
+         http://{admin}/splits\n",
+        files.folder().display(),
+        files.edit_line(),
+    )?;
+    out.flush()
+}
+
+/// SIGINT, as Ctrl-C sends it, and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Fault> {
+        let listen = |kind| signal(kind).map_err(|fault| Fault::io("wait for signals", fault));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Waits that long, or for ever.
+async fn over(run_for: Option<Duration>) {
+    match run_for {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Draws the table until `end`. Gives the last view.
+async fn show(
+    end: impl Future<Output = ()>,
+    admin: SocketAddr,
+    mut screen: Screen,
+    out: &mut impl Write,
+) -> Result<Option<SplitsView>, Fault> {
+    let started = Instant::now();
+    let mut end = std::pin::pin!(end);
+    let mut ticks = interval_at(tokio::time::Instant::now() + DRAW_EVERY, DRAW_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut recent, mut last, mut away) = (Recent::default(), None, false);
+    loop {
+        tokio::select! {
+            () = end.as_mut() => return Ok(last),
+            _ = ticks.tick() => {}
+        }
+        let fetched = splits::fetch(admin).await;
+        let text = match &fetched {
+            Ok(view) => screen.draw(started.elapsed(), &recent.rows(Instant::now(), view)),
+            Err(_) if away => String::new(),
+            Err(fault) => {
+                screen.leave();
+                format!("the admin at {admin} does not answer: {fault}\n")
+            }
+        };
+        away = fetched.is_err();
+        last = fetched.ok().or(last);
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(writing)?;
+    }
+}
+
+fn summarize(
+    out: &mut impl Write,
+    last: Option<&SplitsView>,
+    models: &[ModelServer; 2],
+    counts: &Counts,
+) -> io::Result<()> {
+    writeln!(out)?;
+    match last.filter(|view| !view.splits.is_empty()) {
+        Some(view) => {
+            for version in view.splits.iter().flat_map(|split| &split.versions) {
+                writeln!(out, "{}", summary_line(version))?;
+            }
+        }
+        // The proxy told nothing; the model servers know what reached them.
+        None => {
+            for (name, model) in ["v1", "v2"].iter().zip(models) {
+                writeln!(out, "{name}  {} predictions reached its model server", model.requests())?;
+            }
+        }
+    }
+    if counts.failed() > 0 {
+        writeln!(out, "{} of {} requests of the demo's own traffic failed", counts.failed(), counts.sent())?;
+    }
+    out.flush()
+}
+
+fn writing(source: io::Error) -> Fault {
+    Fault::io("write to the standard output", source)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn demo(run_for: Duration, traffic: bool) -> Demo {
+        Demo { run_for: Some(run_for), traffic, port: 0, admin_port: 0 }
+    }
+
+    /// An admin that always shows the same, at the address that the demo's weir.yaml gives it. It stands for a proxy.
+    async fn fake_proxy(config: &Path) -> Result<tokio::task::JoinHandle<()>, Fault> {
+        let text = std::fs::read_to_string(config).unwrap();
+        let (_, address) = text.split_once("  address: \"").unwrap();
+        let address = address.split('"').next().unwrap();
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let page = r#"{"generation":1,"splits":[{"service":"s","rule":"canary.default","versions":[
+            {"version":"v1","weight":95,"start":{"requests":95,"share":0.95,"success_rate":1.0,"p50_ms":2.0,"p99_ms":4.0}},
+            {"version":"v2","weight":5,"start":{"requests":5,"share":0.05,"success_rate":null}}]}]}"#;
+        Ok(tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 1024]).await.unwrap();
+                let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len());
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+        }))
+    }
+
+    async fn output(demo: &Demo) -> String {
+        let mut out = Vec::new();
+        let start = async |config: &Path| fake_proxy(config).await;
+        run(demo, Screen::new(false, false), &mut out, start).await.unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_names_its_files_gives_three_lines_to_paste_and_sums_up_in_two() {
+        let text = output(&demo(Duration::from_millis(1100), false)).await;
+        let lines: Vec<&str> = text.lines().collect();
+        let folder = lines[0].rsplit(' ').next().unwrap();
+        assert!(!Path::new(folder).exists(), "{folder} should be gone");
+        assert!(lines[4].starts_with("curl -d '{\"instances\": [1.0, 2.0, 5.0]}' http://127.0.0.1:"));
+        assert!(lines[5].starts_with("sed -i.bak ") && lines[5].contains(folder));
+        assert!(lines[6].starts_with("http://127.0.0.1:") && lines[6].ends_with("/splits"));
+        assert!(lines[8].contains("version v1  weight 95  share 95.0 %"), "{text}");
+        let expected = [
+            "v1  95 requests (95.0 %)  success 100.0 %  p50 2.0 ms  p99 4.0 ms",
+            "v2  5 requests (5.0 %)  success -  p50 -  p99 -",
+        ];
+        assert_eq!(lines[lines.len() - 2..], expected);
+    }
+
+    #[tokio::test]
+    async fn traffic_that_finds_no_proxy_is_told_at_the_end() {
+        let text = output(&demo(Duration::from_millis(100), true)).await;
+        assert!(text.trim_end().ends_with("requests of the demo's own traffic failed"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_one_line_that_names_the_option() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let free = demo(Duration::ZERO, false);
+        for (option, demo) in [
+            ("--port", Demo { port, ..free.clone() }),
+            ("--admin-port", Demo { admin_port: port, ..free.clone() }),
+        ] {
+            let expected = format!(
+                "port {port} on 127.0.0.1 is in use: stop what listens there or choose another with {option}"
+            );
+            assert_eq!(free_addresses(&demo).unwrap_err().to_string(), expected);
+        }
+        let fault = free_addresses(&Demo { port: 9, admin_port: 9, ..free }).unwrap_err();
+        assert!(fault.to_string().contains("choose two different ports"));
+    }
+}

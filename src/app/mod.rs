@@ -1,0 +1,6 @@
+//! The wiring pages: which parts make up each thing that runs.
+//!
+//! Law: nothing is decided here but who is given what.
+
+#[cfg(feature = "demo")]
+pub mod demo;

@@ -1,0 +1,152 @@
+//! A message body as it arrives, from either engine: bytes are streamed, never gathered.
+//!
+//! Law: reading a frame releases its flow-control window, so a body that nobody reads stops its sender.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// A body from the network, or one of our own.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// No bytes.
+    #[default]
+    Empty,
+    /// One piece, ours.
+    Full(Bytes),
+    /// From an HTTP/1 connection.
+    Http1(Incoming),
+    /// From an HTTP/2 stream.
+    Http2(Http2Body),
+}
+
+/// The body of an HTTP/2 message.
+#[derive(Debug)]
+pub struct Http2Body {
+    stream: RecvStream,
+    data_done: bool,
+    /// Bytes still to come when the head said how many.
+    remaining: Option<u64>,
+}
+
+/// Why a body ended before its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The HTTP/1 engine's reason.
+    Http1(hyper::Error),
+    /// The HTTP/2 engine's reason.
+    Http2(h2::Error),
+    /// Weir gave the stream up: a budget, an idle limit, an attempt that was replaced.
+    Abandoned,
+}
+
+impl Body {
+    /// The body of an HTTP/2 message whose head is `headers`.
+    pub fn http2(stream: RecvStream, headers: &HeaderMap) -> Body {
+        if stream.is_end_stream() {
+            return Body::Empty;
+        }
+        let remaining = headers
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.parse().ok());
+        Body::Http2(Http2Body { stream, data_done: false, remaining })
+    }
+
+    /// The body of an HTTP/1 message.
+    pub fn http1(incoming: Incoming) -> Body {
+        if incoming.is_end_stream() { Body::Empty } else { Body::Http1(incoming) }
+    }
+
+    /// Bytes received and not yet read, where the engine tells.
+    pub fn unread_bytes(&mut self) -> usize {
+        match self {
+            Body::Http2(body) => body.stream.flow_control().used_capacity(),
+            Body::Full(bytes) => bytes.len(),
+            Body::Empty | Body::Http1(_) => 0,
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this {
+            Body::Empty => Poll::Ready(None),
+            Body::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *this = Body::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Body::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Http1),
+            Body::Http2(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::Full(bytes) => bytes.is_empty(),
+            Body::Http1(incoming) => incoming.is_end_stream(),
+            Body::Http2(body) => body.stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty => SizeHint::with_exact(0),
+            Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Http1(incoming) => incoming.size_hint(),
+            Body::Http2(body) => match body.remaining {
+                Some(remaining) => SizeHint::with_exact(remaining),
+                None => SizeHint::default(),
+            },
+        }
+    }
+}
+
+impl Http2Body {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.data_done {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(bytes)) => return Poll::Ready(Some(self.take(bytes).map(Frame::data))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Http2(error)))),
+                None => self.data_done = true,
+            }
+        }
+        match ready!(self.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(BodyError::Http2(error)))),
+        }
+    }
+
+    fn take(&mut self, bytes: Bytes) -> Result<Bytes, BodyError> {
+        self.stream.flow_control().release_capacity(bytes.len()).map_err(BodyError::Http2)?;
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.saturating_sub(bytes.len() as u64);
+        }
+        Ok(bytes)
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BodyError::Http1(error) => error.fmt(f),
+            BodyError::Http2(error) => error.fmt(f),
+            BodyError::Abandoned => f.write_str("the stream was given up"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {}

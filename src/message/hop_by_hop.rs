@@ -1,0 +1,126 @@
+//! Fields that belong to one connection and are not forwarded.
+//!
+//! Source: RFC 9110 section 7.6.1; what Envoy removes. A `Connection` field that nominates framing or routing
+//! fields (`content-length`, `host`, …) never removes them: that is a way to smuggle a request.
+
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Removes the hop-by-hop fields of `headers`; `te: trailers` stays, which gRPC needs.
+pub fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        strip_nominated(headers);
+        headers.remove(CONNECTION);
+    }
+    if headers.contains_key(TE) {
+        keep_te_trailers(headers);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
+        headers.remove(name);
+    }
+}
+
+fn strip_nominated(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        .filter(|name| !is_protected(name))
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+fn is_protected(name: &HeaderName) -> bool {
+    // `te` is judged by its value, not by nomination: `connection: te` is how HTTP/1.1 clients send it.
+    matches!(name.as_str(), "content-length" | "host" | "te" | "trailer" | "authorization" | "content-type")
+        || *name == HOST
+}
+
+fn keep_te_trailers(headers: &mut HeaderMap) {
+    let trailers = headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|token| token.split(';').next().is_some_and(|coding| coding.trim().eq_ignore_ascii_case("trailers")));
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(TE);
+    }
+}
+
+/// Removes from trailers what must not stand there: framing, routing and authentication fields.
+///
+/// Source: RFC 9110 section 6.5.1.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    const FORBIDDEN: [&str; 10] = [
+        "transfer-encoding",
+        "content-length",
+        "host",
+        "connection",
+        "te",
+        "trailer",
+        "authorization",
+        "content-encoding",
+        "content-type",
+        "set-cookie",
+    ];
+    if trailers.keys().any(|name| FORBIDDEN.contains(&name.as_str())) {
+        for name in FORBIDDEN {
+            trailers.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn fields_named_by_connection_go_but_framing_stays() {
+        let mut headers = map(&[
+            ("connection", "close, x-private, Content-Length, host"),
+            ("x-private", "1"),
+            ("content-length", "3"),
+            ("host", "h"),
+            ("keep-alive", "timeout=1"),
+            ("proxy-connection", "close"),
+            ("upgrade", "websocket"),
+        ]);
+        strip(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "3"), ("host", "h")]));
+    }
+
+    #[test]
+    fn te_is_reduced_to_trailers() {
+        let mut headers = map(&[("te", "gzip;q=0.5, Trailers"), ("connection", "te")]);
+        strip(&mut headers);
+        assert_eq!(headers, map(&[("te", "trailers")]));
+        let mut headers = map(&[("te", "gzip")]);
+        strip(&mut headers);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn trailers_cannot_carry_framing() {
+        let mut trailers = map(&[("grpc-status", "0"), ("content-length", "7")]);
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers, map(&[("grpc-status", "0")]));
+    }
+}

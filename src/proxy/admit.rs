@@ -1,0 +1,130 @@
+//! Whether a request has one unambiguous reading, and may come in here at all.
+//!
+//! Law: what two servers could read differently is refused, not repaired. Each check cites what it guards.
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
+
+use super::exchange::Exchange;
+use super::hop;
+use super::reply::Reason;
+use crate::snapshot::Mode;
+use crate::telemetry::families::weir::Limit;
+
+/// Bytes that a field costs beside its name and value: `: ` and the line's end.
+const FIELD_OVERHEAD: usize = 4;
+
+/// See the module.
+pub(super) fn admit(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
+    head_size(exchange, parts)?;
+    if parts.method == Method::CONNECT {
+        return Err(Reason::NoRoute); // RFC 9110 section 9.3.6: no tunnel is offered
+    }
+    if parts.uri.path() == "*" {
+        return Err(Reason::NoRoute); // `OPTIONS *` asks about the proxy itself
+    }
+    if parts.version < Version::HTTP_2 {
+        framing(&parts.headers)?;
+        upgrade(&parts.headers)?;
+    }
+    host(exchange, parts)?;
+    peer(exchange, parts)
+}
+
+/// The bounds of limits.md on a head, HTTP/1 and HTTP/2 alike.
+fn head_size(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
+    let limits = &exchange.seat.generation.plane.snapshot.limits;
+    let process = &exchange.downstream.lane.shared.process;
+    if parts.headers.len() > limits.head_count {
+        process.limit_exceeded(Limit::HeadCount);
+        return Err(Reason::HeadTooLarge("http1.too_many_headers"));
+    }
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields: usize =
+        parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum();
+    if target + fields > limits.head_bytes {
+        process.limit_exceeded(Limit::HeadBytes);
+        return Err(Reason::HeadTooLarge("http1.headers_too_large"));
+    }
+    Ok(())
+}
+
+/// RFC 9112 sections 6.1 and 6.3: exactly one `chunked`, or at most one length; never both.
+fn framing(headers: &HeaderMap) -> Result<(), Reason> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    if codings.next().is_some() || coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Reason::BadRequest("http1.invalid_transfer_encoding"));
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    let digits = length.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit) && !length.is_empty());
+    if lengths.next().is_some() || !digits {
+        return Err(Reason::BadRequest("http1.unexpected_content_length"));
+    }
+    if coding.is_some() && length.is_some() {
+        return Err(Reason::BadRequest("http1.content_length_and_chunked_not_allowed"));
+    }
+    Ok(())
+}
+
+/// `h2c` may be ignored (RFC 9110 section 7.8); anything else would wait for an answer that no route gives.
+fn upgrade(headers: &HeaderMap) -> Result<(), Reason> {
+    let asks = headers.get_all(UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    if asks { Err(Reason::UpgradeRefused) } else { Ok(()) }
+}
+
+/// RFC 9112 section 3.2: one Host, and HTTP/1.1 must have it. RFC 9113 section 8.3.1: it agrees with `:authority`.
+fn host(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Reason::BadRequest("http1.multiple_hosts"));
+    }
+    let authority = parts.uri.authority();
+    match (host, authority) {
+        (Some(host), Some(authority)) if parts.version == Version::HTTP_2 => {
+            let agree = host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+            if agree { Ok(()) } else { Err(Reason::BadRequest("http2.host_disagrees_with_authority")) }
+        }
+        (None, None) if parts.version == Version::HTTP_11 || !has_service(exchange) => {
+            Err(Reason::BadRequest("missing_host_header"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the listener knows its service without a host: HTTP/1.0 may then leave it out.
+fn has_service(exchange: &Exchange) -> bool {
+    !matches!(&*exchange.seat.listener.chain().route_config, "hosts")
+}
+
+/// The authority as sent: of the target, else of the Host field.
+pub(super) fn authority(parts: &Parts) -> Option<&str> {
+    match parts.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => parts.headers.get(HOST)?.to_str().ok(),
+    }
+}
+
+/// A delivery listener takes its peers only, and only what was meant for this pod; nobody may go round in circles.
+fn peer(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
+    let listener = &exchange.seat.listener;
+    if hop::count(&parts.headers) > hop::MAX_HOPS {
+        return Err(Reason::TooManyHops);
+    }
+    let Mode::Deliver { service, .. } = &listener.chain().mode else { return Ok(()) };
+    if let Some(peers) = &listener.peers {
+        let known = exchange.downstream.peer.is_none_or(|peer| peers.allow(peer.ip()));
+        if !known {
+            exchange.downstream.lane.shared.process.delivery_refused.increment(1);
+            return Err(Reason::PeerRefused);
+        }
+    }
+    if hop::is_meant(&parts.headers, service, &listener.local_labels) {
+        Ok(())
+    } else {
+        Err(Reason::Misdirected)
+    }
+}

@@ -1,0 +1,236 @@
+//! A caller's connection: who it is, which listener it came by, and how it says goodbye.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::lane::{Generation, Lane};
+use super::plane::{ListenerPlane, Plane};
+use super::{http1, http2};
+use crate::router;
+use crate::runtime::drain::Phase;
+use crate::snapshot::BindAddress;
+use crate::transport::accept::ConnectionSlot;
+use crate::transport::activity::{Activity, Bounds, End};
+use crate::transport::detect::{self, Engine};
+use crate::transport::io::Io;
+use crate::transport::listen::Accepted;
+use crate::upstream::pool::ByteFlow;
+
+/// Time for a caller to take the answer that an idle stream got.
+const AFTER_STREAM_IDLE: Duration = Duration::from_secs(5);
+
+/// A connection on its way from the acceptor to a worker.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The socket.
+    pub accepted: Accepted,
+    /// Counts it while it lives.
+    pub slot: ConnectionSlot,
+    /// The listener it came by.
+    pub address: BindAddress,
+    /// The last plane that had the listener, once it was removed: it accepts a little longer.
+    pub removed_from: Option<Arc<Plane>>,
+}
+
+/// See the module.
+pub(super) struct Downstream {
+    pub(super) lane: Rc<Lane>,
+    pub(super) address: BindAddress,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) activity: Rc<Activity>,
+    pub(super) flow: ByteFlow,
+    /// The listener as it was at accept, for the connection's own counts.
+    pub(super) listener: Arc<ListenerPlane>,
+    /// Its place among the lane's connections.
+    pub(super) key: Cell<usize>,
+    seat: RefCell<Seat>,
+    phase: Cell<Phase>,
+    open_requests: Cell<usize>,
+    engine: Cell<Option<Engine>>,
+}
+
+/// The generation that the connection's next request belongs to, and what follows from it.
+#[derive(Clone)]
+pub(super) struct Seat {
+    pub(super) generation: Rc<Generation>,
+    pub(super) listener: Arc<ListenerPlane>,
+    /// Index among the snapshot's callers.
+    pub(super) caller: Option<usize>,
+    /// Whether the peer's `x-envoy-*` fields count.
+    pub(super) internal: bool,
+}
+
+impl Seat {
+    fn new(generation: Rc<Generation>, listener: Arc<ListenerPlane>, peer: Option<SocketAddr>) -> Seat {
+        let snapshot = &generation.plane.snapshot;
+        let ip = peer.map(|peer| peer.ip().to_canonical());
+        let caller = ip.and_then(|ip| {
+            let caller = router::caller_of(&snapshot.callers, ip)?;
+            snapshot.callers.iter().position(|known| Arc::ptr_eq(known, caller))
+        });
+        let internal = ip.is_some_and(|ip| snapshot.internal_cidrs.iter().any(|range| range.contains(&ip)));
+        Seat { generation, listener, caller, internal }
+    }
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(lane: Rc<Lane>, arrival: Arrival) {
+    let (peer, local) = (arrival.accepted.peer(), arrival.accepted.local());
+    let Some((generation, listener)) = generation_of(&lane, &arrival) else { return };
+    let Ok(stream) = arrival.accepted.into_stream() else { return };
+    let activity = Rc::new(Activity::new(false));
+    let http = &listener.http;
+    let flow = ByteFlow::new(activity.clone(), http.cx_rx_bytes_total.clone(), http.cx_tx_bytes_total.clone());
+    let seat = RefCell::new(Seat::new(generation, listener.clone(), peer));
+    let phase = if arrival.removed_from.is_some() { Phase::Grace } else { lane.phase() };
+    let downstream = Rc::new(Downstream {
+        phase: Cell::new(phase),
+        lane,
+        address: arrival.address,
+        peer,
+        local,
+        activity: activity.clone(),
+        flow,
+        listener,
+        key: Cell::new(0),
+        seat,
+        open_requests: Cell::new(0),
+        engine: Cell::new(None),
+    });
+    let _present = Present::enter(&downstream, arrival.slot);
+    let mut io = Io::new(stream, activity);
+    let detected = detected(&downstream, &mut io).await;
+    downstream.engine.set(detected);
+    match detected {
+        Some(Engine::Http1) => http1::serve(&downstream, io).await,
+        Some(Engine::Http2) => http2::serve(&downstream, io).await,
+        None => {}
+    }
+}
+
+/// The present generation if it has the listener, else the last that had it.
+fn generation_of(lane: &Lane, arrival: &Arrival) -> Option<(Rc<Generation>, Arc<ListenerPlane>)> {
+    let present = lane.generation()?;
+    if let Some(listener) = present.plane.listener(&arrival.address) {
+        let listener = listener.clone();
+        return Some((present, listener));
+    }
+    let last = lane.generation_for(arrival.removed_from.clone()?);
+    let listener = last.plane.listener(&arrival.address)?.clone();
+    Some((last, listener))
+}
+
+/// Detection, given up when the process closes its idle connections.
+async fn detected(downstream: &Rc<Downstream>, io: &mut Io) -> Option<Engine> {
+    let mut detection = std::pin::pin!(detect::detect(io));
+    std::future::poll_fn(|cx| {
+        downstream.activity.remember_task(cx.waker());
+        match detection.as_mut().poll(cx) {
+            std::task::Poll::Ready(result) => std::task::Poll::Ready(result.ok().flatten()),
+            std::task::Poll::Pending if downstream.phase() == Phase::Closing => std::task::Poll::Ready(None),
+            std::task::Poll::Pending => std::task::Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// The connection's place among its lane's, and its gauges.
+struct Present {
+    downstream: Rc<Downstream>,
+    since: Instant,
+    _slot: ConnectionSlot,
+}
+
+impl Present {
+    fn enter(downstream: &Rc<Downstream>, slot: ConnectionSlot) -> Present {
+        let listener = &downstream.listener;
+        listener.http.cx_total.increment(1);
+        listener.http.cx_active.increment(1.0);
+        listener.meter.cx_total.increment(1);
+        listener.meter.cx_active.increment(1.0);
+        let key = downstream.lane.connections.borrow_mut().insert(downstream.clone());
+        downstream.key.set(key);
+        Present { downstream: downstream.clone(), since: Instant::now(), _slot: slot }
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.downstream.lane.connections.borrow_mut().try_remove(self.downstream.key.get());
+        self.downstream.flow.flush();
+        let listener = &self.downstream.listener;
+        listener.http.cx_active.decrement(1.0);
+        listener.http.cx_destroy.increment(1);
+        listener.http.cx_length_ms.observe(self.since.elapsed().as_secs_f64() * 1e3);
+        listener.meter.cx_active.decrement(1.0);
+        listener.meter.cx_destroy.increment(1);
+    }
+}
+
+impl Downstream {
+    /// The present generation, its listener and the caller; the last that had the listener when it is gone.
+    pub(super) fn seat(&self) -> Seat {
+        let present = self.lane.generation();
+        let mut seat = self.seat.borrow_mut();
+        if let Some(present) = present
+            && !Rc::ptr_eq(&present, &seat.generation)
+            && let Some(listener) = present.plane.listener(&self.address)
+        {
+            let listener = listener.clone();
+            *seat = Seat::new(present, listener, self.peer);
+        }
+        seat.clone()
+    }
+
+    /// Where this connection stands on its way out.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Moves on to `phase`, never back.
+    pub(super) fn enter(&self, phase: Phase) {
+        if phase > self.phase.get() {
+            self.phase.set(phase);
+            self.activity.wake();
+        }
+    }
+
+    /// A request begins.
+    pub(super) fn open_request(&self) {
+        self.open_requests.set(self.open_requests.get() + 1);
+        self.activity.begin_request();
+        self.lane.load.open_stream();
+    }
+
+    /// A request ended, whichever way.
+    pub(super) fn close_request(&self) {
+        self.open_requests.set(self.open_requests.get() - 1);
+        if self.open_requests.get() == 0 {
+            self.activity.end_request();
+        }
+        self.lane.load.close_stream();
+    }
+
+    /// What the sweep holds the connection to. Streams of HTTP/2 are held to their idle time one by one.
+    pub(super) fn bounds(&self) -> Bounds {
+        let seat = self.seat.borrow();
+        let limits = &seat.generation.plane.snapshot.limits;
+        let per_stream = self.engine.get() == Some(Engine::Http2) || limits.stream_idle.is_zero();
+        Bounds {
+            head_timeout: limits.head_timeout,
+            idle: limits.downstream_idle,
+            // Later than the stream's own limit, which has an answer to give.
+            no_progress: if per_stream { Duration::ZERO } else { limits.stream_idle + AFTER_STREAM_IDLE },
+        }
+    }
+
+    /// Ends the connection at the deadline of the drain. Returns the requests that this cuts.
+    pub(super) fn cut(&self) -> usize {
+        self.activity.end(End::Drain);
+        self.open_requests.get()
+    }
+}

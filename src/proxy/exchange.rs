@@ -1,0 +1,422 @@
+//! One request and its answer while they are in flight: the record, both bodies, and how the two may be given up.
+//!
+//! Law: it is finished exactly once, whichever way it ends, and then everybody is told: metrics, access log, gauges.
+//! The engines hold it through [`UploadBody`] and [`DownloadBody`], which are what they read.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::attempt::Lease;
+use super::downstream::{Downstream, Seat};
+use super::reply::Reason;
+use crate::message::body::{Body, BodyError};
+use crate::message::grpc::{self, MessageCounter};
+use crate::message::hop_by_hop;
+use crate::runtime::clock::{self, Tick};
+use crate::telemetry::{GrpcOutcome, RequestRecord};
+use crate::upstream::breaker::Permit;
+use crate::words::{Flag, HttpVersion, Protocol};
+
+mod upload;
+
+pub(super) use upload::{Upload, UploadBody};
+
+/// See the module.
+pub(super) struct Exchange {
+    pub(super) downstream: Rc<Downstream>,
+    pub(super) seat: Seat,
+    pub(super) record: RefCell<RequestRecord>,
+    pub(super) upload: Upload,
+    download: RefCell<Download>,
+    /// What the split chose, for the meters.
+    pub(super) chosen: RefCell<Option<Chosen>>,
+    /// How far the request got.
+    pub(super) reached: Cell<Reached>,
+    /// When the whole request has to be done.
+    pub(super) deadline: Cell<Option<Instant>>,
+    progress: Cell<Tick>,
+    given_up: Cell<Option<Reason>>,
+    task: RefCell<Option<Waker>>,
+    finished: Cell<bool>,
+    key: Cell<usize>,
+}
+
+/// What the split chose.
+pub(super) struct Chosen {
+    /// Route configuration and route, by index in the plane.
+    pub(super) route: (usize, usize),
+    /// The version for labels.
+    pub(super) version: std::sync::Arc<str>,
+    /// A unit of the cluster's requests.
+    pub(super) _permit: Option<Permit>,
+}
+
+/// How far a request got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// Not past this Weir.
+    Nobody,
+    /// Another Weir.
+    Hop,
+    /// A model server.
+    ModelServer,
+}
+
+/// The answer's body on its way down.
+#[derive(Default)]
+struct Download {
+    body: Body,
+    /// What the body runs on; gives itself back, or closes, when dropped.
+    lease: Option<Lease>,
+    messages: Option<MessageCounter>,
+    /// Bytes that the head announced and that have not passed yet.
+    expected: Option<u64>,
+    started: bool,
+    complete: bool,
+}
+
+impl Exchange {
+    /// The exchange of a request whose head is complete. It ends when the returned body does.
+    pub(super) fn begin(downstream: &Rc<Downstream>, parts: &Parts, body: Body) -> DownloadBody {
+        let seat = downstream.seat();
+        let version = match parts.version {
+            http::Version::HTTP_10 => HttpVersion::Http10,
+            http::Version::HTTP_2 => HttpVersion::Http2,
+            _ => HttpVersion::Http11,
+        };
+        let protocol = grpc::classify(&parts.method, &parts.headers);
+        let mut record = RequestRecord::new(Instant::now(), SystemTime::now(), version, protocol);
+        record.downstream_remote = downstream.peer;
+        record.downstream_local = downstream.local;
+        let http = &seat.listener.http;
+        http.rq_total.increment(1);
+        http.rq_active.increment(1.0);
+        if version == HttpVersion::Http2 { &http.rq_http2_total } else { &http.rq_http1_total }.increment(1);
+        downstream.open_request();
+        let exchange = Rc::new(Exchange {
+            downstream: downstream.clone(),
+            seat,
+            record: RefCell::new(record),
+            upload: Upload::new(body, protocol == Protocol::Grpc),
+            download: RefCell::default(),
+            chosen: RefCell::default(),
+            reached: Cell::new(Reached::Nobody),
+            deadline: Cell::new(None),
+            progress: Cell::new(clock::now()),
+            given_up: Cell::new(None),
+            task: RefCell::default(),
+            finished: Cell::new(false),
+            key: Cell::new(0),
+        });
+        let key = downstream.lane.exchanges.borrow_mut().insert(exchange.clone());
+        exchange.key.set(key);
+        exchange.log_request_head(parts);
+        DownloadBody { exchange }
+    }
+
+    /// Runs `answer`, unless the exchange is given up first.
+    pub(super) async fn unless_given_up<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Reason>>,
+    ) -> Result<T, Reason> {
+        let mut answer = std::pin::pin!(answer);
+        std::future::poll_fn(|cx| {
+            if let Some(reason) = self.given_up.get() {
+                return Poll::Ready(Err(reason));
+            }
+            if let Poll::Ready(result) = answer.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            self.remember_task(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whether it was given up, so that what goes down must be cut.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.get().is_some() && !self.download.borrow().complete
+    }
+
+    /// Has the task woken when the exchange is given up.
+    pub(super) fn remember_task(&self, waker: &Waker) {
+        let mut task = self.task.borrow_mut();
+        match &mut *task {
+            Some(known) => known.clone_from(waker),
+            None => *task = Some(waker.clone()),
+        }
+    }
+
+    /// Takes the head of the answer into the record, and its body as what goes down.
+    pub(super) fn answer(&self, response: Response<Body>, lease: Option<Lease>) -> Response<()> {
+        let (parts, body) = response.into_parts();
+        let mut record = self.record.borrow_mut();
+        record.status = parts.status.as_u16();
+        record.grpc_status = grpc_outcome(&parts.headers);
+        if let (Some(log), Some(logged)) = (&self.seat.generation.plane.access_log, &mut record.logged) {
+            log.response_head(logged, &parts.headers);
+        }
+        let complete = body.is_end_stream();
+        let mut download = self.download.borrow_mut();
+        *download = Download {
+            expected: body.size_hint().exact(),
+            messages: (record.protocol == Protocol::Grpc).then(MessageCounter::default),
+            body,
+            lease,
+            started: true,
+            complete,
+        };
+        Response::from_parts(parts, ())
+    }
+
+    /// The head as the upstream gets it, for the access log: with the fields that Weir adds.
+    pub(super) fn log_request_head(&self, parts: &Parts) {
+        let Some(log) = &self.seat.generation.plane.access_log else { return };
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        let authority = super::admit::authority(parts).unwrap_or_default();
+        let logged = log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
+        self.record.borrow_mut().logged = Some(logged);
+    }
+
+    /// Full host of the service that was matched; empty before.
+    pub(super) fn service_host(&self) -> std::sync::Arc<str> {
+        let chosen = self.chosen.borrow();
+        let route = chosen.as_ref().map(|chosen| chosen.route);
+        route.map_or_else(|| "".into(), |(config, route)| {
+            self.seat.generation.plane.routes[config].routes[route].service.host.clone()
+        })
+    }
+
+    /// Requests in flight at the local model server, which a delivery listener tells with every answer.
+    pub(super) fn delivered_in_flight(&self) -> Option<u32> {
+        let delivers = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Deliver { .. });
+        delivers.then(|| self.download.borrow().lease.as_ref().map_or(0, Lease::in_flight))
+    }
+
+    /// Raises the flag and details of `reason`.
+    pub(super) fn blame(&self, reason: Reason) {
+        let mut record = self.record.borrow_mut();
+        record.details = reason.details();
+        if let Some(flag) = crate::words::Flag::ALL.into_iter().find(|&flag| reason.flags().has(flag)) {
+            record.flags.raise(flag);
+        }
+    }
+
+    /// A byte moved.
+    pub(super) fn touch(&self) {
+        self.progress.set(clock::now());
+    }
+
+    /// When a byte last moved.
+    pub(super) fn progress(&self) -> Tick {
+        self.progress.get()
+    }
+
+    /// The connection that it came by, as a key for sums.
+    pub(super) fn connection_key(&self) -> usize {
+        self.downstream.key.get()
+    }
+
+    /// Bytes received for it and not passed on, both ways.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.download.borrow_mut().body.unread_bytes() + self.upload.unread_bytes()
+    }
+
+    /// Why it should be given up at `now`, if it should.
+    pub(super) fn overdue(&self, now: Tick, real: Instant, stream_idle: Duration) -> Option<Reason> {
+        if self.deadline.get().is_some_and(|deadline| real >= deadline) {
+            Some(Reason::Timeout)
+        } else if !stream_idle.is_zero() && now.since(self.progress.get()) > stream_idle {
+            Some(Reason::StreamIdle)
+        } else {
+            None
+        }
+    }
+
+    /// Ends it from outside: what it holds is let go at once; its task gives the answer, or cuts the one begun.
+    pub(super) fn give_up(&self, reason: Reason) {
+        if self.given_up.replace(Some(reason)).is_some() {
+            return;
+        }
+        let mut download = self.download.borrow_mut();
+        if download.started && !download.complete {
+            download.body = Body::Empty;
+            download.lease = None;
+            drop(download);
+            self.blame(reason);
+        }
+        self.upload.abandon();
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.wake();
+        }
+    }
+
+    /// Tells everybody, once. `now` is the end.
+    fn finish(&self) {
+        if self.finished.replace(true) {
+            return;
+        }
+        let download = self.download.take();
+        self.upload.settle(self);
+        self.conclude(&download);
+        drop(download);
+        let lane = &self.downstream.lane;
+        lane.exchanges.borrow_mut().try_remove(self.key.get());
+        self.report();
+        drop(self.chosen.take());
+        self.downstream.close_request();
+    }
+
+    /// The last entries of the record, and what becomes of the connection upstream.
+    fn conclude(&self, download: &Download) {
+        let mut record = self.record.borrow_mut();
+        record.finish(Instant::now());
+        (record.request_bytes, record.request_messages) = self.upload.counted();
+        if let Some(messages) = &download.messages {
+            record.response_messages = messages.messages();
+        }
+        if download.complete {
+            if let Some(lease) = &download.lease {
+                lease.completed(self.upload.is_complete());
+            }
+        } else if record.flags.is_empty() {
+            record.flags.raise(Flag::DownstreamConnectionTermination);
+            record.details = "downstream_remote_disconnect";
+        }
+    }
+
+    fn report(&self) {
+        let record = self.record.borrow();
+        let (http, meter) = (&self.seat.listener.http, &self.seat.listener.meter);
+        http.rq_active.decrement(1.0);
+        if record.flags.has(Flag::DownstreamConnectionTermination) {
+            http.rq_rx_reset.increment(1);
+        }
+        http.answered(record.status, record.duration);
+        meter.answered(record.status);
+        self.report_version(&record);
+        if let Some(log) = &self.seat.generation.plane.access_log {
+            log.log(&record);
+        }
+    }
+
+    /// The split listener reports what the caller got; whoever handed the request to a model server reports that.
+    fn report_version(&self, record: &RequestRecord) {
+        let chosen = self.chosen.borrow();
+        let Some(chosen) = &*chosen else { return };
+        let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
+        let meter = |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
+        let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
+        if splits {
+            meter(false).report_source(record);
+        }
+        if self.reached.get() == Reached::ModelServer {
+            meter(!splits).report_destination(record);
+        }
+    }
+}
+
+fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
+    headers.get("grpc-status").map_or(GrpcOutcome::Absent, |value| GrpcOutcome::parse(value.as_bytes()))
+}
+
+/// The answer's body as the downstream engine reads it. Dropping it ends the exchange.
+pub(super) struct DownloadBody {
+    pub(super) exchange: Rc<Exchange>,
+}
+
+impl Drop for DownloadBody {
+    fn drop(&mut self) {
+        self.exchange.finish();
+    }
+}
+
+impl http_body::Body for DownloadBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let exchange = &self.exchange;
+        let mut download = exchange.download.borrow_mut();
+        if exchange.given_up.get().is_some() && !download.complete {
+            return Poll::Ready(Some(Err(BodyError::Abandoned)));
+        }
+        let frame = match Pin::new(&mut download.body).poll_frame(cx) {
+            Poll::Pending => {
+                exchange.remember_task(cx.waker());
+                return Poll::Pending;
+            }
+            Poll::Ready(frame) => frame,
+        };
+        exchange.touch();
+        Poll::Ready(match frame {
+            None => {
+                download.complete = true;
+                None
+            }
+            Some(Ok(frame)) => Some(Ok(download.pass(frame, &mut exchange.record.borrow_mut()))),
+            Some(Err(error)) => {
+                drop(download);
+                exchange.blame_upstream(&error);
+                Some(Err(error))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let download = self.exchange.download.borrow();
+        download.complete || download.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.exchange.download.borrow().body.size_hint()
+    }
+}
+
+impl Download {
+    fn pass(&mut self, frame: Frame<Bytes>, record: &mut RequestRecord) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(data) => {
+                record.response_bytes += data.len() as u64;
+                if let Some(messages) = &mut self.messages {
+                    messages.feed(&data);
+                }
+                if let Some(expected) = &mut self.expected {
+                    *expected = expected.saturating_sub(data.len() as u64);
+                    self.complete |= *expected == 0;
+                }
+                self.complete |= self.body.is_end_stream();
+                Frame::data(data)
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    hop_by_hop::strip_trailers(&mut trailers);
+                    if trailers.contains_key("grpc-status") {
+                        record.grpc_status = grpc_outcome(&trailers);
+                    }
+                    self.complete = true;
+                    Frame::trailers(trailers)
+                }
+                Err(other) => other,
+            },
+        }
+    }
+}
+
+impl Exchange {
+    /// The upstream cut the answer after its head.
+    fn blame_upstream(&self, error: &BodyError) {
+        let reset = matches!(error, BodyError::Http2(error) if error.is_reset());
+        let mut record = self.record.borrow_mut();
+        record.flags.raise(if reset { Flag::UpstreamRemoteReset } else { Flag::UpstreamConnectionTermination });
+        record.details = "upstream_reset_after_response_started{connection_termination}";
+    }
+}

@@ -1,0 +1,236 @@
+//! The request's body on its way up: counted, and kept while a retry may need it again.
+//!
+//! Law: one attempt reads it at a time; an attempt that was replaced reads an error. What is kept is bounded for one
+//! request and for all, and let go as soon as the answer's head is there.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::Exchange;
+use crate::message::body::{Body, BodyError};
+use crate::message::grpc::MessageCounter;
+use crate::message::hop_by_hop;
+use crate::telemetry::families::weir::Limit;
+
+/// The state of a request's body, over all attempts.
+pub(in crate::proxy) struct Upload {
+    body: RefCell<Body>,
+    kept: RefCell<Kept>,
+    /// The attempt that may read.
+    attempt: Cell<u32>,
+    /// Bytes read from the caller.
+    bytes: Cell<u64>,
+    messages: RefCell<Option<MessageCounter>>,
+    complete: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Kept {
+    pieces: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+    bytes: usize,
+    keeping: bool,
+    /// Something was passed on that is not kept.
+    lost: bool,
+}
+
+impl Upload {
+    pub(super) fn new(body: Body, counts_messages: bool) -> Upload {
+        Upload {
+            complete: Cell::new(body.is_end_stream()),
+            body: RefCell::new(body),
+            kept: RefCell::default(),
+            attempt: Cell::new(0),
+            bytes: Cell::new(0),
+            messages: RefCell::new(counts_messages.then(MessageCounter::default)),
+        }
+    }
+
+    /// The body for the next attempt. `keep`: it may have to be sent once more.
+    pub(in crate::proxy) fn next_attempt(exchange: &Rc<Exchange>, keep: bool) -> UploadBody {
+        let upload = &exchange.upload;
+        upload.attempt.set(upload.attempt.get() + 1);
+        upload.kept.borrow_mut().keeping |= keep;
+        UploadBody { exchange: exchange.clone(), attempt: upload.attempt.get(), piece: 0, trailers_sent: false }
+    }
+
+    /// Whether another attempt would send the very same body.
+    pub(in crate::proxy) fn can_be_sent_again(&self) -> bool {
+        !self.kept.borrow().lost
+    }
+
+    /// Lets go of what was kept: there will be no other attempt.
+    pub(in crate::proxy) fn settle(&self, exchange: &Exchange) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.bytes > 0 {
+            exchange.downstream.lane.shared.replay.fetch_sub(kept.bytes, Ordering::Relaxed);
+        }
+        let lost = kept.lost || !kept.pieces.is_empty();
+        *kept = Kept { lost, ..Kept::default() };
+    }
+
+    /// Whether the caller sends no body.
+    pub(in crate::proxy) fn is_empty(&self) -> bool {
+        self.body.borrow().is_end_stream()
+    }
+
+    /// Whether the caller's body has ended and all of it was passed on.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.get()
+    }
+
+    /// No attempt reads any further, and what is unread goes.
+    pub(super) fn abandon(&self) {
+        self.attempt.set(u32::MAX);
+        if let Ok(mut body) = self.body.try_borrow_mut() {
+            *body = Body::Empty;
+        }
+    }
+
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.body.borrow_mut().unread_bytes() + self.kept.borrow().bytes
+    }
+
+    /// Bytes, and gRPC messages, read from the caller.
+    pub(super) fn counted(&self) -> (u64, u64) {
+        (self.bytes.get(), self.messages.borrow().as_ref().map_or(0, MessageCounter::messages))
+    }
+}
+
+/// The request's body as an upstream engine reads it, for one attempt.
+pub(in crate::proxy) struct UploadBody {
+    exchange: Rc<Exchange>,
+    attempt: u32,
+    /// The next kept piece to send.
+    piece: usize,
+    trailers_sent: bool,
+}
+
+impl UploadBody {
+    fn next_kept(&mut self) -> Option<Frame<Bytes>> {
+        let kept = self.exchange.upload.kept.borrow();
+        if let Some(piece) = kept.pieces.get(self.piece) {
+            self.piece += 1;
+            return Some(Frame::data(piece.clone()));
+        }
+        let trailers = kept.trailers.clone().filter(|_| !self.trailers_sent)?;
+        self.trailers_sent = true;
+        Some(Frame::trailers(trailers))
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let upload = &self.exchange.upload;
+        match frame.into_data() {
+            Ok(data) => {
+                upload.bytes.set(upload.bytes.get() + data.len() as u64);
+                if let Some(messages) = &mut *upload.messages.borrow_mut() {
+                    messages.feed(&data);
+                }
+                if self.keep(&data) {
+                    self.piece += 1;
+                }
+                upload.complete.set(upload.complete.get() || upload.body.borrow().is_end_stream());
+                Frame::data(data)
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    hop_by_hop::strip_trailers(&mut trailers);
+                    upload.complete.set(true);
+                    let mut kept = upload.kept.borrow_mut();
+                    if kept.keeping {
+                        kept.trailers = Some(trailers.clone());
+                        self.trailers_sent = true;
+                    }
+                    Frame::trailers(trailers)
+                }
+                Err(other) => other,
+            },
+        }
+    }
+
+    /// Keeps a piece for another attempt, if there may be one and there is room.
+    fn keep(&self, data: &Bytes) -> bool {
+        let shared = &self.exchange.downstream.lane.shared;
+        let limits = &self.exchange.seat.generation.plane.snapshot.limits;
+        let mut kept = self.exchange.upload.kept.borrow_mut();
+        if !kept.keeping {
+            kept.lost = true;
+            return false;
+        }
+        let over = if kept.bytes + data.len() > limits.replay_bytes {
+            Some(Limit::ReplayBytes)
+        } else {
+            let all = shared.replay.load(Ordering::Relaxed);
+            (all + data.len() > limits.replay_budget).then_some(Limit::ReplayBudget)
+        };
+        if let Some(limit) = over {
+            shared.process.limit_exceeded(limit);
+            shared.process.replay_exceeded.increment(1);
+            shared.replay.fetch_sub(kept.bytes, Ordering::Relaxed);
+            *kept = Kept { lost: true, ..Kept::default() };
+            return false;
+        }
+        shared.replay.fetch_add(data.len(), Ordering::Relaxed);
+        kept.bytes += data.len();
+        kept.pieces.push(data.clone());
+        true
+    }
+
+    fn is_current(&self) -> bool {
+        self.attempt == self.exchange.upload.attempt.get()
+    }
+}
+
+impl http_body::Body for UploadBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if !this.is_current() {
+            return Poll::Ready(Some(Err(BodyError::Abandoned)));
+        }
+        if let Some(frame) = this.next_kept() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if this.trailers_sent {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut *this.exchange.upload.body.borrow_mut()).poll_frame(cx);
+        let frame = match polled {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(frame) => frame,
+        };
+        this.exchange.touch();
+        Poll::Ready(match frame {
+            None => {
+                this.exchange.upload.complete.set(true);
+                None
+            }
+            Some(Ok(frame)) => Some(Ok(this.take(frame))),
+            Some(Err(error)) => Some(Err(error)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let kept = self.exchange.upload.kept.borrow();
+        let more_kept = self.piece < kept.pieces.len() || (kept.trailers.is_some() && !self.trailers_sent);
+        !more_kept && (self.trailers_sent || self.exchange.upload.body.borrow().is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept = self.exchange.upload.kept.borrow();
+        let replayed: usize = kept.pieces.iter().skip(self.piece).map(Bytes::len).sum();
+        match self.exchange.upload.body.borrow().size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(rest + replayed as u64),
+            None => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What one worker owns: its view of the present generation, its connections up and down, its requests in flight.
+//!
+//! Law: one thread only; a request takes no lock and looks nothing up by label. The sweep, ten times a second, does
+//! what would otherwise cost every request a timer.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwapOption, Cache};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use slab::Slab;
+
+use super::downstream::Downstream;
+use super::exchange::{Exchange, UploadBody};
+use super::plane::{Plane, RoutePlane};
+use super::reply::Reason;
+use crate::runtime::clock::{self, Tick};
+use crate::runtime::drain::Phase;
+use crate::runtime::readiness::Readiness;
+use crate::snapshot::{Caller, Snapshot};
+use crate::telemetry::{
+    CallerLabels, ProcessMeter, Recorder, UNKNOWN, VersionLabels, VersionMeter, WorkloadLabels, families,
+};
+use crate::transport::accept::Load;
+use crate::transport::activity::End;
+use crate::transport::dial::Target;
+use crate::upstream::pool::EndpointPool;
+
+/// One downstream connection's share of the buffer budget is one part in so many.
+const BUFFER_SHARES: usize = 8;
+/// A connection's HTTP/1 read buffer, at the largest and at the smallest.
+const READ_BUFFERS: [usize; 3] = [256 << 10, 128 << 10, 64 << 10];
+
+/// What all workers and the control thread share beside the plane.
+pub struct Shared {
+    /// The present plane; the only way to a new one.
+    pub plane: Arc<ArcSwapOption<Plane>>,
+    /// Every metric.
+    pub recorder: Recorder,
+    /// Those of the whole process.
+    pub process: ProcessMeter,
+    /// Whether clients should go elsewhere.
+    pub readiness: Readiness,
+    /// Unread bytes of each worker.
+    pub buffered: Vec<AtomicUsize>,
+    /// Bytes kept for retries, of all workers.
+    pub replay: AtomicUsize,
+    /// Time zero of endpoints' failures.
+    pub start: Instant,
+}
+
+/// See the module.
+pub struct Lane {
+    /// 0 to the number of workers.
+    pub index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) load: Arc<Load>,
+    pub(super) dice: RefCell<SmallRng>,
+    pub(super) connections: RefCell<Slab<Rc<Downstream>>>,
+    pub(super) exchanges: RefCell<Slab<Rc<Exchange>>>,
+    cache: RefCell<Cache<Arc<ArcSwapOption<Plane>>, Option<Arc<Plane>>>>,
+    current: RefCell<Option<Rc<Generation>>>,
+    pools: RefCell<HashMap<(Arc<str>, Target), Pool>>,
+    phase: Cell<Phase>,
+}
+
+pub(super) type Pool = Rc<EndpointPool<UploadBody>>;
+
+/// One plane as this worker uses it.
+pub(super) struct Generation {
+    pub(super) plane: Arc<Plane>,
+    /// By cluster, by member.
+    pub(super) pools: Vec<Vec<Pool>>,
+    /// By route configuration, by route.
+    meters: Vec<Vec<RouteMeters>>,
+}
+
+#[derive(Default)]
+struct RouteMeters(RefCell<Vec<RouteMeter>>);
+
+struct RouteMeter {
+    version: Arc<str>,
+    caller: Option<usize>,
+    delivers: bool,
+    meter: Rc<VersionMeter>,
+}
+
+impl Lane {
+    /// A worker's lane, before its first connection.
+    pub fn new(index: usize, shared: Arc<Shared>, load: Arc<Load>) -> Lane {
+        Lane {
+            index,
+            cache: RefCell::new(Cache::new(shared.plane.clone())),
+            shared,
+            load,
+            dice: RefCell::new(SmallRng::seed_from_u64(rand::random())),
+            connections: RefCell::default(),
+            exchanges: RefCell::default(),
+            current: RefCell::default(),
+            pools: RefCell::default(),
+            phase: Cell::new(Phase::Serving),
+        }
+    }
+
+    /// The present generation; `None` before the first plane.
+    pub(super) fn generation(&self) -> Option<Rc<Generation>> {
+        let mut cache = self.cache.borrow_mut();
+        let plane = cache.load().as_ref()?;
+        if let Some(current) = &*self.current.borrow()
+            && Arc::ptr_eq(&current.plane, plane)
+        {
+            return Some(current.clone());
+        }
+        let generation = Rc::new(self.reconcile(plane.clone()));
+        self.current.replace(Some(generation.clone()));
+        Some(generation)
+    }
+
+    /// A view of `plane`, which is not the present one, for a connection whose listener was removed.
+    pub(super) fn generation_for(&self, plane: Arc<Plane>) -> Rc<Generation> {
+        let present = self.pools.borrow().clone();
+        let generation = Rc::new(self.reconcile(plane));
+        self.pools.replace(present);
+        generation
+    }
+
+    /// Takes over the pools whose endpoint is still there; the others close when their last request ends.
+    fn reconcile(&self, plane: Arc<Plane>) -> Generation {
+        let idle = plane.snapshot.limits.upstream_idle;
+        let mut old = self.pools.take();
+        let mut kept = HashMap::with_capacity(old.len());
+        let mut pools = Vec::with_capacity(plane.clusters.len());
+        for cluster in &plane.clusters {
+            let of_cluster = cluster.state.members.iter().map(|member| {
+                let key = (cluster.state.config.name.clone(), member.state.target.clone());
+                let known = old.remove(&key).or_else(|| kept.get(&key).cloned());
+                let pool = known.filter(|pool: &Pool| Arc::ptr_eq(pool.endpoint(), &member.state)).unwrap_or_else(|| {
+                    let (state, endpoint) = (cluster.state.clone(), member.state.clone());
+                    Rc::new(EndpointPool::new(state, endpoint, cluster.meter.clone(), idle))
+                });
+                pool.adopt(&cluster.state, idle);
+                kept.insert(key, pool.clone());
+                pool
+            });
+            pools.push(of_cluster.collect());
+        }
+        self.pools.replace(kept);
+        let meters = plane.routes.iter().map(|routes| routes.routes.iter().map(|_| RouteMeters::default()).collect());
+        Generation { pools, meters: meters.collect(), plane }
+    }
+
+    /// Where the process stands on its way out, as this worker was told.
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Whether answers should say goodbye.
+    pub(super) fn says_goodbye(&self) -> bool {
+        self.phase.get() > Phase::Serving || self.shared.readiness.is_failed()
+    }
+
+    /// Moves on to `phase` and tells every connection.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.connections.borrow().iter().for_each(|(_, connection)| connection.enter(phase));
+    }
+
+    /// Tells every connection that came by `address` that its listener is gone.
+    pub(super) fn close_listener(&self, address: &crate::snapshot::BindAddress) {
+        for (_, connection) in &*self.connections.borrow() {
+            if connection.address == *address {
+                connection.enter(Phase::Closing);
+            }
+        }
+    }
+
+    /// Milliseconds on the process's clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.shared.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The read buffer of a new HTTP/1 connection: as large as leaves all of them an eighth of the budget.
+    pub(super) fn read_buffer(&self) -> usize {
+        let budget = self.generation().map_or(0, |now| now.plane.snapshot.limits.buffer_budget);
+        let each = budget / BUFFER_SHARES / (self.connections.borrow().len() + 1);
+        READ_BUFFERS.into_iter().find(|&size| size <= each).unwrap_or(READ_BUFFERS[READ_BUFFERS.len() - 1])
+    }
+
+    /// Ends what is overdue, closes what is idle, keeps the buffers within their budget.
+    pub(super) fn sweep(&self, real: Instant) {
+        clock::advance(self.shared.start, real);
+        let now = clock::now();
+        let Some(generation) = self.generation() else { return };
+        let limits = &generation.plane.snapshot.limits;
+        self.sweep_connections(now);
+        self.sweep_exchanges(now, real, limits.stream_idle);
+        self.pools.borrow().values().for_each(|pool| pool.sweep(now));
+        self.hold_budget(limits.buffer_budget);
+    }
+
+    fn sweep_connections(&self, now: Tick) {
+        for (_, connection) in &*self.connections.borrow() {
+            connection.flow.flush();
+            if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
+                use families::weir::Limit;
+                let (limit, counter) = match why {
+                    End::HeadTimeout => (Limit::HeadTimeout, Some(&connection.listener.http.rq_timeout)),
+                    End::Idle => (Limit::DownstreamIdle, Some(&connection.listener.http.cx_idle_timeout)),
+                    End::NoProgress | End::Drain => (Limit::StreamIdle, None),
+                };
+                self.shared.process.limit_exceeded(limit);
+                if let Some(counter) = counter {
+                    counter.increment(1);
+                }
+                connection.activity.end(why);
+            }
+        }
+    }
+
+    fn sweep_exchanges(&self, now: Tick, real: Instant, stream_idle: Duration) {
+        // Giving up an exchange takes it off the list, so the list is not held meanwhile.
+        let overdue: Vec<(Rc<Exchange>, Reason)> = self
+            .exchanges
+            .borrow()
+            .iter()
+            .filter_map(|(_, exchange)| Some((exchange.clone(), exchange.overdue(now, real, stream_idle)?)))
+            .collect();
+        for (exchange, reason) in overdue {
+            let limit = match reason {
+                Reason::Timeout => families::weir::Limit::RequestTimeout,
+                _ => families::weir::Limit::StreamIdle,
+            };
+            self.shared.process.limit_exceeded(limit);
+            exchange.give_up(reason);
+        }
+    }
+
+    /// Gives up the streams longest without progress until all unread bytes are within the budget, and those of each
+    /// connection within its share.
+    fn hold_budget(&self, budget: usize) {
+        let held: Vec<(Rc<Exchange>, usize)> = self
+            .exchanges
+            .borrow()
+            .iter()
+            .map(|(_, exchange)| (exchange.clone(), exchange.unread_bytes()))
+            .filter(|&(_, bytes)| bytes > 0)
+            .collect();
+        let mine: usize = held.iter().map(|(_, bytes)| bytes).sum();
+        self.shared.buffered[self.index].store(mine, Ordering::Relaxed);
+        let all: usize = self.shared.buffered.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        let share = budget / BUFFER_SHARES;
+        if all <= budget && mine <= share {
+            return;
+        }
+        self.reduce(held, all, budget, share);
+    }
+
+    fn reduce(&self, mut held: Vec<(Rc<Exchange>, usize)>, mut all: usize, budget: usize, share: usize) {
+        use families::weir::Limit;
+        held.sort_by_key(|(exchange, _)| exchange.progress());
+        let mut of_connection: HashMap<usize, usize> = HashMap::new();
+        for (exchange, bytes) in &held {
+            *of_connection.entry(exchange.connection_key()).or_default() += bytes;
+        }
+        for (exchange, bytes) in held {
+            let Some(connection) = of_connection.get_mut(&exchange.connection_key()) else { continue };
+            let over_share = *connection > share;
+            if over_share || all > budget {
+                self.shared.process.limit_exceeded(if over_share { Limit::BufferShare } else { Limit::BufferBudget });
+                self.shared.process.buffer_resets.increment(1);
+                exchange.give_up(Reason::LocalReset);
+                *connection -= bytes;
+                all -= bytes;
+            }
+        }
+    }
+}
+
+impl Generation {
+    /// The meter of one version under one route, for one caller, made at first use.
+    pub(super) fn meter(
+        &self,
+        recorder: &Recorder,
+        at: (usize, usize),
+        version: &Arc<str>,
+        caller: Option<usize>,
+        delivers: bool,
+    ) -> Rc<VersionMeter> {
+        let mut meters = self.meters[at.0][at.1].0.borrow_mut();
+        let known = meters.iter().find(|known| {
+            known.caller == caller
+                && known.delivers == delivers
+                && (Arc::ptr_eq(&known.version, version) || known.version == *version)
+        });
+        if let Some(known) = known {
+            return known.meter.clone();
+        }
+        let snapshot = &self.plane.snapshot;
+        let route = &self.plane.routes[at.0].routes[at.1];
+        let who = caller.map(|caller| &*snapshot.callers[caller]);
+        let labels = version_labels(snapshot, route, version, who, delivers);
+        let meter = Rc::new(VersionMeter::declare(recorder, &labels));
+        meters.push(RouteMeter { version: version.clone(), caller, delivers, meter: meter.clone() });
+        meter
+    }
+}
+
+/// The labels of one version of a route as one caller sees it. `delivers`: this process has its model server.
+pub(super) fn version_labels(
+    snapshot: &Snapshot,
+    route: &RoutePlane,
+    version: &Arc<str>,
+    caller: Option<&Caller>,
+    delivers: bool,
+) -> VersionLabels {
+    let unknown: Arc<str> = UNKNOWN.into();
+    let mut labels = VersionLabels::new(&route.service.host, &route.route.name, version);
+    labels.service_name = route.service.name.clone();
+    labels.service_namespace = route.service.namespace.clone();
+    labels.workload = WorkloadLabels {
+        name: if delivers { snapshot.node.workload.clone() } else { unknown.clone() },
+        namespace: route.service.namespace.clone(),
+        app: route.service.name.clone(),
+        canonical_service: route.service.name.clone(),
+        canonical_revision: version.clone(),
+        cluster: snapshot.node.cluster.clone(),
+        principal: unknown.clone(),
+    };
+    if let Some(caller) = caller {
+        let label = |name: &str| caller.labels.get(name).cloned().unwrap_or_else(|| unknown.clone());
+        labels.caller = CallerLabels {
+            service: caller.service.clone(),
+            version: label("version"),
+            workload: WorkloadLabels {
+                name: unknown.clone(),
+                namespace: caller.namespace.clone(),
+                app: label("app"),
+                canonical_service: caller.name.clone(),
+                canonical_revision: label("version"),
+                cluster: unknown.clone(),
+                principal: unknown.clone(),
+            },
+        };
+    }
+    labels.reports_source = !delivers;
+    labels.reports_destination = delivers;
+    labels
+}

@@ -1,0 +1,135 @@
+//! One generation as all workers share it: the snapshot, and what runs beside it (splits, clusters, meters).
+//!
+//! Law: a `Plane` is never changed, only replaced, by one store. A request holds one to its end. Indexes are within
+//! one plane: a route's targets name clusters by index, so a request looks nothing up by name.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+use super::split::Split;
+use crate::router::RouteTable;
+use crate::snapshot::{BindAddress, FilterChain, Labels, Listener, Route, Service, Snapshot};
+use crate::telemetry::{AccessLog, ClusterMeter, Counter, HopMeter, HttpMeter, ListenerMeter};
+use crate::upstream::cluster::ClusterState;
+use crate::words::Protocol;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Plane {
+    /// Counts up from 1 with every plane.
+    pub number: u64,
+    /// Counts up from 1 with every accepted configuration; planes that differ in endpoints only share it.
+    pub generation: u64,
+    /// What was configured.
+    pub snapshot: Arc<Snapshot>,
+    /// In the snapshot's order.
+    pub listeners: Vec<Arc<ListenerPlane>>,
+    /// One for each route configuration.
+    pub routes: Vec<Arc<RoutesPlane>>,
+    /// One for each cluster, in the order of their names.
+    pub clusters: Vec<Arc<ClusterPlane>>,
+    /// Where requests are logged.
+    pub access_log: Option<AccessLog>,
+}
+
+/// A listener that serves.
+#[derive(Debug)]
+pub struct ListenerPlane {
+    /// What was configured.
+    pub listener: Arc<Listener>,
+    /// Index of its routes in [`Plane::routes`].
+    pub routes: usize,
+    /// The peers that a delivery listener takes; `None`: everybody.
+    pub peers: Option<Peers>,
+    /// Labels of the local endpoints, of a delivery listener.
+    pub local_labels: Vec<Labels>,
+    /// Of its HTTP connection manager.
+    pub http: Arc<HttpMeter>,
+    /// Of the listener itself.
+    pub meter: Arc<ListenerMeter>,
+}
+
+/// Who may hand requests to a delivery listener.
+#[derive(Debug)]
+pub struct Peers {
+    /// Addresses of the service's endpoints, sorted.
+    pub endpoints: Vec<IpAddr>,
+    /// `allow:`
+    pub allowed: Vec<IpNet>,
+}
+
+/// The routes of one configuration, with what runs beside them.
+#[derive(Debug)]
+pub struct RoutesPlane {
+    /// Finds a route's index.
+    pub table: RouteTable,
+    /// By that index.
+    pub routes: Vec<RoutePlane>,
+}
+
+/// One route that serves.
+#[derive(Debug)]
+pub struct RoutePlane {
+    /// What was configured.
+    pub route: Arc<Route>,
+    /// Its service, for labels.
+    pub service: Arc<Service>,
+    /// Which version is next.
+    pub split: Arc<Split>,
+    /// By the version's index.
+    pub targets: Vec<TargetPlane>,
+}
+
+/// One version of a route.
+#[derive(Debug)]
+pub struct TargetPlane {
+    /// Indexes in [`Plane::clusters`], by [`Protocol::index`]; `None`: the route names a cluster that is not there.
+    pub clusters: [Option<usize>; 2],
+    /// Times the split chose it.
+    pub choices: Counter,
+    /// Requests handed to other pods.
+    pub hop: HopMeter,
+    /// What tells the next Weir which service and version is meant, for a first hop.
+    pub hop_value: HeaderValue,
+}
+
+/// One cluster that serves.
+#[derive(Debug)]
+pub struct ClusterPlane {
+    /// Members, load, breakers.
+    pub state: Arc<ClusterState>,
+    /// Its metrics.
+    pub meter: Arc<ClusterMeter>,
+}
+
+impl Plane {
+    /// The listener at `address`, if this generation has it.
+    pub fn listener(&self, address: &BindAddress) -> Option<&Arc<ListenerPlane>> {
+        self.listeners.iter().find(|plane| plane.listener.address == *address)
+    }
+}
+
+impl ListenerPlane {
+    /// The chain that takes a connection; there is one kind of match, so it is the first.
+    pub fn chain(&self) -> &FilterChain {
+        &self.listener.filter_chains[0]
+    }
+}
+
+impl Peers {
+    /// Whether `peer` may hand over requests.
+    pub fn allow(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.endpoints.binary_search(&peer).is_ok() || self.allowed.iter().any(|range| range.contains(&peer))
+    }
+}
+
+impl TargetPlane {
+    /// The cluster of requests of `protocol`.
+    pub fn cluster(&self, protocol: Protocol) -> Option<usize> {
+        self.clusters[protocol.index()]
+    }
+}

@@ -1,0 +1,377 @@
+//! Makes planes, on the control thread: carries over what must outlive a reload, retires what nobody holds any more.
+//!
+//! Law: the new plane is published by one store, whole; an old one is dropped here, never on a worker (dropping ten
+//! thousand regexes takes tens of milliseconds).
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+
+use super::hop;
+use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutePlane, RoutesPlane, TargetPlane};
+use super::split::Split;
+use crate::router::RouteTable;
+use crate::snapshot::{self, Address, Listener, LogFormat, Mode, PeerFilter, Route, RouteConfig, Service, Snapshot};
+use crate::telemetry::{
+    AccessLog, ClusterMeter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, Recorder, VersionMeter, families,
+};
+use crate::transport::dial::Target;
+use crate::upstream::cluster::{ClusterState, EndpointState};
+use crate::upstream::resolve::Names;
+
+/// See the module.
+pub struct Planner {
+    recorder: Recorder,
+    process: ProcessMeter,
+    published: Arc<ArcSwapOption<Plane>>,
+    /// What DNS names of endpoints resolve to.
+    pub names: Names,
+    endpoints: HashMap<(Arc<str>, Target), Weak<EndpointState>>,
+    retired: Vec<Arc<Plane>>,
+    log: Option<(snapshot::AccessLog, AccessLog)>,
+    /// The version series of the present plane: held so that they stay, at zero until the first request.
+    declared: Vec<VersionMeter>,
+    /// Labels of a caller nobody knows, and of those configured, are made by [`super::lane`]; this makes the first kind.
+    next_number: u64,
+    generation: u64,
+}
+
+impl Planner {
+    /// Nothing published yet.
+    pub fn new(recorder: Recorder, process: ProcessMeter, published: Arc<ArcSwapOption<Plane>>) -> Planner {
+        Planner {
+            recorder,
+            process,
+            published,
+            names: Names::default(),
+            endpoints: HashMap::new(),
+            retired: Vec::new(),
+            log: None,
+            declared: Vec::new(),
+            next_number: 1,
+            generation: 0,
+        }
+    }
+
+    /// The version series of the present plane, for the admin pages.
+    pub fn declared(&self) -> &[VersionMeter] {
+        &self.declared
+    }
+
+    /// Publishes a new generation.
+    ///
+    /// # Errors
+    /// The access log cannot be opened; the old plane stays.
+    pub fn publish(&mut self, snapshot: Arc<Snapshot>) -> io::Result<Arc<Plane>> {
+        let previous = self.published.load_full();
+        let access_log = self.open_log(snapshot.access_log.as_ref())?;
+        let clusters = self.clusters(&snapshot, previous.as_deref());
+        let routes: Vec<_> = snapshot
+            .route_configs
+            .values()
+            .map(|config| Arc::new(self.routes(config, &snapshot, &clusters, previous.as_deref())))
+            .collect();
+        self.declared = self.declare(&routes, &clusters, &snapshot);
+        self.generation += 1;
+        Ok(self.swap(snapshot, clusters, routes, access_log, previous))
+    }
+
+    /// Publishes the present generation with the endpoints that names resolve to now. Relinks no routes.
+    pub fn publish_endpoints(&mut self) -> Option<Arc<Plane>> {
+        let previous = self.published.load_full()?;
+        let snapshot = previous.snapshot.clone();
+        let clusters = self.clusters(&snapshot, Some(&previous));
+        let (routes, log) = (previous.routes.clone(), previous.access_log.clone());
+        Some(self.swap(snapshot, clusters, routes, log, Some(previous)))
+    }
+
+    /// Drops the planes that nobody holds any more. Returns how many are alive, the present one included.
+    pub fn collect(&mut self) -> usize {
+        self.retired.retain(|plane| Arc::strong_count(plane) > 1);
+        self.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
+        let alive = self.retired.len() + 1;
+        self.process.planes_alive.set(alive as f64);
+        alive
+    }
+
+    fn swap(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        clusters: Vec<Arc<ClusterPlane>>,
+        routes: Vec<Arc<RoutesPlane>>,
+        access_log: Option<AccessLog>,
+        previous: Option<Arc<Plane>>,
+    ) -> Arc<Plane> {
+        let listeners = snapshot
+            .listeners
+            .iter()
+            .map(|listener| Arc::new(self.listener(listener, &snapshot, &clusters, previous.as_deref())))
+            .collect();
+        let plane = Arc::new(Plane {
+            number: self.next_number,
+            generation: self.generation,
+            snapshot,
+            listeners,
+            routes,
+            clusters,
+            access_log,
+        });
+        self.next_number += 1;
+        self.published.store(Some(plane.clone()));
+        self.retired.extend(previous);
+        self.process.config_generation.set(self.generation as f64);
+        self.collect();
+        plane
+    }
+
+    fn clusters(&mut self, snapshot: &Snapshot, previous: Option<&Plane>) -> Vec<Arc<ClusterPlane>> {
+        let mut clusters = Vec::with_capacity(snapshot.clusters.len());
+        for config in snapshot.clusters.values() {
+            let old = previous.and_then(|plane| {
+                let index = plane.clusters.binary_search_by(|old| old.state.config.name.cmp(&config.name)).ok()?;
+                plane.clusters.get(index)
+            });
+            clusters.push(match old {
+                Some(old) if old.state.config == *config && self.is_current(&old.state) => old.clone(),
+                _ => self.cluster(config, old),
+            });
+        }
+        clusters
+    }
+
+    /// Whether the members are what the names resolve to now.
+    fn is_current(&self, state: &ClusterState) -> bool {
+        let targets = state.config.endpoints().flat_map(|endpoint| self.names.targets(&endpoint.address));
+        targets.eq(state.members.iter().map(|member| member.state.target.clone()))
+    }
+
+    fn cluster(&mut self, config: &Arc<snapshot::Cluster>, old: Option<&Arc<ClusterPlane>>) -> Arc<ClusterPlane> {
+        let (names, endpoints) = (&self.names, &mut self.endpoints);
+        let endpoint = |target: Target| {
+            let key = (config.service.clone(), target.clone());
+            if let Some(known) = endpoints.get(&key).and_then(Weak::upgrade) {
+                return known;
+            }
+            let new = Arc::new(EndpointState::new(target));
+            endpoints.insert(key, Arc::downgrade(&new));
+            new
+        };
+        let addresses = |address: &Address| names.targets(address);
+        let state =
+            Arc::new(ClusterState::new(config.clone(), addresses, endpoint, old.map(|old| &*old.state)));
+        let meter = match old {
+            Some(old) => old.meter.clone(),
+            None => Arc::new(ClusterMeter::new(&self.recorder, &config.name)),
+        };
+        meter.membership_total.set(state.members.len() as f64);
+        meter.membership_healthy.set(state.members.len() as f64);
+        if old.is_some() {
+            meter.membership_change.increment(1);
+        }
+        Arc::new(ClusterPlane { state, meter })
+    }
+
+    fn routes(
+        &self,
+        config: &Arc<RouteConfig>,
+        snapshot: &Snapshot,
+        clusters: &[Arc<ClusterPlane>],
+        previous: Option<&Plane>,
+    ) -> RoutesPlane {
+        let table = RouteTable::build(config);
+        let old = previous.and_then(|plane| {
+            let index = plane.snapshot.route_configs.keys().position(|name| *name == config.name)?;
+            plane.routes.get(index)
+        });
+        let old_splits: HashMap<(&str, &str), &RoutePlane> = old
+            .iter()
+            .flat_map(|old| &old.routes)
+            .map(|route| ((&*route.route.forward.service, &*route.route.name), route))
+            .collect();
+        let routes = table
+            .routes()
+            .map(|route| {
+                let old = old_splits.get(&(&*route.forward.service, &*route.name));
+                self.route(route, snapshot, clusters, old.copied())
+            })
+            .collect();
+        RoutesPlane { table, routes }
+    }
+
+    fn route(
+        &self,
+        route: &Arc<Route>,
+        snapshot: &Snapshot,
+        clusters: &[Arc<ClusterPlane>],
+        old: Option<&RoutePlane>,
+    ) -> RoutePlane {
+        let find = |name: &str| clusters.binary_search_by(|plane| (*plane.state.config.name).cmp(name)).ok();
+        let service = service_of(snapshot, &route.forward.service);
+        let targets = route.forward.versions.iter().map(|version| {
+            let label = version.version.as_deref().unwrap_or(crate::telemetry::UNKNOWN);
+            TargetPlane {
+                clusters: [find(&version.grpc_cluster), find(&version.http_cluster)],
+                choices: families::weir::split_choices(&self.recorder, &service.host, &route.name, label),
+                hop: HopMeter::new(&self.recorder, &service.host, label),
+                hop_value: hop::first_hop(&service.host, &version.labels),
+            }
+        });
+        RoutePlane { targets: targets.collect(), split: split_for(route, old), service, route: route.clone() }
+    }
+
+    fn listener(
+        &self,
+        listener: &Arc<Listener>,
+        snapshot: &Snapshot,
+        clusters: &[Arc<ClusterPlane>],
+        previous: Option<&Plane>,
+    ) -> ListenerPlane {
+        let chain = &listener.filter_chains[0];
+        let old = previous
+            .and_then(|plane| plane.listener(&listener.address))
+            .filter(|old| old.chain().stat_prefix == chain.stat_prefix);
+        let address = listener.address.to_string();
+        let (http, meter) = match old {
+            Some(old) => (old.http.clone(), old.meter.clone()),
+            None => (
+                Arc::new(HttpMeter::new(&self.recorder, &chain.stat_prefix)),
+                Arc::new(ListenerMeter::new(&self.recorder, &address, &chain.stat_prefix)),
+            ),
+        };
+        ListenerPlane {
+            routes: snapshot.route_configs.keys().position(|name| *name == chain.route_config).unwrap_or_default(),
+            peers: peers(&chain.mode, clusters),
+            local_labels: local_labels(&chain.mode, clusters),
+            listener: listener.clone(),
+            http,
+            meter,
+        }
+    }
+
+    /// The series that each version of each route starts with, at zero.
+    fn declare(
+        &self,
+        routes: &[Arc<RoutesPlane>],
+        clusters: &[Arc<ClusterPlane>],
+        snapshot: &Snapshot,
+    ) -> Vec<VersionMeter> {
+        let mut declared = Vec::new();
+        for (routes, config) in routes.iter().zip(snapshot.route_configs.values()) {
+            let delivers = snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains).any(|chain| {
+                chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. })
+            });
+            for route in &routes.routes {
+                for version in versions_of(route, clusters) {
+                    let labels = super::lane::version_labels(snapshot, route, &version, None, delivers);
+                    declared.push(VersionMeter::declare(&self.recorder, &labels));
+                }
+            }
+        }
+        declared
+    }
+
+    fn open_log(&mut self, wanted: Option<&snapshot::AccessLog>) -> io::Result<Option<AccessLog>> {
+        let Some(wanted) = wanted else {
+            self.log = None;
+            return Ok(None);
+        };
+        if let Some((open, log)) = &self.log
+            && open == wanted
+        {
+            return Ok(Some(log.clone()));
+        }
+        let format = match &wanted.format {
+            LogFormat::Envoy => "envoy",
+            LogFormat::Json => "json",
+            LogFormat::Custom(format) => format,
+        };
+        let format = Format::parse(format).map_err(|error| io::Error::other(error.to_string()))?;
+        let opened = AccessLog::open(&wanted.path, format, self.process.access_log_dropped.clone());
+        let (log, writer) = opened
+            .map_err(|error| io::Error::new(error.kind(), format!("access log {}: {error}", wanted.path.display())))?;
+        std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
+        self.log = Some((wanted.clone(), log.clone()));
+        Ok(Some(log))
+    }
+}
+
+/// The split goes on where it was when the rule's name, entries and weights are what they were.
+fn split_for(route: &Route, old: Option<&RoutePlane>) -> Arc<Split> {
+    let entries = |route: &Route| -> Vec<_> {
+        route.forward.versions.iter().map(|version| (version.labels.clone(), version.weight)).collect()
+    };
+    match old {
+        Some(old) if entries(&old.route) == entries(route) => old.split.clone(),
+        _ => {
+            let weights = route.forward.versions.iter().map(|version| version.weight).collect();
+            Arc::new(Split::new(weights, rand::random()))
+        }
+    }
+}
+
+/// The versions that a route's requests may be counted under: those it names, or those of its endpoints.
+pub(super) fn versions_of(route: &RoutePlane, clusters: &[Arc<ClusterPlane>]) -> BTreeSet<Arc<str>> {
+    let mut versions = BTreeSet::new();
+    for (target, plane) in route.route.forward.versions.iter().zip(&route.targets) {
+        match &target.version {
+            Some(version) => drop(versions.insert(version.clone())),
+            None => versions.extend(
+                plane
+                    .clusters
+                    .iter()
+                    .flatten()
+                    .flat_map(|&cluster| &clusters[cluster].state.members)
+                    .map(|member| member.version.clone()),
+            ),
+        }
+    }
+    versions
+}
+
+fn service_of(snapshot: &Snapshot, host: &Arc<str>) -> Arc<Service> {
+    snapshot.services.get(host).cloned().unwrap_or_else(|| {
+        let unknown: Arc<str> = crate::telemetry::UNKNOWN.into();
+        Arc::new(Service { host: host.clone(), name: host.clone(), namespace: unknown, versions: Vec::new() })
+    })
+}
+
+fn peers(mode: &Mode, clusters: &[Arc<ClusterPlane>]) -> Option<Peers> {
+    let Mode::Deliver { service, peers: PeerFilter::EndpointsAnd(allowed) } = mode else { return None };
+    let endpoints: BTreeSet<IpAddr> = members_of(service, clusters)
+        .filter_map(|member| match &member.state.target {
+            Target::Tcp(address) => Some(address.ip().to_canonical()),
+            Target::Unix(_) => None,
+        })
+        .collect();
+    Some(Peers { endpoints: endpoints.into_iter().collect(), allowed: allowed.clone() })
+}
+
+fn members_of<'a>(
+    service: &'a str,
+    clusters: &'a [Arc<ClusterPlane>],
+) -> impl Iterator<Item = &'a crate::upstream::cluster::Member> {
+    clusters.iter().filter(move |plane| *plane.state.config.service == *service).flat_map(|plane| &plane.state.members)
+}
+
+fn local_labels(mode: &Mode, clusters: &[Arc<ClusterPlane>]) -> Vec<snapshot::Labels> {
+    let Mode::Deliver { service, .. } = mode else { return Vec::new() };
+    let mut labels: Vec<_> = clusters
+        .iter()
+        .filter(|plane| plane.state.config.service == *service)
+        .flat_map(|plane| plane.state.config.endpoints())
+        .filter(|endpoint| endpoint.local)
+        .map(|endpoint| endpoint.labels.clone())
+        .collect();
+    labels.sort();
+    labels.dedup();
+    labels
+}
+
+/// A header value that says `text`, or nothing where it cannot.
+pub(super) fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

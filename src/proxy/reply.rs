@@ -1,0 +1,219 @@
+//! What a caller gets when Weir itself answers: one table from reason to status, body, flag and details.
+//!
+//! Law: the same reason gives the same answer everywhere; a gRPC caller gets it as a gRPC status.
+//! Source: Envoy's local replies, seen on Envoy 1.40 (`docs/wire.md`).
+
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use crate::message::body::Body;
+use crate::message::grpc;
+use crate::words::{Flag, Flags, GrpcStatus, Protocol};
+
+/// Why Weir answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The message has no single reading; `details` says where.
+    BadRequest(&'static str),
+    /// The head is larger than `head_bytes` or has more than `head_count` fields.
+    HeadTooLarge(&'static str),
+    /// An upgrade that no route allows.
+    UpgradeRefused,
+    /// A delivery listener does not know the peer.
+    PeerRefused,
+    /// No virtual host or no route.
+    NoRoute,
+    /// The pod is not the service or version that the hop names.
+    Misdirected,
+    /// The request went through too many Weirs.
+    TooManyHops,
+    /// The route names a cluster that is not there.
+    NoCluster,
+    /// The cluster has no usable endpoint.
+    NoEndpoint,
+    /// A circuit breaker is open.
+    Overflow,
+    /// The upstream could not be reached.
+    ConnectFailure,
+    /// The upstream could not be reached in time.
+    ConnectTimeout,
+    /// The upstream ended the connection before the head of its answer.
+    UpstreamClosed,
+    /// The upstream reset the stream before the head of its answer.
+    UpstreamReset,
+    /// The upstream refused the stream.
+    UpstreamRefusedStream,
+    /// The upstream's answer cannot be read.
+    UpstreamProtocolError,
+    /// The request's time is up.
+    Timeout,
+    /// No byte moved for too long.
+    StreamIdle,
+    /// Weir gave the request up, for a budget.
+    LocalReset,
+}
+
+/// One row of the table.
+struct Row {
+    status: StatusCode,
+    body: &'static str,
+    flag: Option<Flag>,
+    details: &'static str,
+    close: bool,
+}
+
+impl Reason {
+    fn row(self) -> Row {
+        use StatusCode as S;
+        let row = |status, body, flag, details| Row { status, body, flag, details, close: false };
+        let close = |status, body, flag, details| Row { status, body, flag, details, close: true };
+        match self {
+            Reason::BadRequest(details) => {
+                close(S::BAD_REQUEST, "Bad Request", Some(Flag::DownstreamProtocolError), details)
+            }
+            Reason::HeadTooLarge(details) => close(
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "Request Header Fields Too Large",
+                Some(Flag::DownstreamProtocolError),
+                details,
+            ),
+            Reason::UpgradeRefused => close(S::FORBIDDEN, "", None, "upgrade_failed"),
+            Reason::PeerRefused => close(S::FORBIDDEN, "peer is no endpoint of the service", None, "delivery_peer_refused"),
+            Reason::NoRoute => row(S::NOT_FOUND, "", Some(Flag::NoRoute), "route_not_found"),
+            Reason::Misdirected => row(S::MISDIRECTED_REQUEST, "", None, "delivery_misdirected"),
+            Reason::TooManyHops => row(S::LOOP_DETECTED, "too many hops", None, "too_many_hops"),
+            Reason::NoCluster => row(S::SERVICE_UNAVAILABLE, "", Some(Flag::NoCluster), "cluster_not_found"),
+            Reason::NoEndpoint => {
+                row(S::SERVICE_UNAVAILABLE, "no healthy upstream", Some(Flag::NoHealthyUpstream), "no_healthy_upstream")
+            }
+            Reason::Timeout => {
+                row(S::GATEWAY_TIMEOUT, "upstream request timeout", Some(Flag::UpstreamRequestTimeout), "response_timeout")
+            }
+            Reason::StreamIdle => {
+                row(S::GATEWAY_TIMEOUT, "stream timeout", Some(Flag::StreamIdleTimeout), "stream_idle_timeout")
+            }
+            _ => self.upstream_row(),
+        }
+    }
+
+    /// Failures between the choice of an endpoint and the head of its answer.
+    fn upstream_row(self) -> Row {
+        macro_rules! reset {
+            ($reason:literal, $flag:expr, $details:literal) => {
+                Row {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    body: concat!("upstream connect error or disconnect/reset before headers. reset reason: ", $reason),
+                    flag: Some($flag),
+                    details: concat!("upstream_reset_before_response_started{", $details, "}"),
+                    close: false,
+                }
+            };
+        }
+        match self {
+            Reason::ConnectFailure => {
+                reset!("remote connection failure", Flag::UpstreamConnectionFailure, "remote_connection_failure")
+            }
+            Reason::ConnectTimeout => {
+                reset!("connection timeout", Flag::UpstreamConnectionFailure, "connection_timeout")
+            }
+            Reason::UpstreamReset => reset!("remote reset", Flag::UpstreamRemoteReset, "remote_reset"),
+            Reason::UpstreamRefusedStream => {
+                reset!("remote refused stream reset", Flag::UpstreamRemoteReset, "remote_refused_stream_reset")
+            }
+            Reason::UpstreamProtocolError => {
+                Row { status: StatusCode::BAD_GATEWAY, ..reset!("protocol error", Flag::UpstreamProtocolError, "protocol_error") }
+            }
+            Reason::Overflow => reset!("overflow", Flag::UpstreamOverflow, "overflow"),
+            Reason::LocalReset => reset!("local reset", Flag::LocalReset, "local_reset"),
+            _ => reset!("connection termination", Flag::UpstreamConnectionTermination, "connection_termination"),
+        }
+    }
+
+    /// The flag that it raises.
+    pub fn flags(self) -> Flags {
+        self.row().flag.map(Flags::from).unwrap_or_default()
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%`
+    pub fn details(self) -> &'static str {
+        self.row().details
+    }
+
+    /// The HTTP status, before any translation to gRPC.
+    pub fn status(self) -> StatusCode {
+        self.row().status
+    }
+
+    /// The answer as a caller of `protocol` reads it.
+    pub fn response(self, protocol: Protocol) -> Response<Body> {
+        let row = self.row();
+        let mut response = match protocol {
+            Protocol::Http => plain(&row),
+            Protocol::Grpc => as_grpc(&row),
+        };
+        let headers = response.headers_mut();
+        if row.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self == Reason::Overflow {
+            headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+fn plain(row: &Row) -> Response<Body> {
+    let mut response = Response::new(Body::Full(row.body.into()));
+    *response.status_mut() = row.status;
+    if !row.body.is_empty() {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    response
+}
+
+/// Headers only: the status a gRPC caller reads stands in the head.
+fn as_grpc(row: &Row) -> Response<Body> {
+    let status = GrpcStatus::from_http(row.status.as_u16());
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(status.code_str()));
+    if !row.body.is_empty() {
+        headers.insert("grpc-message", grpc::message_value(row.body));
+    }
+    let mut response = Response::new(Body::Empty);
+    *response.headers_mut() = headers;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_caller_gets_the_same_reason_as_a_grpc_status() {
+        let response = Reason::NoEndpoint.response(Protocol::Grpc);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
+        assert_eq!(Reason::NoRoute.response(Protocol::Grpc).headers()["grpc-status"], "12");
+        assert!(!Reason::NoRoute.response(Protocol::Grpc).headers().contains_key("grpc-message"));
+    }
+
+    #[test]
+    fn each_reason_raises_envoys_flag() {
+        for (reason, status, flag) in [
+            (Reason::NoRoute, 404, "NR"),
+            (Reason::NoCluster, 503, "NC"),
+            (Reason::NoEndpoint, 503, "UH"),
+            (Reason::ConnectFailure, 503, "UF"),
+            (Reason::ConnectTimeout, 503, "UF"),
+            (Reason::UpstreamClosed, 503, "UC"),
+            (Reason::UpstreamReset, 503, "UR"),
+            (Reason::Overflow, 503, "UO"),
+            (Reason::Timeout, 504, "UT"),
+            (Reason::StreamIdle, 504, "SI"),
+        ] {
+            assert_eq!((reason.status().as_u16(), reason.flags().to_string().as_str()), (status, flag));
+        }
+    }
+}

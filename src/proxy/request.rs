@@ -1,0 +1,160 @@
+//! The life of a request, on one page:
+//!
+//! 1. **begin**: the generation is taken; it is held to the end ([`Exchange::begin`]).
+//! 2. **admit**: one unambiguous reading, or a refusal ([`admit`]).
+//! 3. **route**: the best host, then the first route that matches ([`crate::router`]).
+//! 4. **split**: the version, by the route's schedule; counted here, whatever comes of it ([`super::split`]).
+//! 5. **attempt**: an endpoint of that version, a connection, the answer's head; once more where that is safe ([`attempt`]).
+//! 6. **answer**: the head is edited for the caller, the body streams down ([`super::exchange::DownloadBody`]).
+//! 7. **finish**: metrics, access log, gauges, when the body has ended or been cut.
+//!
+//! Law: every way out of 2 to 5 that is not an answer is a [`Reason`], and one table says what the caller gets for it.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{Request, Response};
+use rand::Rng as _;
+
+use super::attempt::{self, Way};
+use super::downstream::Downstream;
+use super::exchange::{Chosen, DownloadBody, Exchange};
+use super::plane::{Plane, RoutePlane};
+use super::reply::Reason;
+use super::{admit, headers, hop};
+use crate::message::body::Body;
+use crate::message::{host, path};
+use crate::router::Head;
+use crate::snapshot::Mode;
+use crate::telemetry::UNKNOWN;
+use crate::upstream::breaker::Limit;
+use crate::words::Protocol;
+
+/// Serves one request. The future may be dropped at any point: that is the caller leaving.
+pub(super) async fn serve(downstream: &Rc<Downstream>, request: Request<Body>) -> Response<DownloadBody> {
+    let (parts, body) = request.into_parts();
+    let download = Exchange::begin(downstream, &parts, body);
+    let exchange = download.exchange.clone();
+    let (response, lease) = match exchange.unless_given_up(answer(&exchange, parts)).await {
+        Ok((response, lease)) => (response, Some(lease)),
+        Err(reason) => {
+            exchange.blame(reason);
+            (reason.response(exchange.protocol()), None)
+        }
+    };
+    let mut head = exchange.answer(response, lease);
+    headers::to_downstream(&exchange, head.headers_mut());
+    head.map(|()| download)
+}
+
+/// Phases 2 to 5.
+async fn answer(exchange: &Rc<Exchange>, mut parts: Parts) -> Result<(Response<Body>, attempt::Lease), Reason> {
+    let plane = exchange.seat.generation.plane.clone();
+    admit::admit(exchange, &parts)?;
+    let at = route(exchange, &plane, &mut parts)?;
+    let route = &plane.routes[at.0].routes[at.1];
+    let hops = hop::count(&parts.headers);
+    let (target, cluster) = choose(exchange, &plane, at, route)?;
+    let timeout = headers::timeout(exchange, &parts.headers).or(route.route.forward.timeout);
+    set_deadline(exchange, timeout);
+    let cluster_plane = &plane.clusters[cluster];
+    let way = Way {
+        http2: attempt::speaks_http2(cluster_plane, exchange),
+        cluster: cluster_plane,
+        pools: &exchange.seat.generation.pools[cluster],
+        target: &route.targets[target],
+        hops,
+        repeatable: route.route.forward.repeatable,
+    };
+    let head = headers::to_upstream(exchange, parts, &way, timeout);
+    exchange.log_request_head(&head);
+    let attempts = attempt::run(exchange, &way, head);
+    match timeout {
+        // The sweep ends a body that runs over; a head that is late is told exactly in time.
+        Some(timeout) => tokio::time::timeout(timeout, attempts).await.unwrap_or(Err(Reason::Timeout)),
+        None => attempts.await,
+    }
+}
+
+/// Phase 3. What was matched is what is forwarded: the target takes the normal form of its path.
+fn route(exchange: &Exchange, plane: &Plane, parts: &mut Parts) -> Result<(usize, usize), Reason> {
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let (raw_path, query) = path::split_query(target);
+    let path = path::normalise(raw_path).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;
+    let authority = admit::authority(parts).unwrap_or_default();
+    let host = match authority {
+        "" => Cow::Borrowed(""),
+        authority => host::normalise(authority).map_err(|_| Reason::BadRequest("http1.invalid_host"))?,
+    };
+    let seat = &exchange.seat;
+    let head = Head {
+        method: &parts.method,
+        path: &path,
+        host: &host,
+        authority,
+        scheme: "http",
+        headers: &parts.headers,
+        caller: seat.caller.map(|caller| &*plane.snapshot.callers[caller]),
+    };
+    let routes = seat.listener.routes;
+    let draw = exchange.downstream.lane.dice.borrow_mut().next_u64();
+    let table = &plane.routes.get(routes).ok_or(Reason::NoRoute)?.table;
+    let Some(found) = table.find(&head, draw) else {
+        seat.listener.http.no_route.increment(1);
+        return Err(Reason::NoRoute);
+    };
+    let index = found.index;
+    exchange.record.borrow_mut().route = Some(found.route.name.clone());
+    if let Cow::Owned(path) = path {
+        let target = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+        headers::set_target(&mut parts.uri, &target)?;
+    }
+    Ok((routes, index))
+}
+
+/// Phase 4: the version and its cluster for the request's protocol.
+fn choose(
+    exchange: &Exchange,
+    plane: &Plane,
+    at: (usize, usize),
+    route: &RoutePlane,
+) -> Result<(usize, usize), Reason> {
+    let index = route.split.choose().ok_or(Reason::NoEndpoint)?;
+    let target = &route.targets[index];
+    if matches!(exchange.seat.listener.chain().mode, Mode::Split) {
+        target.choices.increment(1);
+    }
+    let version = route.route.forward.versions[index].version.clone().unwrap_or_else(|| UNKNOWN.into());
+    let protocol = exchange.protocol();
+    let mut chosen = Chosen { route: at, version, _permit: None };
+    let result = match target.cluster(protocol) {
+        None => {
+            exchange.seat.listener.http.no_cluster.increment(1);
+            Err(Reason::NoCluster)
+        }
+        Some(cluster) => {
+            let plane = &plane.clusters[cluster];
+            exchange.record.borrow_mut().cluster = Some(plane.state.config.name.clone());
+            chosen._permit = plane.state.breakers.try_acquire(Limit::Requests);
+            if chosen._permit.is_some() { Ok((index, cluster)) } else { Err(attempt::overflow(exchange, plane, Limit::Requests)) }
+        }
+    };
+    exchange.chosen.replace(Some(chosen));
+    result
+}
+
+/// The moment by which the whole request has to be done.
+fn set_deadline(exchange: &Exchange, timeout: Option<Duration>) {
+    if let Some(timeout) = timeout {
+        exchange.deadline.set(Instant::now().checked_add(timeout));
+    }
+}
+
+impl Exchange {
+    /// gRPC or other HTTP.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.record.borrow().protocol
+    }
+}

@@ -1,0 +1,49 @@
+//! A thread with a runtime of its own, whose tasks never leave it.
+//!
+//! Law: what runs on a worker needs no lock and is not `Send`.
+
+use std::future::Future;
+use std::io;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+
+/// Tasks polled between two looks at the sockets. Tokio's own 61 makes a busy worker read in larger gulps than
+/// its clients can fill; the figure is measured in `benches/README.md`.
+const EVENT_INTERVAL: u32 = 61;
+
+/// A current-thread runtime on which `spawn_local` works without further ado.
+///
+/// # Errors
+/// The operating system's, when it gives no epoll or event descriptor.
+pub fn local_runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .max_blocking_threads(4)
+        .build_local(LocalOptions::default())
+}
+
+/// Starts a named thread that runs the future which `make` builds there, to its end.
+///
+/// # Errors
+/// The operating system's, when it gives no thread or no descriptors.
+pub fn spawn<F, Fut>(name: &str, make: F) -> io::Result<JoinHandle<()>>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    // The runtime is not Send, so it is built on the thread; whether that worked is told back.
+    let (report, started) = std::sync::mpsc::sync_channel(1);
+    let handle = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let runtime = match local_runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(report.send(Err(error))),
+        };
+        if report.send(Ok(())).is_ok() {
+            runtime.block_on(make());
+        }
+    })?;
+    started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended before it started")))?;
+    Ok(handle)
+}

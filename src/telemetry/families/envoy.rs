@@ -1,0 +1,296 @@
+//! Envoy's families for clusters, HTTP connection managers and listeners, under Envoy's own names.
+//!
+//! Law: name, labels, unit (milliseconds) and buckets are Envoy's; the meaning of each is what Envoy's documentation
+//! says. All are shown on `/stats/prometheus`. Source: Envoy's "Statistics" pages, checked against Envoy 1.40.
+
+use std::time::Duration;
+
+use super::super::family::{Family, Labels};
+use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
+use super::buckets::ENVOY;
+use super::codes::{ByClass, ByCode};
+
+/// A meter: a struct of handles, each with its family, all under the same labels.
+macro_rules! meter {
+    ($(#[$doc:meta])* $meter:ident, $series:ident {
+        $($field:ident: $kind:ident $make:ident $name:literal $help:literal,)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $series {
+            $(#[doc = $help] pub $field: $kind,)+
+        }
+
+        impl $series {
+            fn resolve(recorder: &Recorder, labels: &Labels) -> $series {
+                $series {
+                    $($field: {
+                        static FAMILY: Family = meter!(@family $make $name $help);
+                        recorder.$make(&FAMILY, labels)
+                    },)+
+                }
+            }
+        }
+    };
+    (@family histogram $name:literal $help:literal) => {
+        Family::histogram($name, $help, ENVOY).on_envoys_page()
+    };
+    (@family $make:ident $name:literal $help:literal) => {
+        Family::$make($name, $help).on_envoys_page()
+    };
+}
+pub(super) use meter;
+
+meter! {
+    /// What one cluster counts, but for the response codes.
+    ClusterMeter, ClusterSeries {
+        rq_total: Counter counter "envoy_cluster_upstream_rq_total" "Attempts sent to the cluster.",
+        rq_completed: Counter counter "envoy_cluster_upstream_rq_completed" "Attempts that got an answer.",
+        rq_time: Histogram histogram "envoy_cluster_upstream_rq_time" "Milliseconds of an attempt.",
+        rq_active: Gauge gauge "envoy_cluster_upstream_rq_active" "Attempts in flight.",
+        rq_pending_total: Counter counter "envoy_cluster_upstream_rq_pending_total"
+            "Attempts that waited for a connection.",
+        rq_pending_active: Gauge gauge "envoy_cluster_upstream_rq_pending_active"
+            "Attempts that wait for a connection.",
+        rq_pending_overflow: Counter counter "envoy_cluster_upstream_rq_pending_overflow"
+            "Attempts refused by a circuit breaker.",
+        rq_pending_failure_eject: Counter counter "envoy_cluster_upstream_rq_pending_failure_eject"
+            "Attempts that failed because no connection was made.",
+        rq_timeout: Counter counter "envoy_cluster_upstream_rq_timeout" "Attempts that ran out of time.",
+        rq_retry: Counter counter "envoy_cluster_upstream_rq_retry" "Retries.",
+        rq_retry_success: Counter counter "envoy_cluster_upstream_rq_retry_success" "Retries that succeeded.",
+        rq_retry_overflow: Counter counter "envoy_cluster_upstream_rq_retry_overflow"
+            "Retries not made because of a circuit breaker.",
+        rq_retry_limit_exceeded: Counter counter "envoy_cluster_upstream_rq_retry_limit_exceeded"
+            "Requests not retried because their retries were used up.",
+        rq_rx_reset: Counter counter "envoy_cluster_upstream_rq_rx_reset" "Attempts reset by the upstream.",
+        rq_tx_reset: Counter counter "envoy_cluster_upstream_rq_tx_reset" "Attempts reset by the proxy.",
+        rq_cancelled: Counter counter "envoy_cluster_upstream_rq_cancelled"
+            "Attempts cancelled before a connection was there.",
+        cx_total: Counter counter "envoy_cluster_upstream_cx_total" "Connections.",
+        cx_active: Gauge gauge "envoy_cluster_upstream_cx_active" "Connections that are open.",
+        cx_http1_total: Counter counter "envoy_cluster_upstream_cx_http1_total" "HTTP/1 connections.",
+        cx_http2_total: Counter counter "envoy_cluster_upstream_cx_http2_total" "HTTP/2 connections.",
+        cx_connect_fail: Counter counter "envoy_cluster_upstream_cx_connect_fail" "Connections that failed to open.",
+        cx_connect_timeout: Counter counter "envoy_cluster_upstream_cx_connect_timeout"
+            "Connections that did not open in time.",
+        cx_connect_ms: Histogram histogram "envoy_cluster_upstream_cx_connect_ms"
+            "Milliseconds to open a connection.",
+        cx_length_ms: Histogram histogram "envoy_cluster_upstream_cx_length_ms" "Milliseconds that connections lived.",
+        cx_destroy: Counter counter "envoy_cluster_upstream_cx_destroy" "Connections that ended.",
+        cx_destroy_local: Counter counter "envoy_cluster_upstream_cx_destroy_local" "Connections that the proxy ended.",
+        cx_destroy_remote: Counter counter "envoy_cluster_upstream_cx_destroy_remote"
+            "Connections that the upstream ended.",
+        cx_destroy_with_active_rq: Counter counter "envoy_cluster_upstream_cx_destroy_with_active_rq"
+            "Connections that ended with attempts in flight.",
+        cx_overflow: Counter counter "envoy_cluster_upstream_cx_overflow"
+            "Times that a circuit breaker refused a connection.",
+        cx_idle_timeout: Counter counter "envoy_cluster_upstream_cx_idle_timeout" "Connections closed for being idle.",
+        cx_rx_bytes_total: Counter counter "envoy_cluster_upstream_cx_rx_bytes_total" "Bytes received.",
+        cx_tx_bytes_total: Counter counter "envoy_cluster_upstream_cx_tx_bytes_total" "Bytes sent.",
+        cx_none_healthy: Counter counter "envoy_cluster_upstream_cx_none_healthy"
+            "Requests for which no endpoint was healthy.",
+        membership_total: Gauge gauge "envoy_cluster_membership_total" "Endpoints.",
+        membership_healthy: Gauge gauge "envoy_cluster_membership_healthy" "Endpoints that are healthy.",
+        membership_degraded: Gauge gauge "envoy_cluster_membership_degraded" "Endpoints that are degraded.",
+        membership_excluded: Gauge gauge "envoy_cluster_membership_excluded" "Endpoints that are excluded.",
+        membership_change: Counter counter "envoy_cluster_membership_change" "Changes of the endpoints.",
+        cx_open: Gauge gauge "envoy_cluster_circuit_breakers_default_cx_open"
+            "1 while the connection breaker is open.",
+        rq_open: Gauge gauge "envoy_cluster_circuit_breakers_default_rq_open" "1 while the request breaker is open.",
+        rq_pending_open: Gauge gauge "envoy_cluster_circuit_breakers_default_rq_pending_open"
+            "1 while the pending breaker is open.",
+        rq_retry_open: Gauge gauge "envoy_cluster_circuit_breakers_default_rq_retry_open"
+            "1 while the retry breaker is open.",
+    }
+}
+
+static CLUSTER_RQ_XX: Family =
+    Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.").on_envoys_page();
+static CLUSTER_RQ: Family =
+    Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page();
+
+/// What one cluster counts. Shared by all workers; a deref leads to the plain series.
+#[derive(Debug)]
+pub struct ClusterMeter {
+    recorder: Recorder,
+    cluster: Box<str>,
+    series: ClusterSeries,
+    classes: ByClass,
+    codes: ByCode,
+}
+
+impl ClusterMeter {
+    /// Resolves the series of a cluster, at zero. Those of codes and classes follow at first use, as in Envoy.
+    pub fn new(recorder: &Recorder, cluster: &str) -> ClusterMeter {
+        let labels = Labels::new(&[("envoy_cluster_name", cluster)]);
+        ClusterMeter {
+            recorder: recorder.clone(),
+            cluster: cluster.into(),
+            series: ClusterSeries::resolve(recorder, &labels),
+            classes: ByClass::default(),
+            codes: ByCode::default(),
+        }
+    }
+
+    /// Counts an attempt's answer: completed, its code, its class and its time.
+    pub fn answered(&self, status: u16, time: Duration) {
+        self.series.rq_completed.increment(1);
+        self.series.rq_time.observe(time.as_secs_f64() * 1e3);
+        let cluster = &*self.cluster;
+        self.classes.count(status, |class| {
+            let labels = [("envoy_response_code_class", class), ("envoy_cluster_name", cluster)];
+            self.recorder.counter(&CLUSTER_RQ_XX, &labels)
+        });
+        self.codes.count(status, |code| {
+            self.recorder
+                .counter(&CLUSTER_RQ, &[("envoy_response_code", code), ("envoy_cluster_name", cluster)])
+        });
+    }
+}
+
+impl std::ops::Deref for ClusterMeter {
+    type Target = ClusterSeries;
+
+    fn deref(&self) -> &ClusterSeries {
+        &self.series
+    }
+}
+
+meter! {
+    /// What the connections and requests of one HTTP connection manager count, but for the status classes.
+    HttpMeter, HttpSeries {
+        rq_total: Counter counter "envoy_http_downstream_rq_total" "Requests.",
+        rq_http1_total: Counter counter "envoy_http_downstream_rq_http1_total" "HTTP/1 requests.",
+        rq_http2_total: Counter counter "envoy_http_downstream_rq_http2_total" "HTTP/2 requests.",
+        rq_active: Gauge gauge "envoy_http_downstream_rq_active" "Requests in flight.",
+        rq_completed: Counter counter "envoy_http_downstream_rq_completed" "Requests that got an answer.",
+        rq_time: Histogram histogram "envoy_http_downstream_rq_time" "Milliseconds of a request.",
+        rq_timeout: Counter counter "envoy_http_downstream_rq_timeout" "Requests whose body or head came too late.",
+        rq_idle_timeout: Counter counter "envoy_http_downstream_rq_idle_timeout" "Requests that were idle too long.",
+        rq_rx_reset: Counter counter "envoy_http_downstream_rq_rx_reset" "Requests reset by the client.",
+        rq_tx_reset: Counter counter "envoy_http_downstream_rq_tx_reset" "Requests reset by the proxy.",
+        rq_too_large: Counter counter "envoy_http_downstream_rq_too_large" "Requests answered 413.",
+        cx_total: Counter counter "envoy_http_downstream_cx_total" "Connections.",
+        cx_http1_total: Counter counter "envoy_http_downstream_cx_http1_total" "HTTP/1 connections.",
+        cx_http2_total: Counter counter "envoy_http_downstream_cx_http2_total" "HTTP/2 connections.",
+        cx_active: Gauge gauge "envoy_http_downstream_cx_active" "Connections that are open.",
+        cx_destroy: Counter counter "envoy_http_downstream_cx_destroy" "Connections that ended.",
+        cx_length_ms: Histogram histogram "envoy_http_downstream_cx_length_ms" "Milliseconds that connections lived.",
+        cx_rx_bytes_total: Counter counter "envoy_http_downstream_cx_rx_bytes_total" "Bytes received.",
+        cx_tx_bytes_total: Counter counter "envoy_http_downstream_cx_tx_bytes_total" "Bytes sent.",
+        cx_idle_timeout: Counter counter "envoy_http_downstream_cx_idle_timeout" "Connections closed for being idle.",
+        cx_drain_close: Counter counter "envoy_http_downstream_cx_drain_close" "Connections closed for the drain.",
+        cx_protocol_error: Counter counter "envoy_http_downstream_cx_protocol_error"
+            "Connections that broke the protocol.",
+        requests: Counter counter "envoy_http_rq_total" "Requests that were routed.",
+        no_route: Counter counter "envoy_http_no_route" "Requests without a route.",
+        no_cluster: Counter counter "envoy_http_no_cluster" "Requests whose route names an unknown cluster.",
+    }
+}
+
+static HTTP_RQ_XX: Family =
+    Family::counter("envoy_http_downstream_rq_xx", "Answers by class of status.").on_envoys_page();
+
+/// What one HTTP connection manager counts. Shared by all workers; a deref leads to the plain series.
+#[derive(Debug)]
+pub struct HttpMeter {
+    recorder: Recorder,
+    prefix: Box<str>,
+    series: HttpSeries,
+    classes: ByClass,
+}
+
+impl HttpMeter {
+    /// Resolves the series under the manager's `stat_prefix`, at zero.
+    pub fn new(recorder: &Recorder, prefix: &str) -> HttpMeter {
+        let labels = Labels::new(&[("envoy_http_conn_manager_prefix", prefix)]);
+        let (recorder, series) = (recorder.clone(), HttpSeries::resolve(recorder, &labels));
+        HttpMeter { recorder, prefix: prefix.into(), series, classes: ByClass::default() }
+    }
+
+    /// Counts an answer: completed, its class and its time.
+    pub fn answered(&self, status: u16, time: Duration) {
+        self.series.rq_completed.increment(1);
+        self.series.rq_time.observe(time.as_secs_f64() * 1e3);
+        self.classes.count(status, |class| {
+            let labels =
+                [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", &self.prefix)];
+            self.recorder.counter(&HTTP_RQ_XX, &labels)
+        });
+    }
+}
+
+impl std::ops::Deref for HttpMeter {
+    type Target = HttpSeries;
+
+    fn deref(&self) -> &HttpSeries {
+        &self.series
+    }
+}
+
+meter! {
+    /// What one listener counts, but for the status classes.
+    ListenerMeter, ListenerSeries {
+        cx_total: Counter counter "envoy_listener_downstream_cx_total" "Connections accepted.",
+        cx_active: Gauge gauge "envoy_listener_downstream_cx_active" "Connections that are open.",
+        cx_destroy: Counter counter "envoy_listener_downstream_cx_destroy" "Connections that ended.",
+        cx_overflow: Counter counter "envoy_listener_downstream_cx_overflow"
+            "Times that accepting paused for the connection limit.",
+    }
+}
+
+static LISTENER_RQ_XX: Family =
+    Family::counter("envoy_listener_http_downstream_rq_xx", "Answers by class of status.").on_envoys_page();
+static LISTENER_RQ_COMPLETED: Family =
+    Family::counter("envoy_listener_http_downstream_rq_completed", "Requests that got an answer.")
+        .on_envoys_page();
+
+/// What one listener counts. Shared by the acceptor and all workers; a deref leads to the plain series.
+#[derive(Debug)]
+pub struct ListenerMeter {
+    recorder: Recorder,
+    address: Box<str>,
+    prefix: Box<str>,
+    series: ListenerSeries,
+    completed: Counter,
+    classes: ByClass,
+}
+
+impl ListenerMeter {
+    /// Resolves the series of a listener (`127.0.0.1:8500`) with its manager's `stat_prefix`, at zero.
+    pub fn new(recorder: &Recorder, address: &str, prefix: &str) -> ListenerMeter {
+        let address = address.replace(':', "_");
+        let labels = Labels::new(&[("envoy_listener_address", &address)]);
+        let http = [("envoy_http_conn_manager_prefix", prefix), ("envoy_listener_address", &*address)];
+        ListenerMeter {
+            series: ListenerSeries::resolve(recorder, &labels),
+            completed: recorder.counter(&LISTENER_RQ_COMPLETED, &http),
+            recorder: recorder.clone(),
+            address: address.into(),
+            prefix: prefix.into(),
+            classes: ByClass::default(),
+        }
+    }
+
+    /// Counts an answer and its class.
+    pub fn answered(&self, status: u16) {
+        self.completed.increment(1);
+        self.classes.count(status, |class| {
+            let labels = [
+                ("envoy_response_code_class", class),
+                ("envoy_http_conn_manager_prefix", &self.prefix),
+                ("envoy_listener_address", &self.address),
+            ];
+            self.recorder.counter(&LISTENER_RQ_XX, &labels)
+        });
+    }
+}
+
+impl std::ops::Deref for ListenerMeter {
+    type Target = ListenerSeries;
+
+    fn deref(&self) -> &ListenerSeries {
+        &self.series
+    }
+}

@@ -1,0 +1,143 @@
+//! Istio's standard metrics of today.
+//!
+//! Law: exactly Istio's names, labels and buckets; a gRPC failure keeps its HTTP 200 here and shows in
+//! `grpc_response_status`. Source: istio/proxy 1.29, `istio_stats.cc`, and istio.io's page of standard metrics.
+
+use super::super::family::{Family, Labels};
+use super::super::labels::VersionLabels;
+use super::super::record::RequestRecord;
+use super::super::recorder::{Counter, Histogram, Recorder};
+use super::buckets::ENVOY;
+use crate::words::Protocol;
+
+/// Requests.
+pub static REQUESTS: Family =
+    Family::counter("istio_requests_total", "Requests, by who reports them.").on_envoys_page();
+/// Milliseconds a request took.
+pub static REQUEST_DURATION: Family =
+    Family::histogram("istio_request_duration_milliseconds", "Duration of requests in milliseconds.", ENVOY)
+        .on_envoys_page();
+/// Bytes of request bodies.
+pub static REQUEST_BYTES: Family =
+    Family::histogram("istio_request_bytes", "Size of request bodies in bytes.", ENVOY).on_envoys_page();
+/// Bytes of response bodies.
+pub static RESPONSE_BYTES: Family =
+    Family::histogram("istio_response_bytes", "Size of response bodies in bytes.", ENVOY).on_envoys_page();
+/// gRPC messages from callers.
+pub static REQUEST_MESSAGES: Family =
+    Family::counter("istio_request_messages_total", "gRPC messages sent by clients.").on_envoys_page();
+/// gRPC messages to callers.
+pub static RESPONSE_MESSAGES: Family =
+    Family::counter("istio_response_messages_total", "gRPC messages sent by servers.").on_envoys_page();
+/// One series, always 1.
+pub static BUILD: Family =
+    Family::gauge("istio_build", "What reports Istio's metrics here, and its version.").on_envoys_page();
+
+/// Who saw the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reporter {
+    /// The split listener, once for each caller's request.
+    Source,
+    /// Whoever hands a request to a model server.
+    Destination,
+}
+
+impl Reporter {
+    fn as_str(self) -> &'static str {
+        match self {
+            Reporter::Source => "source",
+            Reporter::Destination => "destination",
+        }
+    }
+
+    /// No listener speaks TLS yet; the calling side never knows, says Istio.
+    fn connection_security_policy(self) -> &'static str {
+        match self {
+            Reporter::Source => "unknown",
+            Reporter::Destination => "none",
+        }
+    }
+}
+
+/// What a response looked like, as label values.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::telemetry) struct Answer<'a> {
+    pub(in crate::telemetry) protocol: Protocol,
+    pub(in crate::telemetry) code: &'a str,
+    pub(in crate::telemetry) grpc_status: &'a str,
+    pub(in crate::telemetry) flags: &'a str,
+}
+
+/// The series of one combination of labels.
+#[derive(Debug)]
+pub(in crate::telemetry) struct ModernSeries {
+    requests: Counter,
+    duration: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
+    /// For gRPC only: from the caller, to the caller.
+    messages: Option<(Counter, Counter)>,
+}
+
+impl ModernSeries {
+    pub(in crate::telemetry) fn new(
+        recorder: &Recorder,
+        labels: &VersionLabels,
+        reporter: Reporter,
+        answer: Answer<'_>,
+    ) -> ModernSeries {
+        let protocol = answer.protocol;
+        let labels = labels_of(labels, reporter, answer);
+        ModernSeries {
+            requests: recorder.counter(&REQUESTS, &labels),
+            duration: recorder.histogram(&REQUEST_DURATION, &labels),
+            request_bytes: recorder.histogram(&REQUEST_BYTES, &labels),
+            response_bytes: recorder.histogram(&RESPONSE_BYTES, &labels),
+            messages: (protocol == Protocol::Grpc).then(|| {
+                (recorder.counter(&REQUEST_MESSAGES, &labels), recorder.counter(&RESPONSE_MESSAGES, &labels))
+            }),
+        }
+    }
+
+    pub(in crate::telemetry) fn count(&self, record: &RequestRecord) {
+        self.requests.increment(1);
+        self.duration.observe(record.duration.as_secs_f64() * 1e3);
+        self.request_bytes.observe(record.request_bytes as f64);
+        self.response_bytes.observe(record.response_bytes as f64);
+        if let Some((sent, received)) = &self.messages {
+            sent.increment(record.request_messages);
+            received.increment(record.response_messages);
+        }
+    }
+}
+
+fn labels_of(labels: &VersionLabels, reporter: Reporter, answer: Answer<'_>) -> Labels {
+    let (source, destination) = (&labels.caller, &labels.workload);
+    Labels::new(&[
+        ("reporter", reporter.as_str()),
+        ("source_workload", &source.workload.name),
+        ("source_workload_namespace", &source.workload.namespace),
+        ("source_principal", &source.workload.principal),
+        ("source_app", &source.workload.app),
+        ("source_version", &source.version),
+        ("source_canonical_service", &source.workload.canonical_service),
+        ("source_canonical_revision", &source.workload.canonical_revision),
+        ("source_cluster", &source.workload.cluster),
+        ("destination_workload", &destination.name),
+        ("destination_workload_namespace", &destination.namespace),
+        ("destination_principal", &destination.principal),
+        ("destination_app", &destination.app),
+        ("destination_version", &labels.version),
+        ("destination_service", &labels.service),
+        ("destination_service_name", &labels.service_name),
+        ("destination_service_namespace", &labels.service_namespace),
+        ("destination_canonical_service", &destination.canonical_service),
+        ("destination_canonical_revision", &destination.canonical_revision),
+        ("destination_cluster", &destination.cluster),
+        ("request_protocol", answer.protocol.as_str()),
+        ("response_code", answer.code),
+        ("grpc_response_status", answer.grpc_status),
+        ("response_flags", answer.flags),
+        ("connection_security_policy", reporter.connection_security_policy()),
+    ])
+}

@@ -1,0 +1,86 @@
+//! The families' laws: each name once, with its help, on the page where it belongs.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::super::exposition::Page;
+use super::super::labels::VersionLabels;
+use super::super::recorder::Recorder;
+use super::super::version::VersionMeter;
+use super::*;
+
+/// A recorder in which every meter was made and used once.
+fn everything() -> Recorder {
+    let recorder = Recorder::new(1);
+    let cluster = ClusterMeter::new(&recorder, "half-v1");
+    let http = HttpMeter::new(&recorder, "split");
+    let listener = ListenerMeter::new(&recorder, "127.0.0.1:8500", "split");
+    for status in [0, 99, 200, 204, 404, 503, 599, 600, u16::MAX] {
+        cluster.answered(status, Duration::from_millis(3));
+        http.answered(status, Duration::from_millis(3));
+        listener.answered(status);
+    }
+    cluster.rq_active.increment(1.0);
+    ServerMeter::new(&recorder, Instant::now(), 2).refresh(Instant::now());
+    let process = ProcessMeter::new(&recorder);
+    process.retry(RetryReason::Goaway);
+    process.limit_exceeded(Limit::HeadBytes);
+    HopMeter::new(&recorder, "half.default.svc.cluster.local", "v1").error(HopError::Misdirected);
+    weir::split_choices(&recorder, "half.default.svc.cluster.local", "split", "v1").increment(1);
+    let labels = VersionLabels::new("half.default.svc.cluster.local", "split", "v1");
+    VersionMeter::declare(&recorder, &VersionLabels { reports_destination: true, ..labels });
+    recorder
+}
+
+fn families(page: &str) -> BTreeSet<&str> {
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let count = types.clone().count();
+    let families: BTreeSet<_> = types.collect();
+    assert_eq!(families.len(), count, "a name belongs to one family");
+    families
+}
+
+#[test]
+fn every_family_has_a_help_text_that_is_a_sentence() {
+    let page = everything().render(Page::Metrics);
+    for family in families(&page) {
+        let start = format!("# HELP {family} ");
+        let help = page.lines().find_map(|line| line.strip_prefix(&start));
+        assert!(help.is_some_and(|help| help.ends_with('.')), "{family}");
+    }
+}
+
+#[test]
+fn envoys_page_shows_the_families_under_envoys_and_istios_names_only() {
+    let page = everything().render(Page::Envoy);
+    assert!(families(&page).iter().all(|name| name.starts_with("envoy_") || name.starts_with("istio_")));
+    assert!(!page.contains("istio_request_count{"), "the old family was Mixer's, never a proxy's");
+    for line in [
+        "envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"2\",envoy_cluster_name=\"half-v1\"} 2",
+        "envoy_cluster_upstream_rq{envoy_response_code=\"404\",envoy_cluster_name=\"half-v1\"} 1",
+        "envoy_cluster_upstream_rq_active{envoy_cluster_name=\"half-v1\"} 1",
+        "envoy_cluster_upstream_rq_completed{envoy_cluster_name=\"half-v1\"} 9",
+        "envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"half-v1\",le=\"5\"} 9",
+        "envoy_http_downstream_rq_xx{envoy_response_code_class=\"5\",envoy_http_conn_manager_prefix=\"split\"} 2",
+        "envoy_listener_downstream_cx_total{envoy_listener_address=\"127.0.0.1_8500\"} 0",
+        "envoy_server_concurrency{} 2",
+    ] {
+        assert!(page.lines().any(|seen| seen == line), "{line}");
+    }
+}
+
+#[test]
+fn our_own_reasons_are_there_at_zero_before_they_happen() {
+    let page = everything().render(Page::Metrics);
+    for line in [
+        "weir_hop_errors_total{service=\"half.default.svc.cluster.local\",version=\"v1\",reason=\"misdirected\"} 1",
+        "weir_hop_errors_total{service=\"half.default.svc.cluster.local\",version=\"v1\",reason=\"loop\"} 0",
+        "weir_retries_total{reason=\"goaway\"} 1",
+        "weir_limit_exceeded_total{limit=\"head_bytes\"} 1",
+        "weir_limit_exceeded_total{limit=\"buffer_budget\"} 0",
+        "weir_config_reloads_total{result=\"refused\"} 0",
+        "weir_split_choices_total{service=\"half.default.svc.cluster.local\",rule=\"split\",version=\"v1\"} 1",
+    ] {
+        assert!(page.lines().any(|seen| seen == line), "{line}");
+    }
+}

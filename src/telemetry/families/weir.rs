@@ -1,0 +1,352 @@
+//! Weir's own metrics: what each version did, and what the process itself went through.
+//!
+//! Law: few labels, all values from the configuration or from closed sets. Units are seconds and bytes.
+
+use std::sync::{Arc, OnceLock};
+
+use super::super::family::{Family, Labels};
+use super::super::labels::VersionLabels;
+use super::super::record::{Outcome, RequestRecord};
+use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
+use super::buckets::SECONDS;
+use crate::words::Protocol;
+
+/// Requests by version and outcome.
+pub static REQUESTS: Family = Family::counter(
+    "weir_requests_total",
+    "Callers' requests, once each after their retries, by the chosen version and whose fault the end was.",
+);
+/// Seconds a caller waited.
+pub static REQUEST_DURATION: Family = Family::histogram(
+    "weir_request_duration_seconds",
+    "Seconds from a request's head to the end of its answer, retries included.",
+    SECONDS,
+);
+/// Requests handed to another pod.
+pub static HOP_REQUESTS: Family =
+    Family::counter("weir_hop_requests_total", "Requests handed to another Weir for delivery.");
+/// Hops that failed.
+pub static HOP_ERRORS: Family = Family::counter(
+    "weir_hop_errors_total",
+    "Requests handed to another Weir that did not reach a model server, by reason.",
+);
+/// Choices of the split.
+pub static SPLIT_CHOICES: Family = Family::counter(
+    "weir_split_choices_total",
+    "Requests that the split gave to a version; counted at the choice, so retries and mirrors do not count.",
+);
+/// The generation that serves.
+pub static CONFIG_GENERATION: Family =
+    Family::gauge("weir_config_generation", "Number of the configuration that serves now.");
+/// Reloads by result.
+pub static CONFIG_RELOADS: Family =
+    Family::counter("weir_config_reloads_total", "Configurations read, by result: accepted or refused.");
+/// Whether the last reload worked.
+pub static CONFIG_LAST_SUCCESS: Family = Family::gauge(
+    "weir_config_last_reload_success",
+    "1 when the last configuration read was accepted, 0 when it was refused.",
+);
+/// When the last accepted configuration came.
+pub static CONFIG_LAST_TIMESTAMP: Family = Family::gauge(
+    "weir_config_last_success_timestamp_seconds",
+    "Seconds since 1970 when the last configuration was accepted.",
+);
+/// Generations in memory.
+pub static PLANES_ALIVE: Family = Family::gauge(
+    "weir_planes_alive",
+    "Configurations in memory; above 1 while requests hold an older one to their end.",
+);
+/// Retries by reason.
+pub static RETRIES: Family =
+    Family::counter("weir_retries_total", "Attempts after the first, by what allowed them.");
+/// Replays that did not fit.
+pub static REPLAY_EXCEEDED: Family = Family::counter(
+    "weir_replay_exceeded_total",
+    "Requests that could no longer be retried because their body passed the replay limit.",
+);
+/// Streams reset for the budget.
+pub static BUFFER_RESETS: Family =
+    Family::counter("weir_buffer_resets_total", "Streams reset because the buffer budget was spent.");
+/// Bytes buffered.
+pub static BUFFERED_BYTES: Family =
+    Family::gauge("weir_buffered_bytes", "Bytes that count against the buffer budget now.");
+/// Deliveries refused.
+pub static DELIVERY_REFUSED: Family = Family::counter(
+    "weir_delivery_refused_total",
+    "Requests on the delivery listener from peers that may not use it.",
+);
+/// Requests cut at the drain's deadline.
+pub static DRAIN_CUT: Family = Family::counter(
+    "weir_drain_cut_requests_total",
+    "Requests cut because they outlived the drain's deadline.",
+);
+/// Limits met.
+pub static LIMIT_EXCEEDED: Family = Family::counter(
+    "weir_limit_exceeded_total",
+    "Times a limit was met, by the limit's name in the configuration.",
+);
+/// Lines lost.
+pub static ACCESS_LOG_DROPPED: Family = Family::counter(
+    "weir_access_log_dropped_total",
+    "Access log lines lost because the writer was behind or its file failed.",
+);
+/// One series, always 1.
+pub static BUILD_INFO: Family = Family::gauge("weir_build_info", "The version of Weir that runs.");
+
+/// Our own series of one version: every protocol and outcome.
+#[derive(Debug)]
+pub(in crate::telemetry) struct OwnSeries {
+    recorder: Recorder,
+    service: Arc<str>,
+    rule: Arc<str>,
+    version: Arc<str>,
+    requests: [OnceLock<Counter>; SLOTS],
+    durations: [OnceLock<Histogram>; SLOTS],
+}
+
+/// One for each protocol and outcome.
+const SLOTS: usize = Protocol::ALL.len() * Outcome::ALL.len();
+
+impl OwnSeries {
+    pub(in crate::telemetry) fn new(recorder: &Recorder, labels: &VersionLabels) -> OwnSeries {
+        OwnSeries {
+            recorder: recorder.clone(),
+            service: Arc::clone(&labels.service),
+            rule: Arc::clone(&labels.rule),
+            version: Arc::clone(&labels.version),
+            requests: Default::default(),
+            durations: Default::default(),
+        }
+    }
+
+    /// Makes the series that a version starts with, at zero: every count, and the durations of successes. Those of
+    /// failures are wide and rare: they come at first use.
+    pub(in crate::telemetry) fn declare(&self) {
+        for slot in 0..SLOTS {
+            self.requests(slot);
+            if outcome_of(slot) == Outcome::Success {
+                self.duration(slot);
+            }
+        }
+    }
+
+    pub(in crate::telemetry) fn count(&self, record: &RequestRecord) {
+        let slot = record.protocol.index() * Outcome::ALL.len() + record.outcome().index();
+        self.requests(slot).increment(1);
+        self.duration(slot).observe(record.duration.as_secs_f64());
+    }
+
+    /// The series that have counted anything, with their outcome; both protocols.
+    pub(in crate::telemetry) fn counted(&self) -> impl Iterator<Item = (Outcome, &Counter, &Histogram)> {
+        let counted = (0..SLOTS).filter(|&slot| self.requests(slot).get() > 0);
+        counted.map(|slot| (outcome_of(slot), self.requests(slot), self.duration(slot)))
+    }
+
+    fn requests(&self, slot: usize) -> &Counter {
+        self.requests[slot].get_or_init(|| self.recorder.counter(&REQUESTS, self.labels(slot)))
+    }
+
+    fn duration(&self, slot: usize) -> &Histogram {
+        self.durations[slot].get_or_init(|| self.recorder.histogram(&REQUEST_DURATION, self.labels(slot)))
+    }
+
+    fn labels(&self, slot: usize) -> Labels {
+        Labels::new(&[
+            ("service", &self.service),
+            ("rule", &self.rule),
+            ("version", &self.version),
+            ("protocol", Protocol::ALL[slot / Outcome::ALL.len()].as_str()),
+            ("outcome", outcome_of(slot).as_str()),
+        ])
+    }
+}
+
+fn outcome_of(slot: usize) -> Outcome {
+    Outcome::ALL[slot % Outcome::ALL.len()]
+}
+
+/// The counter of the split's choices for one version under one rule.
+pub fn split_choices(recorder: &Recorder, service: &str, rule: &str, version: &str) -> Counter {
+    recorder.counter(&SPLIT_CHOICES, &[("service", service), ("rule", rule), ("version", version)])
+}
+
+/// A closed set of label values, each with its own counter.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: [$name; [$($name::$variant),+].len()] = [$($name::$variant),+];
+
+            /// The label's value.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a hop did not reach a model server.
+    HopError {
+        /// No connection to the other pod.
+        Connect = "connect",
+        /// The connection or stream ended before the answer's head.
+        Reset = "reset",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// The pod is not the service and version that the hop names (421).
+        Misdirected = "misdirected",
+        /// More hops than allowed (508).
+        Loop = "loop",
+        /// The pod does not take deliveries from us (403).
+        Refused = "refused",
+    }
+}
+
+reasons! {
+    /// What allowed a retry.
+    RetryReason {
+        /// hyper gave the request back unsent.
+        Unsent = "unsent",
+        /// The upstream refused the stream.
+        RefusedStream = "refused_stream",
+        /// A GOAWAY said that our stream was not processed.
+        Goaway = "goaway",
+        /// The method is idempotent.
+        Idempotent = "idempotent",
+        /// The service says that its requests may be repeated.
+        Repeatable = "repeatable",
+        /// A pod said that it is not the one meant (421).
+        Misdirected = "misdirected",
+        /// No connection to the endpoint could be made.
+        Connect = "connect",
+    }
+}
+
+reasons! {
+    /// A limit, by its name in the configuration.
+    Limit {
+        /// Bytes of a request head.
+        HeadBytes = "head_bytes",
+        /// Header fields of a request.
+        HeadCount = "head_count",
+        /// Time for a head, from its first byte.
+        HeadTimeout = "head_timeout",
+        /// Idle time of a downstream connection.
+        DownstreamIdle = "downstream_idle",
+        /// Time without a byte either way.
+        StreamIdle = "stream_idle",
+        /// All buffered bytes.
+        BufferBudget = "buffer_budget",
+        /// One connection's share of them.
+        BufferShare = "buffer_share",
+        /// Bytes kept to replay one request.
+        ReplayBytes = "replay_bytes",
+        /// Bytes kept to replay all requests.
+        ReplayBudget = "replay_budget",
+        /// Time for a request with its retries.
+        RequestTimeout = "request_timeout",
+        /// Time to connect upstream.
+        ConnectTimeout = "connect_timeout",
+        /// Downstream connections.
+        Connections = "connections",
+        /// Connections of a cluster.
+        MaxConnections = "max_connections",
+        /// Requests of a cluster that wait for a connection.
+        MaxPending = "max_pending_requests",
+        /// Requests of a cluster in flight.
+        MaxRequests = "max_requests",
+        /// Retries of a cluster in flight.
+        MaxRetries = "max_retries",
+    }
+}
+
+/// Hops to one version of one service.
+#[derive(Clone, Debug)]
+pub struct HopMeter {
+    /// Requests handed over.
+    pub requests: Counter,
+    errors: [Counter; HopError::ALL.len()],
+}
+
+impl HopMeter {
+    /// Resolves the series of a version, at zero.
+    pub fn new(recorder: &Recorder, service: &str, version: &str) -> HopMeter {
+        HopMeter {
+            requests: recorder.counter(&HOP_REQUESTS, &[("service", service), ("version", version)]),
+            errors: HopError::ALL.map(|reason| {
+                let labels = [("service", service), ("version", version), ("reason", reason.as_str())];
+                recorder.counter(&HOP_ERRORS, &labels)
+            }),
+        }
+    }
+
+    /// Counts a failed hop.
+    pub fn error(&self, reason: HopError) {
+        self.errors[reason as usize].increment(1);
+    }
+}
+
+/// What the process as a whole counts. Cloning shares the series.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // each field is the family of its name
+pub struct ProcessMeter {
+    pub config_generation: Gauge,
+    pub config_accepted: Counter,
+    pub config_refused: Counter,
+    pub config_last_reload_success: Gauge,
+    pub config_last_success_timestamp: Gauge,
+    pub planes_alive: Gauge,
+    pub replay_exceeded: Counter,
+    pub buffer_resets: Counter,
+    pub buffered_bytes: Gauge,
+    pub delivery_refused: Counter,
+    pub drain_cut_requests: Counter,
+    pub access_log_dropped: Counter,
+    retries: [Counter; RetryReason::ALL.len()],
+    limits: [Counter; Limit::ALL.len()],
+}
+
+impl ProcessMeter {
+    /// Resolves every series, at zero, and names the build.
+    pub fn new(recorder: &Recorder) -> ProcessMeter {
+        let version = env!("CARGO_PKG_VERSION");
+        recorder.gauge(&BUILD_INFO, &[("version", version)]).set(1.0);
+        recorder.gauge(&super::istio::BUILD, &[("component", "proxy"), ("tag", version)]).set(1.0);
+        ProcessMeter {
+            config_generation: recorder.gauge(&CONFIG_GENERATION, &[]),
+            config_accepted: recorder.counter(&CONFIG_RELOADS, &[("result", "accepted")]),
+            config_refused: recorder.counter(&CONFIG_RELOADS, &[("result", "refused")]),
+            config_last_reload_success: recorder.gauge(&CONFIG_LAST_SUCCESS, &[]),
+            config_last_success_timestamp: recorder.gauge(&CONFIG_LAST_TIMESTAMP, &[]),
+            planes_alive: recorder.gauge(&PLANES_ALIVE, &[]),
+            replay_exceeded: recorder.counter(&REPLAY_EXCEEDED, &[]),
+            buffer_resets: recorder.counter(&BUFFER_RESETS, &[]),
+            buffered_bytes: recorder.gauge(&BUFFERED_BYTES, &[]),
+            delivery_refused: recorder.counter(&DELIVERY_REFUSED, &[]),
+            drain_cut_requests: recorder.counter(&DRAIN_CUT, &[]),
+            access_log_dropped: recorder.counter(&ACCESS_LOG_DROPPED, &[]),
+            retries: RetryReason::ALL
+                .map(|reason| recorder.counter(&RETRIES, &[("reason", reason.as_str())])),
+            limits: Limit::ALL.map(|limit| recorder.counter(&LIMIT_EXCEEDED, &[("limit", limit.as_str())])),
+        }
+    }
+
+    /// Counts a retry.
+    pub fn retry(&self, reason: RetryReason) {
+        self.retries[reason as usize].increment(1);
+    }
+
+    /// Counts a limit that was met.
+    pub fn limit_exceeded(&self, limit: Limit) {
+        self.limits[limit as usize].increment(1);
+    }
+}

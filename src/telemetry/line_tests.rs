@@ -1,0 +1,178 @@
+//! The lines' law: one line, whatever the bytes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use proptest::prelude::*;
+use similar_asserts::assert_eq;
+
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::*;
+use crate::telemetry::heads::LoggedHeads;
+use crate::words::{Flag, HttpVersion, Protocol};
+
+const CUSTOM: &str = "%REQ(X-A)% %REQ(:PATH):20% %REQ(X-A):3% %RESP(X-B?X-C)% %UPSTREAM_HOST% %ROUTE_NAME%";
+
+fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+    let pairs = pairs
+        .iter()
+        .map(|&(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()));
+    pairs.collect()
+}
+
+fn record() -> RequestRecord {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_763_833_786_746);
+    let mut record = RequestRecord::new(Instant::now(), wall, HttpVersion::Http11, Protocol::Http);
+    record.status = 200;
+    record.request_bytes = 15;
+    record.response_bytes = 81;
+    record.duration = Duration::from_micros(7_900);
+    record.attempts = 1;
+    record
+}
+
+fn with_heads(format: &Format, mut record: RequestRecord) -> RequestRecord {
+    let request =
+        headers(&[("user-agent", b"curl/8"), ("x-request-id", b"4f2a"), ("x-forwarded-for", b"10.0.0.9")]);
+    let mut heads = LoggedHeads::of_request(
+        format,
+        &Method::POST,
+        b"/v1/models/half:predict?x=1",
+        b"half:8501",
+        &request,
+    );
+    heads.add_response(format, &headers(&[("x-envoy-upstream-service-time", b"7")]));
+    record.logged = Some(Box::new(heads));
+    record.upstream_host = Some("127.0.0.1:9001".into());
+    record
+}
+
+fn line(format: &Format, record: &RequestRecord) -> String {
+    let mut line = String::new();
+    write_line(&mut line, format, record);
+    line
+}
+
+#[test]
+fn envoys_default_line_is_envoys() {
+    let format = Format::parse("envoy").unwrap();
+    assert_eq!(
+        line(&format, &with_heads(&format, record())),
+        "[2025-11-22T17:49:46.746Z] \"POST /v1/models/half:predict?x=1 HTTP/1.1\" 200 - 15 81 7 7 \"10.0.0.9\" \
+         \"curl/8\" \"4f2a\" \"half:8501\" \"127.0.0.1:9001\"\n"
+    );
+}
+
+#[test]
+fn what_is_missing_is_a_dash_in_text_and_null_in_json() {
+    let format = Format::parse("envoy").unwrap();
+    let mut bad = record();
+    bad.status = 400;
+    bad.flags = Flag::DownstreamProtocolError.into();
+    assert_eq!(
+        line(&format, &bad),
+        "[2025-11-22T17:49:46.746Z] \"- - HTTP/1.1\" 400 DPE 15 81 7 - \"-\" \"-\" \"-\" \"-\" \"-\"\n"
+    );
+    let json = line(&Format::parse("json").unwrap(), &bad);
+    assert!(json.contains("\"authority\":null,") && json.contains("\"upstream_host\":null,"), "{json}");
+}
+
+#[test]
+fn a_json_line_has_sorted_keys_no_spaces_and_bare_numbers() {
+    let format = Format::parse("json").unwrap();
+    let mut record = with_heads(&format, record());
+    record.protocol = Protocol::Grpc;
+    record.grpc_status = GrpcOutcome::Known(GrpcStatus::InvalidArgument);
+    record.details = "via_upstream";
+    record.route = Some("split-95-5".into());
+    record.cluster = Some("half-v1".into());
+    record.downstream_remote = Some("[::1]:5000".parse().unwrap());
+    record.downstream_local = Some("127.0.0.1:8500".parse().unwrap());
+    assert_eq!(
+        line(&format, &record),
+        "{\"authority\":\"half:8501\",\"bytes_received\":15,\"bytes_sent\":81,\
+         \"downstream_local_address\":\"127.0.0.1:8500\",\"downstream_remote_address\":\"[::1]:5000\",\
+         \"duration\":7,\"grpc_status\":3,\"method\":\"POST\",\"path\":\"/v1/models/half:predict?x=1\",\
+         \"protocol\":\"HTTP/1.1\",\"request_id\":\"4f2a\",\"response_code\":200,\
+         \"response_code_details\":\"via_upstream\",\"response_flags\":\"-\",\"route_name\":\"split-95-5\",\
+         \"start_time\":\"2025-11-22T17:49:46.746Z\",\"upstream_cluster\":\"half-v1\",\
+         \"upstream_host\":\"127.0.0.1:9001\",\"upstream_request_attempt_count\":1,\
+         \"upstream_service_time\":\"7\",\"user_agent\":\"curl/8\",\"x_forwarded_for\":\"10.0.0.9\"}\n"
+    );
+}
+
+#[test]
+fn a_line_can_be_forged_neither_by_a_quote_nor_by_a_line_end() {
+    let format = Format::parse("\"%REQ(X-A)%\"").unwrap();
+    let mut record = record();
+    let request = headers(&[("x-a", b"a\" 200 \\ \t\xff\xc2\x85\xe2\x80\xa8\xc3\xa9")]);
+    record.logged = Some(Box::new(LoggedHeads::of_request(&format, &Method::GET, b"/", b"", &request)));
+    assert_eq!(line(&format, &record), "\"a\\\" 200 \\\\ \\x09\\xff\\xc2\\x85\\xe2\\x80\\xa8\u{e9}\"\n");
+}
+
+#[test]
+fn an_operator_with_a_choice_takes_the_first_that_is_there_and_a_limit_cuts() {
+    let format =
+        Format::parse("%REQ(X-A?:PATH):4% %REQ(X-B?X-A)% %GRPC_STATUS% %GRPC_STATUS_NUMBER%").unwrap();
+    let mut record = record();
+    record.grpc_status = GrpcOutcome::Known(GrpcStatus::NotFound);
+    let request = headers(&[("x-b", b"b")]);
+    record.logged =
+        Some(Box::new(LoggedHeads::of_request(&format, &Method::GET, b"/a/long/path", b"", &request)));
+    assert_eq!(line(&format, &record), "/a/l b NotFound 5\n");
+}
+
+fn anything() -> impl Strategy<Value = (RequestRecord, Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let bytes = || {
+        // As many control characters, separators and broken sequences as possible.
+        let piece = prop_oneof![
+            any::<Vec<u8>>(),
+            any::<String>().prop_map(String::into_bytes),
+            proptest::sample::select(vec!["\n", "\r", "\"", "\\", "\u{2028}", "\u{85}", "\0", "\u{7f}"])
+                .prop_map(|text| text.as_bytes().to_vec()),
+        ];
+        proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    };
+    (bytes(), bytes(), bytes(), any::<String>(), any::<u16>(), any::<u64>(), any::<i32>()).prop_map(
+        |(path, authority, header, name, status, number, offset)| {
+            let mut record = record();
+            record.status = status;
+            record.request_bytes = number;
+            record.start_wall = SystemTime::UNIX_EPOCH + Duration::from_secs(offset.unsigned_abs().into());
+            let name: Arc<str> = name.into();
+            (record.route, record.cluster, record.upstream_host) =
+                (Some(name.clone()), Some(name.clone()), Some(name));
+            (record, path, authority, header)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_make_exactly_one_line_and_json_is_valid((record, path, authority, header) in anything()) {
+        let mut record = record;
+        for text in ["envoy", "json", CUSTOM] {
+            let format = Format::parse(text).unwrap();
+            let value = HeaderValue::from_bytes(&header).unwrap_or(HeaderValue::from_static("a"));
+            let all: HeaderMap = ["x-a", "x-b", "user-agent", "x-request-id", "x-envoy-original-path"]
+                .into_iter().map(|name| (http::HeaderName::from_static(name), value.clone())).collect();
+            let mut heads = LoggedHeads::of_request(&format, &Method::POST, &path, &authority, &all);
+            heads.add_response(&format, &all);
+            record.logged = Some(Box::new(heads));
+            let line = line(&format, &record);
+            let body = line.strip_suffix('\n').unwrap();
+            let ends_a_line = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+            prop_assert!(!body.contains(ends_a_line));
+            if text == "json" {
+                let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body).unwrap();
+                prop_assert!(parsed.keys().is_sorted());
+                prop_assert_eq!(parsed["response_code"].as_u64(), Some(record.status.into()));
+                if let Ok(text) = std::str::from_utf8(&authority) {
+                    let logged = parsed["authority"].as_str();
+                    prop_assert_eq!(logged, Some(text).filter(|text| !text.is_empty()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What is measured, and how it gets out: the recorder, the metric names, the request record, the access log.
+//!
+//! Law: one [`RequestRecord`] per request feeds everything; a request does no label lookup and no formatting for
+//! metrics. Knows no configuration, no route and no cluster: their names come in as label values.
+
+pub mod access_log;
+pub mod families;
+pub mod record;
+pub mod window;
+
+mod exposition;
+mod facade;
+mod family;
+mod format;
+mod heads;
+mod labels;
+mod line;
+mod recorder;
+mod registry;
+mod shard;
+mod version;
+
+pub use access_log::{AccessLog, Format, InvalidFormat, LoggedHeads, Writer};
+pub use exposition::{CONTENT_TYPE, Page};
+pub use families::{ClusterMeter, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, ServerMeter};
+pub use family::{Family, Kind, Labels};
+pub use labels::{CallerLabels, UNKNOWN, VersionLabels, WorkloadLabels};
+pub use record::{GrpcOutcome, Outcome, RequestRecord};
+pub use recorder::{Counter, Gauge, Histogram, Recorder};
+pub use shard::{ShardGuard, bind_shard};
+pub use version::VersionMeter;
+pub use window::{Figures, VersionStats};

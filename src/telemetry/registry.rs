@@ -1,0 +1,165 @@
+//! Which series exist: families by name, series by labels, and how long one stays after its last handle.
+//!
+//! Law: the same name and labels are the same series; a series without handles keeps its value for
+//! [`IDLE`], then leaves and its cells are used again. Behind one lock, never taken on a request's path.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::family::{Kind, Labels};
+use super::shard::{Arena, Span};
+
+/// How long a series outlives its last handle: a dashboard still sees what a version did after it has gone.
+pub(super) const IDLE: Duration = Duration::from_secs(15 * 60);
+
+/// One series: its labels, its cells and, for a histogram, its bounds.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) labels: Labels,
+    pub(super) bounds: &'static [f64],
+    pub(super) span: Span,
+}
+
+/// What is asked of a family; the typed families are `'static`, those of the facade are not.
+#[derive(Clone, Debug)]
+pub(super) struct Declared {
+    pub(super) name: Cow<'static, str>,
+    pub(super) help: Cow<'static, str>,
+    pub(super) kind: Kind,
+    pub(super) bounds: &'static [f64],
+    pub(super) envoy: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    series: Arc<Series>,
+    /// When it was first seen without a handle.
+    idle_since: Option<Instant>,
+    /// Taken up through the facade, whose callers may come back without a handle.
+    pinned: bool,
+}
+
+#[derive(Debug)]
+struct Members {
+    declared: Declared,
+    series: BTreeMap<Labels, Entry>,
+}
+
+/// A family with its series, for the exposition to read outside the lock.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) declared: Declared,
+    pub(super) series: Vec<Arc<Series>>,
+}
+
+/// All families.
+#[derive(Debug)]
+pub(super) struct Registry {
+    arena: Arena,
+    families: BTreeMap<Cow<'static, str>, Members>,
+    /// Help texts that the facade described before it registered anything.
+    described: BTreeMap<String, String>,
+}
+
+impl Registry {
+    pub(super) fn new(workers: usize) -> Registry {
+        Registry { arena: Arena::new(workers), families: BTreeMap::new(), described: BTreeMap::new() }
+    }
+
+    /// The series of these labels, made at zero when there is none; `None` when the name is another kind's. The buckets
+    /// are those of whoever named the family first.
+    pub(super) fn take_up(
+        &mut self,
+        declared: Declared,
+        labels: Labels,
+        pinned: bool,
+    ) -> Option<Arc<Series>> {
+        let members = self
+            .families
+            .entry(declared.name.clone())
+            .or_insert_with(|| Members { declared: declared.clone(), series: BTreeMap::new() });
+        if members.declared.kind != declared.kind {
+            return None;
+        }
+        let (kind, bounds) = (members.declared.kind, members.declared.bounds);
+        let arena = &mut self.arena;
+        let entry = members.series.entry(labels).or_insert_with_key(|labels| {
+            let series = Series { labels: labels.clone(), bounds, span: arena.take(cells(kind, bounds)) };
+            Entry { series: Arc::new(series), idle_since: None, pinned: false }
+        });
+        entry.idle_since = None;
+        entry.pinned |= pinned;
+        Some(Arc::clone(&entry.series))
+    }
+
+    /// A series that no family lists, for a name that is taken by another kind.
+    pub(super) fn unlisted(&mut self, declared: &Declared, labels: Labels) -> Arc<Series> {
+        let span = self.arena.take(cells(declared.kind, declared.bounds));
+        Arc::new(Series { labels, bounds: declared.bounds, span })
+    }
+
+    /// Remembers a help text of the facade.
+    pub(super) fn describe(&mut self, name: String, help: String) {
+        if let Some(members) = self.families.get_mut(name.as_str()) {
+            members.declared.help = help.clone().into();
+        }
+        self.described.insert(name, help);
+    }
+
+    /// The help text that the facade gave for `name`.
+    pub(super) fn description(&self, name: &str) -> Option<&str> {
+        self.described.get(name).map(String::as_str)
+    }
+
+    /// Lets go of the series that have had no handle for [`IDLE`]; families stay known by name.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let arena = &mut self.arena;
+        for members in self.families.values_mut() {
+            for entry in members.series.values_mut() {
+                // `get_mut` also orders the last writes of a dropped handle before our clearing.
+                let idle = !entry.pinned && Arc::get_mut(&mut entry.series).is_some();
+                entry.idle_since = if idle { entry.idle_since.or(Some(now)) } else { None };
+            }
+            let gone = members
+                .series
+                .extract_if(.., |_, entry| entry.idle_since.is_some_and(|since| now >= since + IDLE));
+            for (_, entry) in gone {
+                if let Ok(series) = Arc::try_unwrap(entry.series) {
+                    arena.give_back(series.span);
+                }
+            }
+        }
+    }
+
+    /// The families that `wanted` names and that have series, in order of name and labels.
+    pub(super) fn list(&self, wanted: impl Fn(&Declared) -> bool) -> Vec<Listed> {
+        self.families
+            .values()
+            .filter(|members| !members.series.is_empty() && wanted(&members.declared))
+            .map(|members| Listed {
+                declared: members.declared.clone(),
+                series: members.series.values().map(|entry| Arc::clone(&entry.series)).collect(),
+            })
+            .collect()
+    }
+
+    /// Bytes of cells.
+    pub(super) fn bytes(&self) -> usize {
+        self.arena.bytes()
+    }
+
+    /// How many series are listed.
+    pub(super) fn series(&self) -> usize {
+        self.families.values().map(|members| members.series.len()).sum()
+    }
+}
+
+/// A counter and a gauge take one cell; a histogram one for each bucket with +Inf, then the sum.
+fn cells(kind: Kind, bounds: &[f64]) -> usize {
+    match kind {
+        Kind::Counter | Kind::Gauge => 1,
+        Kind::Histogram => bounds.len() + 2,
+    }
+}

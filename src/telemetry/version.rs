@@ -1,0 +1,192 @@
+//! What one version of a service is measured by: a meter with every series resolved.
+//!
+//! Law: a request costs one integer search and then plain stores. The label values are the plane's; of what a client
+//! sends only closed sets (protocol, status, flags, gRPC status) choose a series, so clients cannot make series.
+
+use std::cell::RefCell;
+
+use super::families::istio::{Answer, ModernSeries, Reporter};
+use super::families::istio_old::OldSeries;
+use super::families::weir::OwnSeries;
+use super::labels::{UNKNOWN, VersionLabels};
+use super::record::{GrpcOutcome, RequestRecord};
+use super::recorder::Recorder;
+use crate::words::{Flags, GrpcStatus, Protocol};
+
+/// Every series of one version, for one lane. Not `Sync`: each worker has its own.
+#[derive(Debug)]
+pub struct VersionMeter {
+    recorder: Recorder,
+    labels: VersionLabels,
+    own: OwnSeries,
+    table: RefCell<Table>,
+}
+
+impl VersionMeter {
+    /// Makes the common series, at zero, and resolves them.
+    pub fn declare(recorder: &Recorder, labels: &VersionLabels) -> VersionMeter {
+        let meter = VersionMeter {
+            recorder: recorder.clone(),
+            labels: labels.clone(),
+            own: OwnSeries::new(recorder, labels),
+            table: RefCell::default(),
+        };
+        meter.declare_common();
+        meter
+    }
+
+    /// Reports what the caller got: the old Istio family, the modern one as source, and our own. Once a request.
+    pub fn report_source(&self, record: &RequestRecord) {
+        self.with_series(Reporter::Source, record, |series| {
+            if let Some(old) = &series.old {
+                old.count(record);
+            }
+            series.modern.count(record);
+        });
+        self.own.count(record);
+    }
+
+    /// Reports what a model server was asked and gave: the modern Istio family as destination.
+    pub fn report_destination(&self, record: &RequestRecord) {
+        self.with_series(Reporter::Destination, record, |series| series.modern.count(record));
+    }
+
+    /// The labels it was made for.
+    pub fn labels(&self) -> &VersionLabels {
+        &self.labels
+    }
+
+    fn declare_common(&self) {
+        if self.labels.reports_source {
+            self.own.declare();
+        }
+        let ok = GrpcOutcome::Known(GrpcStatus::Ok);
+        let reporters = [
+            (Reporter::Source, self.labels.reports_source),
+            (Reporter::Destination, self.labels.reports_destination),
+        ];
+        for (reporter, _) in reporters.into_iter().filter(|(_, reports)| *reports) {
+            for (protocol, grpc_status) in [(Protocol::Http, GrpcOutcome::Absent), (Protocol::Grpc, ok)] {
+                let key = Key { reporter, protocol, status: 200, grpc_status, flags: Flags::NONE };
+                self.table.borrow_mut().find(key, || self.make(key));
+            }
+        }
+    }
+
+    fn with_series(&self, reporter: Reporter, record: &RequestRecord, act: impl FnOnce(&Series)) {
+        let key = Key::of(reporter, record);
+        act(self.table.borrow_mut().find(key, || self.make(key)));
+    }
+
+    fn make(&self, key: Key) -> Series {
+        let (recorder, labels) = (&self.recorder, &self.labels);
+        let answer = Answer {
+            protocol: key.protocol,
+            code: &code_label(key.status),
+            grpc_status: key.grpc_label(),
+            flags: &key.flags.to_string(),
+        };
+        let old = (key.reporter == Reporter::Source)
+            .then(|| OldSeries::new(recorder, labels, &code_label(key.old_status(labels.grpc_as_http))));
+        Series { old, modern: ModernSeries::new(recorder, labels, key.reporter, answer) }
+    }
+}
+
+/// What chooses the series within a meter. All closed sets.
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    reporter: Reporter,
+    protocol: Protocol,
+    /// 100 to 599, 0 for none, [`ODD_STATUS`] for the rest.
+    status: u16,
+    grpc_status: GrpcOutcome,
+    flags: Flags,
+}
+
+/// Stands for every status that is not of HTTP.
+const ODD_STATUS: u16 = 600;
+
+impl Key {
+    fn of(reporter: Reporter, record: &RequestRecord) -> Key {
+        let status = match record.status {
+            status @ (0 | 100..600) => status,
+            _ => ODD_STATUS,
+        };
+        let grpc_status = match record.protocol {
+            Protocol::Grpc => record.grpc_status,
+            Protocol::Http => GrpcOutcome::Absent,
+        };
+        Key { reporter, protocol: record.protocol, status, grpc_status, flags: record.flags }
+    }
+
+    /// The key as one number.
+    fn packed(self) -> u64 {
+        let grpc = match self.grpc_status {
+            GrpcOutcome::Known(status) => u64::from(status.code()),
+            GrpcOutcome::Absent => 17,
+            GrpcOutcome::Unknown => 18,
+        };
+        (self.reporter as u64) << 40
+            | (self.protocol.index() as u64) << 39
+            | grpc << 32
+            | u64::from(self.status) << 16
+            | u64::from(self.flags.bits())
+    }
+
+    fn grpc_label(self) -> &'static str {
+        match self.grpc_status {
+            GrpcOutcome::Absent => "",
+            GrpcOutcome::Known(status) => status.code_str(),
+            GrpcOutcome::Unknown => UNKNOWN,
+        }
+    }
+
+    /// The status for the old family, where a gRPC failure would else count as success.
+    fn old_status(self, grpc_as_http: bool) -> u16 {
+        match (self.protocol, self.grpc_status) {
+            (Protocol::Grpc, _) if !grpc_as_http || self.status != 200 => self.status,
+            (Protocol::Grpc, GrpcOutcome::Known(status)) => status.to_http(),
+            // A 200 without a status, or with one outside the protocol, is UNKNOWN to the caller.
+            (Protocol::Grpc, _) => GrpcStatus::Unknown.to_http(),
+            (Protocol::Http, _) => self.status,
+        }
+    }
+}
+
+fn code_label(status: u16) -> String {
+    if status == ODD_STATUS { UNKNOWN.to_owned() } else { status.to_string() }
+}
+
+#[derive(Debug)]
+struct Series {
+    /// As source only.
+    old: Option<OldSeries>,
+    modern: ModernSeries,
+}
+
+/// Series by packed key: sorted, with the last hit tried first, as most requests end alike.
+#[derive(Debug, Default)]
+struct Table {
+    keys: Vec<u64>,
+    series: Vec<Series>,
+    last: usize,
+}
+
+impl Table {
+    fn find(&mut self, key: Key, make: impl FnOnce() -> Series) -> &Series {
+        let packed = key.packed();
+        if self.keys.get(self.last) != Some(&packed) {
+            self.last = self.keys.binary_search(&packed).unwrap_or_else(|place| {
+                let series = make();
+                self.keys.insert(place, packed);
+                self.series.insert(place, series);
+                place
+            });
+        }
+        &self.series[self.last]
+    }
+}
+
+#[cfg(test)]
+#[path = "version_tests.rs"]
+mod tests;

@@ -1,0 +1,239 @@
+//! A cluster as all workers share it: its members, their load, the turn of the round robin, the breakers.
+//!
+//! Law: a change of endpoints makes a new `ClusterState`; load and breakers are carried over, so nothing that is in
+//! flight is forgotten.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::breaker::Breakers;
+use crate::snapshot::{Address, Cluster};
+use crate::transport::dial::Target;
+
+/// How long a failure counts as load against an endpoint, for least request.
+const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(5);
+/// Requests in flight that a recent failure weighs as much as.
+const FAILURE_LOAD: u32 = 16;
+
+/// What all workers know of one address of one service.
+#[derive(Debug)]
+pub struct EndpointState {
+    /// Where to dial.
+    pub target: Target,
+    /// `target` as logs and admin pages print it.
+    pub name: Arc<str>,
+    in_flight: AtomicU32,
+    /// What the endpoint itself said was in flight there, with its last answer over a hop.
+    reported: AtomicU32,
+    /// Milliseconds on the process's clock; 0: never.
+    failed_at_ms: AtomicU64,
+    /// Whole-life counts for `/clusters`.
+    pub counts: EndpointCounts,
+}
+
+/// Counts of one endpoint since it is known.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the names are Envoy's, of `/clusters`
+pub struct EndpointCounts {
+    pub cx_total: AtomicU64,
+    pub cx_active: AtomicU64,
+    pub cx_connect_fail: AtomicU64,
+    pub rq_total: AtomicU64,
+    pub rq_success: AtomicU64,
+    pub rq_error: AtomicU64,
+    pub rq_timeout: AtomicU64,
+}
+
+impl EndpointState {
+    /// An endpoint that nobody has tried yet.
+    pub fn new(target: Target) -> EndpointState {
+        EndpointState {
+            name: target.to_string().into(),
+            target,
+            in_flight: AtomicU32::new(0),
+            reported: AtomicU32::new(0),
+            failed_at_ms: AtomicU64::new(0),
+            counts: EndpointCounts::default(),
+        }
+    }
+
+    /// Requests of ours in flight there.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request in flight until the guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.counts.rq_total.fetch_add(1, Ordering::Relaxed);
+        InFlight { endpoint: self.clone() }
+    }
+
+    /// A connection to it failed, at `now_ms` on the process's clock.
+    pub fn note_failure(&self, now_ms: u64) {
+        self.failed_at_ms.store(now_ms.max(1), Ordering::Relaxed);
+    }
+
+    /// It said how many requests are in flight there, ours among them.
+    pub fn note_reported(&self, in_flight: u32) {
+        self.reported.store(in_flight, Ordering::Relaxed);
+    }
+
+    /// How busy it is, as far as known: for comparing two of them.
+    pub fn load(&self, now_ms: u64) -> u32 {
+        let failed_at = self.failed_at_ms.load(Ordering::Relaxed);
+        let fresh = failed_at != 0 && now_ms.saturating_sub(failed_at) < FAILURE_COUNTS_FOR.as_millis() as u64;
+        let penalty = if fresh { FAILURE_LOAD } else { 0 };
+        self.in_flight().max(self.reported.load(Ordering::Relaxed)).saturating_add(penalty)
+    }
+}
+
+/// One request in flight at an endpoint.
+#[derive(Debug)]
+pub struct InFlight {
+    endpoint: Arc<EndpointState>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An endpoint as a member of one cluster.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What all clusters of the service know of it.
+    pub state: Arc<EndpointState>,
+    /// Its label `version`, or `unknown`.
+    pub version: Arc<str>,
+    /// Whether it is this pod's own.
+    pub local: bool,
+    /// Share among the members, at least 1.
+    pub weight: u32,
+}
+
+/// A cluster that serves.
+#[derive(Debug)]
+pub struct ClusterState {
+    /// What was configured.
+    pub config: Arc<Cluster>,
+    /// Every address, names resolved.
+    pub members: Vec<Member>,
+    /// Members by turn: each stands in it as often as its weight says, spread out.
+    pub turns: Vec<u32>,
+    /// The turn of the round robin.
+    pub turn: Arc<AtomicUsize>,
+    /// Limits over all workers.
+    pub breakers: Arc<Breakers>,
+}
+
+/// Sum of weights up to which the turns are written out; beyond it they are scaled down.
+const MAX_TURNS: u64 = 4096;
+
+impl ClusterState {
+    /// Makes `config` run. `addresses` gives the targets of an address (several for a name, none for one that does
+    /// not resolve), `endpoint` what is known of a target already, `previous` the state that this one replaces.
+    pub fn new(
+        config: Arc<Cluster>,
+        addresses: impl Fn(&Address) -> Vec<Target>,
+        mut endpoint: impl FnMut(Target) -> Arc<EndpointState>,
+        previous: Option<&ClusterState>,
+    ) -> ClusterState {
+        let mut members = Vec::new();
+        for configured in config.endpoints() {
+            for target in addresses(&configured.address) {
+                members.push(Member {
+                    state: endpoint(target),
+                    version: configured.version.clone(),
+                    local: configured.local,
+                    weight: configured.weight,
+                });
+            }
+        }
+        let breakers = match previous {
+            Some(previous) => {
+                previous.breakers.adopt(&config.circuit_breakers);
+                previous.breakers.clone()
+            }
+            None => Arc::new(Breakers::new(&config.circuit_breakers)),
+        };
+        let turn = previous.map(|previous| previous.turn.clone()).unwrap_or_default();
+        ClusterState { turns: turns(&members), config, members, turn, breakers }
+    }
+}
+
+/// Smooth weighted round robin, written out once. Source: the algorithm of nginx's upstream module.
+fn turns(members: &[Member]) -> Vec<u32> {
+    let sum: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
+    let scale = |weight: u32| if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 };
+    let weights: Vec<i64> = members.iter().map(|member| i64::from(scale(member.weight))).collect();
+    let total: i64 = weights.iter().sum();
+    if weights.iter().all(|&weight| weight == weights[0]) {
+        return (0..members.len() as u32).collect();
+    }
+    let mut current = vec![0i64; weights.len()];
+    let mut turns = Vec::with_capacity(total as usize);
+    for _ in 0..total {
+        current.iter_mut().zip(&weights).for_each(|(current, weight)| *current += weight);
+        let best = (0..current.len()).rev().max_by_key(|&i| current[i]).unwrap_or(0);
+        current[best] -= total;
+        turns.push(best as u32);
+    }
+    turns
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::snapshot::{CircuitBreakers, Endpoint, Labels, LbPolicy, Locality, UpstreamProtocol};
+
+    pub(crate) fn cluster(lb: LbPolicy, weights: &[(u32, bool)]) -> ClusterState {
+        let endpoints = weights
+            .iter()
+            .enumerate()
+            .map(|(i, &(weight, local))| Endpoint {
+                address: Address::Socket(([127, 0, 0, 1], 1000 + i as u16).into()),
+                labels: Labels::new(),
+                version: "v1".into(),
+                local,
+                weight,
+            })
+            .collect();
+        let config = Cluster {
+            name: "out.x".into(),
+            service: "x".into(),
+            labels: Labels::new(),
+            protocol: UpstreamProtocol::AsRequest,
+            lb,
+            local_bias: 4,
+            connect_timeout: Duration::from_secs(5),
+            dns_refresh: Duration::from_secs(5),
+            circuit_breakers: CircuitBreakers::default(),
+            localities: vec![Locality { priority: 0, endpoints }],
+        };
+        let addresses = |address: &Address| match address {
+            Address::Socket(address) => vec![Target::Tcp(*address)],
+            _ => Vec::new(),
+        };
+        ClusterState::new(Arc::new(config), addresses, |target| Arc::new(EndpointState::new(target)), None)
+    }
+
+    #[test]
+    fn each_member_has_as_many_turns_as_its_weight_and_they_are_spread() {
+        let cluster = cluster(LbPolicy::RoundRobin, &[(3, false), (1, false), (2, false)]);
+        let count = |member| cluster.turns.iter().filter(|&&turn| turn == member).count();
+        assert_eq!((count(0), count(1), count(2)), (3, 1, 2));
+        assert!(cluster.turns.windows(3).all(|w| w != [0, 0, 0]), "{:?}", cluster.turns);
+    }
+
+    #[test]
+    fn a_failure_weighs_as_load_and_is_forgiven() {
+        let endpoint = Arc::new(EndpointState::new(Target::Tcp(([127, 0, 0, 1], 1).into())));
+        let _busy = endpoint.begin();
+        endpoint.note_failure(10_000);
+        assert_eq!(endpoint.load(10_100), 1 + FAILURE_LOAD);
+        assert_eq!(endpoint.load(15_001), 1);
+    }
+}

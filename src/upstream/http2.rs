@@ -1,0 +1,234 @@
+//! HTTP/2 connections to one endpoint: many streams each, counted by us, another connection when one is full.
+//!
+//! On the `h2` crate itself, not hyper's client: the number of unread bytes of each stream is known, a stream can be
+//! given up from outside, and a request costs no hand-over to another task. `ARCHITECTURE.md` has the figures.
+//!
+//! Law: no stream is queued inside h2; the streams that we count on a connection never pass
+//! `min(MAX_STREAMS, the peer's limit)`. Dialling is single-flight: while one dial runs, everybody waits for it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared as SharedFuture};
+use h2::SendStream;
+use h2::client::{self, ResponseFuture, SendRequest};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::breaker::Limit;
+use super::pool::{NoConnection, Shared};
+use crate::runtime::clock::{self, Tick};
+use crate::transport::dial::DialError;
+use crate::transport::io::Writes;
+
+/// Streams on one connection, whatever more the peer would take: beyond it one TCP connection is the bottleneck.
+const MAX_STREAMS: usize = 100;
+/// What one response may send ahead of its reader.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Never the bound: a shared window would let one caller's unread streams stop everybody's bodies.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Request bytes that h2 holds for one stream.
+const SEND_BUFFER: usize = 256 << 10;
+/// Bytes of a response head.
+const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Http2Pool {
+    shared: Rc<Shared>,
+    state: Rc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: RefCell<Vec<Rc<Connection>>>,
+    dial: RefCell<Option<Dial>>,
+    /// Told when a stream ended or a connection did.
+    changed: Notify,
+}
+
+type Dial = SharedFuture<LocalBoxFuture<'static, Result<(), DialError>>>;
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("connections", &self.connections.borrow().len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: RefCell<SendRequest<Bytes>>,
+    streams: Cell<usize>,
+    idle_since: Cell<Tick>,
+    /// Takes no new stream: it ended, or the peer said goodbye.
+    retired: Cell<bool>,
+}
+
+/// Room for one stream on a connection; held for as long as the stream lives.
+#[derive(Debug)]
+pub struct Http2Lease {
+    connection: Rc<Connection>,
+    state: Rc<State>,
+}
+
+impl Http2Pool {
+    pub(super) fn new(shared: Rc<Shared>) -> Http2Pool {
+        Http2Pool { shared, state: Rc::default() }
+    }
+
+    pub(super) fn sweep(&self, now: Tick) {
+        let limit = self.shared.idle.get().http2;
+        self.state.connections.borrow_mut().retain(|connection| {
+            let idle = connection.streams.get() == 0 && now.since(connection.idle_since.get()) > limit;
+            if idle {
+                self.shared.meter.cx_idle_timeout.increment(1);
+            }
+            !idle && !connection.retired.get()
+        });
+    }
+
+    /// Connections open for new streams.
+    pub fn connections(&self) -> usize {
+        self.state.connections.borrow().len()
+    }
+
+    /// Room for a stream: on a connection that has some, else on a new one, else (at the limit) on the first that has.
+    ///
+    /// # Errors
+    /// See [`NoConnection`].
+    pub async fn acquire(&self) -> Result<Http2Lease, NoConnection> {
+        if let Some(lease) = self.take_room() {
+            return Ok(lease);
+        }
+        let _waiting = self.shared.permit_to_wait()?;
+        loop {
+            let changed = self.state.changed.notified();
+            match self.dial() {
+                Some(dial) => dial.await.map_err(NoConnection::Dial)?,
+                None if self.shared.cluster().breakers.of(Limit::Connections).limit() == 0 => {
+                    return Err(NoConnection::Overflow(Limit::Connections));
+                }
+                None => changed.await,
+            }
+            if let Some(lease) = self.take_room() {
+                return Ok(lease);
+            }
+        }
+    }
+
+    fn take_room(&self) -> Option<Http2Lease> {
+        let mut connections = self.state.connections.borrow_mut();
+        connections.retain(|connection| connection.is_open());
+        let connection = connections.iter().find(|connection| connection.has_room())?;
+        connection.streams.set(connection.streams.get() + 1);
+        Some(Http2Lease { connection: connection.clone(), state: self.state.clone() })
+    }
+
+    /// The dial that runs, or a new one; `None` at the limit of connections.
+    fn dial(&self) -> Option<Dial> {
+        let mut running = self.state.dial.borrow_mut();
+        if let Some(dial) = &*running {
+            return Some(dial.clone());
+        }
+        let permit = self.shared.permit_to_open(!self.state.connections.borrow().is_empty())?;
+        let (shared, state) = (self.shared.clone(), self.state.clone());
+        let dial = async move {
+            let opened = connect(&shared, &state, permit).await;
+            state.dial.borrow_mut().take();
+            opened
+        };
+        let dial = dial.boxed_local().shared();
+        *running = Some(dial.clone());
+        // On a task of its own: the caller that began it may leave, and the others still wait.
+        spawn_local(dial.clone());
+        Some(dial)
+    }
+}
+
+async fn connect(shared: &Rc<Shared>, state: &Rc<State>, permit: super::breaker::Permit) -> Result<(), DialError> {
+    let (mut io, open) = shared.open(permit).await?;
+    io.set_writes(Writes::Deferred);
+    let handshake = client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(RESPONSE_HEAD_BYTES)
+        .max_send_buffer_size(SEND_BUFFER)
+        .initial_max_send_streams(MAX_STREAMS)
+        .enable_push(false)
+        .handshake::<_, Bytes>(io)
+        .await;
+    let (sender, connection) = handshake.map_err(|_| DialError::Failed(std::io::ErrorKind::ConnectionReset))?;
+    shared.meter.cx_http2_total.increment(1);
+    let entry = Rc::new(Connection {
+        sender: RefCell::new(sender),
+        streams: Cell::new(0),
+        idle_since: Cell::new(clock::now()),
+        retired: Cell::new(false),
+    });
+    state.connections.borrow_mut().push(entry.clone());
+    let state = state.clone();
+    // The task must not keep the sender alive: when the pool lets go of it, the connection ends.
+    let entry = Rc::downgrade(&entry);
+    spawn_local(async move {
+        let _ = connection.await;
+        drop(open);
+        if let Some(entry) = entry.upgrade() {
+            entry.retired.set(true);
+        }
+        state.connections.borrow_mut().retain(|connection| !connection.retired.get());
+        state.changed.notify_waiters();
+    });
+    Ok(())
+}
+
+impl Connection {
+    /// Whether new streams may be opened; h2 knows of a GOAWAY before the connection ends.
+    fn is_open(&self) -> bool {
+        !self.retired.get() && !matches!(self.readiness(), Poll::Ready(Err(_)))
+    }
+
+    /// Room by our count, and by h2's, which still holds streams that were reset a moment ago.
+    fn has_room(&self) -> bool {
+        let limit = MAX_STREAMS.min(self.sender.borrow().current_max_send_streams());
+        self.streams.get() < limit && self.readiness().is_ready()
+    }
+
+    fn readiness(&self) -> Poll<Result<(), h2::Error>> {
+        self.sender.borrow_mut().poll_ready(&mut Context::from_waker(Waker::noop()))
+    }
+}
+
+impl Http2Lease {
+    /// Opens the stream.
+    ///
+    /// # Errors
+    /// h2's, and nothing was sent: the connection takes no new stream, or the request cannot be put on a wire.
+    pub fn send(
+        &self,
+        request: http::Request<()>,
+        end_of_stream: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let sent = self.connection.sender.borrow_mut().send_request(request, end_of_stream);
+        // Errors of the connection retire it; one of the request itself (no wire form) does not.
+        if sent.as_ref().is_err_and(|error| error.is_go_away() || error.is_io() || error.reason().is_some()) {
+            self.retire();
+        }
+        sent
+    }
+
+    /// No new stream goes over this connection: the peer said goodbye or broke the protocol.
+    pub fn retire(&self) {
+        self.connection.retired.set(true);
+    }
+}
+
+impl Drop for Http2Lease {
+    fn drop(&mut self) {
+        self.connection.streams.set(self.connection.streams.get() - 1);
+        self.connection.idle_since.set(clock::now());
+        self.state.changed.notify_one();
+    }
+}

@@ -1,0 +1,212 @@
+//! The connections of one worker to one endpoint of one cluster, whichever HTTP they speak.
+//!
+//! Law: one worker only, so cells and no lock. A connection is counted from dial to end by a guard that cannot be
+//! forgotten; the pool lives as long as somebody holds it, so a reload that drops an endpoint closes what is idle
+//! and lets what is busy finish.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::breaker::{Limit, Permit};
+use super::cluster::{ClusterState, EndpointState};
+use super::http1::Http1Pool;
+use super::http2::Http2Pool;
+use crate::runtime::clock::Tick;
+use crate::snapshot::IdleTimeouts;
+use crate::telemetry::{ClusterMeter, Counter};
+use crate::transport::activity::Activity;
+use crate::transport::dial::{self, DialError};
+use crate::transport::io::Io;
+
+/// Why no connection was had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoConnection {
+    /// A circuit breaker is open.
+    Overflow(Limit),
+    /// The dial failed.
+    Dial(DialError),
+}
+
+/// See the module. `B` is the request body that HTTP/1 connections send.
+#[derive(Debug)]
+pub struct EndpointPool<B> {
+    pub(super) shared: Rc<Shared>,
+    /// HTTP/1 connections.
+    pub http1: Http1Pool<B>,
+    /// HTTP/2 connections.
+    pub http2: Http2Pool,
+}
+
+/// What both protocols' pools and every open connection need.
+#[derive(Debug)]
+pub(super) struct Shared {
+    cluster: RefCell<Arc<ClusterState>>,
+    pub(super) endpoint: Arc<EndpointState>,
+    pub(super) meter: Arc<ClusterMeter>,
+    pub(super) idle: Cell<IdleTimeouts>,
+    /// Byte counts of the connections that are open.
+    flows: RefCell<Slab<Rc<ByteFlow>>>,
+}
+
+impl<B: http_body::Body + 'static> EndpointPool<B> {
+    /// A pool without connections.
+    pub fn new(
+        cluster: Arc<ClusterState>,
+        endpoint: Arc<EndpointState>,
+        meter: Arc<ClusterMeter>,
+        idle: IdleTimeouts,
+    ) -> EndpointPool<B> {
+        let (cluster, idle) = (RefCell::new(cluster), Cell::new(idle));
+        let shared = Rc::new(Shared { cluster, endpoint, meter, idle, flows: RefCell::default() });
+        EndpointPool { http1: Http1Pool::new(shared.clone()), http2: Http2Pool::new(shared.clone()), shared }
+    }
+
+    /// Goes on under a new generation's settings; connections stay.
+    pub fn adopt(&self, cluster: &Arc<ClusterState>, idle: IdleTimeouts) {
+        self.shared.cluster.replace(cluster.clone());
+        self.shared.idle.set(idle);
+    }
+
+    /// What all workers know of the endpoint.
+    pub fn endpoint(&self) -> &Arc<EndpointState> {
+        &self.shared.endpoint
+    }
+
+    /// Closes what has been idle for too long and brings the byte counters up to date.
+    pub fn sweep(&self, now: Tick) {
+        self.http1.sweep(now);
+        self.http2.sweep(now);
+        self.shared.flows.borrow().iter().for_each(|(_, flow)| flow.flush());
+    }
+}
+
+impl Shared {
+    pub(super) fn cluster(&self) -> Arc<ClusterState> {
+        self.cluster.borrow().clone()
+    }
+
+    /// Dials, and counts the connection until the returned guard is dropped.
+    pub(super) async fn open(self: &Rc<Self>, permit: Permit) -> Result<(Io, Open), DialError> {
+        let started = Instant::now();
+        let stream = match dial::dial(&self.endpoint.target, self.cluster().config.connect_timeout).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.note_dial_failure(error);
+                return Err(error);
+            }
+        };
+        self.meter.cx_connect_ms.observe(milliseconds(started.elapsed()));
+        let activity = Rc::new(Activity::new(false));
+        let flow = Rc::new(ByteFlow::new(
+            activity.clone(),
+            self.meter.cx_rx_bytes_total.clone(),
+            self.meter.cx_tx_bytes_total.clone(),
+        ));
+        let slot = self.flows.borrow_mut().insert(flow);
+        self.meter.cx_total.increment(1);
+        self.meter.cx_active.increment(1.0);
+        self.endpoint.counts.cx_total.fetch_add(1, Ordering::Relaxed);
+        self.endpoint.counts.cx_active.fetch_add(1, Ordering::Relaxed);
+        let open = Open { shared: self.clone(), slot, opened: Instant::now(), _permit: permit };
+        Ok((Io::new(stream, activity), open))
+    }
+
+    fn note_dial_failure(&self, error: DialError) {
+        self.endpoint.counts.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
+        self.meter.cx_connect_fail.increment(1);
+        if error == DialError::Timeout {
+            self.meter.cx_connect_timeout.increment(1);
+        }
+    }
+
+    /// A permit to open a connection; `has_one`: this worker has one to the endpoint already.
+    pub(super) fn permit_to_open(&self, has_one: bool) -> Option<Permit> {
+        let breakers = &self.cluster().breakers;
+        let permit = breakers.try_acquire(Limit::Connections);
+        if permit.is_none() {
+            self.meter.cx_overflow.increment(1);
+        }
+        permit.or_else(|| (!has_one).then(|| breakers.acquire_anyway(Limit::Connections)))
+    }
+
+    /// A permit to wait for a connection, counted while it lasts.
+    pub(super) fn permit_to_wait(self: &Rc<Self>) -> Result<Waiting, NoConnection> {
+        match self.cluster().breakers.try_acquire(Limit::Pending) {
+            Some(permit) => {
+                self.meter.rq_pending_total.increment(1);
+                self.meter.rq_pending_active.increment(1.0);
+                Ok(Waiting { shared: self.clone(), _permit: permit })
+            }
+            None => {
+                self.meter.rq_pending_overflow.increment(1);
+                Err(NoConnection::Overflow(Limit::Pending))
+            }
+        }
+    }
+}
+
+/// An attempt that waits for a connection.
+pub(super) struct Waiting {
+    shared: Rc<Shared>,
+    _permit: Permit,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.meter.rq_pending_active.decrement(1.0);
+    }
+}
+
+/// A connection that is open, counted until dropped.
+pub(super) struct Open {
+    shared: Rc<Shared>,
+    slot: usize,
+    opened: Instant,
+    _permit: Permit,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let meter = &self.shared.meter;
+        if let Some(flow) = self.shared.flows.borrow_mut().try_remove(self.slot) {
+            flow.flush();
+        }
+        meter.cx_active.decrement(1.0);
+        meter.cx_destroy.increment(1);
+        meter.cx_length_ms.observe(milliseconds(self.opened.elapsed()));
+        self.shared.endpoint.counts.cx_active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Brings the bytes of one connection into two counters now and then, so that no read or write pays for it.
+#[derive(Debug)]
+pub struct ByteFlow {
+    activity: Rc<Activity>,
+    read: Counter,
+    written: Counter,
+    told: Cell<(u64, u64)>,
+}
+
+impl ByteFlow {
+    /// Nothing told yet.
+    pub fn new(activity: Rc<Activity>, read: Counter, written: Counter) -> ByteFlow {
+        ByteFlow { activity, read, written, told: Cell::new((0, 0)) }
+    }
+
+    /// Tells the counters what came since the last time.
+    pub fn flush(&self) {
+        let now = (self.activity.bytes_read(), self.activity.bytes_written());
+        let (read, written) = self.told.replace(now);
+        self.read.increment(now.0 - read);
+        self.written.increment(now.1 - written);
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
