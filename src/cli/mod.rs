@@ -5,15 +5,14 @@
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod explain;
-pub mod files;
 pub mod validate;
 
-/// How a subcommand prints.
+/// How a command tells what it found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// Lines for people
     #[default]
     Text,
-    /// For scripts.
+    /// One JSON document for scripts
     Json,
 }
