@@ -391,7 +391,8 @@ impl Download {
                 }
                 if let Some(expected) = &mut self.expected {
                     *expected = expected.saturating_sub(data.len() as u64);
-                    self.complete |= *expected == 0;
+                    // HTTP/1 asks no further then; on HTTP/2 trailers may follow the announced bytes.
+                    self.complete |= *expected == 0 && record.http_version != HttpVersion::Http2;
                 }
                 self.complete |= self.body.is_end_stream();
                 Frame::data(data)
