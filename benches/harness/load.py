@@ -26,9 +26,6 @@ class Load:
     seconds: float
     p50_ms: float
     p99_ms: float
-    hung: bool = False
-    said: str = ""
-    """Of a run without a result: why."""
 
     @property
     def per_second(self) -> float:
@@ -41,13 +38,24 @@ class Load:
         return max(self.asked - self.succeeded, self.asked - whole, abs(self.asked - arrived))
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that is over, but not looked at yet: reading a long log must not count as part of the run."""
+
+    asked: int
+    stdout: str
+    log: Path
+    fault: str
+    """Why there is no result; empty if there is one."""
+
+
 class Loader:
     def __init__(self, h2load: Path, core: int, folder: Path) -> None:
         self._h2load = h2load
         self._core = core
         self._folder = folder
 
-    def run(self, scenario: Scenario, port: int, requests: int, deadline_seconds: float) -> Load:
+    def run(self, scenario: Scenario, port: int, requests: int, deadline_seconds: float) -> Finished:
         """Sends `requests`, at least one a stream, and waits for the answers until the deadline."""
         requests = max(requests, scenario.connections * scenario.streams)
         body, log = self._folder / f"{scenario.name}.body", self._folder / "h2load.log"
@@ -59,22 +67,25 @@ class Loader:
         argv += ["--h1"] if scenario.protocol == "rest" else []
         argv += [f"--header={header}" for header in scenario.headers]
         argv += [f"http://127.0.0.1:{port}{scenario.path}"]
-        failed = Load(requests, 0, 0, 0.0, 0.0, 0.0)
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=deadline_seconds, check=False)
         except subprocess.TimeoutExpired:
-            return Load(**{**vars(failed), "hung": True, "said": f"no end after {deadline_seconds:.0f} s"})
-        if done.returncode != 0 or "finished in" not in done.stdout:
-            return Load(**{**vars(failed), "said": (done.stderr or done.stdout).strip()[-500:]})
-        latencies = sorted(int(line.rsplit("\t", 1)[1]) for line in log.read_text().splitlines())
-        return Load(
-            asked=requests,
-            succeeded=figure(r"status codes: (\d+) 2xx", done.stdout),
-            body_bytes=figure(r"\((\d+)\) data", done.stdout),
-            seconds=seconds(done.stdout),
-            p50_ms=percentile(latencies, 0.50) / 1e3,
-            p99_ms=percentile(latencies, 0.99) / 1e3,
-        )
+            return Finished(requests, "", log, f"no end after {deadline_seconds:.0f} s")
+        good = done.returncode == 0 and "finished in" in done.stdout
+        return Finished(requests, done.stdout, log, "" if good else (done.stderr or done.stdout).strip()[-500:])
+
+
+def result(finished: Finished) -> Load:
+    """Reads what h2load printed and logged."""
+    latencies = sorted(int(line.rsplit("\t", 1)[1]) for line in finished.log.read_text().splitlines())
+    return Load(
+        asked=finished.asked,
+        succeeded=figure(r"status codes: (\d+) 2xx", finished.stdout),
+        body_bytes=figure(r"\((\d+)\) data", finished.stdout),
+        seconds=seconds(finished.stdout),
+        p50_ms=percentile(latencies, 0.50) / 1e3,
+        p99_ms=percentile(latencies, 0.99) / 1e3,
+    )
 
 
 def figure(pattern: str, text: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .backend import Backend
-from .load import Load, Loader
+from .load import Finished, Load, Loader, result
 from .processes import CoreTime, Gone, PeakPss, Process, free_port
 from .proxies import Proxy, Site
 from .scenarios import Scenario
@@ -138,7 +138,7 @@ class Bench:
         contender.requests = scenario.smoke_requests
         if self.settings.seconds:
             for _ in range(WARM_UPS):
-                load = self._load(scenario, contender)
+                load = result(self._load(scenario, contender))
             contender.requests = max(scenario.smoke_requests, round(load.per_second * self.settings.seconds))
 
     def _await_ready(self, scenario: Scenario, contender: Contender) -> None:
@@ -163,13 +163,14 @@ class Bench:
             time.sleep(0.05)
         raise Gone(f"{contender.name} does not serve: {said}")
 
-    def _load(self, scenario: Scenario, contender: Contender) -> Load:
-        load = self.loader.run(scenario, contender.port, contender.requests, self.settings.deadline_seconds)
+    def _load(self, scenario: Scenario, contender: Contender) -> Finished:
+        """A run without a result puts the proxy out: a stall must not look like a fast round."""
+        finished = self.loader.run(scenario, contender.port, contender.requests, self.settings.deadline_seconds)
         assert contender.process is not None
         contender.process.check()
-        if load.said:
-            raise Gone(f"h2load: {load.said}")
-        return load
+        if finished.fault:
+            raise Gone(f"h2load: {finished.fault}")
+        return finished
 
     def _round(self, scenario: Scenario, contender: Contender) -> Round:
         process, backend, settings = contender.process, self.backend, self.settings
@@ -180,28 +181,30 @@ class Bench:
         ticks_before = process.cpu_ticks()
         cpu_before, started = process.cpu_seconds(), time.monotonic()
         with PeakPss(process) as pss:
-            load = self._load(scenario, contender)
+            finished = self._load(scenario, contender)
         wall, cpu = time.monotonic() - started, process.cpu_seconds() - cpu_before
+        ticks = process.cpu_ticks() - ticks_before
         proxy_core, load_core = (
             CoreTime.now(core).since(before)
             for core, before in zip((settings.proxy_core, settings.load_core), cores_before)
         )
+        backend_cpu = backend.process.cpu_seconds() - backend_before
         arrived = {
             version: counts.requests - arrived_before[version].requests
             for version, counts in backend.arrived(scenario.protocol).items()
         }
-        total = sum(arrived.values())
+        total, load = sum(arrived.values()), result(finished)
         return Round(
             load=load,
             failures=load.failures(scenario, total),
             cpu_seconds=cpu,
-            cpu_ticks=process.cpu_ticks() - ticks_before,
+            cpu_ticks=ticks,
             peak_pss_bytes=pss.bytes,
             minority_share=arrived["v2"] / total if total else 0.0,
             wall_seconds=wall,
             proxy_core_busy=proxy_core.busy_seconds / wall,
             proxy_core_foreign=max(0.0, proxy_core.busy_seconds - cpu) / wall,
             load_core_busy=load_core.busy_seconds / wall,
-            backend_cpu_seconds=backend.process.cpu_seconds() - backend_before,
+            backend_cpu_seconds=backend_cpu,
             steal=proxy_core.steal_seconds / wall,
         )
