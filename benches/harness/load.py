@@ -77,7 +77,9 @@ class Loader:
 
 def result(finished: Finished) -> Load:
     """Reads what h2load printed and logged."""
-    latencies = sorted(int(line.rsplit("\t", 1)[1]) for line in finished.log.read_text().splitlines())
+    rows = (line.split("\t") for line in finished.log.read_text().splitlines())
+    # start, status, microseconds; of a request without an answer the last is anything
+    latencies = sorted(int(row[2]) for row in rows if row[1].startswith("2"))
     return Load(
         asked=finished.asked,
         succeeded=figure(r"status codes: (\d+) 2xx", finished.stdout),

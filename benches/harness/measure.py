@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from .backend import Backend
 from .load import Finished, Load, Loader, result
@@ -15,8 +16,10 @@ from .processes import CoreTime, Gone, PeakPss, Process, free_port
 from .proxies import Proxy, Site
 from .scenarios import Scenario
 
+T = TypeVar("T")
+
 READY_SECONDS = 15.0
-# Bursts before the first round, for caches, pools and buffers to fill; the last tells how many requests a round takes.
+# Bursts before the first round, for caches, pools and buffers to fill; the last one's pace sets the requests a round.
 WARM_UPS = 2
 
 
@@ -104,12 +107,11 @@ class Bench:
         nor a fixed place favours anybody."""
         try:
             for contender in contenders:
-                self._guarded(contender, lambda one=contender: self._start(scenario, one))
+                self._guarded(self._start, scenario, contender)
             for number in range(self.settings.rounds):
                 tell(f"round {number + 1} of {self.settings.rounds}")
                 for contender in contenders if number % 2 == 0 else contenders[::-1]:
-                    done = self._guarded(contender, lambda one=contender: self._round(scenario, one))
-                    contender.rounds.append(done)
+                    contender.rounds.append(self._guarded(self._round, scenario, contender))
         finally:
             for contender in contenders:
                 if contender.process is not None:
@@ -117,12 +119,12 @@ class Bench:
                     contender.process.stop()
                     contender.process = None
 
-    def _guarded(self, contender: Contender, step: Callable[[], Round | None]) -> Round | None:
+    def _guarded(self, step: Callable[[Scenario, Contender], T], scenario: Scenario, contender: Contender) -> T | None:
         """A proxy that ends, or never serves, is out of the scenario; the others go on."""
         if contender.faults:
             return None
         try:
-            return step()
+            return step(scenario, contender)
         except Gone as fault:
             contender.faults.append(str(fault))
             return None
@@ -176,7 +178,8 @@ class Bench:
         process, backend, settings = contender.process, self.backend, self.settings
         assert process is not None
         arrived_before = backend.arrived(scenario.protocol)
-        cores_before = [CoreTime.now(core) for core in (settings.proxy_core, settings.load_core)]
+        proxy_core_before = CoreTime.now(settings.proxy_core)
+        load_core_before = CoreTime.now(settings.load_core)
         backend_before = backend.process.cpu_seconds()
         ticks_before = process.cpu_ticks()
         cpu_before, started = process.cpu_seconds(), time.monotonic()
@@ -184,10 +187,8 @@ class Bench:
             finished = self._load(scenario, contender)
         wall, cpu = time.monotonic() - started, process.cpu_seconds() - cpu_before
         ticks = process.cpu_ticks() - ticks_before
-        proxy_core, load_core = (
-            CoreTime.now(core).since(before)
-            for core, before in zip((settings.proxy_core, settings.load_core), cores_before)
-        )
+        proxy_core = CoreTime.now(settings.proxy_core).since(proxy_core_before)
+        load_core = CoreTime.now(settings.load_core).since(load_core_before)
         backend_cpu = backend.process.cpu_seconds() - backend_before
         arrived = {
             version: counts.requests - arrived_before[version].requests

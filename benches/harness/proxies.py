@@ -54,8 +54,9 @@ class Proxy:
         return find(self.name)
 
     def version(self, binary: Path) -> str:
-        done = subprocess.run([binary, self.version_flag], capture_output=True, text=True, check=False, timeout=20)
-        lines = (done.stdout + done.stderr).split("\n")
+        command = [str(binary), self.version_flag]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        lines = (done.stdout + done.stderr).replace(str(binary), "").splitlines()
         return next((line.strip() for line in lines if any(mark.isdigit() for mark in line)), "unknown")
 
 
@@ -111,12 +112,15 @@ def configure_weir(site: Site) -> list[str]:
 
 
 # ---- HAProxy -------------------------------------------------------------------------------------------------------
+#
+# Tried and not better: `option splice-auto`, `tune.bufsize 65536`, both (they gave 0 to 15 % more CPU per request).
 
 
 def configure_haproxy(site: Site) -> list[str]:
     proto = " proto h2" if site.protocol == "grpc" else ""
     servers = "\n".join(
-        f"    server {version} {site.address(version)} weight {weight}{proto}" for version, weight in WEIGHTS.items()
+        f"    server {version} {site.address(version)} weight {weight}{proto}"
+        for version, weight in WEIGHTS.items()
     )
     path = site.write(
         "haproxy.cfg",
@@ -152,7 +156,8 @@ backend split
 
 def configure_nginx(site: Site) -> list[str]:
     servers = "\n".join(
-        f"        server {site.address(version)} weight={weight} max_fails=0;" for version, weight in WEIGHTS.items()
+        f"        server {site.address(version)} weight={weight} max_fails=0;"
+        for version, weight in WEIGHTS.items()
     )
     if site.protocol == "grpc":
         listen = "listen 127.0.0.1:{port} http2;"
@@ -245,7 +250,7 @@ def configure_envoy(site: Site) -> list[str]:
 
 
 def envoy_cluster(site: Site, version: str) -> dict[str, object]:
-    http = {"http2_protocol_options": {}} if site.protocol == "grpc" else {"http_protocol_options": {}}
+    options = "http2_protocol_options" if site.protocol == "grpc" else "http_protocol_options"
     no_limit = {"max_connections": 10000, "max_pending_requests": 10000, "max_requests": 10000}
     endpoint = {"endpoint": {"address": socket_address(site.address(version))}}
     return {
@@ -255,7 +260,7 @@ def envoy_cluster(site: Site, version: str) -> dict[str, object]:
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": f"{TYPES}.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": http,
+                "explicit_http_config": {options: {}},
             }
         },
         "load_assignment": {"cluster_name": version, "endpoints": [{"lb_endpoints": [endpoint]}]},

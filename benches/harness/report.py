@@ -47,7 +47,7 @@ def summarize(contender: Contender, baseline: Contender | None) -> Summary | Non
         return None
 
     def middle(figure: str) -> float:
-        return median(getattr(done, figure) for done in rounds)
+        return float(median(getattr(done, figure) for done in rounds))
 
     return Summary(
         proxy=contender.name,
@@ -72,14 +72,17 @@ def ratio_between(ours: Contender, theirs: Contender) -> Ratio | None:
     """Over the rounds that both served."""
     pairs = [
         (our.cpu_us_per_request, their.cpu_us_per_request)
-        for our, their in zip(ours.rounds, theirs.rounds)
+        for our, their in zip(ours.rounds, theirs.rounds, strict=True)
         if our and their and our.load.succeeded and their.load.succeeded
     ]
     return paired_ratio([our for our, _ in pairs], [their for _, their in pairs]) if pairs else None
 
 
 def verdict(target: Target, summary: Summary) -> Verdict:
-    """`met` only if the whole interval is within the target, `missed` only if none of it is."""
+    """`met` only if the whole interval is within the target, `missed` only if none of it is; a proxy that fails
+    requests does less work, and its figures are worth nothing."""
+    if summary.failures:
+        return "missed"
     if target.pss_mib is not None and summary.peak_pss_mib > target.pss_mib:
         return "missed"
     if summary.ratio is None:
@@ -133,8 +136,8 @@ def table(summaries: list[Summary]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
 
     def line(row: list[str]) -> str:
-        cells = [row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:]))]
-        return "| " + " | ".join(cells) + " |"
+        first, *others = (text.rjust(width) for text, width in zip(row, widths, strict=True))
+        return "| " + " | ".join([row[0].ljust(len(first)), *others]) + " |"
 
     ruler = "|" + "|".join("-" * (width + 1) + (":" if at else "-") for at, width in enumerate(widths)) + "|"
     return "\n".join([line(rows[0]), ruler, *map(line, rows[1:])])
@@ -149,12 +152,9 @@ def judgement(scenario: Scenario, summaries: list[Summary]) -> str | None:
     asked = f"at most {target.cpu_ratio} x {BASELINE}'s CPU per request"
     if target.pss_mib is not None:
         asked += f", peak PSS at most {target.pss_mib:g} MiB"
-    words = {
-        "met": "met",
-        "missed": "MISSED",
-        "open": "open: nothing to compare with" if ours.ratio is None else "open: the bounds hold the target; more rounds",
-    }
-    return f"target ({asked}): {words[verdict(target, ours)]}"
+    why_open = "the bounds are on both sides of it" if ours.ratio else "nothing to compare with"
+    words = {"met": "met", "missed": "MISSED", "open": f"open, {why_open}"}
+    return f"target ({asked}, no failures): {words[verdict(target, ours)]}"
 
 
 def doubts(contender: Contender, summary: Summary) -> list[str]:
@@ -171,7 +171,10 @@ def doubts(contender: Contender, summary: Summary) -> list[str]:
     return found
 
 
-def as_json(scenario: Scenario, contenders: list[Contender], summaries: list[Summary], judged: bool) -> dict[str, object]:
+def as_json(
+    scenario: Scenario, contenders: list[Contender], summaries: list[Summary], judged: bool
+) -> dict[str, object]:
+    """All that the table has, and every round it was made from."""
     ours = next((summary for summary in summaries if summary.proxy == CANDIDATE), None)
     return {
         "name": scenario.name,
