@@ -14,6 +14,8 @@ from .stats import Ratio, paired_ratio
 MIB = 1024 * 1024
 # Above this share of the proxy's core used by others, a figure deserves no trust.
 NOISY = 0.05
+# With fewer the bounds are too narrow to mean what they say.
+ROUNDS_TO_JUDGE = 10
 
 Verdict = Literal["met", "open", "missed"]
 
@@ -85,7 +87,7 @@ def verdict(target: Target, summary: Summary) -> Verdict:
         return "missed"
     if target.pss_mib is not None and summary.peak_pss_mib > target.pss_mib:
         return "missed"
-    if summary.ratio is None:
+    if summary.ratio is None or summary.ratio.pairs < ROUNDS_TO_JUDGE:
         return "open"
     if summary.ratio.high <= target.cpu_ratio:
         return "met"
@@ -152,7 +154,10 @@ def judgement(scenario: Scenario, summaries: list[Summary]) -> str | None:
     asked = f"at most {target.cpu_ratio} x {BASELINE}'s CPU per request"
     if target.pss_mib is not None:
         asked += f", peak PSS at most {target.pss_mib:g} MiB"
-    why_open = "the bounds are on both sides of it" if ours.ratio else "nothing to compare with"
+    why_open = "nothing to compare with"
+    if ours.ratio:
+        few = ours.ratio.pairs < ROUNDS_TO_JUDGE
+        why_open = f"fewer than {ROUNDS_TO_JUDGE} rounds" if few else "the bounds are on both sides of it"
     words = {"met": "met", "missed": "MISSED", "open": f"open, {why_open}"}
     return f"target ({asked}, no failures): {words[verdict(target, ours)]}"
 
