@@ -58,6 +58,8 @@ class Proxy:
     def version(self, binary: Path) -> str:
         command = [str(binary), self.version_flag]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        if done.returncode != 0:
+            return "unknown"
         lines = (done.stdout + done.stderr).replace(str(binary), "").splitlines()
         return next((line.strip() for line in lines if any(mark.isdigit() for mark in line)), "unknown")
 
