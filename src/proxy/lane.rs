@@ -208,14 +208,15 @@ impl Lane {
         let now = clock::now();
         let Some(generation) = self.generation() else { return };
         let limits = &generation.plane.snapshot.limits;
-        self.sweep_connections(now);
+        self.sweep_connections(now, &generation);
         self.sweep_exchanges(now, real, limits.stream_idle);
         self.pools.borrow().values().for_each(|pool| pool.sweep(now));
         self.hold_budget(limits.buffer_budget);
     }
 
-    fn sweep_connections(&self, now: Tick) {
+    fn sweep_connections(&self, now: Tick, present: &Rc<Generation>) {
         for (_, connection) in &*self.connections.borrow() {
+            connection.follow(present);
             connection.flow.flush();
             if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
                 use families::weir::Limit;
