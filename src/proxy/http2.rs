@@ -83,12 +83,17 @@ async fn streams(downstream: &Rc<Downstream>, mut connection: Connection<Io, Byt
     }
 }
 
-/// One stream, from its head to the end of its answer.
-async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+fn of_body(request: Request<RecvStream>) -> Request<Body> {
     let (parts, body) = request.into_parts();
     let body = Body::http2(body, &parts.headers);
+    Request::from_parts(parts, body)
+}
+
+/// One stream, from its head to the end of its answer.
+async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let request = of_body(request);
     let response = {
-        let mut answer = pin!(request::serve(&downstream, Request::from_parts(parts, body)));
+        let mut answer = pin!(request::serve(downstream.clone(), request));
         std::future::poll_fn(|cx| {
             if let Poll::Ready(response) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Some(response));
