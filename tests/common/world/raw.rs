@@ -90,10 +90,7 @@ impl Raw {
     }
 
     async fn more(&mut self) -> usize {
-        let mut piece = [0; 64 << 10];
-        let n = self.stream.read(&mut piece).await.unwrap_or(0);
-        self.ahead.extend_from_slice(&piece[..n]);
-        n
+        self.stream.read_buf(&mut self.ahead).await.unwrap_or(0)
     }
 }
 
