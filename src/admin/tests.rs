@@ -1,0 +1,1 @@
+//! The admin pages over a real socket.
