@@ -27,7 +27,10 @@ pub(super) fn clusters(admin: &Admin, query: &Query) -> Reply {
         Err(reason) => return Reply::text(reason).with_status(StatusCode::BAD_REQUEST),
     };
     let plane = admin.plane.load_full();
-    let clusters = plane.iter().flat_map(|plane| &plane.clusters).map(|plane: &std::sync::Arc<ClusterPlane>| &*plane.state);
+    let clusters = plane
+        .iter()
+        .flat_map(|plane| &plane.clusters)
+        .map(|plane: &std::sync::Arc<ClusterPlane>| &*plane.state);
     let clusters =
         clusters.filter(|cluster| filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.config.name)));
     if query.wants_json() {
@@ -42,7 +45,8 @@ pub(super) fn clusters(admin: &Admin, query: &Query) -> Reply {
 }
 
 fn filter(source: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(source).size_limit(MAX_FILTER_BYTES).dfa_size_limit(MAX_FILTER_BYTES).build();
+    let built =
+        RegexBuilder::new(source).size_limit(MAX_FILTER_BYTES).dfa_size_limit(MAX_FILTER_BYTES).build();
     built.map_err(|error| format!("Invalid regex: {error}\n"))
 }
 
@@ -50,7 +54,10 @@ fn write_cluster(text: &mut String, cluster: &ClusterState) {
     let name = &cluster.config.name;
     let _ = writeln!(text, "{name}::observability_name::{name}");
     // There is no high priority; Envoy prints its defaults for it, and so do we.
-    let limits = [("default_priority", cluster.config.circuit_breakers), ("high_priority", CircuitBreakers::default())];
+    let limits = [
+        ("default_priority", cluster.config.circuit_breakers),
+        ("high_priority", CircuitBreakers::default()),
+    ];
     for (priority, limits) in limits {
         for (key, limit) in thresholds(limits) {
             let _ = writeln!(text, "{name}::{priority}::{key}::{limit}");
@@ -134,7 +141,9 @@ fn status(cluster: &ClusterState) -> Value {
 
 fn host_status(member: &Member) -> Value {
     let address = match &member.state.target {
-        Target::Tcp(address) => json!({"socket_address": {"address": address.ip(), "port_value": address.port()}}),
+        Target::Tcp(address) => {
+            json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
+        }
         Target::Unix(path) => json!({"pipe": {"path": path}}),
     };
     let stats = counts(&member.state).into_iter().map(|(name, value, is_gauge)| {

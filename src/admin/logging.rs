@@ -35,7 +35,8 @@ pub(super) fn logging(admin: &Admin, query: &Query) -> Reply {
 fn with_paths(directives: &str, paths: &str) -> Result<String, String> {
     let mut all: Vec<String> = directives.split(',').map(str::trim).map(str::to_owned).collect();
     for path in paths.split(',') {
-        let (target, level) = path.rsplit_once(':').ok_or_else(|| format!("{path:?} is not <target>:<level>"))?;
+        let (target, level) =
+            path.rsplit_once(':').ok_or_else(|| format!("{path:?} is not <target>:<level>"))?;
         let level = level_of(level)?;
         if target.is_empty() || !target.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')) {
             return Err(format!("{target:?} is no target, such as weir::proxy"));

@@ -39,14 +39,22 @@ const fn change(path: &'static str, help: &'static str, answer: fn(&Admin, &Quer
 /// By path.
 const ENTRIES: &[Entry] = &[
     page("/", "this list", |_, _| Reply::text(help())),
-    page("/clusters", "endpoints of every cluster, with their counts; ?format=json, ?filter=regex", clusters::clusters),
+    page(
+        "/clusters",
+        "endpoints of every cluster, with their counts; ?format=json, ?filter=regex",
+        clusters::clusters,
+    ),
     page("/config_dump", "what serves, its generation and the last verdicts, as JSON", info::config_dump),
     change("/drain_listeners", "leave: as SIGTERM does", |admin, _| command(admin, Command::DrainListeners)),
     change("/healthcheck/fail", "make /ready answer 503", |admin, _| set_failed(admin, true)),
     change("/healthcheck/ok", "undo /healthcheck/fail", |admin, _| set_failed(admin, false)),
     page("/help", "this list", |_, _| Reply::text(help())),
     page("/listeners", "names and addresses of the listeners; ?format=json", info::listeners),
-    change("/logging", "show the log's levels; ?level=debug, ?paths=weir::proxy:debug,… sets them", logging::logging),
+    change(
+        "/logging",
+        "show the log's levels; ?level=debug, ?paths=weir::proxy:debug,… sets them",
+        logging::logging,
+    ),
     public("/metrics", "every metric, for Prometheus", |admin, _| scrape(admin, telemetry::Page::Metrics)),
     change("/quitquitquit", "leave without the grace", |admin, _| command(admin, Command::Quit)),
     public("/ready", "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
@@ -127,5 +135,8 @@ fn refresh(admin: &Admin) {
     let Some(plane) = admin.plane.load_full() else { return };
     admin.server.clusters_active.set(plane.clusters.len() as f64);
     admin.server.listeners_active.set(plane.listeners.len() as f64);
-    admin.server.total_connections.set(plane.listeners.iter().map(|listener| listener.meter.cx_active.get()).sum());
+    admin
+        .server
+        .total_connections
+        .set(plane.listeners.iter().map(|listener| listener.meter.cx_active.get()).sum());
 }

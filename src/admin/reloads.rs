@@ -121,7 +121,13 @@ mod tests {
         assert_eq!(verdicts.len(), MAX_VERDICTS);
         assert_eq!((&verdicts[0]["generation"], &verdicts[0]["left_out"]), (&85.into(), &7.into()));
         let last = &verdicts[MAX_VERDICTS - 1];
-        assert_eq!((last["time"].as_str(), last["result"].as_str()), (Some("1970-01-01T00:00:00Z"), Some("refused")));
-        assert_eq!((last["reason"].as_str(), &last["left_out"]), (Some("address in use"), &serde_json::Value::Null));
+        assert_eq!(
+            (last["time"].as_str(), last["result"].as_str()),
+            (Some("1970-01-01T00:00:00Z"), Some("refused"))
+        );
+        assert_eq!(
+            (last["reason"].as_str(), &last["left_out"]),
+            (Some("address in use"), &serde_json::Value::Null)
+        );
     }
 }

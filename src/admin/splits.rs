@@ -127,7 +127,8 @@ fn rows(plane: &Plane, stats: &SplitStats, uptime: Duration) -> Vec<SplitRow> {
         .filter(|listener| listener.chain().mode == Mode::Split)
         .map(|listener| listener.routes)
         .collect();
-    let routes = splitting.iter().filter_map(|&index| plane.routes.get(index)).flat_map(|routes| &routes.routes);
+    let routes =
+        splitting.iter().filter_map(|&index| plane.routes.get(index)).flat_map(|routes| &routes.routes);
     // Two listeners of one service have the same rules, which are counted together.
     let mut seen = BTreeSet::new();
     routes
@@ -146,7 +147,8 @@ fn split_row(
     let mut versions = Vec::new();
     for Version { name, labels, weight } in versions_of(route, clusters) {
         let figures = stats.figures(&(service.clone(), rule.clone(), name.clone()), uptime);
-        let (start, minute) = figures.map(|(start, minute)| (row(&start, false), row(&minute, true))).unwrap_or_default();
+        let (start, minute) =
+            figures.map(|(start, minute)| (row(&start, false), row(&minute, true))).unwrap_or_default();
         versions.push(VersionRow { version: name, labels, weight, start, minute });
     }
     share_out(&mut versions, |version| &mut version.start);
@@ -193,7 +195,10 @@ fn versions_of(route: &RoutePlane, clusters: &[Arc<ClusterPlane>]) -> Vec<Versio
     let mut versions: Vec<Version> = Vec::new();
     for (target, plane) in route.route.forward.versions.iter().zip(&route.targets) {
         if let Some(name) = &target.version {
-            add(&mut versions, Version { name: name.clone(), labels: target.labels.clone(), weight: Some(target.weight) });
+            add(
+                &mut versions,
+                Version { name: name.clone(), labels: target.labels.clone(), weight: Some(target.weight) },
+            );
             continue;
         }
         let members = plane.clusters.iter().flatten().flat_map(|&cluster| &clusters[cluster].state.members);

@@ -12,8 +12,13 @@ use serde::Serialize;
 use super::{Output, files};
 use crate::config::{self, Diagnostic, Diagnostics, Environment, FileKind, Severity};
 
-/// Checks configurations without using them.
+const EXAMPLES: &str = "Examples:
+  weir validate weir.yaml
+  weir validate -o json rules/*.yaml";
+
+/// Check configurations without using them
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct ValidateArgs {
     /// A weir.yaml (the rules it names are read as well) or a file of rules
     #[arg(required = true, value_name = "FILE")]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -61,7 +61,9 @@ pub async fn serve(listener: TcpListener, handler: Rc<dyn Handler>, stop: impl F
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
         };
         match accepted {
-            Ok((stream, _)) => drop(connections.spawn_local(connection(stream, handler.clone(), close.clone()))),
+            Ok((stream, _)) => {
+                drop(connections.spawn_local(connection(stream, handler.clone(), close.clone())))
+            }
             Err(error) => {
                 tracing::debug!(%error, "accepting pauses");
                 sleep(FULL_PAUSE).await;
@@ -95,6 +97,9 @@ async fn connection(stream: TcpStream, handler: Rc<dyn Handler>, mut close: watc
 
 async fn respond(handler: Rc<dyn Handler>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (head, body) = request.into_parts();
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE)); // what it announces need not be waited for
+    }
     let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await;
     Ok(match body {
         Ok(Ok(body)) => handler.answer(Request::from_parts(head, body.to_bytes())),
