@@ -185,9 +185,9 @@ impl Lane {
         self.connections.borrow().iter().for_each(|(_, connection)| connection.cut());
     }
 
-    /// Whether no connection is left.
+    /// Whether no connection is left, those included that were handed over and have not begun.
     pub(super) fn is_idle(&self) -> bool {
-        self.connections.borrow().is_empty()
+        self.load.connections() == 0
     }
 
     /// Milliseconds on the process's clock.

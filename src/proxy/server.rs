@@ -197,8 +197,12 @@ impl Server {
 
     /// Downstream connections and open streams of all workers.
     pub fn load(&self) -> (usize, usize) {
-        let loads = || self.seats.iter().map(|seat| &seat.load);
-        (loads().map(|load| load.connections()).sum(), loads().map(|load| load.streams()).sum())
+        self.loads().into_iter().fold((0, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1))
+    }
+
+    /// Downstream connections and open streams of each worker.
+    pub fn loads(&self) -> Vec<(usize, usize)> {
+        self.seats.iter().map(|seat| (seat.load.connections(), seat.load.streams())).collect()
     }
 
     /// Pauses or resumes accepting for want of memory.
@@ -250,7 +254,10 @@ impl Server {
         self.tell_all(|| Message::Cut);
         let last_words = async {
             for worker in &mut self.workers {
-                let _ = (&mut worker.done).await;
+                // One that was done in time has said so, and says it once only.
+                if !worker.done.is_terminated() {
+                    let _ = (&mut worker.done).await;
+                }
             }
         };
         let _ = timeout(AFTER_CUT, last_words).await;

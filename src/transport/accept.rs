@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -16,6 +17,9 @@ use super::listen::{Accepted, Listening};
 
 /// Pause when the process has no descriptor or no room for another connection.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long an acceptor that was stopped goes on: what waits in the kernel's queue would be reset with the socket.
+const LAST_CALL: Duration = Duration::from_millis(5);
 
 /// How busy a worker is, kept by the worker and its connections, read by the acceptors.
 #[derive(Debug, Default)]
@@ -79,7 +83,8 @@ impl<T> Clone for Seat<T> {
     }
 }
 
-/// Accepts until `stop` is done. `wrap` makes the hand-over; `may_accept` says whether there is room.
+/// Accepts until `stop` is done, and then what the kernel has taken in by then. `wrap` makes the hand-over;
+/// `may_accept` says whether there is room.
 ///
 /// A connection that was accepted is always handed over: `stop` is looked at between connections.
 pub async fn run<T>(
@@ -89,6 +94,7 @@ pub async fn run<T>(
     wrap: impl Fn(Accepted, ConnectionSlot) -> T,
     stop: impl Future<Output = ()>,
 ) {
+    let stop = stop.then(|()| sleep(LAST_CALL));
     tokio::pin!(stop);
     loop {
         let next = async {

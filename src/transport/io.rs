@@ -185,6 +185,7 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.check_ended()?;
         ready!(this.poll_out(cx))?;
         this.stream.poll_shutdown(cx)
     }

@@ -45,6 +45,26 @@ struct Idle<B> {
     since: Tick,
 }
 
+/// One of the worker's connections to the endpoint, counted from its dial on; its end is told to one that waits.
+struct Counted {
+    count: Rc<Cell<usize>>,
+    changed: Rc<Notify>,
+}
+
+impl Counted {
+    fn new(count: &Rc<Cell<usize>>, changed: &Rc<Notify>) -> Counted {
+        count.set(count.get() + 1);
+        Counted { count: count.clone(), changed: changed.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.count.set(self.count.get() - 1);
+        self.changed.notify_one();
+    }
+}
+
 /// A connection on loan for one request.
 #[derive(Debug)]
 pub struct Http1Lease<B> {
@@ -109,8 +129,9 @@ where
         loop {
             let changed = self.changed.notified();
             if let Some(permit) = self.shared.permit_to_open(self.open.get() > 0) {
+                let counted = Counted::new(&self.open, &self.changed);
                 let (io, open) = self.shared.open(permit).await.map_err(NoConnection::Dial)?;
-                return self.handshake(io, open).await;
+                return self.handshake(io, open, counted).await;
             }
             if self.shared.cluster().breakers.of(Limit::Connections).limit() == 0 {
                 return Err(NoConnection::Overflow(Limit::Connections));
@@ -126,6 +147,7 @@ where
         &self,
         io: crate::transport::io::Io,
         open: super::pool::Open,
+        counted: Counted,
     ) -> Result<Http1Lease<B>, NoConnection> {
         let handshake = Builder::new()
             .max_buf_size(READ_BUFFER)
@@ -136,14 +158,10 @@ where
         let (sender, connection) =
             handshake.map_err(|_| NoConnection::Dial(DialError::Failed(std::io::ErrorKind::ConnectionReset)))?;
         self.shared.meter.cx_http1_total.increment(1);
-        self.open.set(self.open.get() + 1);
-        let (count, changed) = (self.open.clone(), self.changed.clone());
         spawn_local(async move {
             // How it ended is told to the request that was on it; an idle one may end as it likes.
             let _ = connection.await;
-            drop(open);
-            count.set(count.get() - 1);
-            changed.notify_one();
+            drop((open, counted));
         });
         Ok(self.lend(sender, false))
     }

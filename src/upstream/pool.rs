@@ -116,7 +116,7 @@ impl Shared {
         Ok((Io::new(stream, activity), open))
     }
 
-    fn note_dial_failure(&self, error: DialError) {
+    pub(super) fn note_dial_failure(&self, error: DialError) {
         self.endpoint.counts.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
         self.meter.cx_connect_fail.increment(1);
         if error == DialError::Timeout {
