@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir::cli::files;
 use weir::config::{self, Environment, FileKind};
+use weir::sources;
 
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -25,13 +25,13 @@ fn every_example_loads_without_a_warning() {
     yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config"), &mut paths);
     assert!(paths.len() >= 6, "{paths:?}");
     for path in paths {
-        let main = files::read(&path).expect("a file");
+        let main = sources::read_file(&path).expect("a file");
         let warnings = match config::file_kind(&main).expect("readable") {
             FileKind::Rules => config::validate_rules(&[main]).expect("right").1,
             FileKind::Weir => {
-                let (rules, unread) = files::read_rules(&path, &main);
-                assert!(!rules.is_empty() && unread.is_empty(), "{} {unread:?}", path.display());
-                let loaded = config::load(&main, &rules, &Environment::default());
+                let documents = sources::read(&path).expect("a file");
+                assert!(!documents.rules.is_empty(), "{}", path.display());
+                let loaded = documents.load(&Environment::default());
                 loaded.unwrap_or_else(|found| panic!("{found}")).warnings
             }
         };

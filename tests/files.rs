@@ -148,6 +148,8 @@ fn what_is_no_configuration_is_refused_once_and_what_was_in_force_restored() {
         ("rules/a.yaml", b"\x7fELF\0\xff\xfe"),
         ("rules/b.yml", b"kind: Nonsense\n"),
         ("weir.yaml", b""),
+        ("weir.yaml", b"rules: [17]\n"),
+        ("weir.yaml", b"rules: [rules\n"),
     ] {
         let world = World::new();
         let before = fs::read(world.path(name)).ok();

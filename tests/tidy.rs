@@ -67,15 +67,38 @@ fn sources() -> Vec<SourceFile> {
     files
 }
 
+/// Gives files that a `#[path]` names the module they are, and returns the modules that are tests.
+fn declarations(files: &mut [SourceFile]) -> BTreeSet<Vec<String>> {
+    let mut tests = BTreeSet::new();
+    let mut moved = BTreeMap::new();
+    for file in files.iter() {
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for declared in source::declared(&file.tree) {
+            let module = [&file.module[..], &[declared.name]].concat();
+            if declared.is_test {
+                tests.insert(module.clone());
+            }
+            if let Some(name) = declared.file {
+                moved.insert(format!("{folder}/{name}"), module);
+            }
+        }
+    }
+    for file in files {
+        if let Some(module) = moved.remove(&file.path) {
+            file.module = module;
+        }
+    }
+    tests
+}
+
 /// Every violation in `files`, as `file:line: what`.
-fn violations(files: &[SourceFile]) -> Vec<String> {
-    let tests: BTreeSet<String> =
-        files.iter().flat_map(|file| source::test_modules(&file.module(), &file.tree)).collect();
+fn violations(mut files: Vec<SourceFile>) -> Vec<String> {
+    let tests = declarations(&mut files);
     let mut violations = Vec::new();
     let mut graph = Graph::new();
-    for file in files {
+    for file in &files {
         let module = file.module();
-        let in_test = (1..=module.len()).any(|depth| tests.contains(&module[..depth].join("::")));
+        let in_test = (1..=module.len()).any(|depth| tests.contains(&file.module[..depth]));
         let report = source::report(&file.text, &file.tree, &module, in_test);
         // The root only declares modules; `main.rs` only calls `cli`.
         if let Some(top) = module.first() {
@@ -144,7 +167,7 @@ fn walk(
 
 #[test]
 fn the_sources_keep_the_floors_and_the_style() {
-    let violations = violations(&sources());
+    let violations = violations(sources());
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
 
@@ -185,7 +208,7 @@ mod the_checker {
     /// What is found in `(path, text)`s; an opening is put before each text, on the same line.
     fn found(files: &[(&str, &str)]) -> Vec<String> {
         let parse = |&(path, text): &(&str, &str)| SourceFile::parse(path, format!("//! Opening.\n{text}"));
-        violations(&files.iter().map(parse).collect::<Vec<_>>())
+        violations(files.iter().map(parse).collect())
     }
 
     fn found_in_router(text: &str) -> Vec<String> {
@@ -230,7 +253,7 @@ mod the_checker {
         let text = "use std::sync::Arc;\nuse super::Head;\nuse crate::snapshot::{self, Route};\nuse ::proxy::x;\n\
             pub(super) fn f(x: Option<u8>) -> u8 { x.unwrap_or(crate::words::X) }\n\
             pub(in crate::router) struct S;\nfn g() { self::f(None); vec![super::head()]; let crates = 1; }\n\
-            mod inner { use super::super::Head; use super::S; }\n\
+            mod inner { use super::super::Head; use super::S; }\nuse families::weir; fn h() { weir::split(); }\n\
             #[cfg(test)] mod tests { use crate::testing::World; use super::*; fn f() { g().unwrap(); todo!() } }";
         assert_eq!(found_in_router(text), Vec::<String>::new());
         assert_eq!(
@@ -269,6 +292,9 @@ mod the_checker {
         let tests = ("src/router/tests/deep.rs", "use crate::testing::World; fn f() { x.unwrap() }");
         assert_eq!(found(&[declared, tests]), Vec::<String>::new());
         assert_eq!(found(&[tests]).len(), 2);
+        let named = ("src/router/hosts.rs", "#[cfg(test)]\n#[path = \"host_tests.rs\"]\nmod tests;");
+        let tests = ("src/router/host_tests.rs", "use crate::testing::World; use super::super::Head;");
+        assert_eq!(found(&[named, tests]), Vec::<String>::new());
     }
 
     #[test]
@@ -307,7 +333,7 @@ mod the_checker {
     #[test]
     fn finds_a_file_without_an_opening() {
         let file = SourceFile::parse("src/router/index.rs", "// no\nfn f() {}".to_owned());
-        assert_eq!(violations(&[file]).len(), 1);
+        assert_eq!(violations(vec![file]).len(), 1);
     }
 
     #[test]

@@ -54,9 +54,8 @@ pub struct ExplainArgs {
 }
 
 /// Explains; fails when the configuration is broken, the request has no route, or is none.
-pub fn run(args: &ExplainArgs) -> ExitCode {
-    let environment = Environment::from_variables(|name| std::env::var(name).ok());
-    let loaded = sources::read(&args.config).and_then(|documents| documents.load(&environment));
+pub fn run(args: &ExplainArgs, environment: &Environment) -> ExitCode {
+    let loaded = sources::read(&args.config).and_then(|documents| documents.load(environment));
     let report = match loaded {
         Ok(loaded) => report(&loaded.snapshot, args),
         Err(faults) => Err(faults.to_string()),
@@ -352,7 +351,10 @@ spec:
         assert_eq!(json["choice"]["name"], "testers.kubeflow");
         assert_eq!(json["tried"][0]["why_not"], serde_json::Value::Null);
         let stranger = explained(&["GET", "/", "-H", "X-User: alice"]).unwrap().to_string();
-        assert!(stranger.contains("no: the caller is unknown, not frontend.web.svc.cluster.local"), "{stranger}");
+        assert!(
+            stranger.contains("no: the caller is unknown, not frontend.web.svc.cluster.local"),
+            "{stranger}"
+        );
     }
 
     #[test]

@@ -7,7 +7,6 @@ pub mod demo;
 pub mod drain;
 pub mod duration;
 pub mod explain;
-pub mod files;
 pub mod proxy;
 pub mod validate;
 pub mod version;
@@ -23,13 +22,13 @@ const AFTER_HELP: &str = "Begin with `weir demo`, which needs nothing; then see 
 #[cfg(not(feature = "demo"))]
 const AFTER_HELP: &str = "Begin with `weir proxy --help`.";
 
-/// How a subcommand prints.
+/// How a command tells what it found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// Lines for people
     #[default]
     Text,
-    /// For scripts.
+    /// One JSON document for scripts
     Json,
 }
 
@@ -68,7 +67,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Proxy(args) => proxy::run(args),
         Command::Validate(args) => validate::run(&args, &sidecar::environment()),
-        Command::Explain(args) => explain::run(&args),
+        Command::Explain(args) => explain::run(&args, &sidecar::environment()),
         Command::Drain(args) => drain::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(&args),

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Output, files};
+use super::Output;
 use crate::config::{self, Diagnostic, Diagnostics, Environment, FileKind, Severity};
+use crate::sources;
 
 const EXAMPLES: &str = "Examples:
   weir validate weir.yaml
@@ -92,25 +93,12 @@ struct Counts {
 }
 
 fn load(path: &Path, environment: &Environment) -> Result<(Counts, Diagnostics), Diagnostics> {
-    let all = |found: Vec<Diagnostic>| {
-        let mut diagnostics = Diagnostics::new();
-        diagnostics.extend(found);
-        diagnostics
-    };
-    let main = files::read(path).map_err(|error| all(vec![error]))?;
+    let main = sources::read_file(path)?;
     if config::file_kind(&main)? == FileKind::Rules {
         let (rules, warnings) = config::validate_rules(&[main])?;
         return Ok((Counts { rules, ..Counts::default() }, warnings));
     }
-    // An unreadable rule file must not hide what is wrong with the rest.
-    let (rules, unread) = files::read_rules(path, &main);
-    let loaded = config::load(&main, &rules, environment);
-    if !unread.is_empty() {
-        let mut found = all(unread);
-        found.extend(loaded.err().unwrap_or_default());
-        return Err(found.sorted());
-    }
-    let loaded = loaded?;
+    let loaded = sources::read(path)?.load(environment)?;
     let (listeners, services) = (loaded.snapshot.listeners.len(), loaded.snapshot.services.len());
     let counts = Counts { listeners: Some(listeners), services: Some(services), rules: loaded.rules };
     Ok((counts, loaded.warnings))

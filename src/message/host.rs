@@ -82,13 +82,28 @@ fn name(authority: &str) -> Result<&str, InvalidHost> {
 
 /// RFC 3986 `reg-name`: some gRPC clients send the percent-encoded path of a unix socket.
 fn check_name(name: &str) -> Result<(), InvalidHost> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=%".contains(c);
-    match name.chars().find(|&c| !allowed(c)) {
-        Some(character) => Err(InvalidHost::Character(character)),
-        None if broken_percent_code(name) => Err(InvalidHost::Character('%')),
-        None => Ok(()),
+    if let Some(at) = name.bytes().position(|byte| !IN_NAME[usize::from(byte)]) {
+        let character = name.get(at..).and_then(|rest| rest.chars().next());
+        return Err(InvalidHost::Character(character.unwrap_or(char::REPLACEMENT_CHARACTER)));
     }
+    if name.contains('%') && broken_percent_code(name) {
+        return Err(InvalidHost::Character('%'));
+    }
+    Ok(())
 }
+
+/// The bytes of a `reg-name`: unreserved, sub-delims and `%`.
+static IN_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x80 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'%')
+            || matches!(byte as u8, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        byte += 1;
+    }
+    table
+};
 
 fn broken_percent_code(name: &str) -> bool {
     name.split('%').skip(1).any(|after| after.bytes().take(2).filter(u8::is_ascii_hexdigit).count() < 2)

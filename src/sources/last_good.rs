@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::read::Documents;
-use crate::config::Document;
+use crate::config::{Diagnostics, Document};
 
 /// The file in the directory that `--last-good` names.
 const FILE: &str = "last-good.json";
@@ -62,7 +62,7 @@ impl LastGood {
         let text = fs::read_to_string(self.path())?;
         let saved: Saved<'_> = serde_json::from_str(&text)?;
         let rules = saved.rules.into_iter().map(SavedDocument::into_document).collect();
-        Ok(Documents { main: saved.main.into_document(), rules })
+        Ok(Documents { main: saved.main.into_document(), rules, unread: Diagnostics::new() })
     }
 }
 
@@ -90,10 +90,8 @@ mod tests {
 
     fn documents(text: &str) -> Documents {
         let document = |name: &str| Document { name: name.to_owned(), bytes: text.as_bytes().to_vec() };
-        Documents {
-            main: document("weir.yaml"),
-            rules: vec![document("rules/a.yaml"), document("rules/b.yaml")],
-        }
+        let rules = vec![document("rules/a.yaml"), document("rules/b.yaml")];
+        Documents { main: document("weir.yaml"), rules, unread: Diagnostics::new() }
     }
 
     #[test]

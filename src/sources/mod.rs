@@ -12,7 +12,7 @@ mod watch;
 
 use crate::config::{Diagnostics, Loaded};
 
-pub use read::{Documents, read};
+pub use read::{Documents, read, read_file};
 pub use start::{FileSource, Start, start};
 pub use watch::Watcher;
 

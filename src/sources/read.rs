@@ -8,10 +8,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, Diagnostic, Diagnostics, Document, Environment, Loaded, Origin, Severity};
+use crate::config::{
+    self, Diagnostic, Diagnostics, Document, Environment, Loaded, MAX_FILE_BYTES, Origin, Severity,
+};
 
-/// Bytes of one file. `config` allows less; this only bounds the memory for what it refuses.
-const FILE_MAX_BYTES: u64 = 16 << 20;
 /// Bytes of all files: 10,000 rules take about 4 MiB.
 const TOTAL_MAX_BYTES: u64 = 64 << 20;
 /// Rule files in one directory: one rule a file, and room.
@@ -26,51 +26,59 @@ pub struct Documents {
     pub main: Document,
     /// The rule files, in the order in which the main file names them; those of a directory by name.
     pub rules: Vec<Document>,
+    /// Why rule files, or directories of them, could not be read.
+    pub unread: Diagnostics,
 }
 
 impl Documents {
-    /// Parses and links them.
+    /// Parses and links them. What could not be read is told beside what is wrong with the rest.
     pub fn load(&self, environment: &Environment) -> Result<Loaded, Diagnostics> {
-        config::load(&self.main, &self.rules, environment)
+        let loaded = config::load(&self.main, &self.rules, environment);
+        if self.unread.is_empty() {
+            return loaded;
+        }
+        let mut faults = self.unread.clone();
+        faults.extend(loaded.err().unwrap_or_default());
+        Err(faults.sorted())
     }
 
-    /// Equal for equal names and contents.
+    /// Equal for equal names, contents and reasons why there is none.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for document in std::iter::once(&self.main).chain(&self.rules) {
             (&document.name, &document.bytes).hash(&mut hasher);
         }
+        self.unread.to_string().hash(&mut hasher);
         hasher.finish()
     }
 }
 
-/// Reads the configuration whose main file is at `path`.
+/// Reads the configuration whose main file is at `path`; the error says why that file cannot be read.
 pub fn read(path: &Path) -> Result<Documents, Diagnostics> {
-    read_with_places(path).documents
+    let main = read_file(path)?;
+    let rules = rule_paths(path, &main).unwrap_or_default();
+    Ok(read_rules(main, &rules))
 }
 
-/// What was read, and where.
-pub(super) struct Reading {
-    /// The files and directories that the main file names; `None`: it did not tell.
-    pub(super) rule_paths: Option<Vec<PathBuf>>,
-    pub(super) documents: Result<Documents, Diagnostics>,
+/// Reads one file, up to a byte more than `config` allows.
+pub fn read_file(path: &Path) -> Result<Document, Diagnostics> {
+    let mut reader = Reader { unread: Diagnostics::new(), bytes_left: TOTAL_MAX_BYTES };
+    reader.file(path).ok_or(reader.unread)
 }
 
-/// Reads the configuration at `path` and tells where its rules are, even if some cannot be read.
-pub(super) fn read_with_places(path: &Path) -> Reading {
-    let mut reader = Reader { faults: Diagnostics::new(), bytes_left: TOTAL_MAX_BYTES };
-    let Some(main) = reader.file(path) else {
-        return Reading { rule_paths: None, documents: Err(reader.faults) };
-    };
-    let entries = match config::rule_paths(&main) {
-        Ok(entries) => entries,
-        Err(faults) => return Reading { rule_paths: None, documents: Err(faults) },
-    };
+/// The rule files and directories that `main`, at `path`, names. `None`: it does not tell, and it will not load.
+pub(super) fn rule_paths(path: &Path, main: &Document) -> Option<Vec<PathBuf>> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let rule_paths: Vec<PathBuf> = entries.into_iter().map(|entry| folder.join(entry)).collect();
-    let rules = rule_paths.iter().flat_map(|path| reader.rules(path)).collect();
-    let documents = if reader.faults.is_empty() { Ok(Documents { main, rules }) } else { Err(reader.faults) };
-    Reading { rule_paths: Some(rule_paths), documents }
+    let entries = config::rule_paths(main).ok()?;
+    Some(entries.into_iter().map(|entry| folder.join(entry)).collect())
+}
+
+/// Reads the rule files at `paths`, which belong to `main`.
+pub(super) fn read_rules(main: Document, paths: &[PathBuf]) -> Documents {
+    let bytes_left = TOTAL_MAX_BYTES.saturating_sub(main.bytes.len() as u64);
+    let mut reader = Reader { unread: Diagnostics::new(), bytes_left };
+    let rules = paths.iter().flat_map(|path| reader.rules(path)).collect();
+    Documents { main, rules, unread: reader.unread }
 }
 
 /// Whether a file of this name in a rule directory is read. Hidden ones (`..data`, editors' swap files) are not.
@@ -81,7 +89,7 @@ pub(super) fn is_rule_file(name: &Path) -> bool {
 }
 
 struct Reader {
-    faults: Diagnostics,
+    unread: Diagnostics,
     bytes_left: u64,
 }
 
@@ -99,30 +107,28 @@ impl Reader {
             }
             Ok(files) => files.iter().filter_map(|file| self.file(file)).collect(),
             Err(error) => {
-                self.fault(path, "unreadable", format!("cannot be listed: {error}"));
+                self.fault(path, "unreadable", error.to_string());
                 Vec::new()
             }
         }
     }
 
     fn file(&mut self, path: &Path) -> Option<Document> {
-        match read_file(path, FILE_MAX_BYTES.min(self.bytes_left)) {
-            Ok(Some(bytes)) => {
-                self.bytes_left = self.bytes_left.saturating_sub(bytes.len() as u64);
+        match content(path) {
+            Ok(bytes) if bytes.len() as u64 <= self.bytes_left => {
+                self.bytes_left -= bytes.len() as u64;
                 return Some(Document { name: path.display().to_string(), bytes });
             }
-            Ok(None) => {
-                let reason =
-                    format!("more than {FILE_MAX_BYTES} bytes, or {TOTAL_MAX_BYTES} with the other files");
-                self.fault(path, "too-large", reason);
+            Ok(_) => {
+                self.fault(path, "too-large", format!("all files have more than {TOTAL_MAX_BYTES} bytes"))
             }
-            Err(error) => self.fault(path, "unreadable", format!("cannot be read: {error}")),
+            Err(error) => self.fault(path, "unreadable", error.to_string()),
         }
         None
     }
 
     fn fault(&mut self, path: &Path, code: &'static str, reason: String) {
-        self.faults.push(fault(path, code, reason));
+        self.unread.push(fault(path, code, reason));
     }
 }
 
@@ -146,8 +152,8 @@ fn rule_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The content of a regular file; `None`: it has more than `max_bytes`.
-fn read_file(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+/// The content of a regular file, up to a byte more than `config` allows.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for a writer.
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
@@ -155,7 +161,7 @@ fn read_file(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
         return Err(io::Error::other(what));
     }
     let mut bytes = Vec::new();
-    // The size may change while we read.
-    File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= max_bytes).then_some(bytes))
+    // Bounded, as the size may change while we read.
+    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -19,7 +19,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::Verdict;
 use super::places::Places;
-use super::read::{Documents, fault, read_with_places};
+use super::read::{Documents, fault, read_file, read_rules, rule_paths};
 use super::settle::Settle;
 use super::start::{FileSource, Start};
 use crate::config::{Diagnostics, Loaded};
@@ -146,18 +146,17 @@ impl<D: FnMut(Verdict)> Watch<D> {
     }
 
     fn read(&mut self) -> Result<Documents, Diagnostics> {
-        let main = &self.judge.source.main;
-        self.notices.watch(Places::of(main, &self.rule_paths));
-        let reading = read_with_places(main);
-        if let Some(rule_paths) = reading.rule_paths
+        let path = &self.judge.source.main;
+        self.notices.watch(Places::of(path, &self.rule_paths));
+        let main = read_file(path)?;
+        if let Some(rule_paths) = rule_paths(path, &main)
             && rule_paths != self.rule_paths
         {
+            // Before they are read, so that nothing that changes afterwards is missed.
             self.rule_paths = rule_paths;
-            self.notices.watch(Places::of(main, &self.rule_paths));
-            // What changed between reading and watching has sent no notice.
-            return read_with_places(main).documents;
+            self.notices.watch(Places::of(path, &self.rule_paths));
         }
-        reading.documents
+        Ok(read_rules(main, &self.rule_paths))
     }
 }
 
@@ -256,9 +255,9 @@ impl Judge {
         Judge { source, in_force: start.documents.fingerprint(), rule_files, refused }
     }
 
-    /// Whether a rule file of the last verdict is not among `documents`.
+    /// Whether a rule file of the last verdict is not among `documents`, for no reason that is a fault.
     fn misses_a_file(&self, documents: &Documents) -> bool {
-        !self.rule_files.is_subset(&names(documents))
+        documents.unread.is_empty() && !self.rule_files.is_subset(&names(documents))
     }
 
     /// Whether `documents` differ from those of the last verdict.
@@ -305,7 +304,7 @@ impl Judge {
                 Some(Verdict::Accepted(loaded))
             }
             Judgement::Faulty(documents, faults) => {
-                if let Some(documents) = &documents {
+                if let Some(documents) = documents.as_ref().filter(|documents| documents.unread.is_empty()) {
                     self.rule_files = names(documents);
                 }
                 let fingerprint = documents.as_ref().map(Documents::fingerprint);

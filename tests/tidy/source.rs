@@ -14,9 +14,6 @@ pub(crate) const FUNCTION_MAX_LINES: usize = 100;
 /// Macros that must not be left behind.
 const REFUSED_MACROS: [&str; 3] = ["todo", "unimplemented", "dbg"];
 
-/// The name by which `main.rs` and the tests call the library.
-const THIS_CRATE: &str = "weir";
-
 const UNWRAP: &str = "`unwrap()` outside tests";
 
 /// A rule broken.
@@ -41,13 +38,36 @@ pub(crate) struct Report {
     pub(crate) imports: Vec<Import>,
 }
 
-/// The modules that `file`, itself `module`, declares as tests in files of their own.
-pub(crate) fn test_modules(module: &[&str], file: &syn::File) -> Vec<String> {
+/// A module that stands in a file of its own.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    /// Of `#[path]`: the file, beside the one that declares it.
+    pub(crate) file: Option<String>,
+    pub(crate) is_test: bool,
+}
+
+/// The modules that `file` declares and other files hold.
+pub(crate) fn declared(file: &syn::File) -> Vec<Declared> {
     let declared = file.items.iter().filter_map(|item| match item {
-        syn::Item::Mod(declared) if declared.content.is_none() && is_test(&declared.attrs) => Some(declared),
+        syn::Item::Mod(module) if module.content.is_none() => Some(Declared {
+            name: module.ident.to_string(),
+            file: module.attrs.iter().find_map(path_attribute),
+            is_test: is_test(&module.attrs),
+        }),
         _ => None,
     });
-    declared.map(|declared| [module, &[&*declared.ident.to_string()]].concat().join("::")).collect()
+    declared.collect()
+}
+
+fn path_attribute(attribute: &syn::Attribute) -> Option<String> {
+    match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
+            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Reads a file. `module` is its path; `in_test`: all of it is a test.
@@ -133,7 +153,7 @@ impl Reader {
             let (line, text) = &tokens[at];
             let next = |ahead: usize| tokens.get(at + ahead).map_or("", |(_, text)| &**text);
             let before = at.checked_sub(1).map_or("", |at| &*tokens[at].1);
-            if matches!(&**text, "crate" | "super" | "self" | THIS_CRATE) && before != ":" {
+            if matches!(&**text, "crate" | "super" | "self") && before != ":" {
                 self.path(*line, &path_from(&tokens[at..]));
             }
             if REFUSED_MACROS.contains(&&**text) && next(1) == "!" {
@@ -230,7 +250,7 @@ impl<'ast> Visit<'ast> for Reader {
 fn resolve(module: &[String], segments: &[String]) -> Option<Vec<String>> {
     let (first, mut rest) = segments.split_first()?;
     let mut at = match &**first {
-        "crate" | THIS_CRATE => Vec::new(),
+        "crate" => Vec::new(),
         "self" if !rest.is_empty() => module.to_vec(),
         "super" => module.split_last()?.1.to_vec(),
         _ => return None,
