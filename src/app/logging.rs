@@ -34,7 +34,8 @@ pub enum LogFormat {
 /// The levels in force, and the way to change them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LogLevels {
-    handle: reload::Handle<Targets, Registry>,
+    /// `None`: the log is somebody else's.
+    handle: Option<reload::Handle<Targets, Registry>>,
     directives: Arc<Mutex<String>>,
     format: LogFormat,
 }
@@ -66,6 +67,14 @@ impl LogLevels {
     }
 }
 
+impl Default for LogLevels {
+    /// For a proxy within a process whose log is somebody else's: the levels are not to be changed.
+    fn default() -> LogLevels {
+        let directives = Arc::new(Mutex::new(DEFAULT_LEVELS.to_owned()));
+        LogLevels { handle: None, directives, format: LogFormat::default() }
+    }
+}
+
 impl LogFormat {
     /// Its name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -84,7 +93,8 @@ impl Levels for LogLevels {
     fn set(&self, directives: &str) -> Result<(), String> {
         let targets = parse(directives)?;
         let mut present = self.directives.lock().unwrap_or_else(PoisonError::into_inner);
-        self.handle.reload(targets).map_err(|error| error.to_string())?;
+        let handle = self.handle.as_ref().ok_or("the log is not weir's own")?;
+        handle.reload(targets).map_err(|error| error.to_string())?;
         directives.clone_into(&mut present);
         tracing::info!(levels = directives, "the log's levels are changed");
         Ok(())
@@ -108,7 +118,7 @@ where
     };
     let subscriber = Registry::default().with(filter).with(lines.with_filter(filter_fn(may_print)));
     let directives = Arc::new(Mutex::new(levels.to_owned()));
-    Ok((subscriber, LogLevels { handle, directives, format }))
+    Ok((subscriber, LogLevels { handle: Some(handle), directives, format }))
 }
 
 /// The law of the module.
@@ -206,6 +216,13 @@ mod tests {
         });
         let text = page.take();
         assert!(!text.contains("secret") && text.contains("odd") && text.contains("ours"), "{text}");
+    }
+
+    #[test]
+    fn a_log_of_somebody_else_is_left_alone() {
+        let levels = LogLevels::default();
+        assert!(levels.set("debug").is_err());
+        assert_eq!(levels.directives(), DEFAULT_LEVELS);
     }
 
     #[test]

@@ -17,6 +17,11 @@ use clap::{Parser, Subcommand};
 
 use crate::app::sidecar;
 
+#[cfg(feature = "demo")]
+const AFTER_HELP: &str = "Begin with `weir demo`, which needs nothing; then see `weir proxy --help`.";
+#[cfg(not(feature = "demo"))]
+const AFTER_HELP: &str = "Begin with `weir proxy --help`.";
+
 /// How a command tells what it found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -35,7 +40,7 @@ pub enum Output {
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Start with `weir demo`, if this build has it; then see `weir proxy --help`."
+    after_help = AFTER_HELP
 )]
 pub struct Cli {
     /// What to do.
@@ -99,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_proxy_needs_its_configuration_and_right_levels() {
-        let Ok(Command::Proxy(args)) = parse("weir proxy -c weir.yaml --last-good /var/lib/weir --log-format json")
+        let Ok(Command::Proxy(args)) =
+            parse("weir proxy -c weir.yaml --last-good /var/lib/weir --log-format json")
         else {
             panic!("no proxy")
         };

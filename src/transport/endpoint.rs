@@ -118,5 +118,4 @@ fn refusal(status: StatusCode) -> Answer {
 }
 
 #[cfg(test)]
-#[path = "endpoint_tests.rs"]
 mod tests;
