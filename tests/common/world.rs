@@ -5,8 +5,6 @@
 // Compiled into every test that has `mod common`, few of which use all of it; `pub` marks what tests call.
 #![allow(dead_code, unreachable_pub)]
 
-// A panic in a test is its report.
-#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 pub mod client;
 pub mod raw;
