@@ -174,16 +174,20 @@ impl Drop for Present {
 impl Downstream {
     /// The present generation, its listener and the caller; the last that had the listener when it is gone.
     pub(super) fn seat(&self) -> Seat {
-        let present = self.lane.generation();
+        if let Some(present) = self.lane.generation() {
+            self.follow(&present);
+        }
+        self.seat.borrow().clone()
+    }
+
+    /// Moves on to the present generation: the sweep sees to it that a silent connection holds no old one.
+    pub(super) fn follow(&self, present: &Rc<Generation>) {
         let mut seat = self.seat.borrow_mut();
-        if let Some(present) = present
-            && !Rc::ptr_eq(&present, &seat.generation)
+        if !Rc::ptr_eq(present, &seat.generation)
             && let Some(listener) = present.plane.listener(&self.address)
         {
-            let listener = listener.clone();
-            *seat = Seat::new(present, listener, self.peer);
+            *seat = Seat::new(present.clone(), listener.clone(), self.peer);
         }
-        seat.clone()
     }
 
     /// Where this connection stands on its way out.

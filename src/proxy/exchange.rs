@@ -80,6 +80,8 @@ struct Download {
     /// Bytes that the head announced and that have not passed yet.
     expected: Option<u64>,
     started: bool,
+    /// Weir's own answer: a few bytes, which being given up is no reason to cut.
+    ours: bool,
     complete: bool,
 }
 
@@ -125,9 +127,8 @@ impl Exchange {
     /// Runs `answer`, unless the exchange is given up first.
     pub(super) async fn unless_given_up<T>(
         &self,
-        answer: impl Future<Output = Result<T, Reason>>,
+        mut answer: Pin<&mut impl Future<Output = Result<T, Reason>>>,
     ) -> Result<T, Reason> {
-        let mut answer = std::pin::pin!(answer);
         std::future::poll_fn(|cx| {
             if let Some(reason) = self.given_up.get() {
                 return Poll::Ready(Err(reason));
@@ -143,7 +144,7 @@ impl Exchange {
 
     /// Whether it was given up, so that what goes down must be cut.
     pub(super) fn is_given_up(&self) -> bool {
-        self.given_up.get().is_some() && !self.download.borrow().complete
+        self.given_up.get().is_some() && self.download.borrow().may_be_cut()
     }
 
     /// Has the task woken when the exchange is given up.
@@ -170,6 +171,7 @@ impl Exchange {
             expected: body.size_hint().exact(),
             messages: (record.protocol == Protocol::Grpc).then(MessageCounter::default),
             body,
+            ours: lease.is_none(),
             lease,
             started: true,
             complete,
@@ -232,7 +234,9 @@ impl Exchange {
 
     /// Why it should be given up at `now`, if it should.
     pub(super) fn overdue(&self, now: Tick, real: Instant, stream_idle: Duration) -> Option<Reason> {
-        if self.deadline.get().is_some_and(|deadline| real >= deadline) {
+        if self.given_up.get().is_some() {
+            None // once is enough, however long its caller takes to notice
+        } else if self.deadline.get().is_some_and(|deadline| real >= deadline) {
             Some(Reason::Timeout)
         } else if !stream_idle.is_zero() && now.since(self.progress.get()) > stream_idle {
             Some(Reason::StreamIdle)
@@ -247,7 +251,7 @@ impl Exchange {
             return;
         }
         let mut download = self.download.borrow_mut();
-        if download.started && !download.complete {
+        if download.started && download.may_be_cut() {
             download.body = Body::Empty;
             download.lease = None;
             drop(download);
@@ -346,7 +350,7 @@ impl http_body::Body for DownloadBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let exchange = &self.exchange;
         let mut download = exchange.download.borrow_mut();
-        if exchange.given_up.get().is_some() && !download.complete {
+        if exchange.given_up.get().is_some() && download.may_be_cut() {
             return Poll::Ready(Some(Err(BodyError::Abandoned)));
         }
         let frame = match Pin::new(&mut download.body).poll_frame(cx) {
@@ -382,6 +386,11 @@ impl http_body::Body for DownloadBody {
 }
 
 impl Download {
+    /// Whether giving the exchange up leaves something to cut.
+    fn may_be_cut(&self) -> bool {
+        !self.complete && !self.ours
+    }
+
     fn pass(&mut self, frame: Frame<Bytes>, record: &mut RequestRecord) -> Frame<Bytes> {
         match frame.into_data() {
             Ok(data) => {
@@ -391,7 +400,8 @@ impl Download {
                 }
                 if let Some(expected) = &mut self.expected {
                     *expected = expected.saturating_sub(data.len() as u64);
-                    self.complete |= *expected == 0;
+                    // HTTP/1 asks no further then; on HTTP/2 trailers may follow the announced bytes.
+                    self.complete |= *expected == 0 && record.http_version != HttpVersion::Http2;
                 }
                 self.complete |= self.body.is_end_stream();
                 Frame::data(data)

@@ -34,7 +34,7 @@ use crate::upstream::pool::EndpointPool;
 /// One downstream connection's share of the buffer budget is one part in so many.
 const BUFFER_SHARES: usize = 8;
 /// A connection's HTTP/1 read buffer, at the largest and at the smallest.
-const READ_BUFFERS: [usize; 3] = [256 << 10, 128 << 10, 64 << 10];
+const READ_BUFFERS: [usize; 2] = [128 << 10, 64 << 10];
 
 /// What all workers and the control thread share beside the plane.
 pub struct Shared {
@@ -208,14 +208,15 @@ impl Lane {
         let now = clock::now();
         let Some(generation) = self.generation() else { return };
         let limits = &generation.plane.snapshot.limits;
-        self.sweep_connections(now);
+        self.sweep_connections(now, &generation);
         self.sweep_exchanges(now, real, limits.stream_idle);
         self.pools.borrow().values().for_each(|pool| pool.sweep(now));
         self.hold_budget(limits.buffer_budget);
     }
 
-    fn sweep_connections(&self, now: Tick) {
+    fn sweep_connections(&self, now: Tick, present: &Rc<Generation>) {
         for (_, connection) in &*self.connections.borrow() {
+            connection.follow(present);
             connection.flow.flush();
             if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
                 use families::weir::Limit;

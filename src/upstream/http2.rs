@@ -169,17 +169,19 @@ async fn connect(shared: &Rc<Shared>, state: &Rc<State>, permit: super::breaker:
         retired: Cell::new(false),
     });
     state.connections.borrow_mut().push(entry.clone());
-    let state = state.clone();
-    // The task must not keep the sender alive: when the pool lets go of it, the connection ends.
-    let entry = Rc::downgrade(&entry);
+    // The task must not keep the sender alive, itself or by the list it stands in: when the pool goes, idle
+    // connections end.
+    let (state, entry) = (Rc::downgrade(state), Rc::downgrade(&entry));
     spawn_local(async move {
         let _ = connection.await;
         drop(open);
         if let Some(entry) = entry.upgrade() {
             entry.retired.set(true);
         }
-        state.connections.borrow_mut().retain(|connection| !connection.retired.get());
-        state.changed.notify_waiters();
+        if let Some(state) = state.upgrade() {
+            state.connections.borrow_mut().retain(|connection| !connection.retired.get());
+            state.changed.notify_waiters();
+        }
     });
     Ok(())
 }
