@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;

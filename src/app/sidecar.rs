@@ -46,6 +46,20 @@ pub struct Options {
     pub config: PathBuf,
     /// Where to keep, and to start from, the last good configuration.
     pub last_good: Option<PathBuf>,
+    /// The log.
+    pub levels: super::logging::LogLevels,
+}
+
+/// Runs a proxy to its end, on a runtime of its own; tells why it cannot.
+pub fn run(options: Options) -> std::process::ExitCode {
+    let Ok(runtime) = crate::runtime::worker::local_runtime() else { return std::process::ExitCode::FAILURE };
+    runtime.block_on(async {
+        match Sidecar::start(&options).await {
+            Ok(sidecar) => drop(sidecar.run(std::future::pending()).await),
+            Err(fault) => tracing::error!("{fault}"),
+        }
+    });
+    std::process::ExitCode::FAILURE
 }
 
 /// Why it does not run.

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+use weir::app::logging::LogLevels;
 use weir::app::sidecar::{Leave, Options, Sidecar};
 use weir::runtime::worker::local_runtime;
 
@@ -223,7 +224,7 @@ fn serve(
     tell_cut: oneshot::Sender<usize>,
 ) {
     local_runtime().expect("a runtime").block_on(async {
-        let sidecar = match Sidecar::start(&Options { config, last_good: None }).await {
+        let sidecar = match Sidecar::start(&Options { config, last_good: None, levels: LogLevels::default() }).await {
             Ok(sidecar) => sidecar,
             Err(fault) => return drop(tell.send(Err(fault.to_string()))),
         };
