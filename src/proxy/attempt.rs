@@ -62,7 +62,7 @@ pub(super) fn speaks_http2(cluster: &ClusterPlane, exchange: &Exchange) -> bool 
 pub(super) async fn run(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
-    head: Parts,
+    head: Box<Parts>,
 ) -> Result<(Response<Body>, Lease), Reason> {
     let idempotent = retry::is_idempotent(&head.method);
     // Kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once.
@@ -141,14 +141,14 @@ fn is_misdirected(response: &Response<Body>, way: &Way<'_>, member: usize) -> bo
 #[derive(Clone, Copy)]
 struct FromWeir;
 
-type Failed = (Failure, Option<Parts>);
+type Failed = (Failure, Option<Box<Parts>>);
 
 /// One attempt at one member. With the failure comes the head, if none of it was sent.
 async fn once(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
     member: usize,
-    mut head: Parts,
+    mut head: Box<Parts>,
     keep: bool,
     retry: Option<Permit>,
 ) -> Result<(Response<Body>, Lease), Failed> {
@@ -277,7 +277,7 @@ fn no_connection(exchange: &Exchange, why: NoConnection) -> Failure {
 async fn send_http1(
     exchange: &Rc<Exchange>,
     pool: &Pool,
-    head: Parts,
+    head: Box<Parts>,
     keep: bool,
     lease: &mut Lease,
 ) -> Result<Response<Body>, Failed> {
@@ -286,7 +286,7 @@ async fn send_http1(
         Err(why) => return Err((no_connection(exchange, why), Some(head))),
     };
     lease.begin();
-    let request = Request::from_parts(head, Upload::next_attempt(exchange, keep));
+    let request = Request::from_parts(*head, Upload::next_attempt(exchange, keep));
     match connection.send(request).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err((Failure { reason: Reason::UpstreamProtocolError, processed: Processed::Maybe }, None))
@@ -301,7 +301,7 @@ async fn send_http1(
                     reason: Reason::UpstreamClosed,
                     processed: Processed::No(RetryReason::Unsent),
                 };
-                Err((failure, Some(request.into_parts().0)))
+                Err((failure, Some(Box::new(request.into_parts().0))))
             }
             None => {
                 let reason = if error.error().is_parse() { Reason::UpstreamProtocolError } else { Reason::UpstreamClosed };
@@ -314,7 +314,7 @@ async fn send_http1(
 async fn send_http2(
     exchange: &Rc<Exchange>,
     pool: &Pool,
-    head: Parts,
+    head: Box<Parts>,
     keep: bool,
     lease: &mut Lease,
 ) -> Result<Response<Body>, Failed> {
@@ -325,7 +325,7 @@ async fn send_http2(
     lease.begin();
     let body = Upload::next_attempt(exchange, keep);
     let no_body = http_body::Body::is_end_stream(&body);
-    let (response, stream) = match connection.send(Request::from_parts(head, ()), no_body) {
+    let (response, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
         Ok(sent) => sent,
         Err(error) => {
             let processed = Processed::No(RetryReason::Unsent);

@@ -127,9 +127,8 @@ impl Exchange {
     /// Runs `answer`, unless the exchange is given up first.
     pub(super) async fn unless_given_up<T>(
         &self,
-        answer: impl Future<Output = Result<T, Reason>>,
+        mut answer: Pin<&mut impl Future<Output = Result<T, Reason>>>,
     ) -> Result<T, Reason> {
-        let mut answer = std::pin::pin!(answer);
         std::future::poll_fn(|cx| {
             if let Some(reason) = self.given_up.get() {
                 return Poll::Ready(Err(reason));

@@ -28,7 +28,7 @@ const EXPECTED_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expecte
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// The head as the upstream gets it, but for what each attempt adds of its own.
-pub(super) fn to_upstream(exchange: &Exchange, mut parts: Parts, way: &Way<'_>, timeout: Option<Duration>) -> Parts {
+pub(super) fn to_upstream(exchange: &Exchange, parts: &mut Parts, way: &Way<'_>, timeout: Option<Duration>) {
     let headers = &mut parts.headers;
     hop_by_hop::strip(headers);
     hop::strip(headers);
@@ -38,8 +38,7 @@ pub(super) fn to_upstream(exchange: &Exchange, mut parts: Parts, way: &Way<'_>, 
         let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(ms));
     }
-    if way.http2 { for_http2(exchange, &mut parts) } else { for_http1(exchange, &mut parts) }
-    parts
+    if way.http2 { for_http2(exchange, parts) } else { for_http1(exchange, parts) }
 }
 
 /// Fields that a caller may not set, and those that say who the caller is.

@@ -29,8 +29,8 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, io: Io) {
     downstream.listener.http.cx_http1_total.increment(1);
     let limits = downstream.seat().generation.plane.snapshot.limits;
     let service = service_fn(|request: Request<Incoming>| {
-        let downstream = downstream.clone();
-        async move { Ok::<_, Infallible>(request::serve(&downstream, request.map(Body::http1)).await) }
+        let served = request::serve(downstream.clone(), request.map(Body::http1));
+        async move { Ok::<_, Infallible>(served.await) }
     });
     let connection = Builder::new()
         .max_buf_size(downstream.lane.read_buffer().max(limits.head_bytes + HEAD_SLACK))

@@ -34,7 +34,7 @@ use crate::upstream::pool::EndpointPool;
 /// One downstream connection's share of the buffer budget is one part in so many.
 const BUFFER_SHARES: usize = 8;
 /// A connection's HTTP/1 read buffer, at the largest and at the smallest.
-const READ_BUFFERS: [usize; 3] = [256 << 10, 128 << 10, 64 << 10];
+const READ_BUFFERS: [usize; 2] = [128 << 10, 64 << 10];
 
 /// What all workers and the control thread share beside the plane.
 pub struct Shared {

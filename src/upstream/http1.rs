@@ -24,7 +24,7 @@ use crate::transport::dial::DialError;
 /// closing it at this moment, and the loss could not be mended.
 const FRESH: Duration = Duration::from_secs(1);
 /// Read buffer of a connection at its largest; the figure is measured in `benches/README.md`.
-const READ_BUFFER: usize = 256 << 10;
+const READ_BUFFER: usize = 128 << 10;
 /// Bytes of a response head, and its fields.
 const RESPONSE_HEAD_BYTES: usize = 60 << 10;
 const RESPONSE_HEAD_COUNT: usize = 100;

@@ -166,11 +166,14 @@ pub struct Got {
     pub body: Bytes,
 }
 
+/// Whether the answer to the call of that number is right, and if not, why.
+pub type Check = Rc<dyn Fn(u64, &Got) -> Result<(), String>>;
+
 /// A kind of call that clients repeat: what goes out, and whether what came back is right.
 #[derive(Clone)]
 pub struct Call {
     pub headers: Rc<dyn Fn(u64) -> Vec<(&'static str, String)>>,
-    pub check: Rc<dyn Fn(u64, &Got) -> Result<(), String>>,
+    pub check: Check,
 }
 
 /// Calls over one connection at a time until told to stop, or until dialling is over.

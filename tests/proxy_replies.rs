@@ -1,0 +1,228 @@
+//! What a caller gets when Weir itself answers: Envoy's status, body and flag; for a gRPC caller a gRPC status.
+
+mod common {
+    pub(crate) mod world;
+}
+
+use std::time::{Duration, Instant};
+
+use common::world::client::{Answer, Client, get, grpc_call, post, request};
+use common::world::raw::{Goodbye, Raw, RawUpstream};
+use common::world::upstream::{Upstream, empty};
+use common::world::{Http, World, free_port, one_service, run};
+use http::Method;
+
+const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
+
+/// A plain answer of Weir's own.
+fn is_plain(answer: &Answer, status: u16, body: &str) {
+    assert_eq!((answer.status.as_u16(), answer.text()), (status, body));
+    assert_eq!(answer.header("content-type"), (!body.is_empty()).then_some("text/plain"), "{answer:?}");
+    assert_eq!(answer.header("x-envoy-upstream-service-time"), None);
+    assert_eq!(answer.header("x-upstream"), None);
+    if answer.version == http::Version::HTTP_11 {
+        assert_eq!(answer.header("content-length"), Some(body.len().to_string().as_str()));
+    }
+    assert!(answer.header("date").is_some());
+}
+
+/// The same for a gRPC caller: the status stands in the head, and there is no body.
+fn is_grpc(answer: &Answer, status: &str, message: &str) {
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/grpc")), "{answer:?}");
+    assert_eq!((answer.header("grpc-status"), answer.text()), (Some(status), ""), "{answer:?}");
+    assert_eq!(answer.header("grpc-message"), (!message.is_empty()).then_some(message));
+}
+
+/// Asks by each HTTP, and by gRPC; each answer must be `status` with `body`, and logged with `flag` and `details`.
+async fn each_caller_gets(world: &World, status: u16, grpc: &str, body: &str, logged: &str) {
+    for down in Http::BOTH {
+        is_plain(&Client::connect(down, world.addr("in")).await.send(post("/m", "{}")).await, status, body);
+        is_grpc(&Client::connect(down, world.addr("in")).await.send(grpc_call("/s/m", b"1")).await, grpc, body);
+    }
+    let log = world.log(4).await;
+    for (line, status) in log.iter().zip([status, 200].iter().cycle()) {
+        assert!(line.starts_with(&format!("{status} {logged}")), "{line}");
+    }
+}
+
+#[test]
+fn no_known_service_is_404_with_nr() {
+    run(async || {
+        let yaml = "listeners:\n- {name: in, address: \"127.0.0.1:0\"}\nservices:\n\
+                    - {name: other, endpoints: [{address: \"127.0.0.1:1\"}]}\n";
+        each_caller_gets(&World::start(yaml).await, 404, "12", "", "NR route_not_found").await;
+    });
+}
+
+#[test]
+fn no_endpoint_is_503_with_uh() {
+    run(async || {
+        let world = World::start(&one_service(&[], &[])).await;
+        each_caller_gets(&world, 503, "14", "no healthy upstream", "UH no_healthy_upstream").await;
+    });
+}
+
+#[test]
+fn a_closed_port_is_503_with_uf() {
+    run(async || {
+        let closed = format!("127.0.0.1:{}", free_port());
+        let world = World::start(&one_service(&[], &[(&closed, "v1")])).await;
+        let logged = "UF upstream_reset_before_response_started{remote_connection_failure}";
+        each_caller_gets(&world, 503, "14", &format!("{RESET}remote connection failure"), logged).await;
+    });
+}
+
+#[test]
+fn a_request_too_many_is_503_with_uo() {
+    run(async || {
+        for up in Http::BOTH {
+            let held = Upstream::handling(|_| std::future::pending()).await;
+            let settings = ["circuit_breakers: {requests: 1}", &format!("protocol: {}", up.protocol())];
+            let world = World::start(&one_service(&settings, &[(&held.at(), "v1")])).await;
+            let mut first = Client::connect(Http::Two, world.addr("in")).await;
+            let mut first = std::pin::pin!(first.begin(get("/")));
+            tokio::select! {
+                _ = &mut first => panic!("the first is answered"),
+                () = held.wait_begun(1) => {}
+            }
+            let body = format!("{RESET}overflow");
+            for down in Http::BOTH {
+                let answer = Client::connect(down, world.addr("in")).await.get("/").await;
+                is_plain(&answer, 503, &body);
+                assert_eq!(answer.header("x-envoy-overloaded"), Some("true"));
+            }
+            let answer = Client::connect(Http::Two, world.addr("in")).await.send(grpc_call("/s/m", b"1")).await;
+            is_grpc(&answer, "14", &body);
+            for line in world.log(3).await {
+                assert!(line.contains(" UO upstream_reset_before_response_started{overflow} "), "{line}");
+            }
+            assert_eq!(held.begun(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_late_answer_is_504_with_ut_when_the_time_is_up() {
+    run(async || {
+        for up in Http::BOTH {
+            let held = Upstream::handling(|_| std::future::pending()).await;
+            let settings = ["timeout: 200ms", &format!("protocol: {}", up.protocol())];
+            let world = World::start(&one_service(&settings, &[(&held.at(), "v1")])).await;
+            let start = Instant::now();
+            each_caller_gets(&world, 504, "14", "upstream request timeout", "UT response_timeout").await;
+            assert!(start.elapsed() >= Duration::from_millis(800), "four timeouts in a row");
+            common::world::until("the upstream hears of it", || (held.cancelled() == 4).then_some(())).await;
+        }
+    });
+}
+
+#[test]
+fn an_upstream_that_closes_before_its_head_is_503_with_uc() {
+    run(async || {
+        let closing = RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await;
+        let world = World::start(&one_service(&["protocol: http1"], &[(&closing.at(), "v1")])).await;
+        let logged = "UC upstream_reset_before_response_started{connection_termination} 1 ";
+        each_caller_gets(&world, 503, "14", &format!("{RESET}connection termination"), logged).await;
+        assert_eq!(closing.connections(), 4, "a POST is not sent twice");
+    });
+}
+
+#[test]
+fn an_upstream_that_resets_the_stream_is_503_with_ur() {
+    run(async || {
+        let resetting = RawUpstream::start_h2(|mut request, _| async move {
+            request.body().await;
+            request.reset(h2::Reason::INTERNAL_ERROR);
+        })
+        .await;
+        let world = World::start(&one_service(&["protocol: http2"], &[(&resetting.at(), "v1")])).await;
+        let logged = "UR upstream_reset_before_response_started{remote_reset} 1 ";
+        each_caller_gets(&world, 503, "14", &format!("{RESET}remote reset"), logged).await;
+        assert_eq!(resetting.connections(), 1, "a stream that was reset ends no connection");
+    });
+}
+
+#[test]
+fn an_upstream_that_leaves_with_an_error_is_503_and_its_post_is_not_sent_again() {
+    run(async || {
+        let leaving = RawUpstream::start_h2(|mut request, _| async move {
+            request.body().await;
+            request.say_goodbye(Goodbye::Abrupt(h2::Reason::INTERNAL_ERROR));
+        })
+        .await;
+        let world = World::start(&one_service(&["protocol: http2"], &[(&leaving.at(), "v1")])).await;
+        let answer = Client::connect(Http::Two, world.addr("in")).await.send(post("/m", "{}")).await;
+        is_plain(&answer, 503, &format!("{RESET}remote reset"));
+        assert_eq!(leaving.connections(), 1);
+    });
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_502_with_upe() {
+    run(async || {
+        for garbage in ["SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"] {
+            let upstream = RawUpstream::start(move |mut raw, _| async move {
+                raw.read_head().await;
+                raw.write(garbage).await;
+                raw.read_to_end().await
+            })
+            .await;
+            let world = World::start(&one_service(&["protocol: http1"], &[(&upstream.at(), "v1")])).await;
+            for down in Http::BOTH {
+                let answer = Client::connect(down, world.addr("in")).await.get("/").await;
+                is_plain(&answer, 502, &format!("{RESET}protocol error"));
+            }
+            for line in world.log(2).await {
+                assert!(line.starts_with("502 UPE "), "{line}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_101_that_nobody_asked_for_is_a_bad_gateway() {
+    run(async || {
+        let upstream = RawUpstream::start(|mut raw, _| async move {
+            raw.read_head().await;
+            raw.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await;
+            raw.read_to_end().await
+        })
+        .await;
+        let world = World::start(&one_service(&["protocol: http1"], &[(&upstream.at(), "v1")])).await;
+        for down in Http::BOTH {
+            let answer = Client::connect(down, world.addr("in")).await.get("/").await;
+            assert_eq!(answer.status, 502, "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_of_our_own_to_head_has_no_body() {
+    run(async || {
+        let world = World::start(&one_service(&[], &[])).await;
+        for down in Http::BOTH {
+            let mut client = Client::connect(down, world.addr("in")).await;
+            let head = request(Method::HEAD, "/").body(empty()).expect("a request");
+            let answer = client.send(head).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (503, ""), "{down:?}");
+            assert_eq!(client.get("/").await.text(), "no healthy upstream", "the connection goes on");
+        }
+    });
+}
+
+#[test]
+fn a_head_that_is_too_large_is_431_and_one_below_the_limit_passes() {
+    run(async || {
+        let v1 = Upstream::start("v1").await;
+        let yaml = one_service(&[], &[(&v1.at(), "v1")]) + "\nlimits: {head_bytes: 20KiB, head_count: 20}\n";
+        let world = World::start(&yaml).await;
+        for (fields, bytes, status) in [(10, 10, 200), (30, 10, 431), (1, 19 << 10, 200), (1, 21 << 10, 431)] {
+            let mut raw = Raw::connect(world.addr("in")).await;
+            let value = "v".repeat(bytes);
+            let fields: String = (0..fields).map(|n| format!("x-{n}: {value}\r\n")).collect();
+            raw.write(format!("GET / HTTP/1.1\r\nhost: x\r\n{fields}\r\n")).await;
+            let head = raw.read_head().await.expect("an answer");
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        }
+    });
+}
