@@ -104,8 +104,8 @@ async fn serve(wire: Wire, stream: TcpStream, answer: impl Fn(Request<Incoming>)
         Wire::Http1 => hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await,
         Wire::Http2 => {
             hyper::server::conn::http2::Builder::new(Here)
-                .initial_stream_window_size(1 << 20)
-                .initial_connection_window_size(64 << 20)
+                .initial_stream_window_size(64 << 10)
+                .initial_connection_window_size(256 << 20)
                 .max_concurrent_streams(1000)
                 .serve_connection(TokioIo::new(stream), service)
                 .await
