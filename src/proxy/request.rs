@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use rand::Rng as _;
 
 use super::attempt::{self, Way};
@@ -23,7 +23,7 @@ use super::downstream::Downstream;
 use super::exchange::{Chosen, DownloadBody, Exchange};
 use super::plane::{Plane, RoutePlane};
 use super::reply::Reason;
-use super::{admit, headers, hop};
+use super::{admit, headers, hop, reply};
 use crate::message::body::Body;
 use crate::message::{host, path};
 use crate::router::Head;
@@ -35,13 +35,15 @@ use crate::words::Protocol;
 /// Serves one request. The future may be dropped at any point: that is the caller leaving.
 pub(super) async fn serve(downstream: &Rc<Downstream>, request: Request<Body>) -> Response<DownloadBody> {
     let (parts, body) = request.into_parts();
+    let asks_for_head = parts.method == Method::HEAD;
     let download = Exchange::begin(downstream, &parts, body);
     let exchange = download.exchange.clone();
     let (response, lease) = match exchange.unless_given_up(answer(&exchange, parts)).await {
         Ok((response, lease)) => (response, Some(lease)),
         Err(reason) => {
             exchange.blame(reason);
-            (reason.response(exchange.protocol()), None)
+            let response = reason.response(exchange.protocol());
+            (if asks_for_head { reply::head_only(response) } else { response }, None)
         }
     };
     let mut head = exchange.answer(response, lease);
