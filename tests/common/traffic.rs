@@ -39,7 +39,7 @@ pub struct Upstream {
 
 /// Puts the tasks of an HTTP/2 connection on this thread.
 #[derive(Clone, Copy)]
-struct Here;
+pub struct Here;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Here {
     fn execute(&self, task: F) {
