@@ -291,6 +291,7 @@ impl Control {
                 let mut planner = self.planner.borrow_mut();
                 if planner.names.learn(&host, port, answer) {
                     planner.publish_endpoints();
+                    self.stats.borrow_mut().adopt(planner.declared());
                 }
             }
         }
@@ -402,7 +403,10 @@ impl Control {
 
     /// Keeps asking for each name, for as long as the configuration that wants it is in force.
     fn watch_names(self: &Rc<Self>, snapshot: &Arc<Snapshot>) {
-        for (host, port, refresh) in names(snapshot) {
+        let wanted = names(snapshot);
+        let is_wanted = |host: &str, port| wanted.iter().any(|(name, number, _)| **name == *host && *number == port);
+        self.planner.borrow_mut().names.retain(is_wanted);
+        for (host, port, refresh) in wanted {
             let (control, snapshot) = (self.clone(), snapshot.clone());
             spawn_local(async move {
                 loop {

@@ -159,8 +159,14 @@ impl Exchange {
         }
     }
 
-    /// Takes the head of the answer into the record, and its body as what goes down.
+    /// Takes the head of the answer into the record, and its body as what goes down. Without a lease it is our own.
     pub(super) fn answer(&self, response: Response<Body>, lease: Option<Lease>) -> Response<()> {
+        if lease.is_none() {
+            // It tells that the exchange was given up, or that its time is up: neither may cut it in its turn.
+            self.given_up.set(None);
+            self.deadline.set(None);
+            self.touch();
+        }
         let (parts, body) = response.into_parts();
         let mut record = self.record.borrow_mut();
         record.status = parts.status.as_u16();

@@ -35,7 +35,6 @@ pub struct Planner {
     log: Option<(snapshot::AccessLog, AccessLog)>,
     /// The version series of the present plane: held so that they stay, at zero until the first request.
     declared: Vec<VersionMeter>,
-    /// Labels of a caller nobody knows, and of those configured, are made by [`super::lane`]; this makes the first kind.
     next_number: u64,
     generation: u64,
 }
@@ -86,6 +85,7 @@ impl Planner {
         let snapshot = previous.snapshot.clone();
         let clusters = self.clusters(&snapshot, Some(&previous));
         let (routes, log) = (previous.routes.clone(), previous.access_log.clone());
+        self.declared = self.declare(&routes, &clusters, &snapshot); // new endpoints may bring new versions
         Some(self.swap(snapshot, clusters, routes, log, Some(previous)))
     }
 

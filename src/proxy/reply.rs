@@ -3,7 +3,7 @@
 //! Law: the same reason gives the same answer everywhere; a gRPC caller gets it as a gRPC status.
 //! Source: Envoy's local replies, seen on Envoy 1.40 (`docs/wire.md`).
 
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::message::body::Body;
@@ -155,6 +155,16 @@ impl Reason {
         }
         response
     }
+}
+
+/// The answer to HEAD: the length is told, the body is not sent (RFC 9110 section 9.3.2). hyper would see to it, h2 not.
+pub(super) fn head_only(response: Response<Body>) -> Response<Body> {
+    let length = http_body::Body::size_hint(response.body()).exact();
+    let mut response = response.map(|_| Body::Empty);
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
 }
 
 fn plain(row: &Row) -> Response<Body> {

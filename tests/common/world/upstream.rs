@@ -137,6 +137,16 @@ impl Upstream {
         Upstream::serving(move |_, _, request| handler(request).boxed_local()).await
     }
 
+    /// One that reads each request whole and never answers.
+    pub async fn holding() -> Upstream {
+        Upstream::handling(|request| async move {
+            // hyper looks for the end of an HTTP/1 connection only once the body is read.
+            let _ = request.into_body().collect().await;
+            std::future::pending().await
+        })
+        .await
+    }
+
     async fn serving(
         handler: impl Fn(Rc<Memory>, usize, Request<Incoming>) -> LocalBoxFuture<'static, Response<BoxBody>> + 'static,
     ) -> Upstream {
