@@ -14,17 +14,17 @@ mod traffic;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use child::Weir;
-use engine::{DEADLINE, on_control_thread};
-use h2::client::{ResponseFuture, SendRequest};
+use engine::{DEADLINE, on_control_thread, sum_of};
 use h2::RecvStream;
+use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use traffic::{Upstream, Wire, answer, grpc_call, made_as_read};
 
 /// limits.md: a request on another connection completes its body within 2 s.
@@ -51,8 +51,9 @@ fn upstream(wire: Wire) -> Upstream {
 fn start() -> (Weir, [Upstream; 2]) {
     let upstreams = [upstream(Wire::Http1), upstream(Wire::Http2)];
     let [http, grpc] = upstreams.each_ref().map(|upstream| upstream.address);
-    let services =
-        format!("services: [{{name: m, endpoints: [{{http: '{http}', grpc: '{grpc}', labels: {{version: v1}}}}]}}]\n");
+    let services = format!(
+        "services: [{{name: m, endpoints: [{{http: '{http}', grpc: '{grpc}', labels: {{version: v1}}}}]}}]\n"
+    );
     (Weir::start(&format!("workers: 2\n{services}"), ""), upstreams)
 }
 
@@ -109,16 +110,21 @@ impl Reluctant {
 async fn others_are_served(address: SocketAddr) -> Duration {
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let stream = TcpStream::connect(address).await.unwrap();
         let mut builder = h2::client::Builder::new();
-        let (mut sender, connection) =
-            builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 20).handshake(stream).await.unwrap();
+        let (mut sender, connection) = builder
+            .initial_window_size(1 << 20)
+            .initial_connection_window_size(1 << 20)
+            .handshake(stream)
+            .await
+            .unwrap();
         spawn_local(connection);
         let message = Bytes::from_static(b"\0\0\0\0\0");
         let got = timeout(BODY_WITHIN, grpc_call(&mut sender, &[], &message)).await;
         let got = got.expect("a body within 2 s").unwrap();
-        let whole = got.body.len() == BODY && got.trailers.get("grpc-status").is_some_and(|status| status == "0");
+        let whole =
+            got.body.len() == BODY && got.trailers.get("grpc-status").is_some_and(|status| status == "0");
         assert!(whole, "{} bytes, {:?} {:?}", got.body.len(), got.headers, got.trailers);
         slowest = slowest.max(started.elapsed());
     }
@@ -143,8 +149,25 @@ fn unread_streams_stop_nobody(how: Unread) {
             slowest = slowest.max(others_are_served(weir.address).await);
             most = most.max(weir.memory().saturating_sub(before));
         }
-        println!("{how:?}: 1,024 streams: others took {slowest:?} at most, memory grew by {} KiB", most >> 10);
+        println!(
+            "{how:?}: 1,024 streams: others took {slowest:?} at most, memory grew by {} KiB",
+            most >> 10
+        );
         assert!(most <= MAY_GROW, "memory grew by {} KiB", most >> 10);
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let page = weir.page("/metrics").await.1;
+            let (resets, held) =
+                (sum_of(&page, "weir_buffer_resets_total"), sum_of(&page, "weir_buffered_bytes"));
+            assert!(held <= (64 << 20) as f64, "{held}");
+            // The gauge is brought up to date every second.
+            if resets > 0.0 && held > 0.0 {
+                println!("{how:?}: {resets} streams reset, {held} bytes held");
+                break;
+            }
+            assert!(Instant::now() < until, "{resets} streams reset, {held} bytes held");
+            sleep(Duration::from_millis(50)).await;
+        }
         let answered = reluctant.iter().flat_map(|one| &one.heads).filter(|head| head.is_ok()).count();
         assert!(answered > 500, "{answered} of 1,024 streams began: that is no proof");
     });
