@@ -65,8 +65,6 @@ pub(super) async fn run(
     head: Box<Parts>,
 ) -> Result<(Response<Body>, Lease), Reason> {
     let idempotent = retry::is_idempotent(&head.method);
-    // Kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once.
-    let spare = (way.http2 || idempotent || way.repeatable).then(|| head.clone());
     let first = match pick(exchange, way, None) {
         Some(first) => first,
         None => {
@@ -74,20 +72,18 @@ pub(super) async fn run(
             return Err(Reason::NoEndpoint);
         }
     };
+    let members = &way.cluster.state.members;
+    let elsewhere = members.len() > 1;
+    // Kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once, unless it went to a pod that
+    // may say that it was not meant.
+    let hop = elsewhere && !members[first].local && members[first].state.may_be_weir();
+    let spare = (way.http2 || idempotent || way.repeatable || hop).then(|| head.clone());
     let (failure, unsent) = match once(exchange, way, first, head, spare.is_some(), None).await {
-        Ok((response, _)) if is_misdirected(&response, way, first) => (
-            Failure { reason: Reason::Misdirected, processed: Processed::No(RetryReason::Misdirected) },
-            None,
-        ),
-        Ok((response, lease)) => return Ok((response, lease)),
+        Ok(answered) => return Ok(answered),
         Err(failed) => failed,
     };
-    let allowance = Allowance {
-        idempotent,
-        repeatable: way.repeatable,
-        same_body: exchange.upload.can_be_sent_again(),
-        elsewhere: way.cluster.state.members.len() > 1,
-    };
+    let same_body = exchange.upload.can_be_sent_again();
+    let allowance = Allowance { idempotent, repeatable: way.repeatable, same_body, elsewhere };
     let Some(reason) = retry::allowed(failure, allowance) else { return Err(failure.reason) };
     let Some(head) = unsent.or(spare) else { return Err(failure.reason) };
     let permit = match retry_permit(exchange, way, reason) {
@@ -126,21 +122,6 @@ fn pick(exchange: &Exchange, way: &Way<'_>, exclude: Option<usize>) -> Option<us
     balance::pick(&way.cluster.state, &mut *lane.dice.borrow_mut(), lane.now_ms(), exclude)
 }
 
-/// A pod that is not the one meant says so; the address was reused.
-fn is_misdirected(response: &Response<Body>, way: &Way<'_>, member: usize) -> bool {
-    let misdirected = response.status() == StatusCode::MISDIRECTED_REQUEST
-        && !way.cluster.state.members[member].local
-        && response.extensions().get::<FromWeir>().is_some();
-    if misdirected {
-        way.target.hop.error(HopError::Misdirected);
-    }
-    misdirected
-}
-
-/// Marks an answer that came over a hop.
-#[derive(Clone, Copy)]
-struct FromWeir;
-
 type Failed = (Failure, Option<Box<Parts>>);
 
 /// One attempt at one member. With the failure comes the head, if none of it was sent.
@@ -167,7 +148,12 @@ async fn once(
     };
     match sent {
         Ok(mut response) => {
-            note_answer(exchange, way, of, &mut response, &lease);
+            let hop_error = note_answer(exchange, way, of, &mut response, &lease);
+            if hop_error == Some(HopError::Misdirected) && !of.local {
+                // The address was reused: no endpoint of the version after all.
+                let processed = Processed::No(RetryReason::Misdirected);
+                return Err((Failure { reason: Reason::NoEndpoint, processed }, None));
+            }
             exchange.upload.settle(exchange);
             Ok((response, lease))
         }
@@ -189,26 +175,33 @@ fn begin(exchange: &Exchange, member: &Member) {
     }
 }
 
-fn note_answer(exchange: &Exchange, way: &Way<'_>, member: &Member, response: &mut Response<Body>, lease: &Lease) {
+/// Counts an answer; tells what it says against the hop itself.
+fn note_answer(
+    exchange: &Exchange,
+    way: &Way<'_>,
+    member: &Member,
+    response: &mut Response<Body>,
+    lease: &Lease,
+) -> Option<HopError> {
     let service_time = lease.started.elapsed();
     let status = response.status().as_u16();
     exchange.record.borrow_mut().service_time = Some(service_time);
     way.cluster.meter.answered(status, service_time);
     let counts = &member.state.counts;
     if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
-    match hop::take_in_flight(response.headers_mut()) {
-        Some(in_flight) => {
-            member.state.note_reported(in_flight);
-            exchange.reached.set(Reached::Hop);
-            way.target.hop.requests.increment(1);
-            if let Some(error) = hop_error(response.status()) {
-                way.target.hop.error(error);
-            }
-            response.extensions_mut().insert(FromWeir);
-        }
-        None => exchange.reached.set(Reached::ModelServer),
-    }
+    let in_flight = hop::take_in_flight(response.headers_mut());
     headers::from_upstream(response.headers_mut(), service_time);
+    member.state.note_weir(in_flight.is_some());
+    let Some(in_flight) = in_flight else {
+        exchange.reached.set(Reached::ModelServer);
+        return None;
+    };
+    member.state.note_reported(in_flight);
+    exchange.reached.set(Reached::Hop);
+    way.target.hop.requests.increment(1);
+    let error = hop_error(response.status())?;
+    way.target.hop.error(error);
+    Some(error)
 }
 
 /// What a delivery listener says of the hop itself.
@@ -216,6 +209,7 @@ fn hop_error(status: StatusCode) -> Option<HopError> {
     match status {
         StatusCode::LOOP_DETECTED => Some(HopError::Loop),
         StatusCode::FORBIDDEN => Some(HopError::Refused),
+        StatusCode::MISDIRECTED_REQUEST => Some(HopError::Misdirected),
         _ => None,
     }
 }

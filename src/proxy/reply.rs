@@ -139,12 +139,17 @@ impl Reason {
         self.row().details
     }
 
+    /// What a delivery listener says of the hop is for the Weir that sent it, which reads the HTTP status.
+    fn is_for_a_weir(self) -> bool {
+        matches!(self, Reason::PeerRefused | Reason::Misdirected | Reason::TooManyHops)
+    }
+
     /// The answer as a caller of `protocol` reads it.
     pub(super) fn response(self, protocol: Protocol) -> Response<Body> {
         let row = self.row();
         let mut response = match protocol {
-            Protocol::Http => plain(&row),
-            Protocol::Grpc => as_grpc(&row),
+            Protocol::Grpc if !self.is_for_a_weir() => as_grpc(&row),
+            Protocol::Grpc | Protocol::Http => plain(&row),
         };
         let headers = response.headers_mut();
         if row.close {
@@ -192,6 +197,13 @@ mod tests {
         assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
         assert_eq!(Reason::NoRoute.response(Protocol::Grpc).headers()["grpc-status"], "12");
         assert!(!Reason::NoRoute.response(Protocol::Grpc).headers().contains_key("grpc-message"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_hop_is_said_in_http_even_of_a_grpc_request() {
+        for (reason, status) in [(Reason::PeerRefused, 403), (Reason::Misdirected, 421), (Reason::TooManyHops, 508)] {
+            assert_eq!(reason.response(Protocol::Grpc).status(), status);
+        }
     }
 
     #[test]

@@ -43,8 +43,10 @@ pub(super) fn allowed(failure: Failure, allowance: Allowance) -> Option<RetryRea
         return None;
     }
     match failure.processed {
-        // The endpoint is down: only another one can help.
-        Processed::No(RetryReason::Connect) => allowance.elsewhere.then_some(RetryReason::Connect),
+        // The endpoint is down, or another pod by now: only another one can help.
+        Processed::No(reason @ (RetryReason::Connect | RetryReason::Misdirected)) => {
+            allowance.elsewhere.then_some(reason)
+        }
         Processed::No(reason) => Some(reason),
         Processed::Maybe if !matches!(failure.reason, Reason::UpstreamClosed | Reason::UpstreamReset) => None,
         Processed::Maybe if allowance.idempotent => Some(RetryReason::Idempotent),
@@ -82,10 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_that_failed_is_tried_elsewhere_or_not_at_all() {
-        let refused = Failure { reason: Reason::ConnectFailure, processed: Processed::No(RetryReason::Connect) };
-        assert_eq!(allowed(refused, POST), Some(RetryReason::Connect));
-        assert_eq!(allowed(refused, Allowance { elsewhere: false, ..POST }), None);
+    fn a_pod_that_is_gone_or_another_is_avoided_or_not_tried_at_all() {
+        for reason in [RetryReason::Connect, RetryReason::Misdirected] {
+            let refused = Failure { reason: Reason::ConnectFailure, processed: Processed::No(reason) };
+            assert_eq!(allowed(refused, POST), Some(reason));
+            assert_eq!(allowed(refused, Allowance { elsewhere: false, ..POST }), None);
+        }
     }
 
     #[test]

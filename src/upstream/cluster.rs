@@ -4,7 +4,7 @@
 //! flight is forgotten.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::breaker::Breakers;
@@ -26,6 +26,8 @@ pub struct EndpointState {
     in_flight: AtomicU32,
     /// What the endpoint itself said was in flight there, with its last answer over a hop.
     reported: AtomicU32,
+    /// Whether its last answer came from a model server itself, not from a Weir before one.
+    is_bare: AtomicBool,
     /// Milliseconds on the process's clock; 0: never.
     failed_at_ms: AtomicU64,
     /// Whole-life counts for `/clusters`.
@@ -53,6 +55,7 @@ impl EndpointState {
             target,
             in_flight: AtomicU32::new(0),
             reported: AtomicU32::new(0),
+            is_bare: AtomicBool::new(false),
             failed_at_ms: AtomicU64::new(0),
             counts: EndpointCounts::default(),
         }
@@ -78,6 +81,19 @@ impl EndpointState {
     /// It said how many requests are in flight there, ours among them.
     pub fn note_reported(&self, in_flight: u32) {
         self.reported.store(in_flight, Ordering::Relaxed);
+    }
+
+    /// Whether a Weir gave its last answer.
+    pub fn note_weir(&self, is_weir: bool) {
+        // Every answer says so, and nearly all say the same: a load leaves the line with all workers.
+        if self.is_bare.load(Ordering::Relaxed) == is_weir {
+            self.is_bare.store(!is_weir, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a Weir may be there: until the first answer, nobody knows.
+    pub fn may_be_weir(&self) -> bool {
+        !self.is_bare.load(Ordering::Relaxed)
     }
 
     /// How busy it is, as far as known: for comparing two of them.
