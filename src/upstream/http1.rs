@@ -34,6 +34,7 @@ const RESPONSE_HEAD_COUNT: usize = 100;
 pub struct Http1Pool<B> {
     shared: Rc<Shared>,
     idle: Rc<RefCell<Vec<Idle<B>>>>,
+    /// Connections, from their dial on: those that are on their way count, or a burst would pass every limit.
     open: Rc<Cell<usize>>,
     /// Told when a connection came back or ended.
     changed: Rc<Notify>,
@@ -109,8 +110,9 @@ where
         loop {
             let changed = self.changed.notified();
             if let Some(permit) = self.shared.permit_to_open(self.open.get() > 0) {
+                let counted = Counted::new(self);
                 let (io, open) = self.shared.open(permit).await.map_err(NoConnection::Dial)?;
-                return self.handshake(io, open).await;
+                return self.handshake(io, open, counted).await;
             }
             if self.shared.cluster().breakers.of(Limit::Connections).limit() == 0 {
                 return Err(NoConnection::Overflow(Limit::Connections));
@@ -126,6 +128,7 @@ where
         &self,
         io: crate::transport::io::Io,
         open: super::pool::Open,
+        counted: Counted,
     ) -> Result<Http1Lease<B>, NoConnection> {
         let handshake = Builder::new()
             .max_buf_size(READ_BUFFER)
@@ -136,16 +139,33 @@ where
         let (sender, connection) =
             handshake.map_err(|_| NoConnection::Dial(DialError::Failed(std::io::ErrorKind::ConnectionReset)))?;
         self.shared.meter.cx_http1_total.increment(1);
-        self.open.set(self.open.get() + 1);
-        let (count, changed) = (self.open.clone(), self.changed.clone());
         spawn_local(async move {
             // How it ended is told to the request that was on it; an idle one may end as it likes.
             let _ = connection.await;
             drop(open);
-            count.set(count.get() - 1);
-            changed.notify_one();
+            drop(counted);
         });
         Ok(self.lend(sender, false))
+    }
+}
+
+/// Counts a connection of the pool until it has ended or was not to be had; then somebody who waits may try.
+struct Counted {
+    open: Rc<Cell<usize>>,
+    changed: Rc<Notify>,
+}
+
+impl Counted {
+    fn new<B>(pool: &Http1Pool<B>) -> Counted {
+        pool.open.set(pool.open.get() + 1);
+        Counted { open: pool.open.clone(), changed: pool.changed.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+        self.changed.notify_one();
     }
 }
 
