@@ -173,9 +173,9 @@ fn one_worker_opens_no_more_connections_than_the_limit_and_the_others_wait_their
         let v1 = Upstream::start("v1").await;
         let settings = ["protocol: http1", "circuit_breakers: {connections: 2}"];
         let world = World::start(&one_service(&settings, &[(&v1.at(), "v1")])).await;
-        let addr = world.addr("in");
-        let calls = (0..40).map(|_| async move {
-            let mut client = Client::connect(Http::One, addr).await;
+        let Client::Two(sender) = Client::connect(Http::Two, world.addr("in")).await else { unreachable!() };
+        let calls = (0..40).map(|_| async {
+            let mut client = Client::Two(sender.clone());
             for _ in 0..5 {
                 assert_eq!(client.send(post("/", "{}")).await.status, 200);
             }

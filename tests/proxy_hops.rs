@@ -163,6 +163,44 @@ fn when_every_pod_is_another_version_the_caller_is_told() {
 }
 
 #[test]
+fn a_large_body_is_whole_where_it_is_tried_again() {
+    run(async || {
+        let (v1, v2, v3) = (Upstream::start("v1").await, Upstream::start("v2").await, Upstream::start("v3").await);
+        let ports = [free_port(), free_port()];
+        let _wrong = delivering(ports[0], &v3, "v3", "").await;
+        let _right = delivering(ports[1], &v2, "v2", "").await;
+        let here = splitting(&v1, &ports.map(on_port), &[("v2", 100)]).await;
+        let large: Vec<u8> = (0..1_000_000).map(|i| (i % 251) as u8).collect();
+        for down in Http::BOTH {
+            let mut client = Client::connect(down, here.addr("in")).await;
+            for _ in 0..6 {
+                let answer = client.send(post("/m", large.clone())).await;
+                assert_eq!((answer.status.as_u16(), answer.header("x-upstream")), (200, Some("v2")), "{down:?}");
+            }
+        }
+        assert!(v2.seen().len() == 12 && v2.seen().iter().all(|seen| seen.body == large));
+    });
+}
+
+#[test]
+fn what_a_model_server_says_behind_a_delivery_is_its_answer_whatever_its_status() {
+    run(async || {
+        for status in [421, 403, 508] {
+            let v1 = Upstream::start("v1").await;
+            let model = Upstream::remembering(move |_| {
+                http::Response::builder().status(status).body(common::world::upstream::full("mine")).expect("a response")
+            })
+            .await;
+            let ports = [free_port(), free_port()];
+            let _pods = [delivering(ports[0], &model, "v2", "").await, delivering(ports[1], &model, "v2", "").await];
+            let here = splitting(&v1, &ports.map(on_port), &[("v2", 100)]).await;
+            let answer = Client::connect(Http::One, here.addr("in")).await.get("/").await;
+            assert_eq!((answer.status.as_u16(), answer.text(), model.seen().len()), (status, "mine", 1));
+        }
+    });
+}
+
+#[test]
 fn a_model_servers_own_421_is_its_answer() {
     run(async || {
         let (v1, other) = (
