@@ -75,7 +75,10 @@ async fn answer(exchange: &Rc<Exchange>, mut parts: Parts) -> Result<(Response<B
     let attempts = attempt::run(exchange, &way, head);
     match timeout {
         // The sweep ends a body that runs over; a head that is late is told exactly in time.
-        Some(timeout) => tokio::time::timeout(timeout, attempts).await.unwrap_or(Err(Reason::Timeout)),
+        Some(timeout) => tokio::time::timeout(timeout, attempts).await.unwrap_or_else(|_| {
+            attempt::note_timeout(exchange, &way);
+            Err(Reason::Timeout)
+        }),
         None => attempts.await,
     }
 }
