@@ -309,3 +309,31 @@ fn a_body_that_outlasts_the_time_of_its_request_is_cut() {
         }
     });
 }
+
+#[test]
+fn a_body_that_is_still_on_its_way_when_the_time_is_up_is_cut_upstream() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let outcome = Rc::new(Cell::new(None));
+            let note = outcome.clone();
+            let upstream = Upstream::handling(move |request| {
+                let note = note.clone();
+                async move {
+                    note.set(Some(request.into_body().collect().await.is_ok()));
+                    Response::new(full("read"))
+                }
+            })
+            .await;
+            let settings = ["timeout: 200ms", &format!("protocol: {}", up.protocol())];
+            let world = World::start(&one_service(&settings, &[(&upstream.at(), "v1")])).await;
+            let mut client = Client::connect(down, world.addr("in")).await;
+            let (sender, body) = channel();
+            sender.send(Frame::data(Bytes::from_static(b"begun"))).expect("sent");
+            let answer = client.send(request(Method::POST, "/").body(body).expect("a request")).await;
+            assert_eq!(answer.status, 504, "{down:?} {up:?}");
+            let heard = until("the upstream hears", || outcome.get().or((upstream.cancelled() == 1).then_some(false)));
+            assert!(!within(PROMPT, "the upstream hears of it", heard).await, "{down:?} {up:?}");
+            drop(sender);
+        }
+    });
+}

@@ -237,3 +237,37 @@ fn a_head_that_is_too_large_is_431_and_one_below_the_limit_passes() {
         }
     });
 }
+
+#[test]
+fn a_caller_that_still_sends_its_body_gets_the_answer_all_the_same() {
+    run(async || {
+        let closed = format!("127.0.0.1:{}", free_port());
+        for endpoints in [vec![], vec![(closed.as_str(), "v1")]] {
+            let world = World::start(&one_service(&[], &endpoints)).await;
+            for down in Http::BOTH {
+                for _ in 0..5 {
+                    let mut client = Client::connect(down, world.addr("in")).await;
+                    assert_eq!(client.send(post("/m", vec![7; 3_000_000])).await.status, 503, "{down:?}");
+                }
+            }
+            // Refused before it is read, with `connection: close`.
+            let mut raw = Raw::connect(world.addr("in")).await;
+            raw.write("POST /%2f HTTP/1.1\r\nhost: x\r\ncontent-length: 3000000\r\n\r\n").await;
+            raw.write(vec![7; 3_000_000]).await;
+            assert!(raw.read_to_end().await.starts_with("HTTP/1.1 400 "));
+        }
+    });
+}
+
+#[test]
+fn a_caller_that_asks_before_it_sends_its_body_is_refused_at_once() {
+    run(async || {
+        let world = World::start(&one_service(&[], &[])).await;
+        let mut raw = Raw::connect(world.addr("in")).await;
+        raw.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n").await;
+        let (head, body) = raw.read_answer().await;
+        assert!(head.starts_with("HTTP/1.1 503 ") && body == "no healthy upstream", "{head}");
+        let closed = common::world::within(Duration::from_millis(1500), "the connection ends", raw.read_to_end()).await;
+        assert_eq!(closed, "", "for nobody knows whether the body comes");
+    });
+}

@@ -253,6 +253,19 @@ fn note_failure(exchange: &Exchange, way: &Way<'_>, member: &Member, failure: Fa
     }
 }
 
+/// The request's time was up before the head of an answer; the attempt is gone already.
+pub(super) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
+    way.cluster.meter.rq_timeout.increment(1);
+    exchange.downstream.lane.shared.process.limit_exceeded(Met::RequestTimeout);
+    let record = exchange.record.borrow();
+    let Some(host) = &record.upstream_host else { return };
+    let Some(member) = way.cluster.state.members.iter().find(|member| member.state.name == *host) else { return };
+    member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+    if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
+        way.target.hop.error(HopError::Timeout);
+    }
+}
+
 /// A breaker is open: counted, and what the caller is told.
 pub(super) fn overflow(exchange: &Exchange, cluster: &ClusterPlane, limit: Limit) -> Reason {
     let met = match limit {
@@ -449,6 +462,12 @@ impl Lease {
     /// Requests in flight at the endpoint.
     pub(super) fn in_flight(&self) -> u32 {
         self.endpoint.in_flight()
+    }
+
+    /// The answer's body was not whole when the request's time was up.
+    pub(super) fn ran_out_of_time(&self) {
+        self.meter.rq_timeout.increment(1);
+        self.endpoint.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The answer's body has ended as it should; so has the request's, if `upload_complete`.

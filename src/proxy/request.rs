@@ -77,7 +77,10 @@ async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<(Respon
             let late = Box::pin(tokio::time::sleep(timeout));
             match select(attempts.as_mut(), late).await {
                 Either::Left((answered, _)) => answered,
-                Either::Right(_) => Err(Reason::Timeout),
+                Either::Right(_) => {
+                    attempt::note_timeout(exchange, &way);
+                    Err(Reason::Timeout)
+                }
             }
         }
     }
