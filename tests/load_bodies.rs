@@ -16,8 +16,8 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,10 @@ impl Body for Long {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(if self.at < BYTES {
             let piece = bytes_at(self.at, PIECE);
             self.at += PIECE as u64;
@@ -122,16 +125,22 @@ fn upstream(wire: Wire) -> Upstream {
 fn start() -> (Weir, [Upstream; 2]) {
     let upstreams = [upstream(Wire::Http1), upstream(Wire::Http2)];
     let [http, grpc] = upstreams.each_ref().map(|upstream| upstream.address);
-    let services =
-        format!("services: [{{name: m, endpoints: [{{http: '{http}', grpc: '{grpc}', labels: {{version: v1}}}}]}}]\n");
+    let services = format!(
+        "services: [{{name: m, endpoints: [{{http: '{http}', grpc: '{grpc}', labels: {{version: v1}}}}]}}]\n"
+    );
     (Weir::start(&format!("workers: 1\n{services}"), ""), upstreams)
 }
 
 /// Sends a long body and reads a long answer; `long`: only then.
 async fn exchange(wire: Wire, weir: &Weir, long: bool) {
     let io = hyper_util::rt::TokioIo::new(TcpStream::connect(weir.address).await.unwrap());
-    let body = if long { Long::new(Wire::Http1).boxed_unsync() } else { http_body_util::Empty::new().boxed_unsync() };
-    let mut request = Request::post("http://m/tensorflow.serving.PredictionService/Predict").header("host", "m");
+    let body = if long {
+        Long::new(Wire::Http1).boxed_unsync()
+    } else {
+        http_body_util::Empty::new().boxed_unsync()
+    };
+    let mut request =
+        Request::post("http://m/tensorflow.serving.PredictionService/Predict").header("host", "m");
     if wire == Wire::Http2 {
         request = request.header("content-type", "application/grpc").header("te", "trailers");
     }
@@ -178,7 +187,11 @@ fn long_bodies_pass_in_little_memory(wire: Wire) {
             }
         }
         let grown = most.get().saturating_sub(before);
-        println!("{wire:?}: 500 MiB up, 500 MiB down in {:?}; memory grew by {} KiB", started.elapsed(), grown >> 10);
+        println!(
+            "{wire:?}: 500 MiB up, 500 MiB down in {:?}; memory grew by {} KiB",
+            started.elapsed(),
+            grown >> 10
+        );
         assert!(grown <= MAY_GROW, "memory grew by {} KiB", grown >> 10);
     });
 }
@@ -242,7 +255,10 @@ fn a_thousand_callers_that_leave_are_followed_upstream_and_no_gauge_stays_up() {
             spawn_local(connection);
             for _ in 0..CANCELLED / 10 {
                 sender = sender.ready().await.unwrap();
-                let request = Request::post("http://m/s/m").header("content-type", "application/grpc").body(()).unwrap();
+                let request = Request::post("http://m/s/m")
+                    .header("content-type", "application/grpc")
+                    .body(())
+                    .unwrap();
                 let (response, mut stream) = sender.send_request(request, false).unwrap();
                 stream.send_data(Bytes::from_static(b"\0\0\0\0\0"), false).unwrap(); // more would follow
                 grpc.push((response, stream));

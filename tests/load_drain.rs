@@ -1,7 +1,6 @@
 //! Proof of hand-over and drain: connections are spread, and who leaves loses nothing, be it a process or a listener.
 //!
-//! Clients honour `connection: close` and GOAWAY. On the process's way out they stop dialling at the first of them, as
-//! clients do whose load balancer looks at readiness.
+//! Clients honour `connection: close` and GOAWAY, and stop dialling a while after `/ready` has fallen.
 
 #![allow(clippy::unwrap_used)] // a panic is the report
 
@@ -39,11 +38,14 @@ fn upstreams() -> [Upstream; 2] {
 
 fn services(upstreams: &[Upstream; 2]) -> String {
     let [http, grpc] = upstreams.each_ref().map(|upstream| upstream.address);
-    format!("services: [{{name: m, endpoints: [{{http: '{http}', grpc: '{grpc}', labels: {{version: v1}}}}]}}]\n")
+    format!(
+        "services: [{{name: m, endpoints: [{{http: '{http}', grpc: '{grpc}', labels: {{version: v1}}}}]}}]\n"
+    )
 }
 
 fn call() -> Call {
-    let whole = |got: &traffic::Got| if &got.body[..] == b"answer" { Ok(()) } else { Err("a cut body".to_owned()) };
+    let whole =
+        |got: &traffic::Got| if &got.body[..] == b"answer" { Ok(()) } else { Err("a cut body".to_owned()) };
     Call { headers: Rc::new(|_| Vec::new()), check: Rc::new(move |_, got| whole(got)) }
 }
 
@@ -61,21 +63,33 @@ async fn grown_by(tally: &Tally, more: u64) {
 fn a_signal_to_leave_loses_no_request_and_the_process_ends_well_before_its_deadline() {
     on_control_thread(async {
         let upstreams = upstreams();
-        let mut weir =
-            Weir::start(&format!("workers: 2\ndrain: {{grace: 1s, deadline: 15s}}\n{}", services(&upstreams)), "");
+        let mut weir = Weir::start(
+            &format!("workers: 2\ndrain: {{grace: 1s, deadline: 15s}}\n{}", services(&upstreams)),
+            "",
+        );
         let tally = Rc::new(Tally::default());
         let clients = clients(weir.address, &tally);
         grown_by(&tally, 500).await;
         weir.terminate();
         let left = Instant::now();
-        eventually("a goodbye", || tally.goodbyes.get() > 0).await;
+        while weir.page("/ready").await.0 == 200 {
+            assert!(left.elapsed() < Duration::from_secs(1), "readiness falls at once");
+        }
+        // Whoever looks at readiness now and then hears of it later: until then connections and requests are taken.
+        let dialled = tally.goodbyes.get();
+        grown_by(&tally, 100).await;
+        assert!(tally.goodbyes.get() > dialled, "goodbyes are said, and new connections taken");
         tally.no_dialling.set(true);
         for client in clients {
             client.await.unwrap();
         }
         let said = left.elapsed();
         let status = weir.exit(Duration::from_secs(10)).await.expect("it ends before the deadline");
-        println!("{} answers; all clients gone after {said:?}, the process after {:?}", tally.answered.get(), left.elapsed());
+        println!(
+            "{} answers; all clients gone after {said:?}, the process after {:?}",
+            tally.answered.get(),
+            left.elapsed()
+        );
         tally.assert_none_failed();
         assert!(status.success(), "{status}\n{}", weir.log());
         assert!(left.elapsed() >= Duration::from_secs(1), "it is there for all of the grace");
@@ -96,7 +110,8 @@ fn a_request_that_outlives_the_deadline_is_cut_and_the_process_still_ends_with_0
         let stream = TcpStream::connect(weir.address).await.unwrap();
         let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
         spawn_local(connection);
-        let call = spawn_local(async move { grpc_call(&mut sender, &[], &Bytes::from_static(b"\0\0\0\0\0")).await });
+        let call =
+            spawn_local(async move { grpc_call(&mut sender, &[], &Bytes::from_static(b"\0\0\0\0\0")).await });
         eventually("it is in flight", || never.accepted() == 1).await;
         weir.terminate();
         let left = Instant::now();
@@ -172,7 +187,9 @@ fn connections_are_spread_over_the_workers_and_new_ones_avoid_the_busy() {
         spawn_local(connection);
         for _ in 0..5 {
             let mut sender = sender.clone();
-            spawn_local(async move { grpc_call(&mut sender, &[], &Bytes::from_static(b"\0\0\0\0\0")).await.err() });
+            spawn_local(async move {
+                grpc_call(&mut sender, &[], &Bytes::from_static(b"\0\0\0\0\0")).await.err()
+            });
         }
         eventually("five streams are open", || engine.server.borrow().load().1 == 5).await;
         let mut open = Vec::new();
@@ -187,9 +204,9 @@ fn connections_are_spread_over_the_workers_and_new_ones_avoid_the_busy() {
 }
 
 fn worker_threads() -> usize {
-    let names = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
-        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
-    });
+    let names = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|name| name.starts_with("worker-")).count()
 }
 
@@ -198,12 +215,20 @@ fn a_connection_accepted_at_the_last_moment_is_served() {
     on_control_thread(async {
         let upstreams = upstreams();
         for _ in 0..20 {
-            let engine = Engine::start(1, &format!(
-                "listeners: [{{name: predict, address: '127.0.0.1:0', service: m}}]\n{}", services(&upstreams)), "");
+            let engine = Engine::start(
+                1,
+                &format!(
+                    "listeners: [{{name: predict, address: '127.0.0.1:0', service: m}}]\n{}",
+                    services(&upstreams)
+                ),
+                "",
+            );
             let address = engine.address("predict");
             // The whole request is there before the proxy begins to leave.
             let mut stream = TcpStream::connect(address).await.unwrap();
-            tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: m\r\n\r\n").await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: m\r\n\r\n")
+                .await
+                .unwrap();
             let Engine { server, .. } = engine;
             let server = Rc::try_unwrap(server).ok();
             let finishing = match server {

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use child::Weir;
-use engine::{eventually, on_control_thread};
+use engine::{eventually, on_control_thread, sum_of};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 use traffic::{Call, Tally, Upstream, Wire, answer, client};
@@ -38,7 +38,10 @@ fn versions() -> Vec<(Wire, usize, Upstream)> {
         });
         (wire, version, upstream)
     };
-    [1, 2].into_iter().flat_map(|version| [Wire::Http1, Wire::Http2].map(|wire| start(wire, version))).collect()
+    [1, 2]
+        .into_iter()
+        .flat_map(|version| [Wire::Http1, Wire::Http2].map(|wire| start(wire, version)))
+        .collect()
 }
 
 fn services(versions: &[(Wire, usize, Upstream)]) -> String {
@@ -146,8 +149,14 @@ fn shares_follow_the_rules_file_under_load_and_no_request_fails() {
             std::fs::write(&beside, text).unwrap();
             std::fs::rename(beside, weir.rules()).unwrap();
         };
-        for (edit, wanted) in [(rule(50, 50), 50.0), (rule(0, 100), 100.0), (rule(95, 5), 5.0), (rule(100, 0), 0.0)] {
-            if wanted == 50.0 || wanted == 5.0 { written(edit) } else { renamed(edit) }
+        for (edit, wanted) in
+            [(rule(50, 50), 50.0), (rule(0, 100), 100.0), (rule(95, 5), 5.0), (rule(100, 0), 0.0)]
+        {
+            if wanted == 50.0 || wanted == 5.0 {
+                written(edit)
+            } else {
+                renamed(edit)
+            }
             sleep(VISIBLE_WITHIN).await;
             assert_share(load.shares().await, wanted);
         }
@@ -176,6 +185,13 @@ fn edits_that_are_wrong_change_nothing_and_are_reported() {
             let refused = || weir.log().matches("the new configuration is refused").count();
             eventually(&format!("{what} is refused, log:\n{}", weir.log()), || refused() == number + 1).await;
             assert!(weir.log().contains("rules.yaml:"), "the log names the file");
+            let page = weir.page("/metrics").await.1;
+            let result =
+                |result: &str| sum_of(&page, &format!("weir_config_reloads_total{{result=\"{result}\""));
+            assert_eq!((result("refused"), result("accepted")), ((number + 1) as f64, 0.0));
+            assert_eq!(sum_of(&page, "weir_config_last_reload_success"), 0.0);
+            let (_, dump) = weir.page("/config_dump").await;
+            assert!(dump.contains("rules.yaml"), "the verdict is on the page: {dump}");
             assert_share(load.shares().await, 50.0);
         }
         std::fs::write(weir.rules(), rule(0, 100)).unwrap();

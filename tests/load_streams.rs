@@ -108,7 +108,11 @@ fn engine(address: SocketAddr, more: &str) -> Engine {
 }
 
 /// `count` calls at once, `each` on one connection to the proxy.
-fn calls(address: SocketAddr, count: usize, each: usize) -> impl Future<Output = Vec<Result<Got, h2::Error>>> {
+fn calls(
+    address: SocketAddr,
+    count: usize,
+    each: usize,
+) -> impl Future<Output = Vec<Result<Got, h2::Error>>> {
     let connections = (0..count / each).map(move |_| async move {
         let stream = TcpStream::connect(address).await.unwrap();
         let (sender, connection) = h2::client::handshake(stream).await.unwrap();

@@ -65,8 +65,6 @@ pub(super) async fn run(
     head: Box<Parts>,
 ) -> Result<(Response<Body>, Lease), Reason> {
     let idempotent = retry::is_idempotent(&head.method);
-    // Kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once.
-    let spare = (way.http2 || idempotent || way.repeatable).then(|| head.clone());
     let first = match pick(exchange, way, None) {
         Some(first) => first,
         None => {
@@ -74,12 +72,17 @@ pub(super) async fn run(
             return Err(Reason::NoEndpoint);
         }
     };
-    let (failure, unsent) = match once(exchange, way, first, head, spare.is_some(), None).await {
-        Ok((response, _)) if is_misdirected(&response, way, first) => (
+    let bears_loss = idempotent || way.repeatable;
+    // Kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once, unless another pod says
+    // that it was not the one meant.
+    let spare = (way.http2 || bears_loss || is_hop(way, first)).then(|| head.clone());
+    let keeping = Keeping { body: spare.is_some(), bears_loss };
+    let (failure, unsent) = match once(exchange, way, first, head, keeping, None).await {
+        Ok((response, _)) if is_misdirected(&response) => (
             Failure { reason: Reason::Misdirected, processed: Processed::No(RetryReason::Misdirected) },
             None,
         ),
-        Ok((response, lease)) => return Ok((response, lease)),
+        Ok((response, lease)) => return Ok(settled(exchange, response, lease)),
         Err(failed) => failed,
     };
     let allowance = Allowance {
@@ -95,16 +98,37 @@ pub(super) async fn run(
         Err(()) => return Err(failure.reason),
     };
     let second = pick(exchange, way, Some(first)).ok_or(Reason::NoEndpoint)?;
-    match once(exchange, way, second, head, false, permit).await {
+    match once(exchange, way, second, head, Keeping { body: false, bears_loss: false }, permit).await {
         Ok((response, lease)) => {
             way.cluster.meter.rq_retry_success.increment(1);
-            Ok((response, lease))
+            Ok(settled(exchange, response, lease))
         }
         Err((failure, _)) => {
             way.cluster.meter.rq_retry_limit_exceeded.increment(1);
             Err(failure.reason)
         }
     }
+}
+
+/// What another attempt could use of this one.
+#[derive(Clone, Copy)]
+struct Keeping {
+    /// The body is kept.
+    body: bool,
+    /// The request may be sent again even if the connection is lost under it.
+    bears_loss: bool,
+}
+
+/// The answer is the one to pass on: what was kept goes.
+fn settled(exchange: &Exchange, response: Response<Body>, lease: Lease) -> (Response<Body>, Lease) {
+    exchange.upload.settle(exchange);
+    (response, lease)
+}
+
+/// Whether the member may be the delivery listener of another pod.
+fn is_hop(way: &Way<'_>, member: usize) -> bool {
+    let member = &way.cluster.state.members[member];
+    !member.local && member.state.may_be_weir()
 }
 
 /// Retries of what may cost the upstream are limited; sending what was never sent is not one.
@@ -127,19 +151,13 @@ fn pick(exchange: &Exchange, way: &Way<'_>, exclude: Option<usize>) -> Option<us
 }
 
 /// A pod that is not the one meant says so; the address was reused.
-fn is_misdirected(response: &Response<Body>, way: &Way<'_>, member: usize) -> bool {
-    let misdirected = response.status() == StatusCode::MISDIRECTED_REQUEST
-        && !way.cluster.state.members[member].local
-        && response.extensions().get::<FromWeir>().is_some();
-    if misdirected {
-        way.target.hop.error(HopError::Misdirected);
-    }
-    misdirected
+fn is_misdirected(response: &Response<Body>) -> bool {
+    response.extensions().get() == Some(&Refusal(HopError::Misdirected))
 }
 
-/// Marks an answer that came over a hop.
-#[derive(Clone, Copy)]
-struct FromWeir;
+/// Marks an answer by which another Weir refuses the hop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Refusal(HopError);
 
 type Failed = (Failure, Option<Box<Parts>>);
 
@@ -149,7 +167,7 @@ async fn once(
     way: &Way<'_>,
     member: usize,
     mut head: Box<Parts>,
-    keep: bool,
+    keeping: Keeping,
     retry: Option<Permit>,
 ) -> Result<(Response<Body>, Lease), Failed> {
     let of = &way.cluster.state.members[member];
@@ -161,14 +179,13 @@ async fn once(
     }
     let mut lease = Lease::new(way.cluster.meter.clone(), of.state.clone(), retry);
     let sent = if way.http2 {
-        send_http2(exchange, &way.pools[member], head, keep, &mut lease).await
+        send_http2(exchange, &way.pools[member], head, keeping, &mut lease).await
     } else {
-        send_http1(exchange, &way.pools[member], head, keep, &mut lease).await
+        send_http1(exchange, &way.pools[member], head, keeping, &mut lease).await
     };
     match sent {
         Ok(mut response) => {
             note_answer(exchange, way, of, &mut response, &lease);
-            exchange.upload.settle(exchange);
             Ok((response, lease))
         }
         Err(failed) => {
@@ -196,28 +213,23 @@ fn note_answer(exchange: &Exchange, way: &Way<'_>, member: &Member, response: &m
     way.cluster.meter.answered(status, service_time);
     let counts = &member.state.counts;
     if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
-    match hop::take_in_flight(response.headers_mut()) {
-        Some(in_flight) => {
-            member.state.note_reported(in_flight);
-            exchange.reached.set(Reached::Hop);
-            way.target.hop.requests.increment(1);
-            if let Some(error) = hop_error(response.status()) {
-                way.target.hop.error(error);
-            }
-            response.extensions_mut().insert(FromWeir);
-        }
-        None => exchange.reached.set(Reached::ModelServer),
+    let in_flight = hop::take_in_flight(response.headers_mut());
+    let refusal = hop::take_refusal(response.headers_mut()).filter(|_| !member.local);
+    if let Some(in_flight) = in_flight {
+        member.state.note_reported(in_flight);
+        way.target.hop.requests.increment(1);
+    }
+    if let Some(why) = refusal {
+        way.target.hop.error(why);
+        response.extensions_mut().insert(Refusal(why));
+    }
+    if in_flight.is_some() || refusal.is_some() {
+        exchange.reached.set(Reached::Hop);
+    } else {
+        member.state.note_no_weir();
+        exchange.reached.set(Reached::ModelServer);
     }
     headers::from_upstream(response.headers_mut(), service_time);
-}
-
-/// What a delivery listener says of the hop itself.
-fn hop_error(status: StatusCode) -> Option<HopError> {
-    match status {
-        StatusCode::LOOP_DETECTED => Some(HopError::Loop),
-        StatusCode::FORBIDDEN => Some(HopError::Refused),
-        _ => None,
-    }
 }
 
 fn note_failure(exchange: &Exchange, way: &Way<'_>, member: &Member, failure: Failure) {
@@ -278,15 +290,15 @@ async fn send_http1(
     exchange: &Rc<Exchange>,
     pool: &Pool,
     head: Box<Parts>,
-    keep: bool,
+    keeping: Keeping,
     lease: &mut Lease,
 ) -> Result<Response<Body>, Failed> {
-    let mut connection = match pool.http1.acquire(!keep).await {
+    let mut connection = match pool.http1.acquire(!keeping.bears_loss).await {
         Ok(connection) => connection,
         Err(why) => return Err((no_connection(exchange, why), Some(head))),
     };
     lease.begin();
-    let request = Request::from_parts(*head, Upload::next_attempt(exchange, keep));
+    let request = Request::from_parts(*head, Upload::next_attempt(exchange, keeping.body));
     match connection.send(request).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err((Failure { reason: Reason::UpstreamProtocolError, processed: Processed::Maybe }, None))
@@ -315,7 +327,7 @@ async fn send_http2(
     exchange: &Rc<Exchange>,
     pool: &Pool,
     head: Box<Parts>,
-    keep: bool,
+    keeping: Keeping,
     lease: &mut Lease,
 ) -> Result<Response<Body>, Failed> {
     let connection = match pool.http2.acquire().await {
@@ -323,7 +335,7 @@ async fn send_http2(
         Err(why) => return Err((no_connection(exchange, why), Some(head))),
     };
     lease.begin();
-    let body = Upload::next_attempt(exchange, keep);
+    let body = Upload::next_attempt(exchange, keeping.body);
     let no_body = http_body::Body::is_end_stream(&body);
     let (response, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
         Ok(sent) => sent,

@@ -29,6 +29,9 @@ mod upload;
 
 pub(super) use upload::{Upload, UploadBody};
 
+/// What a stream that cannot go on holds beside its unread bytes: the piece at hand and its engine's send buffer.
+const ENGINE_BUFFERS: usize = 96 << 10;
+
 /// See the module.
 pub(super) struct Exchange {
     pub(super) downstream: Rc<Downstream>,
@@ -233,9 +236,11 @@ impl Exchange {
         self.downstream.key.get()
     }
 
-    /// Bytes received for it and not passed on, both ways.
-    pub(super) fn unread_bytes(&self) -> usize {
-        self.download.borrow_mut().body.unread_bytes() + self.upload.unread_bytes()
+    /// Memory that it holds for others' slowness: bytes received and not passed on, both ways, with what they stand
+    /// in, and the engines' own buffers beyond them.
+    pub(super) fn held_bytes(&self) -> usize {
+        let unread = self.download.borrow_mut().body.unread_bytes() + self.upload.unread_bytes();
+        if unread == 0 { 0 } else { 3 * unread + ENGINE_BUFFERS }
     }
 
     /// Why it should be given up at `now`, if it should.

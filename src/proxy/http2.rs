@@ -26,7 +26,7 @@ use crate::transport::io::{Io, Writes};
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Answer bytes that h2 holds for one stream.
-const SEND_BUFFER: usize = 64 << 10;
+const SEND_BUFFER: usize = 16 << 10;
 
 /// Serves the connection to its end.
 pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {

@@ -6,8 +6,10 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+use super::hop;
 use crate::message::body::Body;
 use crate::message::grpc;
+use crate::telemetry::families::weir::HopError;
 use crate::words::{Flag, Flags, GrpcStatus, Protocol};
 
 /// Why Weir answers itself.
@@ -129,6 +131,16 @@ impl Reason {
         }
     }
 
+    /// Why it refuses a hop, where it does: the Weir that sent the request has to know.
+    fn refusal(self) -> Option<HopError> {
+        match self {
+            Reason::Misdirected => Some(HopError::Misdirected),
+            Reason::TooManyHops => Some(HopError::Loop),
+            Reason::PeerRefused => Some(HopError::Refused),
+            _ => None,
+        }
+    }
+
     /// The flag that it raises.
     pub(super) fn flags(self) -> Flags {
         self.row().flag.map(Flags::from).unwrap_or_default()
@@ -152,6 +164,9 @@ impl Reason {
         }
         if self == Reason::Overflow {
             headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
+        }
+        if let Some(why) = self.refusal() {
+            headers.insert(hop::REFUSAL, HeaderValue::from_static(why.as_str()));
         }
         response
     }

@@ -4,7 +4,7 @@
 //! flight is forgotten.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::breaker::Breakers;
@@ -26,6 +26,8 @@ pub struct EndpointState {
     in_flight: AtomicU32,
     /// What the endpoint itself said was in flight there, with its last answer over a hop.
     reported: AtomicU32,
+    /// Its last answer came from a model server, not from another Weir.
+    no_weir: AtomicBool,
     /// Milliseconds on the process's clock; 0: never.
     failed_at_ms: AtomicU64,
     /// Whole-life counts for `/clusters`.
@@ -53,6 +55,7 @@ impl EndpointState {
             target,
             in_flight: AtomicU32::new(0),
             reported: AtomicU32::new(0),
+            no_weir: AtomicBool::new(false),
             failed_at_ms: AtomicU64::new(0),
             counts: EndpointCounts::default(),
         }
@@ -78,6 +81,24 @@ impl EndpointState {
     /// It said how many requests are in flight there, ours among them.
     pub fn note_reported(&self, in_flight: u32) {
         self.reported.store(in_flight, Ordering::Relaxed);
+        self.set_no_weir(false);
+    }
+
+    /// It answered as a model server does.
+    pub fn note_no_weir(&self) {
+        self.set_no_weir(true);
+    }
+
+    /// Whether another Weir may answer there: it did the last time, or nobody did yet.
+    pub fn may_be_weir(&self) -> bool {
+        !self.no_weir.load(Ordering::Relaxed)
+    }
+
+    /// All workers read it with every request; it is written when it changes.
+    fn set_no_weir(&self, no_weir: bool) {
+        if self.no_weir.load(Ordering::Relaxed) != no_weir {
+            self.no_weir.store(no_weir, Ordering::Relaxed);
+        }
     }
 
     /// How busy it is, as far as known: for comparing two of them.

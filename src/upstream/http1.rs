@@ -34,6 +34,7 @@ const RESPONSE_HEAD_COUNT: usize = 100;
 pub struct Http1Pool<B> {
     shared: Rc<Shared>,
     idle: Rc<RefCell<Vec<Idle<B>>>>,
+    /// Connections, from their dial on: those that are on their way count, or a burst would pass every limit.
     open: Rc<Cell<usize>>,
     /// Told when a connection came back or ended.
     changed: Rc<Notify>,

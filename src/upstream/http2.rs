@@ -34,7 +34,7 @@ const UNTOLD: usize = 0;
 /// The peer left, or speaks something else, before its SETTINGS.
 const NOT_HTTP2: DialError = DialError::Failed(std::io::ErrorKind::ConnectionReset);
 /// What one response may send ahead of its reader.
-const STREAM_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = 64 << 10;
 /// Never the bound: a shared window would let one caller's unread streams stop everybody's bodies.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Request bytes that h2 holds for one stream.

@@ -14,6 +14,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -21,6 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Weir {
     child: Child,
     pub address: SocketAddr,
+    admin: SocketAddr,
     folder: tempfile::TempDir,
 }
 
@@ -50,7 +53,7 @@ impl Weir {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut weir = Weir { child, address, folder };
+        let mut weir = Weir { child, address, admin, folder };
         let until = Instant::now() + DEADLINE;
         while TcpStream::connect(address).is_err() {
             let left = weir.child.try_wait().unwrap();
@@ -66,6 +69,17 @@ impl Weir {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// A page of its admin: status and text.
+    pub async fn page(&self, path: &str) -> (u16, String) {
+        let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut all = String::new();
+        timeout(DEADLINE, stream.read_to_string(&mut all)).await.expect("a page in time").unwrap();
+        let (head, body) = all.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     pub fn terminate(&self) {
