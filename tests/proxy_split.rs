@@ -135,7 +135,9 @@ fn the_share_of_a_version_without_endpoints_is_answered_with_503() {
         let rule = split_rule(&[("v1", 80), ("v3", 20)]);
         let yaml = one_service(&[], &[(&v1.at(), "v1")]);
         let world = World::with_rules(&yaml, &[("split.yaml", &rule)]).await;
-        for (down, grpc, refused) in [(Http::One, false, "503"), (Http::Two, false, "503"), (Http::Two, true, "14")] {
+        for (down, grpc, refused) in
+            [(Http::One, false, "503"), (Http::Two, false, "503"), (Http::Two, true, "14")]
+        {
             let mut client = Client::connect(down, world.addr("in")).await;
             let mut answers = Vec::new();
             for _ in 0..100 {

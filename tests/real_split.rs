@@ -30,7 +30,8 @@ fn model_servers(python: &Path) -> [ModelServer; 2] {
 /// A proxy before both, with two workers.
 fn proxy(servers: &[ModelServer; 2], shares: &[(&str, u32)]) -> Weir {
     let pod = Pod::new();
-    let [v1, v2] = servers.each_ref().map(|server| format!("grpc: '{}', http: '{}'", server.grpc, server.rest));
+    let [v1, v2] =
+        servers.each_ref().map(|server| format!("grpc: '{}', http: '{}'", server.grpc, server.rest));
     let config = format!(
         "workers: 2\n{}services:\n- name: half-plus-two\n  namespace: models\n  endpoints:\n\
          \x20 - {{{v1}, labels: {{version: v1}}}}\n  - {{{v2}, labels: {{version: v2}}}}\n",

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn grpc_is_known_by_post_and_content_type() {
-        let with = |value: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+        let with =
+            |value: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
         for grpc in ["application/grpc", "application/grpc+proto", "application/grpc;charset=x"] {
             assert_eq!(classify(&Method::POST, &with(grpc)), Protocol::Grpc, "{grpc}");
         }

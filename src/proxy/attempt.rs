@@ -206,7 +206,13 @@ fn begin(exchange: &Exchange, member: &Member) {
     }
 }
 
-fn note_answer(exchange: &Exchange, way: &Way<'_>, member: &Member, response: &mut Response<Body>, lease: &Lease) {
+fn note_answer(
+    exchange: &Exchange,
+    way: &Way<'_>,
+    member: &Member,
+    response: &mut Response<Body>,
+    lease: &Lease,
+) {
     let service_time = lease.started.elapsed();
     let status = response.status().as_u16();
     exchange.record.borrow_mut().service_time = Some(service_time);
@@ -259,7 +265,9 @@ pub(super) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
     exchange.downstream.lane.shared.process.limit_exceeded(Met::RequestTimeout);
     let record = exchange.record.borrow();
     let Some(host) = &record.upstream_host else { return };
-    let Some(member) = way.cluster.state.members.iter().find(|member| member.state.name == *host) else { return };
+    let Some(member) = way.cluster.state.members.iter().find(|member| member.state.name == *host) else {
+        return;
+    };
     member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
     if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
         way.target.hop.error(HopError::Timeout);
@@ -285,7 +293,11 @@ fn no_connection(exchange: &Exchange, why: NoConnection) -> Failure {
     let process = &exchange.downstream.lane.shared.process;
     let reason = match why {
         NoConnection::Overflow(limit) => {
-            process.limit_exceeded(if limit == Limit::Pending { Met::MaxPending } else { Met::MaxConnections });
+            process.limit_exceeded(if limit == Limit::Pending {
+                Met::MaxPending
+            } else {
+                Met::MaxConnections
+            });
             Reason::Overflow
         }
         NoConnection::Dial(DialError::Timeout) => {
@@ -322,14 +334,16 @@ async fn send_http1(
         }
         Err(mut error) => match error.take_message() {
             Some(request) => {
-                let failure = Failure {
-                    reason: Reason::UpstreamClosed,
-                    processed: Processed::No(RetryReason::Unsent),
-                };
+                let failure =
+                    Failure { reason: Reason::UpstreamClosed, processed: Processed::No(RetryReason::Unsent) };
                 Err((failure, Some(Box::new(request.into_parts().0))))
             }
             None => {
-                let reason = if error.error().is_parse() { Reason::UpstreamProtocolError } else { Reason::UpstreamClosed };
+                let reason = if error.error().is_parse() {
+                    Reason::UpstreamProtocolError
+                } else {
+                    Reason::UpstreamClosed
+                };
                 Err((Failure { reason, processed: Processed::Maybe }, None))
             }
         },
@@ -474,7 +488,8 @@ impl Lease {
     pub(super) fn completed(&self, upload_complete: bool) {
         let mut held = self.connection.borrow_mut();
         if upload_complete
-            && let Some(Connection::Http1(connection)) = held.take_if(|held| matches!(held, Connection::Http1(_)))
+            && let Some(Connection::Http1(connection)) =
+                held.take_if(|held| matches!(held, Connection::Http1(_)))
         {
             connection.give_back();
         }

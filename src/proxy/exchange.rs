@@ -204,7 +204,8 @@ impl Exchange {
         let Some(log) = &self.seat.generation.plane.access_log else { return };
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let authority = super::admit::authority(parts).unwrap_or_default();
-        let logged = log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
+        let logged =
+            log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
         self.record.borrow_mut().logged = Some(logged);
     }
 
@@ -212,9 +213,10 @@ impl Exchange {
     pub(super) fn service_host(&self) -> std::sync::Arc<str> {
         let chosen = self.chosen.borrow();
         let route = chosen.as_ref().map(|chosen| chosen.route);
-        route.map_or_else(|| "".into(), |(config, route)| {
-            self.seat.generation.plane.routes[config].routes[route].service.host.clone()
-        })
+        route.map_or_else(
+            || "".into(),
+            |(config, route)| self.seat.generation.plane.routes[config].routes[route].service.host.clone(),
+        )
     }
 
     /// Requests in flight at the local model server, which a delivery listener tells with every answer.
@@ -355,7 +357,8 @@ impl Exchange {
         let chosen = self.chosen.borrow();
         let Some(chosen) = &*chosen else { return };
         let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
-        let meter = |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
+        let meter =
+            |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
         let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
         if splits {
             meter(false).report_source(record);
@@ -401,7 +404,10 @@ impl http_body::Body for DownloadBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let exchange = &self.exchange;
         let mut download = exchange.download.borrow_mut();
         if exchange.given_up.get().is_some() && download.may_be_cut() {
@@ -480,7 +486,11 @@ impl Exchange {
     fn blame_upstream(&self, error: &BodyError) {
         let reset = matches!(error, BodyError::Http2(error) if error.is_reset());
         let mut record = self.record.borrow_mut();
-        record.flags.raise(if reset { Flag::UpstreamRemoteReset } else { Flag::UpstreamConnectionTermination });
+        record.flags.raise(if reset {
+            Flag::UpstreamRemoteReset
+        } else {
+            Flag::UpstreamConnectionTermination
+        });
         record.details = "upstream_reset_after_response_started{connection_termination}";
     }
 }

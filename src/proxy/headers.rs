@@ -72,7 +72,8 @@ fn strip_envoy(headers: &mut HeaderMap) {
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, peer: &str) {
-    let before: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let before: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
     let value = if before.is_empty() { peer.to_owned() } else { format!("{},{peer}", before.join(",")) };
     if let Ok(value) = HeaderValue::from_str(&value) {
         headers.insert(FORWARDED_FOR, value);
@@ -144,7 +145,8 @@ fn for_http2(exchange: &Exchange, parts: &mut Parts) {
 
 /// Replaces path and query.
 pub(super) fn set_target(uri: &mut Uri, target: &str) -> Result<(), Reason> {
-    let target = PathAndQuery::try_from(target).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;
+    let target =
+        PathAndQuery::try_from(target).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;
     let mut parts = std::mem::take(uri).into_parts();
     parts.path_and_query = Some(target);
     *uri = Uri::from_parts(parts).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;

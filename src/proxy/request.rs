@@ -67,7 +67,10 @@ fn begin(downstream: &Rc<Downstream>, request: Request<Body>) -> (Box<Parts>, Do
 }
 
 /// Phases 2 to 5.
-async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<(Response<Body>, attempt::Lease), Reason> {
+async fn answer(
+    exchange: &Rc<Exchange>,
+    mut head: Box<Parts>,
+) -> Result<(Response<Body>, attempt::Lease), Reason> {
     let (way, timeout) = choose_way(exchange, &mut head)?;
     let mut attempts = pin!(attempt::run(exchange, &way, head));
     match timeout {
@@ -169,7 +172,11 @@ fn choose(
             let plane = &plane.clusters[cluster];
             exchange.record.borrow_mut().cluster = Some(plane.state.config.name.clone());
             chosen._permit = plane.state.breakers.try_acquire(Limit::Requests);
-            if chosen._permit.is_some() { Ok((index, cluster)) } else { Err(attempt::overflow(exchange, plane, Limit::Requests)) }
+            if chosen._permit.is_some() {
+                Ok((index, cluster))
+            } else {
+                Err(attempt::overflow(exchange, plane, Limit::Requests))
+            }
         }
     };
     exchange.chosen.replace(Some(chosen));

@@ -54,14 +54,18 @@ pub(super) fn allowed(failure: Failure, allowance: Allowance) -> Option<RetryRea
 
 /// RFC 9110 section 9.2.2.
 pub(super) fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const POST: Allowance = Allowance { idempotent: false, repeatable: false, same_body: true, elsewhere: true };
+    const POST: Allowance =
+        Allowance { idempotent: false, repeatable: false, same_body: true, elsewhere: true };
     const LOST: Failure = Failure { reason: Reason::UpstreamClosed, processed: Processed::Maybe };
 
     #[test]
@@ -83,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_dial_that_failed_is_tried_elsewhere_or_not_at_all() {
-        let refused = Failure { reason: Reason::ConnectFailure, processed: Processed::No(RetryReason::Connect) };
+        let refused =
+            Failure { reason: Reason::ConnectFailure, processed: Processed::No(RetryReason::Connect) };
         assert_eq!(allowed(refused, POST), Some(RetryReason::Connect));
         assert_eq!(allowed(refused, Allowance { elsewhere: false, ..POST }), None);
     }

@@ -135,7 +135,10 @@ impl Server {
                         _ => "",
                     };
                     let (name, address) = (&listener.name, &listener.address);
-                    io::Error::new(error.kind(), format!("listener {name}: cannot bind {address}: {error}{advice}"))
+                    io::Error::new(
+                        error.kind(),
+                        format!("listener {name}: cannot bind {address}: {error}{advice}"),
+                    )
                 })?;
                 bound.push((listener.address.clone(), listening));
             }
@@ -144,7 +147,12 @@ impl Server {
     }
 
     /// Brings the listeners in line with `plane`, which was published: accepts on what is new, lets go of what it lacks.
-    pub fn apply(&mut self, plane: &Arc<Plane>, previous: Option<&Arc<Plane>>, bound: Vec<(BindAddress, Listening)>) {
+    pub fn apply(
+        &mut self,
+        plane: &Arc<Plane>,
+        previous: Option<&Arc<Plane>>,
+        bound: Vec<(BindAddress, Listening)>,
+    ) {
         self.room.connections.set(plane.snapshot.limits.connections);
         for (address, listening) in bound {
             let listener = self.accept(address.clone(), listening);
@@ -330,7 +338,10 @@ fn descriptor_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     // Refused is no harm: the soft limit is what holds then.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX / 100)
+    getrlimit(Resource::Nofile)
+        .current
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(usize::MAX / 100)
 }
 
 /// A worker's life.
@@ -370,7 +381,9 @@ async fn work(
 fn obey(lane: &Rc<Lane>, message: Message) {
     match message {
         Message::Arrival(arrival) => drop(spawn_local(downstream::serve(lane.clone(), arrival))),
-        Message::Leave { address, now } => lane.close_listener(&address, if now { Phase::Closing } else { Phase::Grace }),
+        Message::Leave { address, now } => {
+            lane.close_listener(&address, if now { Phase::Closing } else { Phase::Grace })
+        }
         Message::Cut => lane.cut(),
     }
 }

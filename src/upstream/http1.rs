@@ -95,7 +95,11 @@ impl<B: http_body::Body + 'static> Http1Pool<B> {
 
     /// The connection used last, if one is fit. `must_be_fresh`: the request cannot be sent again.
     async fn take_idle(&self, must_be_fresh: bool) -> Option<Http1Lease<B>> {
-        let limit = if must_be_fresh { FRESH.min(self.shared.idle.get().http1) } else { self.shared.idle.get().http1 };
+        let limit = if must_be_fresh {
+            FRESH.min(self.shared.idle.get().http1)
+        } else {
+            self.shared.idle.get().http1
+        };
         loop {
             let mut idle = {
                 let mut all = self.idle.borrow_mut();
@@ -156,8 +160,8 @@ where
             .max_headers(RESPONSE_HEAD_COUNT)
             .handshake(TokioIo::new(io))
             .await;
-        let (sender, connection) =
-            handshake.map_err(|_| NoConnection::Dial(DialError::Failed(std::io::ErrorKind::ConnectionReset)))?;
+        let (sender, connection) = handshake
+            .map_err(|_| NoConnection::Dial(DialError::Failed(std::io::ErrorKind::ConnectionReset)))?;
         self.shared.meter.cx_http1_total.increment(1);
         spawn_local(async move {
             // How it ended is told to the request that was on it; an idle one may end as it likes.
@@ -173,7 +177,10 @@ impl<B: http_body::Body + 'static> Http1Lease<B> {
     ///
     /// # Errors
     /// hyper's reason, with the request itself when none of it was sent.
-    pub async fn send(&mut self, request: http::Request<B>) -> Result<Response<Incoming>, TrySendError<http::Request<B>>> {
+    pub async fn send(
+        &mut self,
+        request: http::Request<B>,
+    ) -> Result<Response<Incoming>, TrySendError<http::Request<B>>> {
         self.sender.try_send_request(request).await
     }
 
