@@ -4,7 +4,6 @@ mod common {
     pub(crate) mod world;
 }
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 

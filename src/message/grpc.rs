@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::words::{GrpcStatus, Protocol};
+use crate::words::Protocol;
 
 /// Bytes before each message: one of flags, four of length.
 const PREFIX_BYTES: usize = 5;
@@ -68,11 +68,6 @@ pub fn message_value(text: &str) -> HeaderValue {
     const RESERVED: &AsciiSet = &CONTROLS.add(b'%');
     let encoded = utf8_percent_encode(text, RESERVED).to_string();
     HeaderValue::from_maybe_shared(Bytes::from(encoded)).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// The `grpc-status` of a head or of trailers; `Some(None)` when it is there but is no status.
-pub fn status_of(headers: &HeaderMap) -> Option<Option<GrpcStatus>> {
-    headers.get("grpc-status").map(|value| GrpcStatus::parse(value.as_bytes()))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use crate::upstream::cluster::{EndpointState, InFlight, Member};
 use crate::upstream::http1::Http1Lease;
 use crate::upstream::http2::Http2Lease;
 use crate::upstream::pool::NoConnection;
-use crate::words::{HttpVersion, Protocol};
+use crate::words::{Flag, HttpVersion, Protocol};
 
 /// The way that the split has chosen.
 pub(super) struct Way<'a> {
@@ -105,6 +105,7 @@ pub(super) async fn run(
         }
         Err((failure, _)) => {
             way.cluster.meter.rq_retry_limit_exceeded.increment(1);
+            exchange.record.borrow_mut().flags.raise(Flag::UpstreamRetryLimitExceeded);
             Err(failure.reason)
         }
     }

@@ -112,6 +112,10 @@ fn for_http1(exchange: &Exchange, parts: &mut Parts) {
         }
         let target = parts.uri.path_and_query().cloned();
         parts.uri = target.map(Uri::from).unwrap_or_default();
+    } else if !parts.headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(&exchange.service_host())
+    {
+        parts.headers.insert(HOST, host); // RFC 9112 section 3.2: HTTP/1.0 may leave it out, HTTP/1.1 may not
     }
     // hyper sends a body with GET only when told to (and RFC 9112 section 6.3 lets every method have one).
     if !exchange.upload.is_empty() && !parts.headers.contains_key(CONTENT_LENGTH) {

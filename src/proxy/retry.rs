@@ -43,8 +43,10 @@ pub(super) fn allowed(failure: Failure, allowance: Allowance) -> Option<RetryRea
         return None;
     }
     match failure.processed {
-        // The endpoint is down: only another one can help.
-        Processed::No(RetryReason::Connect) => allowance.elsewhere.then_some(RetryReason::Connect),
+        // The endpoint is down, or is another's by now: only another one can help.
+        Processed::No(reason @ (RetryReason::Connect | RetryReason::Misdirected)) => {
+            allowance.elsewhere.then_some(reason)
+        }
         Processed::No(reason) => Some(reason),
         Processed::Maybe if !matches!(failure.reason, Reason::UpstreamClosed | Reason::UpstreamReset) => None,
         Processed::Maybe if allowance.idempotent => Some(RetryReason::Idempotent),

@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::activity::{Activity, End};
 
-/// Deferred bytes beyond which a write goes out at once. A figure of the measurement in `benches/README.md`.
+/// Deferred bytes beyond which a write goes out at once: what a socket's buffer takes without waiting.
 const OUT_FULL: usize = 64 << 10;
 /// Capacity kept by a connection whose deferred bytes are out, so that an idle one costs little.
 const OUT_KEPT: usize = 4 << 10;
