@@ -1,4 +1,6 @@
 //! Who leaves early: the other side hears of it at once, a cut is never a clean end, and no broken connection is used again.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -74,7 +76,11 @@ fn an_upstream_hears_at_once_that_nobody_reads_on() {
             drop((response, client));
             let heard = until("the upstream hears", || sender.is_closed().then_some(()));
             within(PROMPT, "the upstream hears of it", heard).await;
-            assert!(world.log(1).await[0].starts_with("200 DC "), "{down:?} {up:?}: {:?}", world.log(1).await);
+            assert!(
+                world.log(1).await[0].starts_with("200 DC "),
+                "{down:?} {up:?}: {:?}",
+                world.log(1).await
+            );
         }
     });
 }
@@ -98,7 +104,8 @@ fn a_request_body_that_is_cut_is_never_a_whole_one_upstream() {
             let (sender, body) = channel();
             sender.send(Frame::data(Bytes::from_static(b"begun"))).expect("sent");
             {
-                let mut call = std::pin::pin!(client.begin(request(Method::POST, "/").body(body).expect("a request")));
+                let mut call =
+                    std::pin::pin!(client.begin(request(Method::POST, "/").body(body).expect("a request")));
                 tokio::select! {
                     _ = &mut call => panic!("it is answered"),
                     () = upstream.wait_begun(1) => {}
@@ -106,7 +113,9 @@ fn a_request_body_that_is_cut_is_never_a_whole_one_upstream() {
             }
             drop(client);
             // The body outlives the call on purpose: had it ended, it would be whole.
-            let heard = until("the upstream hears", || outcome.get().or((upstream.cancelled() == 1).then_some(false)));
+            let heard = until("the upstream hears", || {
+                outcome.get().or((upstream.cancelled() == 1).then_some(false))
+            });
             assert!(!within(PROMPT, "the upstream hears of it", heard).await, "{down:?} {up:?}");
             drop(sender);
         }
@@ -126,10 +135,7 @@ fn one_cancelled_call_leaves_the_others_of_its_connections_alone() {
         let world = world_before(&upstream.at(), Http::Two).await;
         let client = Client::connect(Http::Two, world.addr("in")).await;
         let Client::Two(sender) = client else { unreachable!() };
-        let call = async || {
-            let response = Client::Two(sender.clone()).begin(get("/")).await.expect("a head");
-            response
-        };
+        let call = async || Client::Two(sender.clone()).begin(get("/")).await.expect("a head");
         let (kept, to_kept) = (soon("a head", call()).await, told.recv().await.expect("a call"));
         let (dropped, to_dropped) = (soon("a head", call()).await, told.recv().await.expect("a call"));
         drop(dropped);
@@ -144,7 +150,10 @@ fn one_cancelled_call_leaves_the_others_of_its_connections_alone() {
 #[test]
 fn an_answer_that_the_upstream_cuts_is_cut_for_the_caller_too() {
     run(async || {
-        let heads = ["content-length: 100\r\n\r\n0123456789", "transfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n"];
+        let heads = [
+            "content-length: 100\r\n\r\n0123456789",
+            "transfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n",
+        ];
         for head in heads {
             let gate = Rc::new(Notify::new());
             let opened = gate.clone();
@@ -201,7 +210,8 @@ async fn is_cut_for_everybody(world: &World, gate: &Notify, logged: &str) {
     for _ in 0..2 {
         let mut response = soon("a head", client.begin(get("/"))).await.expect("a head");
         assert_eq!(response.status(), 200);
-        let piece = soon("the beginning", response.body_mut().frame()).await.expect("more").expect("no error");
+        let piece =
+            soon("the beginning", response.body_mut().frame()).await.expect("more").expect("no error");
         assert_eq!(piece.into_data().expect("data"), "0123456789");
         gate.notify_one();
         let error = soon("the cut", read(response)).await.expect_err("a cut");
@@ -331,7 +341,9 @@ fn a_body_that_is_still_on_its_way_when_the_time_is_up_is_cut_upstream() {
             sender.send(Frame::data(Bytes::from_static(b"begun"))).expect("sent");
             let answer = client.send(request(Method::POST, "/").body(body).expect("a request")).await;
             assert_eq!(answer.status, 504, "{down:?} {up:?}");
-            let heard = until("the upstream hears", || outcome.get().or((upstream.cancelled() == 1).then_some(false)));
+            let heard = until("the upstream hears", || {
+                outcome.get().or((upstream.cancelled() == 1).then_some(false))
+            });
             assert!(!within(PROMPT, "the upstream hears of it", heard).await, "{down:?} {up:?}");
             drop(sender);
         }

@@ -1,4 +1,6 @@
 //! Which endpoint of a version gets a request, by which kind of address, over how many connections.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -116,7 +118,11 @@ fn an_endpoint_may_be_a_unix_socket_or_a_name() {
         let named = Upstream::start("named").await;
         let name = format!("localhost:{}", named.addr().port());
         for down in Http::BOTH {
-            let world = World::start(&one_service(&["protocol: http1"], &[(&format!("unix:{}", path.display()), "v1")])).await;
+            let world = World::start(&one_service(
+                &["protocol: http1"],
+                &[(&format!("unix:{}", path.display()), "v1")],
+            ))
+            .await;
             let mut client = Client::connect(down, world.addr("in")).await;
             for _ in 0..10 {
                 assert_eq!(client.send(post("/m", "{}")).await.upstream(), "unix");
@@ -227,7 +233,8 @@ fn requests_beyond_those_that_may_wait_are_told_so() {
         });
         let mut answers: futures_util::stream::FuturesUnordered<_> = answers.collect();
         while overflows < 4 {
-            let answer = futures_util::StreamExt::next(&mut answers).await.expect("an answer").expect("no panic");
+            let answer =
+                futures_util::StreamExt::next(&mut answers).await.expect("an answer").expect("no panic");
             assert_eq!((answer.status.as_u16(), answer.header("x-envoy-overloaded")), (503, Some("true")));
             assert!(answer.text().ends_with("reset reason: overflow"));
             overflows += 1;

@@ -1,4 +1,6 @@
 //! Heads on their way up and down: what is stripped, what is trusted, what is added, how both HTTPs say it.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -100,7 +102,11 @@ fn fields_that_belong_to_the_upstreams_connection_stay_there() {
 #[test]
 fn fields_of_envoy_count_only_from_internal_peers() {
     run(async || {
-        let fields = [("x-envoy-retry-on", "5xx"), ("x-envoy-anything", "1"), ("x-envoy-upstream-rq-timeout-ms", "7000")];
+        let fields = [
+            ("x-envoy-retry-on", "5xx"),
+            ("x-envoy-anything", "1"),
+            ("x-envoy-upstream-rq-timeout-ms", "7000"),
+        ];
         for (down, up) in Http::matrix() {
             let (outside, v1) = world(up, "").await;
             let seen_outside = seen(down, &outside, &v1, &fields).await;
@@ -154,11 +160,15 @@ fn a_request_without_an_id_gets_a_uuid_of_its_own_and_one_with_an_id_keeps_it() 
 #[test]
 fn the_callers_own_address_fields_pass_unless_the_remote_address_is_used() {
     run(async || {
-        let claims = [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("x-request-id", "mine")];
+        let claims =
+            [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("x-request-id", "mine")];
         for (down, up) in Http::matrix() {
             let (inner, v1) = world(up, "").await;
             let bare = seen(down, &inner, &v1, &[]).await;
-            assert_eq!((bare.header("x-forwarded-for"), bare.header("x-forwarded-proto")), (None, Some("http")));
+            assert_eq!(
+                (bare.header("x-forwarded-for"), bare.header("x-forwarded-proto")),
+                (None, Some("http"))
+            );
             let claimed = seen(down, &inner, &v1, &claims).await;
             assert_eq!(claimed.header("x-forwarded-for"), Some("1.2.3.4"));
             assert_eq!(claimed.header("x-forwarded-proto"), Some("https"));
@@ -169,7 +179,9 @@ fn the_callers_own_address_fields_pass_unless_the_remote_address_is_used() {
             assert_eq!(claimed.header("x-forwarded-for"), Some("1.2.3.4,127.0.0.1"));
             assert_eq!(claimed.header("x-forwarded-proto"), Some("http"));
             assert_ne!(claimed.header("x-request-id"), Some("mine"));
-            let crumbs = seen(down, &edge, &v1, &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]).await;
+            let crumbs =
+                seen(down, &edge, &v1, &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")])
+                    .await;
             assert_eq!(crumbs.header("x-forwarded-for"), Some("1.1.1.1,2.2.2.2,127.0.0.1"));
         }
     });
@@ -229,7 +241,8 @@ fn the_authority_of_an_absolute_target_replaces_host() {
 fn cookie_crumbs_of_http2_are_one_field_for_http1() {
     run(async || {
         let (world, v1) = world(Http::One, "").await;
-        let seen = seen(Http::Two, &world, &v1, &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]).await;
+        let seen =
+            seen(Http::Two, &world, &v1, &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]).await;
         assert_eq!(seen.header("cookie"), Some("a=1; b=2; c=3"));
     });
 }
@@ -241,13 +254,20 @@ fn a_body_keeps_its_length_or_its_chunks() {
             let (world, v1) = world(up, "").await;
             Client::connect(down, world.addr("in")).await.send(post("/", "12345")).await;
             let seen = v1.only();
-            assert_eq!((seen.header("content-length"), &seen.body[..]), (Some("5"), &b"12345"[..]), "{down:?} {up:?}");
+            assert_eq!(
+                (seen.header("content-length"), &seen.body[..]),
+                (Some("5"), &b"12345"[..]),
+                "{down:?} {up:?}"
+            );
             assert_eq!(seen.header("transfer-encoding"), None);
         }
         for up in Http::BOTH {
             let (world, v1) = world(up, "").await;
             let mut raw = Raw::connect(world.addr("in")).await;
-            raw.write("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: Chunked\r\n\r\n3;ext=1\r\nabc\r\n0\r\n\r\n").await;
+            raw.write(
+                "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: Chunked\r\n\r\n3;ext=1\r\nabc\r\n0\r\n\r\n",
+            )
+            .await;
             assert!(raw.read_answer().await.0.starts_with("HTTP/1.1 200 "));
             let seen = v1.only();
             let chunked = (up == Http::One).then_some("chunked");
@@ -262,7 +282,11 @@ fn an_answer_to_head_tells_the_length_of_what_get_would_bring() {
     run(async || {
         for (down, up) in Http::matrix() {
             let upstream = Upstream::remembering(|seen| {
-                let body = if seen.head.method == Method::HEAD { empty() } else { common::world::upstream::full("hello") };
+                let body = if seen.head.method == Method::HEAD {
+                    empty()
+                } else {
+                    common::world::upstream::full("hello")
+                };
                 http::Response::builder().header("content-length", "5").body(body).expect("a response")
             })
             .await;

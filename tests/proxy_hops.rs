@@ -1,4 +1,6 @@
 //! From one Weir to another: the split listener of one pod, the delivery listener of the next.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -66,7 +68,11 @@ fn a_request_is_split_once_and_delivered_to_the_version_that_was_chosen() {
             let mut client = Client::connect(down, here.addr("in")).await;
             let mut answers = Vec::new();
             for _ in 0..100 {
-                answers.push(client.send(if down == Http::Two { grpc_call("/s/m", b"1") } else { post("/m", "{}") }).await);
+                answers.push(
+                    client
+                        .send(if down == Http::Two { grpc_call("/s/m", b"1") } else { post("/m", "{}") })
+                        .await,
+                );
             }
             let counts = count(&answers);
             assert!((49..=51).contains(&counts["v2"]) && counts.len() == 2, "{down:?} {counts:?}");
@@ -116,14 +122,17 @@ fn a_caller_cannot_forge_a_hop() {
         assert!(v1.seen().iter().all(|seen| seen.header("x-weir-hop").is_none()));
         // Only the count is believed, which can but hurt the caller.
         let meant = Some("2;x.default.svc.cluster.local;version=v2");
-        assert!(!other.seen().is_empty() && other.seen().iter().all(|seen| seen.header("x-weir-hop") == meant));
+        assert!(
+            !other.seen().is_empty() && other.seen().iter().all(|seen| seen.header("x-weir-hop") == meant)
+        );
     });
 }
 
 #[test]
 fn a_pod_that_is_not_the_version_meant_is_left_for_another_one_once() {
     run(async || {
-        let (v1, v2, v3) = (Upstream::start("v1").await, Upstream::start("v2").await, Upstream::start("v3").await);
+        let (v1, v2, v3) =
+            (Upstream::start("v1").await, Upstream::start("v2").await, Upstream::start("v3").await);
         let ports = [free_port(), free_port()];
         let wrong = delivering(ports[0], &v3, "v3", "").await;
         let _right = delivering(ports[1], &v2, "v2", "").await;
@@ -135,13 +144,20 @@ fn a_pod_that_is_not_the_version_meant_is_left_for_another_one_once() {
                 for request in of_each_kind() {
                     let what = format!("{down:?} {request:?}");
                     let answer = client.send(request).await;
-                    assert_eq!((answer.status.as_u16(), answer.header("x-upstream")), (200, Some("v2")), "{what}");
+                    assert_eq!(
+                        (answer.status.as_u16(), answer.header("x-upstream")),
+                        (200, Some("v2")),
+                        "{what}"
+                    );
                     sent += 1;
                 }
             }
         }
         assert_eq!((v3.begun(), v2.seen().len()), (0, sent));
-        assert!(v2.seen().iter().all(|seen| seen.head.method == "GET" || !seen.body.is_empty()), "with its body");
+        assert!(
+            v2.seen().iter().all(|seen| seen.head.method == "GET" || !seen.body.is_empty()),
+            "with its body"
+        );
         assert!(wrong.log(sent / 3).await.iter().all(|line| line.contains(" delivery_misdirected ")));
     });
 }
@@ -165,7 +181,8 @@ fn when_every_pod_is_another_version_the_caller_is_told() {
 #[test]
 fn a_large_body_is_whole_where_it_is_tried_again() {
     run(async || {
-        let (v1, v2, v3) = (Upstream::start("v1").await, Upstream::start("v2").await, Upstream::start("v3").await);
+        let (v1, v2, v3) =
+            (Upstream::start("v1").await, Upstream::start("v2").await, Upstream::start("v3").await);
         let ports = [free_port(), free_port()];
         let _wrong = delivering(ports[0], &v3, "v3", "").await;
         let _right = delivering(ports[1], &v2, "v2", "").await;
@@ -175,7 +192,11 @@ fn a_large_body_is_whole_where_it_is_tried_again() {
             let mut client = Client::connect(down, here.addr("in")).await;
             for _ in 0..6 {
                 let answer = client.send(post("/m", large.clone())).await;
-                assert_eq!((answer.status.as_u16(), answer.header("x-upstream")), (200, Some("v2")), "{down:?}");
+                assert_eq!(
+                    (answer.status.as_u16(), answer.header("x-upstream")),
+                    (200, Some("v2")),
+                    "{down:?}"
+                );
             }
         }
         assert!(v2.seen().len() == 12 && v2.seen().iter().all(|seen| seen.body == large));
@@ -188,11 +209,15 @@ fn what_a_model_server_says_behind_a_delivery_is_its_answer_whatever_its_status(
         for status in [421, 403, 508] {
             let v1 = Upstream::start("v1").await;
             let model = Upstream::remembering(move |_| {
-                http::Response::builder().status(status).body(common::world::upstream::full("mine")).expect("a response")
+                http::Response::builder()
+                    .status(status)
+                    .body(common::world::upstream::full("mine"))
+                    .expect("a response")
             })
             .await;
             let ports = [free_port(), free_port()];
-            let _pods = [delivering(ports[0], &model, "v2", "").await, delivering(ports[1], &model, "v2", "").await];
+            let _pods =
+                [delivering(ports[0], &model, "v2", "").await, delivering(ports[1], &model, "v2", "").await];
             let here = splitting(&v1, &ports.map(on_port), &[("v2", 100)]).await;
             let answer = Client::connect(Http::One, here.addr("in")).await.get("/").await;
             assert_eq!((answer.status.as_u16(), answer.text(), model.seen().len()), (status, "mine", 1));
@@ -206,7 +231,10 @@ fn a_model_servers_own_421_is_its_answer() {
         let (v1, other) = (
             Upstream::start("v1").await,
             Upstream::remembering(|_| {
-                http::Response::builder().status(421).body(common::world::upstream::full("mine")).expect("a response")
+                http::Response::builder()
+                    .status(421)
+                    .body(common::world::upstream::full("mine"))
+                    .expect("a response")
             })
             .await,
         );
@@ -248,7 +276,8 @@ fn a_delivery_listener_takes_only_peers_that_are_endpoints_or_allowed() {
         for down in Http::BOTH {
             for request in of_each_kind() {
                 let grpc = request.headers().contains_key("content-type");
-                let answer = Client::connect_from(down, stranger, closed.addr("delivery")).await.send(request).await;
+                let answer =
+                    Client::connect_from(down, stranger, closed.addr("delivery")).await.send(request).await;
                 match grpc {
                     true => assert_eq!(answer.grpc_status(), Some("7"), "{answer:?}"),
                     false => assert_eq!(answer.status, 403, "{answer:?}"),
@@ -262,7 +291,8 @@ fn a_delivery_listener_takes_only_peers_that_are_endpoints_or_allowed() {
             assert_eq!(Client::connect(down, closed.addr("delivery")).await.get("/").await.upstream(), "v1");
         }
         assert_eq!(v1.seen().len(), 6);
-        let refused = closed.log(8).await.iter().filter(|line| line.contains(" delivery_peer_refused ")).count();
+        let refused =
+            closed.log(8).await.iter().filter(|line| line.contains(" delivery_peer_refused ")).count();
         assert_eq!(refused, 6);
     });
 }
@@ -291,7 +321,8 @@ fn a_delivery_never_splits_and_tells_how_busy_its_pod_is() {
 fn a_hop_that_breaks_is_an_upstream_that_breaks() {
     run(async || {
         let v1 = Upstream::start("v1").await;
-        let going = RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await;
+        let going =
+            RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await;
         let here = splitting(&v1, &[going.at()], &[("v2", 100)]).await;
         let answer = Client::connect(Http::One, here.addr("in")).await.send(post("/", "{}")).await;
         assert_eq!((answer.status.as_u16(), going.connections()), (503, 1), "and a POST is not sent twice");

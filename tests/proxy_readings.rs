@@ -1,4 +1,6 @@
 //! Heads that could be read in two ways, and what HTTP/1.1 asks of a server beside answering.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -62,7 +64,11 @@ fn what_is_said_twice_about_a_body_reaches_the_upstream_once() {
             let mut raw = Raw::connect(world.addr("in")).await;
             let both = "content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
             raw.write(format!("POST / HTTP/1.1\r\nhost: x\r\n{both}")).await;
-            assert_eq!(raw.read_to_end().await.matches("HTTP/1.1 200 ").count(), 1, "the connection is closed");
+            assert_eq!(
+                raw.read_to_end().await.matches("HTTP/1.1 200 ").count(),
+                1,
+                "the connection is closed"
+            );
             let seen = v1.seen();
             assert_eq!((seen.len(), seen[1].header("content-length"), seen[1].body.len()), (2, None, 0));
         }
@@ -133,7 +139,8 @@ fn expect_100_continue_is_answered_here_and_goes_no_further() {
         for up in Http::BOTH {
             let (world, v1) = world(up).await;
             let mut raw = Raw::connect(world.addr("in")).await;
-            raw.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n").await;
+            raw.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n")
+                .await;
             let go_on = raw.read_head().await.expect("an answer");
             assert!(go_on.starts_with("HTTP/1.1 100 "), "{go_on}");
             raw.write("body").await;

@@ -1,4 +1,6 @@
 //! What is sent once more, and what never is.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -70,7 +72,10 @@ fn a_post_that_may_have_been_processed_is_not_sent_twice() {
                 failed += usize::from(send(down, &world, Method::POST).await.status == 503);
             }
             assert_eq!((failed, *taken.borrow(), v1.seen().len()), (5, 5, 5), "{down:?} {up:?}");
-            assert!(world.log(10).await.iter().all(|line| line.contains(" 1 default-route ")), "{down:?} {up:?}");
+            assert!(
+                world.log(10).await.iter().all(|line| line.contains(" 1 default-route ")),
+                "{down:?} {up:?}"
+            );
         }
     });
 }
@@ -86,7 +91,11 @@ fn a_post_of_a_repeatable_service_and_an_idempotent_method_are_sent_once_more_el
                 let settings = settings.each_ref().map(String::as_str);
                 let world = World::start(&one_service(&settings, &[(&at, "v1"), (&v1.at(), "v1")])).await;
                 for _ in 0..10 {
-                    assert_eq!(send(down, &world, method.clone()).await.text(), "v1", "{down:?} {up:?} {method}");
+                    assert_eq!(
+                        send(down, &world, method.clone()).await.text(),
+                        "v1",
+                        "{down:?} {up:?} {method}"
+                    );
                 }
                 assert!(*taken.borrow() > 0 && v1.seen().len() == 10);
                 if method != Method::GET {
@@ -121,7 +130,9 @@ fn an_answer_of_the_upstream_is_never_asked_for_again_whatever_it_says() {
             })
             .await;
             let settings = [&format!("protocol: {}", up.protocol()), "repeatable: true"];
-            let world = World::start(&one_service(&settings, &[(&upstream.at(), "v1"), (&upstream.at(), "v1")])).await;
+            let world =
+                World::start(&one_service(&settings, &[(&upstream.at(), "v1"), (&upstream.at(), "v1")]))
+                    .await;
             let answer = send(down, &world, Method::GET).await;
             assert_eq!((answer.status.as_u16(), answer.text(), upstream.seen().len()), (503, "busy", 1));
         }
@@ -234,7 +245,8 @@ fn a_body_that_was_too_large_to_keep_is_not_sent_again() {
             if number == 0 { request.reset(h2::Reason::REFUSED_STREAM) } else { request.answer("taken") }
         })
         .await;
-        let yaml = one_service(&["protocol: http2"], &[(&refusing.at(), "v1")]) + "\nlimits: {replay_bytes: 1KiB}\n";
+        let yaml =
+            one_service(&["protocol: http2"], &[(&refusing.at(), "v1")]) + "\nlimits: {replay_bytes: 1KiB}\n";
         let world = World::start(&yaml).await;
         let mut client = Client::connect(Http::Two, world.addr("in")).await;
         assert_eq!(client.send(post("/m", vec![7; 100_000])).await.status, 503);
@@ -289,7 +301,9 @@ fn a_stream_above_a_goaway_is_opened_again_on_another_connection_with_the_same_b
 #[test]
 fn a_connection_that_the_upstream_closed_while_it_was_idle_costs_no_request() {
     run(async || {
-        for (down, method) in Http::BOTH.into_iter().flat_map(|down| [(down, Method::POST), (down, Method::GET)]) {
+        for (down, method) in
+            Http::BOTH.into_iter().flat_map(|down| [(down, Method::POST), (down, Method::GET)])
+        {
             let closing = RawUpstream::start(|mut raw, _| async move {
                 raw.read_head().await;
                 raw.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;

@@ -1,10 +1,12 @@
 //! Bodies on their way: nothing is gathered, nothing is lost, and what is cut is seen to be cut.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
 }
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use common::world::client::{Client, grpc, grpc_call, read, request};
 use common::world::raw::Raw;
 use common::world::upstream::{BoxBody, Upstream, channel, empty, frames, full, grpc_message, grpc_ok};
-use common::world::{Http, World, one_service, run, soon};
+use common::world::{Http, World, one_service, run, soon, until};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -69,7 +71,10 @@ async fn next_data(body: &mut Incoming) -> Bytes {
 }
 
 fn trailers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-    fields.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    fields
+        .iter()
+        .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect()
 }
 
 #[test]
@@ -91,13 +96,17 @@ fn a_unary_grpc_call_arrives_with_its_message_and_ends_with_its_trailers() {
 fn a_grpc_status_that_comes_with_the_head_alone_stays_there() {
     run(async || {
         let upstream = Upstream::remembering(|_| {
-            let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", "5");
+            let response =
+                Response::builder().header("content-type", "application/grpc").header("grpc-status", "5");
             response.header("grpc-message", "no%20model").body(empty()).expect("a response")
         })
         .await;
         let world = world_before(&upstream, Http::Two).await;
         let answer = Client::connect(Http::Two, world.addr("in")).await.send(grpc_call("/s/m", b"1")).await;
-        assert_eq!((answer.header("grpc-status"), answer.header("grpc-message")), (Some("5"), Some("no%20model")));
+        assert_eq!(
+            (answer.header("grpc-status"), answer.header("grpc-message")),
+            (Some("5"), Some("no%20model"))
+        );
         assert!(answer.trailers.is_none() && answer.body.is_empty());
     });
 }
@@ -134,18 +143,20 @@ fn messages_of_a_call_that_streams_both_ways_interleave() {
 #[test]
 fn a_server_that_streams_is_read_message_by_message() {
     run(async || {
-        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let upstream = Upstream::handling(move |_| {
             let (to_client, body) = channel();
             sender.send(to_client).expect("the test listens");
-            async move { Response::builder().header("content-type", "application/grpc").body(body).expect("a response") }
+            async move {
+                Response::builder().header("content-type", "application/grpc").body(body).expect("a response")
+            }
         })
         .await;
-        let receiver = RefCell::new(receiver);
         let world = world_before(&upstream, Http::Two).await;
         let mut client = Client::connect(Http::Two, world.addr("in")).await;
-        let mut body = soon("a head", client.begin(grpc_call("/s/list", b"1"))).await.expect("a head").into_body();
-        let to_client = receiver.borrow_mut().recv().await.expect("a call");
+        let mut body =
+            soon("a head", client.begin(grpc_call("/s/list", b"1"))).await.expect("a head").into_body();
+        let to_client = receiver.recv().await.expect("a call");
         for n in 0..20u8 {
             to_client.send(Frame::data(grpc_message(&[n]))).expect("sent");
             assert_eq!(next_data(&mut body).await, grpc_message(&[n]));
@@ -259,7 +270,34 @@ fn an_answer_before_the_end_of_the_body_is_passed_on_and_its_connection_is_not_u
     });
 }
 
-/// What an upstream does with a request that it will be told of no more.
+#[test]
+fn what_is_left_of_a_body_when_its_answer_is_whole_goes_nowhere() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let outcome = Rc::new(Cell::new(None));
+            let note = outcome.clone();
+            let upstream = Upstream::handling(move |request| {
+                let note = note.clone();
+                // It answers at once, and would read on.
+                tokio::task::spawn_local(async move {
+                    note.set(Some(request.into_body().collect().await.is_ok()))
+                });
+                async { Response::new(full("early")) }
+            })
+            .await;
+            let world = world_before(&upstream, up).await;
+            let mut client = Client::connect(down, world.addr("in")).await;
+            let (sender, body) = channel();
+            sender.send(Frame::data(Bytes::from_static(b"begun"))).expect("sent");
+            let answer = client.send(request(Method::POST, "/").body(body).expect("a request")).await;
+            assert_eq!(answer.body, "early");
+            let whole = until("the upstream is told", || outcome.get()).await;
+            assert!(!whole, "{down:?} {up:?}: a body without an end");
+            drop(sender);
+        }
+    });
+}
+
 #[test]
 fn many_streams_of_one_connection_are_served_at_the_same_time() {
     run(async || {
@@ -280,7 +318,8 @@ fn many_streams_of_one_connection_are_served_at_the_same_time() {
             let mut client = Client::connect(Http::Two, world.addr("in")).await;
             let Client::Two(sender) = &client else { unreachable!() };
             let mut slow_client = Client::Two(sender.clone());
-            let slow = tokio::task::spawn_local(async move { slow_client.get("/slow").await.text().to_owned() });
+            let slow =
+                tokio::task::spawn_local(async move { slow_client.get("/slow").await.text().to_owned() });
             upstream.wait_begun(1).await;
             assert_eq!(client.get("/quick").await.text(), "/quick", "{up:?}");
             gate.notify_one();
