@@ -1,4 +1,6 @@
 //! Who leaves early: the other side hears of it at once, a cut is never a clean end, and no broken connection is used again.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;

@@ -1,4 +1,6 @@
 //! Which endpoint of a version gets a request, by which kind of address, over how many connections.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;

@@ -1,4 +1,6 @@
 //! Heads on their way up and down: what is stripped, what is trusted, what is added, how both HTTPs say it.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;

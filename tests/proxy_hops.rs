@@ -1,4 +1,6 @@
 //! From one Weir to another: the split listener of one pod, the delivery listener of the next.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;

@@ -1,4 +1,6 @@
 //! Heads that could be read in two ways, and what HTTP/1.1 asks of a server beside answering.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;

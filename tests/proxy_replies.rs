@@ -1,4 +1,6 @@
 //! What a caller gets when Weir itself answers: Envoy's status, body and flag; for a gRPC caller a gRPC status.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;

@@ -1,4 +1,6 @@
 //! What is sent once more, and what never is.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;

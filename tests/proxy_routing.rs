@@ -1,4 +1,6 @@
 //! Which route takes a request, seen from both ends of a running proxy, whichever HTTP is spoken.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -61,7 +63,8 @@ fn a_single_address_is_spoken_to_in_the_requests_own_http() {
 #[test]
 fn each_kind_of_match_takes_exactly_what_it_says() {
     let headers = |name: &str, how: &str| format!("{{request: {{headers: {{{name}: {how}}}}}}}");
-    let table: [(String, Vec<(Request<BoxBody>, &str)>); 8] = [
+    type Cases = Vec<(Request<BoxBody>, &'static str)>;
+    let table: [(String, Cases); 8] = [
         (
             headers("x-canary", "{exact: always}"),
             vec![

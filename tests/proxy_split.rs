@@ -1,4 +1,6 @@
 //! The shares that upstreams get of real traffic, whichever HTTP is spoken and however many workers serve it.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;

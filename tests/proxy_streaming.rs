@@ -1,9 +1,12 @@
 //! Bodies on their way: nothing is gathered, nothing is lost, and what is cut is seen to be cut.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
 }
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -11,7 +14,7 @@ use bytes::Bytes;
 use common::world::client::{Client, grpc, grpc_call, read, request};
 use common::world::raw::Raw;
 use common::world::upstream::{BoxBody, Upstream, channel, empty, frames, full, grpc_message, grpc_ok};
-use common::world::{Http, World, one_service, run, soon};
+use common::world::{Http, World, one_service, run, soon, until};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -267,7 +270,34 @@ fn an_answer_before_the_end_of_the_body_is_passed_on_and_its_connection_is_not_u
     });
 }
 
-/// What an upstream does with a request that it will be told of no more.
+#[test]
+fn what_is_left_of_a_body_when_its_answer_is_whole_goes_nowhere() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let outcome = Rc::new(Cell::new(None));
+            let note = outcome.clone();
+            let upstream = Upstream::handling(move |request| {
+                let note = note.clone();
+                // It answers at once, and would read on.
+                tokio::task::spawn_local(async move {
+                    note.set(Some(request.into_body().collect().await.is_ok()))
+                });
+                async { Response::new(full("early")) }
+            })
+            .await;
+            let world = world_before(&upstream, up).await;
+            let mut client = Client::connect(down, world.addr("in")).await;
+            let (sender, body) = channel();
+            sender.send(Frame::data(Bytes::from_static(b"begun"))).expect("sent");
+            let answer = client.send(request(Method::POST, "/").body(body).expect("a request")).await;
+            assert_eq!(answer.body, "early");
+            let whole = until("the upstream is told", || outcome.get()).await;
+            assert!(!whole, "{down:?} {up:?}: a body without an end");
+            drop(sender);
+        }
+    });
+}
+
 #[test]
 fn many_streams_of_one_connection_are_served_at_the_same_time() {
     run(async || {

@@ -305,6 +305,9 @@ impl Exchange {
         drop(download);
         if answered && self.sends_on() {
             spawn_local(read_out(self.upload.take_rest()));
+        } else if !self.upload.is_complete() {
+            // Nobody watches over it from here on.
+            self.upload.abandon();
         }
         let lane = &self.downstream.lane;
         lane.exchanges.borrow_mut().try_remove(self.key.get());

@@ -3,7 +3,7 @@
 //! Weir serves from files in a folder of its own, as `weir proxy` does; upstreams and clients run on the test's thread.
 //! Laws: every port is chosen free, every wait has a deadline and names what it waited for, nothing sleeps to be right.
 // Compiled into every test that has `mod common`, few of which use all of it; `pub` marks what tests call.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod client;
 pub mod raw;
