@@ -33,7 +33,8 @@ struct World {
 impl World {
     fn start(limits: &str, answering: fn(Wire) -> Answering) -> World {
         let log = tempfile::NamedTempFile::new().unwrap();
-        let upstreams = [Wire::Http1, Wire::Http2].map(|wire| Upstream::start(wire, move |_| answering(wire)));
+        let upstreams =
+            [Wire::Http1, Wire::Http2].map(|wire| Upstream::start(wire, move |_| answering(wire)));
         let main = format!(
             "listeners: [{{name: predict, address: '127.0.0.1:0', service: m}}]\nlimits: {{{limits}}}\n\
              access_log: {{path: '{}', format: \"%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\\n\"}}\n\
@@ -72,7 +73,8 @@ fn never(_: Wire) -> Answering {
 /// A head and some bytes, and then nothing more.
 fn stalls(wire: Wire) -> Answering {
     Box::pin(async move {
-        let first = futures_util::stream::once(async { Ok(http_body::Frame::data(Bytes::from_static(b"some"))) });
+        let first =
+            futures_util::stream::once(async { Ok(http_body::Frame::data(Bytes::from_static(b"some"))) });
         let more = futures_util::StreamExt::chain(first, futures_util::stream::pending());
         answer(wire, &[], "").map(|_| http_body_util::StreamBody::new(more).boxed_unsync())
     })
@@ -122,7 +124,11 @@ fn a_head_that_stalls_or_trickles_gets_408_and_a_close_counted_from_its_first_by
             assert!(started.elapsed() >= SHORT, "not before its time");
             assert!(started.elapsed() < Duration::from_secs(2));
         }
-        assert_eq!(world.engine.metric("weir_limit_exceeded_total{limit=\"head_timeout\""), 2.0, "each counted once");
+        assert_eq!(
+            world.engine.metric("weir_limit_exceeded_total{limit=\"head_timeout\""),
+            2.0,
+            "each counted once"
+        );
     });
 }
 
@@ -141,7 +147,10 @@ fn idle_connections_outlive_the_head_deadline_by_far() {
             assert!(closed.is_err(), "closed while idle: {closed:?}");
         }
         unused.write_all(GET).await.unwrap();
-        assert!(read_answer(&mut unused).await.starts_with("HTTP/1.1 200"), "silence before a head is no head");
+        assert!(
+            read_answer(&mut unused).await.starts_with("HTTP/1.1 200"),
+            "silence before a head is no head"
+        );
     });
 }
 
@@ -169,9 +178,16 @@ fn an_idle_connection_is_closed_after_its_idle_time_and_not_before() {
         let started = Instant::now();
         assert_eq!(read_to_end(&mut http1).await, "", "a plain end");
         assert!(started.elapsed() >= Duration::from_millis(400), "{:?}", started.elapsed());
-        let gone = async { while http2.clone().ready().await.is_ok() { sleep(SHORT / 10).await } };
+        let gone = async {
+            while http2.clone().ready().await.is_ok() {
+                sleep(SHORT / 10).await
+            }
+        };
         timeout(Duration::from_secs(2), gone).await.expect("the HTTP/2 connection ends too");
-        eventually("both are counted", || world.engine.metric("envoy_http_downstream_cx_idle_timeout") == 2.0).await;
+        eventually("both are counted", || {
+            world.engine.metric("envoy_http_downstream_cx_idle_timeout") == 2.0
+        })
+        .await;
         eventually("none is open", || world.engine.server.borrow().load() == (0, 0)).await;
     });
 }
@@ -187,13 +203,14 @@ fn a_request_without_progress_gets_504_stream_timeout_and_the_flag_si() {
         world.logged("504 SI stream_idle_timeout").await;
         let mut http2 = world.dial_http2().await;
         let got = grpc_call(&mut http2, &[], &Bytes::from_static(b"\0\0\0\0\0")).await.unwrap();
-        assert_eq!((&got.headers["grpc-status"], &got.headers["grpc-message"]), (&"14".parse().unwrap(), &"stream timeout".parse().unwrap()));
+        assert_eq!(
+            (&got.headers["grpc-status"], &got.headers["grpc-message"]),
+            (&"14".parse().unwrap(), &"stream timeout".parse().unwrap())
+        );
         world.logged("200 SI stream_idle_timeout").await;
         assert_eq!(world.engine.metric("weir_limit_exceeded_total{limit=\"stream_idle\""), 2.0);
-        eventually("upstreams are let go", || {
-            world.engine.metric("envoy_cluster_upstream_rq_active") == 0.0
-        })
-        .await;
+        eventually("upstreams are let go", || world.engine.metric("envoy_cluster_upstream_rq_active") == 0.0)
+            .await;
     });
 }
 

@@ -97,10 +97,14 @@ fn call() -> Call {
         let told = |name: &str| got.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         let seen = (told("x-version"), told("x-side"), told("x-timeout"));
         let version = (number as usize % VERSIONS).to_string();
-        let fits = seen == (version.clone(), "A".into(), "100000".into()) || seen == (version, "B".into(), "200000".into());
+        let fits = seen == (version.clone(), "A".into(), "100000".into())
+            || seen == (version, "B".into(), "200000".into());
         if fits { Ok(()) } else { Err(format!("call {number} saw two generations: {seen:?}")) }
     };
-    Call { headers: Rc::new(|number| vec![("x-kind", format!("k{}", number as usize % VERSIONS))]), check: Rc::new(check) }
+    Call {
+        headers: Rc::new(|number| vec![("x-kind", format!("k{}", number as usize % VERSIONS))]),
+        check: Rc::new(check),
+    }
 }
 
 #[test]
@@ -170,7 +174,9 @@ fn connections_that_stay_open_and_silent_hold_no_old_generation() {
             let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
             tokio::task::spawn_local(connection);
             let headers = (call().headers)(0);
-            traffic::grpc_call(&mut sender, &headers, &bytes::Bytes::from_static(b"\0\0\0\0\0")).await.unwrap();
+            traffic::grpc_call(&mut sender, &headers, &bytes::Bytes::from_static(b"\0\0\0\0\0"))
+                .await
+                .unwrap();
             silent.push(sender);
             engine.publish(snapshot.clone());
         }

@@ -39,7 +39,7 @@ pub struct ProxyArgs {
 pub fn run(args: ProxyArgs) -> ExitCode {
     let ProxyArgs { config, last_good, log_level, log_format } = args;
     match logging::init(&log_level, log_format) {
-        Ok(levels) => sidecar::run(sidecar::Options { config, last_good, levels }),
+        Ok(levels) => sidecar::run(&sidecar::Options { config, last_good, log: Some(levels) }),
         Err(reason) => {
             eprintln!("weir proxy: {reason}");
             ExitCode::FAILURE

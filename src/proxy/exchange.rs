@@ -11,8 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Response;
+use http::header::EXPECT;
 use http::request::Parts;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::task::spawn_local;
 
 use super::attempt::Lease;
 use super::downstream::{Downstream, Seat};
@@ -25,9 +28,17 @@ use crate::telemetry::{GrpcOutcome, RequestRecord};
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, HttpVersion, Protocol};
 
+/// What is read of a request that is answered already.
+const REST_BYTES: usize = 16 << 20;
+/// How long it is read.
+const REST_TIME: Duration = Duration::from_secs(2);
+
 mod upload;
 
 pub(super) use upload::{Upload, UploadBody};
+
+/// What a stream that cannot go on holds beside its unread bytes: the piece at hand and its engine's send buffer.
+const ENGINE_BUFFERS: usize = 96 << 10;
 
 /// See the module.
 pub(super) struct Exchange {
@@ -35,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) seat: Seat,
     pub(super) record: RefCell<RequestRecord>,
     pub(super) upload: Upload,
+    /// `expect: 100-continue`
+    expects_leave: bool,
     download: RefCell<Download>,
     /// What the split chose, for the meters.
     pub(super) chosen: RefCell<Option<Chosen>>,
@@ -108,6 +121,7 @@ impl Exchange {
             seat,
             record: RefCell::new(record),
             upload: Upload::new(body, protocol == Protocol::Grpc),
+            expects_leave: parts.headers.contains_key(EXPECT),
             download: RefCell::default(),
             chosen: RefCell::default(),
             reached: Cell::new(Reached::Nobody),
@@ -156,8 +170,14 @@ impl Exchange {
         }
     }
 
-    /// Takes the head of the answer into the record, and its body as what goes down.
+    /// Takes the head of the answer into the record, and its body as what goes down. Without a lease it is our own.
     pub(super) fn answer(&self, response: Response<Body>, lease: Option<Lease>) -> Response<()> {
+        if lease.is_none() {
+            // It tells that the exchange was given up, or that its time is up: neither may cut it in its turn.
+            self.given_up.set(None);
+            self.deadline.set(None);
+            self.touch();
+        }
         let (parts, body) = response.into_parts();
         let mut record = self.record.borrow_mut();
         record.status = parts.status.as_u16();
@@ -184,7 +204,8 @@ impl Exchange {
         let Some(log) = &self.seat.generation.plane.access_log else { return };
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let authority = super::admit::authority(parts).unwrap_or_default();
-        let logged = log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
+        let logged =
+            log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
         self.record.borrow_mut().logged = Some(logged);
     }
 
@@ -192,9 +213,10 @@ impl Exchange {
     pub(super) fn service_host(&self) -> std::sync::Arc<str> {
         let chosen = self.chosen.borrow();
         let route = chosen.as_ref().map(|chosen| chosen.route);
-        route.map_or_else(|| "".into(), |(config, route)| {
-            self.seat.generation.plane.routes[config].routes[route].service.host.clone()
-        })
+        route.map_or_else(
+            || "".into(),
+            |(config, route)| self.seat.generation.plane.routes[config].routes[route].service.host.clone(),
+        )
     }
 
     /// Requests in flight at the local model server, which a delivery listener tells with every answer.
@@ -227,16 +249,21 @@ impl Exchange {
         self.downstream.key.get()
     }
 
-    /// Bytes received for it and not passed on, both ways.
-    pub(super) fn unread_bytes(&self) -> usize {
-        self.download.borrow_mut().body.unread_bytes() + self.upload.unread_bytes()
+    /// Memory that it holds for others' slowness: bytes received and not passed on, both ways, with what they stand
+    /// in, and the engines' own buffers beyond them.
+    pub(super) fn held_bytes(&self) -> usize {
+        let unread = self.download.borrow_mut().body.unread_bytes() + self.upload.unread_bytes();
+        if unread == 0 { 0 } else { 3 * unread + ENGINE_BUFFERS }
     }
 
     /// Why it should be given up at `now`, if it should.
     pub(super) fn overdue(&self, now: Tick, real: Instant, stream_idle: Duration) -> Option<Reason> {
         if self.given_up.get().is_some() {
-            None // once is enough, however long its caller takes to notice
-        } else if self.deadline.get().is_some_and(|deadline| real >= deadline) {
+            return None; // once is enough, however long its caller takes to notice
+        }
+        // Before its head an attempt has a timer of its own, which is exact.
+        let passed = self.deadline.get().is_some_and(|deadline| real >= deadline);
+        if passed && self.download.borrow().started {
             Some(Reason::Timeout)
         } else if !stream_idle.is_zero() && now.since(self.progress.get()) > stream_idle {
             Some(Reason::StreamIdle)
@@ -253,8 +280,11 @@ impl Exchange {
         let mut download = self.download.borrow_mut();
         if download.started && download.may_be_cut() {
             download.body = Body::Empty;
-            download.lease = None;
+            let lease = download.lease.take();
             drop(download);
+            if let Some(lease) = lease.filter(|_| reason == Reason::Timeout) {
+                lease.ran_out_of_time();
+            }
             self.blame(reason);
         }
         self.upload.abandon();
@@ -271,12 +301,25 @@ impl Exchange {
         let download = self.download.take();
         self.upload.settle(self);
         self.conclude(&download);
+        let answered = download.complete;
         drop(download);
+        if answered && self.sends_on() {
+            spawn_local(read_out(self.upload.take_rest()));
+        } else if !self.upload.is_complete() {
+            // Nobody watches over it from here on.
+            self.upload.abandon();
+        }
         let lane = &self.downstream.lane;
         lane.exchanges.borrow_mut().try_remove(self.key.get());
         self.report();
         drop(self.chosen.take());
         self.downstream.close_request();
+    }
+
+    /// Whether an HTTP/1 caller is still sending its body. One that waits for leave, and got none, does not.
+    fn sends_on(&self) -> bool {
+        let leave = !self.expects_leave || self.upload.counted().0 > 0;
+        leave && !self.upload.is_complete() && self.record.borrow().http_version != HttpVersion::Http2
     }
 
     /// The last entries of the record, and what becomes of the connection upstream.
@@ -317,7 +360,8 @@ impl Exchange {
         let chosen = self.chosen.borrow();
         let Some(chosen) = &*chosen else { return };
         let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
-        let meter = |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
+        let meter =
+            |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
         let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
         if splits {
             meter(false).report_source(record);
@@ -326,6 +370,22 @@ impl Exchange {
             meter(!splits).report_destination(record);
         }
     }
+}
+
+/// Reads and drops what an HTTP/1 caller still sends when it has its answer, within bounds. Without that its connection
+/// is closed with bytes unread, the kernel resets it, and the caller may lose the answer (RFC 9112 section 9.6).
+async fn read_out(mut rest: Body) {
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = rest.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > REST_BYTES {
+                return;
+            }
+        }
+    };
+    // Too much or too slow: it is closed all the same.
+    let _ = tokio::time::timeout(REST_TIME, reading).await;
 }
 
 fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
@@ -347,7 +407,10 @@ impl http_body::Body for DownloadBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let exchange = &self.exchange;
         let mut download = exchange.download.borrow_mut();
         if exchange.given_up.get().is_some() && download.may_be_cut() {
@@ -426,7 +489,11 @@ impl Exchange {
     fn blame_upstream(&self, error: &BodyError) {
         let reset = matches!(error, BodyError::Http2(error) if error.is_reset());
         let mut record = self.record.borrow_mut();
-        record.flags.raise(if reset { Flag::UpstreamRemoteReset } else { Flag::UpstreamConnectionTermination });
+        record.flags.raise(if reset {
+            Flag::UpstreamRemoteReset
+        } else {
+            Flag::UpstreamConnectionTermination
+        });
         record.details = "upstream_reset_after_response_started{connection_termination}";
     }
 }

@@ -26,7 +26,7 @@ use crate::transport::io::{Io, Writes};
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Answer bytes that h2 holds for one stream.
-const SEND_BUFFER: usize = 64 << 10;
+const SEND_BUFFER: usize = 16 << 10;
 
 /// Serves the connection to its end.
 pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
@@ -41,19 +41,16 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .handshake::<_, Bytes>(io);
+    // The preface is here, so this waits for nobody; a bound that ends the connection has the task woken.
     let mut handshake = pin!(handshake);
     let connection = std::future::poll_fn(|cx| {
         downstream.activity.remember_task(cx.waker());
-        if downstream.phase() == Phase::Closing {
-            return Poll::Ready(None);
-        }
-        handshake.as_mut().poll(cx).map(Some)
+        handshake.as_mut().poll(cx)
     })
     .await;
     match connection {
-        Some(Ok(connection)) => streams(downstream, connection).await,
-        Some(Err(_)) => downstream.listener.http.cx_protocol_error.increment(1),
-        None => {}
+        Ok(connection) => streams(downstream, connection).await,
+        Err(_) => downstream.listener.http.cx_protocol_error.increment(1),
     }
 }
 

@@ -3,11 +3,13 @@
 //! Law: the same reason gives the same answer everywhere; a gRPC caller gets it as a gRPC status.
 //! Source: Envoy's local replies, seen on Envoy 1.40 (`docs/wire.md`).
 
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+use super::hop;
 use crate::message::body::Body;
 use crate::message::grpc;
+use crate::telemetry::families::weir::HopError;
 use crate::words::{Flag, Flags, GrpcStatus, Protocol};
 
 /// Why Weir answers itself.
@@ -78,20 +80,31 @@ impl Reason {
                 details,
             ),
             Reason::UpgradeRefused => close(S::FORBIDDEN, "", None, "upgrade_failed"),
-            Reason::PeerRefused => close(S::FORBIDDEN, "peer is no endpoint of the service", None, "delivery_peer_refused"),
+            Reason::PeerRefused => {
+                close(S::FORBIDDEN, "peer is no endpoint of the service", None, "delivery_peer_refused")
+            }
             Reason::NoRoute => row(S::NOT_FOUND, "", Some(Flag::NoRoute), "route_not_found"),
             Reason::Misdirected => row(S::MISDIRECTED_REQUEST, "", None, "delivery_misdirected"),
             Reason::TooManyHops => row(S::LOOP_DETECTED, "too many hops", None, "too_many_hops"),
             Reason::NoCluster => row(S::SERVICE_UNAVAILABLE, "", Some(Flag::NoCluster), "cluster_not_found"),
-            Reason::NoEndpoint => {
-                row(S::SERVICE_UNAVAILABLE, "no healthy upstream", Some(Flag::NoHealthyUpstream), "no_healthy_upstream")
-            }
-            Reason::Timeout => {
-                row(S::GATEWAY_TIMEOUT, "upstream request timeout", Some(Flag::UpstreamRequestTimeout), "response_timeout")
-            }
-            Reason::StreamIdle => {
-                row(S::GATEWAY_TIMEOUT, "stream timeout", Some(Flag::StreamIdleTimeout), "stream_idle_timeout")
-            }
+            Reason::NoEndpoint => row(
+                S::SERVICE_UNAVAILABLE,
+                "no healthy upstream",
+                Some(Flag::NoHealthyUpstream),
+                "no_healthy_upstream",
+            ),
+            Reason::Timeout => row(
+                S::GATEWAY_TIMEOUT,
+                "upstream request timeout",
+                Some(Flag::UpstreamRequestTimeout),
+                "response_timeout",
+            ),
+            Reason::StreamIdle => row(
+                S::GATEWAY_TIMEOUT,
+                "stream timeout",
+                Some(Flag::StreamIdleTimeout),
+                "stream_idle_timeout",
+            ),
             _ => self.upstream_row(),
         }
     }
@@ -102,7 +115,10 @@ impl Reason {
             ($reason:literal, $flag:expr, $details:literal) => {
                 Row {
                     status: StatusCode::SERVICE_UNAVAILABLE,
-                    body: concat!("upstream connect error or disconnect/reset before headers. reset reason: ", $reason),
+                    body: concat!(
+                        "upstream connect error or disconnect/reset before headers. reset reason: ",
+                        $reason
+                    ),
                     flag: Some($flag),
                     details: concat!("upstream_reset_before_response_started{", $details, "}"),
                     close: false,
@@ -111,21 +127,44 @@ impl Reason {
         }
         match self {
             Reason::ConnectFailure => {
-                reset!("remote connection failure", Flag::UpstreamConnectionFailure, "remote_connection_failure")
+                reset!(
+                    "remote connection failure",
+                    Flag::UpstreamConnectionFailure,
+                    "remote_connection_failure"
+                )
             }
             Reason::ConnectTimeout => {
                 reset!("connection timeout", Flag::UpstreamConnectionFailure, "connection_timeout")
             }
             Reason::UpstreamReset => reset!("remote reset", Flag::UpstreamRemoteReset, "remote_reset"),
             Reason::UpstreamRefusedStream => {
-                reset!("remote refused stream reset", Flag::UpstreamRemoteReset, "remote_refused_stream_reset")
+                reset!(
+                    "remote refused stream reset",
+                    Flag::UpstreamRemoteReset,
+                    "remote_refused_stream_reset"
+                )
             }
-            Reason::UpstreamProtocolError => {
-                Row { status: StatusCode::BAD_GATEWAY, ..reset!("protocol error", Flag::UpstreamProtocolError, "protocol_error") }
-            }
+            Reason::UpstreamProtocolError => Row {
+                status: StatusCode::BAD_GATEWAY,
+                ..reset!("protocol error", Flag::UpstreamProtocolError, "protocol_error")
+            },
             Reason::Overflow => reset!("overflow", Flag::UpstreamOverflow, "overflow"),
             Reason::LocalReset => reset!("local reset", Flag::LocalReset, "local_reset"),
-            _ => reset!("connection termination", Flag::UpstreamConnectionTermination, "connection_termination"),
+            _ => reset!(
+                "connection termination",
+                Flag::UpstreamConnectionTermination,
+                "connection_termination"
+            ),
+        }
+    }
+
+    /// Why it refuses a hop, where it does: the Weir that sent the request has to know.
+    fn refusal(self) -> Option<HopError> {
+        match self {
+            Reason::Misdirected => Some(HopError::Misdirected),
+            Reason::TooManyHops => Some(HopError::Loop),
+            Reason::PeerRefused => Some(HopError::Refused),
+            _ => None,
         }
     }
 
@@ -139,17 +178,12 @@ impl Reason {
         self.row().details
     }
 
-    /// What a delivery listener says of the hop is for the Weir that sent it, which reads the HTTP status.
-    fn is_for_a_weir(self) -> bool {
-        matches!(self, Reason::PeerRefused | Reason::Misdirected | Reason::TooManyHops)
-    }
-
     /// The answer as a caller of `protocol` reads it.
     pub(super) fn response(self, protocol: Protocol) -> Response<Body> {
         let row = self.row();
         let mut response = match protocol {
-            Protocol::Grpc if !self.is_for_a_weir() => as_grpc(&row),
-            Protocol::Grpc | Protocol::Http => plain(&row),
+            Protocol::Http => plain(&row),
+            Protocol::Grpc => as_grpc(&row),
         };
         let headers = response.headers_mut();
         if row.close {
@@ -158,8 +192,21 @@ impl Reason {
         if self == Reason::Overflow {
             headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
         }
+        if let Some(why) = self.refusal() {
+            headers.insert(hop::REFUSAL, HeaderValue::from_static(why.as_str()));
+        }
         response
     }
+}
+
+/// The answer to HEAD: the length is told, the body is not sent (RFC 9110 section 9.3.2). hyper would see to it, h2 not.
+pub(super) fn head_only(response: Response<Body>) -> Response<Body> {
+    let length = http_body::Body::size_hint(response.body()).exact();
+    let mut response = response.map(|_| Body::Empty);
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
 }
 
 fn plain(row: &Row) -> Response<Body> {
@@ -197,13 +244,6 @@ mod tests {
         assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
         assert_eq!(Reason::NoRoute.response(Protocol::Grpc).headers()["grpc-status"], "12");
         assert!(!Reason::NoRoute.response(Protocol::Grpc).headers().contains_key("grpc-message"));
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_hop_is_said_in_http_even_of_a_grpc_request() {
-        for (reason, status) in [(Reason::PeerRefused, 403), (Reason::Misdirected, 421), (Reason::TooManyHops, 508)] {
-            assert_eq!(reason.response(Protocol::Grpc).status(), status);
-        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use rand::Rng as _;
 
 use super::attempt::{self, Way};
@@ -25,7 +25,7 @@ use super::downstream::Downstream;
 use super::exchange::{Chosen, DownloadBody, Exchange};
 use super::plane::{Plane, RoutePlane};
 use super::reply::Reason;
-use super::{admit, headers, hop};
+use super::{admit, headers, hop, reply};
 use crate::message::body::Body;
 use crate::message::{host, path};
 use crate::router::Head;
@@ -40,6 +40,7 @@ use crate::words::Protocol;
 /// stream is allocated and copied once for each request.
 pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) -> Response<DownloadBody> {
     let (head, download) = begin(&downstream, request);
+    let asks_for_head = head.method == Method::HEAD;
     let exchange = download.exchange.clone();
     let answered = {
         let mut answer = pin!(answer(&exchange, head));
@@ -49,7 +50,8 @@ pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) ->
         Ok((response, lease)) => (response, Some(lease)),
         Err(reason) => {
             exchange.blame(reason);
-            (reason.response(exchange.protocol()), None)
+            let response = reason.response(exchange.protocol());
+            (if asks_for_head { reply::head_only(response) } else { response }, None)
         }
     };
     let mut head = exchange.answer(response, lease);
@@ -65,7 +67,10 @@ fn begin(downstream: &Rc<Downstream>, request: Request<Body>) -> (Box<Parts>, Do
 }
 
 /// Phases 2 to 5.
-async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<(Response<Body>, attempt::Lease), Reason> {
+async fn answer(
+    exchange: &Rc<Exchange>,
+    mut head: Box<Parts>,
+) -> Result<(Response<Body>, attempt::Lease), Reason> {
     let (way, timeout) = choose_way(exchange, &mut head)?;
     let mut attempts = pin!(attempt::run(exchange, &way, head));
     match timeout {
@@ -75,7 +80,10 @@ async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<(Respon
             let late = Box::pin(tokio::time::sleep(timeout));
             match select(attempts.as_mut(), late).await {
                 Either::Left((answered, _)) => answered,
-                Either::Right(_) => Err(Reason::Timeout),
+                Either::Right(_) => {
+                    attempt::note_timeout(exchange, &way);
+                    Err(Reason::Timeout)
+                }
             }
         }
     }
@@ -164,7 +172,11 @@ fn choose(
             let plane = &plane.clusters[cluster];
             exchange.record.borrow_mut().cluster = Some(plane.state.config.name.clone());
             chosen._permit = plane.state.breakers.try_acquire(Limit::Requests);
-            if chosen._permit.is_some() { Ok((index, cluster)) } else { Err(attempt::overflow(exchange, plane, Limit::Requests)) }
+            if chosen._permit.is_some() {
+                Ok((index, cluster))
+            } else {
+                Err(attempt::overflow(exchange, plane, Limit::Requests))
+            }
         }
     };
     exchange.chosen.replace(Some(chosen));

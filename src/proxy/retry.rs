@@ -43,7 +43,7 @@ pub(super) fn allowed(failure: Failure, allowance: Allowance) -> Option<RetryRea
         return None;
     }
     match failure.processed {
-        // The endpoint is down, or another pod by now: only another one can help.
+        // The endpoint is down, or is another's by now: only another one can help.
         Processed::No(reason @ (RetryReason::Connect | RetryReason::Misdirected)) => {
             allowance.elsewhere.then_some(reason)
         }
@@ -56,14 +56,18 @@ pub(super) fn allowed(failure: Failure, allowance: Allowance) -> Option<RetryRea
 
 /// RFC 9110 section 9.2.2.
 pub(super) fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const POST: Allowance = Allowance { idempotent: false, repeatable: false, same_body: true, elsewhere: true };
+    const POST: Allowance =
+        Allowance { idempotent: false, repeatable: false, same_body: true, elsewhere: true };
     const LOST: Failure = Failure { reason: Reason::UpstreamClosed, processed: Processed::Maybe };
 
     #[test]
@@ -84,12 +88,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_is_gone_or_another_is_avoided_or_not_tried_at_all() {
-        for reason in [RetryReason::Connect, RetryReason::Misdirected] {
-            let refused = Failure { reason: Reason::ConnectFailure, processed: Processed::No(reason) };
-            assert_eq!(allowed(refused, POST), Some(reason));
-            assert_eq!(allowed(refused, Allowance { elsewhere: false, ..POST }), None);
-        }
+    fn a_dial_that_failed_is_tried_elsewhere_or_not_at_all() {
+        let refused =
+            Failure { reason: Reason::ConnectFailure, processed: Processed::No(RetryReason::Connect) };
+        assert_eq!(allowed(refused, POST), Some(RetryReason::Connect));
+        assert_eq!(allowed(refused, Allowance { elsewhere: false, ..POST }), None);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub struct EndpointState {
     in_flight: AtomicU32,
     /// What the endpoint itself said was in flight there, with its last answer over a hop.
     reported: AtomicU32,
-    /// Whether its last answer came from a model server itself, not from a Weir before one.
-    is_bare: AtomicBool,
+    /// Its last answer came from a model server, not from another Weir.
+    no_weir: AtomicBool,
     /// Milliseconds on the process's clock; 0: never.
     failed_at_ms: AtomicU64,
     /// Whole-life counts for `/clusters`.
@@ -55,7 +55,7 @@ impl EndpointState {
             target,
             in_flight: AtomicU32::new(0),
             reported: AtomicU32::new(0),
-            is_bare: AtomicBool::new(false),
+            no_weir: AtomicBool::new(false),
             failed_at_ms: AtomicU64::new(0),
             counts: EndpointCounts::default(),
         }
@@ -81,25 +81,31 @@ impl EndpointState {
     /// It said how many requests are in flight there, ours among them.
     pub fn note_reported(&self, in_flight: u32) {
         self.reported.store(in_flight, Ordering::Relaxed);
+        self.set_no_weir(false);
     }
 
-    /// Whether a Weir gave its last answer.
-    pub fn note_weir(&self, is_weir: bool) {
-        // Every answer says so, and nearly all say the same: a load leaves the line with all workers.
-        if self.is_bare.load(Ordering::Relaxed) == is_weir {
-            self.is_bare.store(!is_weir, Ordering::Relaxed);
-        }
+    /// It answered as a model server does.
+    pub fn note_no_weir(&self) {
+        self.set_no_weir(true);
     }
 
-    /// Whether a Weir may be there: until the first answer, nobody knows.
+    /// Whether another Weir may answer there: it did the last time, or nobody did yet.
     pub fn may_be_weir(&self) -> bool {
-        !self.is_bare.load(Ordering::Relaxed)
+        !self.no_weir.load(Ordering::Relaxed)
+    }
+
+    /// All workers read it with every request; it is written when it changes.
+    fn set_no_weir(&self, no_weir: bool) {
+        if self.no_weir.load(Ordering::Relaxed) != no_weir {
+            self.no_weir.store(no_weir, Ordering::Relaxed);
+        }
     }
 
     /// How busy it is, as far as known: for comparing two of them.
     pub fn load(&self, now_ms: u64) -> u32 {
         let failed_at = self.failed_at_ms.load(Ordering::Relaxed);
-        let fresh = failed_at != 0 && now_ms.saturating_sub(failed_at) < FAILURE_COUNTS_FOR.as_millis() as u64;
+        let fresh =
+            failed_at != 0 && now_ms.saturating_sub(failed_at) < FAILURE_COUNTS_FOR.as_millis() as u64;
         let penalty = if fresh { FAILURE_LOAD } else { 0 };
         self.in_flight().max(self.reported.load(Ordering::Relaxed)).saturating_add(penalty)
     }
@@ -183,7 +189,9 @@ impl ClusterState {
 /// Smooth weighted round robin, written out once. Source: the algorithm of nginx's upstream module.
 fn turns(members: &[Member]) -> Vec<u32> {
     let sum: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
-    let scale = |weight: u32| if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 };
+    let scale = |weight: u32| {
+        if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 }
+    };
     let weights: Vec<i64> = members.iter().map(|member| i64::from(scale(member.weight))).collect();
     let total: i64 = weights.iter().sum();
     if weights.iter().all(|&weight| weight == weights[0]) {

@@ -39,7 +39,7 @@ pub struct Upstream {
 
 /// Puts the tasks of an HTTP/2 connection on this thread.
 #[derive(Clone, Copy)]
-struct Here;
+pub struct Here;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Here {
     fn execute(&self, task: F) {
@@ -55,7 +55,10 @@ pub enum Wire {
 
 impl Upstream {
     /// Answers every request with what `answer` makes of it.
-    pub fn start(wire: Wire, answer: impl Fn(Request<Incoming>) -> Answering + Clone + Send + 'static) -> Upstream {
+    pub fn start(
+        wire: Wire,
+        answer: impl Fn(Request<Incoming>) -> Answering + Clone + Send + 'static,
+    ) -> Upstream {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -101,11 +104,13 @@ async fn serve(wire: Wire, stream: TcpStream, answer: impl Fn(Request<Incoming>)
     });
     // How a connection ended is for the proxy to tell.
     let _ = match wire {
-        Wire::Http1 => hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await,
+        Wire::Http1 => {
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+        }
         Wire::Http2 => {
             hyper::server::conn::http2::Builder::new(Here)
-                .initial_stream_window_size(1 << 20)
-                .initial_connection_window_size(64 << 20)
+                .initial_stream_window_size(64 << 10)
+                .initial_connection_window_size(256 << 20)
                 .max_concurrent_streams(1000)
                 .serve_connection(TokioIo::new(stream), service)
                 .await
@@ -166,11 +171,14 @@ pub struct Got {
     pub body: Bytes,
 }
 
+/// Whether the answer to the call of that number is right, and if not, why.
+pub type Check = Rc<dyn Fn(u64, &Got) -> Result<(), String>>;
+
 /// A kind of call that clients repeat: what goes out, and whether what came back is right.
 #[derive(Clone)]
 pub struct Call {
     pub headers: Rc<dyn Fn(u64) -> Vec<(&'static str, String)>>,
-    pub check: Rc<dyn Fn(u64, &Got) -> Result<(), String>>,
+    pub check: Check,
 }
 
 /// Calls over one connection at a time until told to stop, or until dialling is over.
@@ -212,7 +220,8 @@ async fn http1_calls(stream: TcpStream, call: &Call, tally: &Tally, number: &mut
             request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from_static(br#"{"instances":[1.0,2.0]}"#))).unwrap();
-        let response = sender.send_request(request).await.map_err(|error| format!("HTTP/1 request: {error:?}"))?;
+        let response =
+            sender.send_request(request).await.map_err(|error| format!("HTTP/1 request: {error:?}"))?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| format!("HTTP/1 body: {error:?}"))?.to_bytes();
         let closes = parts.headers.get("connection").is_some_and(|value| value == "close");

@@ -3,7 +3,7 @@
 //! Weir serves from files in a folder of its own, as `weir proxy` does; upstreams and clients run on the test's thread.
 //! Laws: every port is chosen free, every wait has a deadline and names what it waited for, nothing sleeps to be right.
 // Compiled into every test that has `mod common`, few of which use all of it; `pub` marks what tests call.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod client;
 pub mod raw;
@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use weir::app::logging::LogLevels;
 use weir::app::sidecar::{Leave, Options, Sidecar};
 use weir::runtime::worker::local_runtime;
 
@@ -161,7 +160,10 @@ impl World {
 
     /// The address of a listener.
     pub fn addr(&self, listener: &str) -> SocketAddr {
-        *self.listeners.get(listener).unwrap_or_else(|| panic!("no listener `{listener}`: {:?}", self.listeners))
+        *self
+            .listeners
+            .get(listener)
+            .unwrap_or_else(|| panic!("no listener `{listener}`: {:?}", self.listeners))
     }
 
     /// The admin address.
@@ -224,7 +226,7 @@ fn serve(
     tell_cut: oneshot::Sender<usize>,
 ) {
     local_runtime().expect("a runtime").block_on(async {
-        let sidecar = match Sidecar::start(&Options { config, last_good: None, levels: LogLevels::default() }).await {
+        let sidecar = match Sidecar::start(&Options::new(config)).await {
             Ok(sidecar) => sidecar,
             Err(fault) => return drop(tell.send(Err(fault.to_string()))),
         };
@@ -260,7 +262,8 @@ fn complete(yaml: &str, folder: &Path, admin: SocketAddr, metrics: SocketAddr) -
 /// A weir.yaml with one listener `in` for one service `x`: more settings of the service, each `key: value`, and its
 /// endpoints as `(address, version)`.
 pub fn one_service(settings: &[&str], endpoints: &[(&str, &str)]) -> String {
-    let mut yaml = "listeners:\n- {name: in, address: \"127.0.0.1:0\", service: x}\nservices:\n- name: x\n".to_owned();
+    let mut yaml =
+        "listeners:\n- {name: in, address: \"127.0.0.1:0\", service: x}\nservices:\n- name: x\n".to_owned();
     settings.iter().for_each(|setting| yaml.push_str(&format!("  {setting}\n")));
     yaml.push_str("  endpoints:");
     yaml.push_str(if endpoints.is_empty() { " []\n" } else { "\n" });

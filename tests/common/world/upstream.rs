@@ -137,8 +137,19 @@ impl Upstream {
         Upstream::serving(move |_, _, request| handler(request).boxed_local()).await
     }
 
+    /// One that reads each request whole and never answers.
+    pub async fn holding() -> Upstream {
+        Upstream::handling(|request| async move {
+            // hyper looks for the end of an HTTP/1 connection only once the body is read.
+            let _ = request.into_body().collect().await;
+            std::future::pending().await
+        })
+        .await
+    }
+
     async fn serving(
-        handler: impl Fn(Rc<Memory>, usize, Request<Incoming>) -> LocalBoxFuture<'static, Response<BoxBody>> + 'static,
+        handler: impl Fn(Rc<Memory>, usize, Request<Incoming>) -> LocalBoxFuture<'static, Response<BoxBody>>
+        + 'static,
     ) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
@@ -222,7 +233,11 @@ impl Upstream {
 }
 
 fn answer_of(name: &str, seen: &Seen) -> Response<BoxBody> {
-    let grpc = seen.head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let grpc = seen
+        .head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let response = Response::builder().header("x-upstream", name);
     if grpc {
         let body = vec![Frame::data(grpc_message(name.as_bytes())), Frame::trailers(grpc_ok())];
