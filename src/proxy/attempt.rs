@@ -78,10 +78,9 @@ pub(super) async fn run(
     let spare = (way.http2 || bears_loss || is_hop(way, first)).then(|| head.clone());
     let keeping = Keeping { body: spare.is_some(), bears_loss };
     let (failure, unsent) = match once(exchange, way, first, head, keeping, None).await {
-        Ok((response, _)) if is_misdirected(&response) => (
-            Failure { reason: Reason::Misdirected, processed: Processed::No(RetryReason::Misdirected) },
-            None,
-        ),
+        Ok((response, _)) if is_misdirected(&response) => {
+            (Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) }, None)
+        }
         Ok((response, lease)) => return Ok(settled(exchange, response, lease)),
         Err(failed) => failed,
     };
@@ -99,6 +98,7 @@ pub(super) async fn run(
     };
     let second = pick(exchange, way, Some(first)).ok_or(Reason::NoEndpoint)?;
     match once(exchange, way, second, head, Keeping { body: false, bears_loss: false }, permit).await {
+        Ok((response, _)) if is_misdirected(&response) => Err(Reason::NoEndpoint),
         Ok((response, lease)) => {
             way.cluster.meter.rq_retry_success.increment(1);
             Ok(settled(exchange, response, lease))
