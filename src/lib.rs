@@ -2,6 +2,10 @@
 //!
 //! `ARCHITECTURE.md` names the floors; `tests/tidy.rs` keeps them. The life of a request is `proxy::request`.
 
+// Here and not in Cargo.toml: a panic in a test is its report.
+#![warn(clippy::expect_used, clippy::unwrap_used)]
+
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;

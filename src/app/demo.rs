@@ -7,17 +7,20 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
+use super::sidecar::{self, Leave, Sidecar};
 use crate::demo::files::{Addresses, Files};
 use crate::demo::model_server::{ModelServer, Options, ServiceTime};
 use crate::demo::splits::{self, SplitsView};
 use crate::demo::table::{Recent, Screen, summary_line};
 use crate::demo::traffic::{Counts, Traffic};
+use crate::runtime::worker;
 
 /// The toy model's name.
 const MODEL: &str = "half_plus_two";
@@ -50,13 +53,46 @@ impl Demo {
     }
 }
 
-/// A proxy that runs until this is dropped.
-struct Proxy;
+/// A proxy that runs until this is dropped, on a control thread of its own.
+struct Proxy {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has printed itself; the demo ends either way.
+            let _ = thread.join();
+        }
+    }
+}
 
 /// Starts `weir proxy -c config` in this process.
 async fn start_proxy(config: &Path) -> Result<Proxy, Fault> {
-    let missing = format!("this build has no proxy to start from {}: use a later one", config.display());
-    Err(Fault::Proxy(missing))
+    let options = sidecar::Options::new(config.to_owned());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (tell, told) = oneshot::channel();
+    let thread = worker::spawn("proxy", move || async move {
+        match Sidecar::start(&options).await {
+            Ok(sidecar) => {
+                let _ = tell.send(Ok(()));
+                let leave = async {
+                    let _ = stopped.await;
+                    Leave::Quit
+                };
+                sidecar.run(leave).await;
+            }
+            Err(fault) => drop(tell.send(Err(Fault::Proxy(fault.to_string())))),
+        }
+    });
+    let thread = Some(thread.map_err(|fault| Fault::io("start the proxy's thread", fault))?);
+    let proxy = Proxy { stop: Some(stop), thread };
+    match told.await {
+        Ok(started) => started.map(|()| proxy),
+        Err(_) => Err(Fault::Proxy("the proxy ended before it served".to_owned())),
+    }
 }
 
 /// Why the demo cannot go on.

@@ -4,4 +4,5 @@
 
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod logging;
 pub mod sidecar;

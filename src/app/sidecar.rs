@@ -8,26 +8,37 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::mpsc;
-use tokio::task::spawn_local;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::logging::LogLevels;
+use crate::admin::{About, Admin, Command, Levels, Reloads, SplitStats};
 use crate::config::{Diagnostics, Environment, Loaded};
 use crate::proxy::planner::Planner;
 use crate::proxy::server::{Server, Shared};
 use crate::runtime::cores;
 use crate::runtime::readiness::Readiness;
+use crate::runtime::worker;
 use crate::snapshot::{Address, Snapshot, Workers};
-use crate::sources::{self, FileSource, Verdict, Watcher};
-use crate::telemetry::{Format, ProcessMeter, Recorder};
+use crate::sources::{self, FileSource, Start, Verdict, Watcher};
+use crate::telemetry::{Format, ProcessMeter, Recorder, ServerMeter};
+use crate::transport::dial::Target;
+use crate::transport::endpoint::{self, Handler};
 use crate::upstream::resolve;
 
+/// Exit status after a second signal: what was in flight was not finished.
+const EXIT_AT_ONCE: i32 = 1;
 /// Workers of a sidecar whose cgroup has no quota.
 const WORKERS_WITHOUT_QUOTA: usize = 2;
 /// Verdicts and look-ups that may wait for the control thread.
@@ -46,6 +57,74 @@ pub struct Options {
     pub config: PathBuf,
     /// Where to keep, and to start from, the last good configuration.
     pub last_good: Option<PathBuf>,
+    /// The process's log, whose levels the admin pages change; `None`: somebody else's.
+    pub log: Option<LogLevels>,
+}
+
+impl Options {
+    /// By `config`, without anything else.
+    pub fn new(config: PathBuf) -> Options {
+        Options { config, last_good: None, log: None }
+    }
+}
+
+/// `weir proxy`: serves until a signal or the admin pages say to leave. A second signal ends the process at once.
+pub fn run(options: &Options) -> ExitCode {
+    let runtime = match worker::local_runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Fault::Io(error)),
+    };
+    runtime.block_on(async {
+        let leave = match signals() {
+            Ok(leave) => leave,
+            Err(error) => return fail(&Fault::Io(error)),
+        };
+        match Sidecar::start(options).await {
+            Ok(sidecar) => {
+                sidecar.run(leave).await;
+                ExitCode::SUCCESS
+            }
+            Err(fault) => fail(&fault),
+        }
+    })
+}
+
+fn fail(fault: &Fault) -> ExitCode {
+    match fault {
+        Fault::Config(faults) => {
+            eprintln!("{faults}");
+            eprintln!(
+                "weir proxy: the configuration has faults, so nothing was started; mend them, or start with --last-good"
+            );
+        }
+        Fault::Io(error) => eprintln!("weir proxy: {error}"),
+    }
+    ExitCode::FAILURE
+}
+
+/// SIGTERM and SIGINT ask to leave; whichever comes second does not ask.
+fn signals() -> io::Result<impl Future<Output = Leave>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (first, asked) = oneshot::channel();
+    spawn_local(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
+        let _ = first.send(());
+        next().await;
+        tracing::warn!("a second signal: leaving at once");
+        std::process::exit(EXIT_AT_ONCE);
+    });
+    Ok(async move {
+        // The task above lives as long as the runtime; an error cannot come before a signal.
+        let _ = asked.await;
+        Leave::Drain
+    })
 }
 
 /// Why it does not run.
@@ -69,7 +148,7 @@ impl fmt::Display for Fault {
 /// What the control thread is told.
 enum Event {
     Verdict(Verdict),
-    Resolved { host: Arc<str>, port: u16, answer: Result<Vec<crate::transport::dial::Target>, String> },
+    Resolved { host: Arc<str>, port: u16, answer: Result<Vec<Target>, String> },
 }
 
 /// Ends the process's service, from a signal or from the admin pages.
@@ -85,7 +164,15 @@ pub enum Leave {
 pub struct Sidecar {
     control: Rc<Control>,
     events: mpsc::Receiver<Event>,
+    commands: mpsc::Receiver<Command>,
+    pages: Vec<Page>,
     _watcher: Watcher,
+}
+
+/// An admin address that answers.
+struct Page {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 /// What the control thread holds.
@@ -93,6 +180,8 @@ struct Control {
     shared: Arc<Shared>,
     planner: RefCell<Planner>,
     server: RefCell<Server>,
+    stats: Rc<RefCell<SplitStats>>,
+    reloads: Rc<RefCell<Reloads>>,
     send: mpsc::Sender<Event>,
 }
 
@@ -102,7 +191,8 @@ impl Sidecar {
     /// # Errors
     /// The configuration's faults, or the system's; nothing is left running.
     pub async fn start(options: &Options) -> Result<Sidecar, Fault> {
-        let source = FileSource::new(&options.config, environment()).with_last_good(options.last_good.clone());
+        let source =
+            FileSource::new(&options.config, environment()).with_last_good(options.last_good.clone());
         let start = sources::start(&source).map_err(Fault::Config)?;
         tell_warnings(&start.loaded);
         if let Some(faults) = &start.refused {
@@ -127,18 +217,24 @@ impl Sidecar {
         });
         let server = Server::start(shared.clone(), workers).map_err(Fault::Io)?;
         let (send, events) = mpsc::channel(QUEUE);
+        let (tell, commands) = mpsc::channel(QUEUE);
         let control = Rc::new(Control {
+            stats: Rc::new(RefCell::new(SplitStats::new(shared.recorder.clone(), Instant::now()))),
+            reloads: Rc::new(RefCell::new(Reloads::new())),
             shared,
             planner: RefCell::new(planner),
             server: RefCell::new(server),
             send: send.clone(),
         });
+        let pages = control.pages(options, &snapshot, workers, tell).await.map_err(Fault::Io)?;
         control.look_up_first(&snapshot).await;
-        control.publish(snapshot).map_err(Fault::Io)?;
+        let generation = control.publish(snapshot.clone()).map_err(Fault::Io)?;
+        control.note_start(&start, generation);
         let deliver = move |verdict| drop(send.blocking_send(Event::Verdict(verdict)));
         let watcher = Watcher::start(source, &start, deliver).map_err(Fault::Io)?;
         drop(starting);
-        Ok(Sidecar { control, events, _watcher: watcher })
+        tell_ready(&snapshot, workers);
+        Ok(Sidecar { control, events, commands, pages, _watcher: watcher })
     }
 
     /// The address that the named listener got, which tells the port chosen for port 0.
@@ -150,7 +246,7 @@ impl Sidecar {
 
     /// Serves until `leave` says how to end; then ends that way. Returns the requests that the deadline cut.
     pub async fn run(self, leave: impl Future<Output = Leave>) -> usize {
-        let Sidecar { control, mut events, _watcher } = self;
+        let Sidecar { control, mut events, mut commands, pages, _watcher } = self;
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leave = std::pin::pin!(leave);
@@ -159,6 +255,10 @@ impl Sidecar {
             tokio::select! {
                 how = &mut leave => break how,
                 Some(event) = events.recv() => control.obey(event),
+                Some(command) = commands.recv() => break match command {
+                    Command::DrainListeners => Leave::Drain,
+                    Command::Quit => Leave::Quit,
+                },
                 _ = seconds.tick() => {
                     control.each_second();
                     if expired.elapsed() >= EXPIRE_EVERY {
@@ -168,7 +268,12 @@ impl Sidecar {
                 }
             }
         };
-        control.leave(how).await
+        let cut = control.leave(how).await;
+        for page in pages {
+            let _ = page.stop.send(());
+            let _ = page.task.await;
+        }
+        cut
     }
 }
 
@@ -176,15 +281,20 @@ impl Control {
     fn obey(self: &Rc<Self>, event: Event) {
         match event {
             Event::Verdict(Verdict::Accepted(loaded)) => self.accept(*loaded),
-            Event::Verdict(Verdict::Refused(faults)) => self.refuse(&faults.to_string()),
+            Event::Verdict(Verdict::Refused(faults)) => {
+                self.reloads.borrow_mut().refused(Timestamp::now(), self.generation(), &faults);
+                self.refuse(&faults.to_string());
+            }
             Event::Verdict(Verdict::Restored) => {
                 tracing::info!("the files hold again what is in force");
+                self.reloads.borrow_mut().restored(Timestamp::now(), self.generation());
                 self.shared.process.config_last_reload_success.set(1.0);
             }
             Event::Resolved { host, port, answer } => {
                 let mut planner = self.planner.borrow_mut();
                 if planner.names.learn(&host, port, answer) {
                     planner.publish_endpoints();
+                    self.stats.borrow_mut().adopt(planner.declared());
                 }
             }
         }
@@ -196,8 +306,12 @@ impl Control {
             Ok(generation) => {
                 tracing::info!(generation, rules = loaded.rules, "a new configuration is in force");
                 self.shared.process.config_accepted.increment(1);
+                self.reloads.borrow_mut().accepted(Timestamp::now(), generation, &loaded.warnings);
             }
-            Err(error) => self.refuse(&error.to_string()),
+            Err(error) => {
+                self.reloads.borrow_mut().failed(Timestamp::now(), self.generation(), &error.to_string());
+                self.refuse(&error.to_string());
+            }
         }
     }
 
@@ -215,12 +329,64 @@ impl Control {
         self.server.borrow_mut().apply(&plane, previous.as_ref(), bound);
         let control = self.clone();
         spawn_local(async move { Server::close_removed(&control.server).await });
+        self.stats.borrow_mut().adopt(self.planner.borrow().declared());
         self.watch_names(&plane.snapshot);
         self.shared.process.config_last_reload_success.set(1.0);
         if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
             self.shared.process.config_last_success_timestamp.set(now.as_secs_f64());
         }
         Ok(plane.generation)
+    }
+
+    fn generation(&self) -> u64 {
+        self.shared.plane.load().as_ref().map_or(0, |plane| plane.generation)
+    }
+
+    fn note_start(&self, start: &Start, generation: u64) {
+        let mut reloads = self.reloads.borrow_mut();
+        match &start.refused {
+            Some(faults) => {
+                self.shared.process.config_last_reload_success.set(0.0);
+                reloads.refused(Timestamp::now(), generation, faults);
+            }
+            None => reloads.accepted(Timestamp::now(), generation, &start.loaded.warnings),
+        }
+    }
+
+    /// The admin pages, which answer from now on: `/ready` says what is missing.
+    async fn pages(
+        &self,
+        options: &Options,
+        snapshot: &Snapshot,
+        workers: usize,
+        commands: mpsc::Sender<Command>,
+    ) -> io::Result<Vec<Page>> {
+        let admin = Rc::new(Admin {
+            plane: self.shared.plane.clone(),
+            recorder: self.shared.recorder.clone(),
+            server: ServerMeter::new(&self.shared.recorder, self.shared.start, workers),
+            readiness: self.shared.readiness.clone(),
+            reloads: self.reloads.clone(),
+            stats: self.stats.clone(),
+            commands,
+            levels: match &options.log {
+                Some(levels) => Rc::new(levels.clone()),
+                None => Rc::new(NoLevels),
+            },
+            about: About {
+                node: snapshot.node.clone(),
+                concurrency: workers,
+                config_path: options.config.display().to_string(),
+                last_good: options.last_good.as_ref().map(|path| path.display().to_string()),
+                log_format: options.log.as_ref().map_or("none", |log| log.format().as_str()),
+            },
+            start: self.shared.start,
+        });
+        let mut pages = vec![page("admin.address", snapshot.admin.address, admin.everything()).await?];
+        if let Some(address) = snapshot.admin.metrics_address {
+            pages.push(page("admin.metrics_address", address, admin.public()).await?);
+        }
+        Ok(pages)
     }
 
     /// The names of endpoints, asked once before the first plane, so that it does not begin with empty clusters.
@@ -240,7 +406,11 @@ impl Control {
 
     /// Keeps asking for each name, for as long as the configuration that wants it is in force.
     fn watch_names(self: &Rc<Self>, snapshot: &Arc<Snapshot>) {
-        for (host, port, refresh) in names(snapshot) {
+        let wanted = names(snapshot);
+        let is_wanted =
+            |host: &str, port| wanted.iter().any(|(name, number, _)| **name == *host && *number == port);
+        self.planner.borrow_mut().names.retain(is_wanted);
+        for (host, port, refresh) in wanted {
             let (control, snapshot) = (self.clone(), snapshot.clone());
             spawn_local(async move {
                 loop {
@@ -251,7 +421,8 @@ impl Control {
                     }
                     drop(present);
                     let answer = resolve::look_up(&host, port).await;
-                    if control.send.send(Event::Resolved { host: host.clone(), port, answer }).await.is_err() {
+                    if control.send.send(Event::Resolved { host: host.clone(), port, answer }).await.is_err()
+                    {
                         return;
                     }
                 }
@@ -261,6 +432,7 @@ impl Control {
 
     fn each_second(&self) {
         self.planner.borrow_mut().collect();
+        self.stats.borrow_mut().tick(Instant::now());
         let buffered: usize = self.shared.buffered.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         self.shared.process.buffered_bytes.set(buffered as f64);
         let short = match (cores::cgroup_memory_limit(), cores::cgroup_memory_in_use()) {
@@ -287,6 +459,40 @@ impl Control {
         }
         cut
     }
+}
+
+/// Levels of a log that is not ours to change.
+struct NoLevels;
+
+impl Levels for NoLevels {
+    fn directives(&self) -> String {
+        "off".to_owned()
+    }
+
+    fn set(&self, _: &str) -> Result<(), String> {
+        Err("this process has no log of its own".to_owned())
+    }
+}
+
+async fn page(key: &str, address: SocketAddr, handler: Rc<dyn Handler>) -> io::Result<Page> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let text = format!(
+            "{key}: cannot bind {address}: {error}: stop what listens there or choose another address"
+        );
+        io::Error::new(error.kind(), text)
+    })?;
+    let (stop, stopped) = oneshot::channel();
+    let task = spawn_local(endpoint::serve(listener, handler, async move { drop(stopped.await) }));
+    Ok(Page { stop, task })
+}
+
+fn tell_ready(snapshot: &Snapshot, workers: usize) {
+    let listeners: Vec<_> = snapshot
+        .listeners
+        .iter()
+        .map(|listener| format!("{} on {}", listener.name, listener.address))
+        .collect();
+    tracing::info!(workers, admin = %snapshot.admin.address, "serving: {}", listeners.join(", "));
 }
 
 /// DNS names of endpoints, each with how often it is asked for.

@@ -24,8 +24,13 @@ use crate::words::Protocol;
 /// The host of a request for a bare path, as a client on this machine would send it.
 const DEFAULT_AUTHORITY: &str = "localhost";
 
-/// Tell which rule a request meets, why the others do not apply, and where it goes.
+const EXAMPLES: &str = "Examples:
+  weir explain -c weir.yaml POST /v1/models/inception:predict
+  weir explain -c weir.yaml GET http://inception.kubeflow/v1/models/inception -H 'x-user: alice' --from 10.8.0.7";
+
+/// Tell which rule a request meets, why the others do not apply, and where it goes
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
     /// The configuration, weir.yaml
     #[arg(short, long, value_name = "FILE")]

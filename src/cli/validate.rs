@@ -13,8 +13,13 @@ use super::Output;
 use crate::config::{self, Diagnostic, Diagnostics, Environment, FileKind, Severity};
 use crate::sources;
 
-/// Checks configurations without using them.
+const EXAMPLES: &str = "Examples:
+  weir validate weir.yaml
+  weir validate -o json rules/*.yaml";
+
+/// Check configurations without using them
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct ValidateArgs {
     /// A weir.yaml (the rules it names are read as well) or a file of rules
     #[arg(required = true, value_name = "FILE")]

@@ -32,7 +32,7 @@ use crate::upstream::cluster::{EndpointState, InFlight, Member};
 use crate::upstream::http1::Http1Lease;
 use crate::upstream::http2::Http2Lease;
 use crate::upstream::pool::NoConnection;
-use crate::words::{HttpVersion, Protocol};
+use crate::words::{Flag, HttpVersion, Protocol};
 
 /// The way that the split has chosen.
 pub(super) struct Way<'a> {
@@ -62,7 +62,7 @@ pub(super) fn speaks_http2(cluster: &ClusterPlane, exchange: &Exchange) -> bool 
 pub(super) async fn run(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
-    head: Parts,
+    head: Box<Parts>,
 ) -> Result<(Response<Body>, Lease), Reason> {
     let idempotent = retry::is_idempotent(&head.method);
     let first = match pick(exchange, way, None) {
@@ -105,6 +105,7 @@ pub(super) async fn run(
         }
         Err((failure, _)) => {
             way.cluster.meter.rq_retry_limit_exceeded.increment(1);
+            exchange.record.borrow_mut().flags.raise(Flag::UpstreamRetryLimitExceeded);
             Err(failure.reason)
         }
     }
@@ -159,14 +160,14 @@ fn is_misdirected(response: &Response<Body>) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Refusal(HopError);
 
-type Failed = (Failure, Option<Parts>);
+type Failed = (Failure, Option<Box<Parts>>);
 
 /// One attempt at one member. With the failure comes the head, if none of it was sent.
 async fn once(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
     member: usize,
-    mut head: Parts,
+    mut head: Box<Parts>,
     keeping: Keeping,
     retry: Option<Permit>,
 ) -> Result<(Response<Body>, Lease), Failed> {
@@ -206,7 +207,13 @@ fn begin(exchange: &Exchange, member: &Member) {
     }
 }
 
-fn note_answer(exchange: &Exchange, way: &Way<'_>, member: &Member, response: &mut Response<Body>, lease: &Lease) {
+fn note_answer(
+    exchange: &Exchange,
+    way: &Way<'_>,
+    member: &Member,
+    response: &mut Response<Body>,
+    lease: &Lease,
+) {
     let service_time = lease.started.elapsed();
     let status = response.status().as_u16();
     exchange.record.borrow_mut().service_time = Some(service_time);
@@ -259,7 +266,9 @@ pub(super) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
     exchange.downstream.lane.shared.process.limit_exceeded(Met::RequestTimeout);
     let record = exchange.record.borrow();
     let Some(host) = &record.upstream_host else { return };
-    let Some(member) = way.cluster.state.members.iter().find(|member| member.state.name == *host) else { return };
+    let Some(member) = way.cluster.state.members.iter().find(|member| member.state.name == *host) else {
+        return;
+    };
     member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
     if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
         way.target.hop.error(HopError::Timeout);
@@ -285,7 +294,11 @@ fn no_connection(exchange: &Exchange, why: NoConnection) -> Failure {
     let process = &exchange.downstream.lane.shared.process;
     let reason = match why {
         NoConnection::Overflow(limit) => {
-            process.limit_exceeded(if limit == Limit::Pending { Met::MaxPending } else { Met::MaxConnections });
+            process.limit_exceeded(if limit == Limit::Pending {
+                Met::MaxPending
+            } else {
+                Met::MaxConnections
+            });
             Reason::Overflow
         }
         NoConnection::Dial(DialError::Timeout) => {
@@ -302,7 +315,7 @@ fn no_connection(exchange: &Exchange, why: NoConnection) -> Failure {
 async fn send_http1(
     exchange: &Rc<Exchange>,
     pool: &Pool,
-    head: Parts,
+    head: Box<Parts>,
     keeping: Keeping,
     lease: &mut Lease,
 ) -> Result<Response<Body>, Failed> {
@@ -311,7 +324,7 @@ async fn send_http1(
         Err(why) => return Err((no_connection(exchange, why), Some(head))),
     };
     lease.begin();
-    let request = Request::from_parts(head, Upload::next_attempt(exchange, keeping.body));
+    let request = Request::from_parts(*head, Upload::next_attempt(exchange, keeping.body));
     match connection.send(request).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err((Failure { reason: Reason::UpstreamProtocolError, processed: Processed::Maybe }, None))
@@ -322,14 +335,16 @@ async fn send_http1(
         }
         Err(mut error) => match error.take_message() {
             Some(request) => {
-                let failure = Failure {
-                    reason: Reason::UpstreamClosed,
-                    processed: Processed::No(RetryReason::Unsent),
-                };
-                Err((failure, Some(request.into_parts().0)))
+                let failure =
+                    Failure { reason: Reason::UpstreamClosed, processed: Processed::No(RetryReason::Unsent) };
+                Err((failure, Some(Box::new(request.into_parts().0))))
             }
             None => {
-                let reason = if error.error().is_parse() { Reason::UpstreamProtocolError } else { Reason::UpstreamClosed };
+                let reason = if error.error().is_parse() {
+                    Reason::UpstreamProtocolError
+                } else {
+                    Reason::UpstreamClosed
+                };
                 Err((Failure { reason, processed: Processed::Maybe }, None))
             }
         },
@@ -339,7 +354,7 @@ async fn send_http1(
 async fn send_http2(
     exchange: &Rc<Exchange>,
     pool: &Pool,
-    head: Parts,
+    head: Box<Parts>,
     keeping: Keeping,
     lease: &mut Lease,
 ) -> Result<Response<Body>, Failed> {
@@ -350,7 +365,7 @@ async fn send_http2(
     lease.begin();
     let body = Upload::next_attempt(exchange, keeping.body);
     let no_body = http_body::Body::is_end_stream(&body);
-    let (response, stream) = match connection.send(Request::from_parts(head, ()), no_body) {
+    let (response, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
         Ok(sent) => sent,
         Err(error) => {
             let processed = Processed::No(RetryReason::Unsent);
@@ -474,7 +489,8 @@ impl Lease {
     pub(super) fn completed(&self, upload_complete: bool) {
         let mut held = self.connection.borrow_mut();
         if upload_complete
-            && let Some(Connection::Http1(connection)) = held.take_if(|held| matches!(held, Connection::Http1(_)))
+            && let Some(Connection::Http1(connection)) =
+                held.take_if(|held| matches!(held, Connection::Http1(_)))
         {
             connection.give_back();
         }

@@ -1,10 +1,14 @@
 //! A caller's connection: who it is, which listener it came by, and how it says goodbye.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use super::lane::{Generation, Lane};
 use super::plane::{ListenerPlane, Plane};
@@ -21,6 +25,9 @@ use crate::upstream::pool::ByteFlow;
 
 /// Time for a caller to take the answer that an idle stream got.
 const AFTER_STREAM_IDLE: Duration = Duration::from_secs(5);
+
+/// Time for the first bytes of a connection that was accepted just before the process closes what is idle.
+const LAST_CALL: Duration = Duration::from_millis(100);
 
 /// A connection on its way from the acceptor to a worker.
 #[derive(Debug)]
@@ -84,7 +91,8 @@ pub(super) async fn serve(lane: Rc<Lane>, arrival: Arrival) {
     let Ok(stream) = arrival.accepted.into_stream() else { return };
     let activity = Rc::new(Activity::new(false));
     let http = &listener.http;
-    let flow = ByteFlow::new(activity.clone(), http.cx_rx_bytes_total.clone(), http.cx_tx_bytes_total.clone());
+    let flow =
+        ByteFlow::new(activity.clone(), http.cx_rx_bytes_total.clone(), http.cx_tx_bytes_total.clone());
     let seat = RefCell::new(Seat::new(generation, listener.clone(), peer));
     let phase = if arrival.removed_from.is_some() { Phase::Grace } else { lane.phase() };
     let downstream = Rc::new(Downstream {
@@ -124,18 +132,17 @@ fn generation_of(lane: &Lane, arrival: &Arrival) -> Option<(Rc<Generation>, Arc<
     Some((last, listener))
 }
 
-/// Detection, given up when the process closes its idle connections.
+/// Detection, given up when the process closes its idle connections; what was accepted last is heard out.
 async fn detected(downstream: &Rc<Downstream>, io: &mut Io) -> Option<Engine> {
-    let mut detection = std::pin::pin!(detect::detect(io));
-    std::future::poll_fn(|cx| {
-        downstream.activity.remember_task(cx.waker());
-        match detection.as_mut().poll(cx) {
-            std::task::Poll::Ready(result) => std::task::Poll::Ready(result.ok().flatten()),
-            std::task::Poll::Pending if downstream.phase() == Phase::Closing => std::task::Poll::Ready(None),
-            std::task::Poll::Pending => std::task::Poll::Pending,
-        }
-    })
-    .await
+    let closing = async {
+        downstream.closing().await;
+        sleep(LAST_CALL).await;
+    };
+    tokio::select! {
+        biased;
+        detected = detect::detect(io) => detected.ok().flatten(),
+        () = closing => None,
+    }
 }
 
 /// The connection's place among its lane's, and its gauges.
@@ -174,21 +181,34 @@ impl Drop for Present {
 impl Downstream {
     /// The present generation, its listener and the caller; the last that had the listener when it is gone.
     pub(super) fn seat(&self) -> Seat {
-        let present = self.lane.generation();
+        if let Some(present) = self.lane.generation() {
+            self.follow(&present);
+        }
+        self.seat.borrow().clone()
+    }
+
+    /// Moves on to the present generation: the sweep sees to it that a silent connection holds no old one.
+    pub(super) fn follow(&self, present: &Rc<Generation>) {
         let mut seat = self.seat.borrow_mut();
-        if let Some(present) = present
-            && !Rc::ptr_eq(&present, &seat.generation)
+        if !Rc::ptr_eq(present, &seat.generation)
             && let Some(listener) = present.plane.listener(&self.address)
         {
-            let listener = listener.clone();
-            *seat = Seat::new(present, listener, self.peer);
+            *seat = Seat::new(present.clone(), listener.clone(), self.peer);
         }
-        seat.clone()
     }
 
     /// Where this connection stands on its way out.
     pub(super) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Waits for the phase in which idle connections are closed.
+    async fn closing(&self) {
+        poll_fn(|cx| {
+            self.activity.remember_task(cx.waker());
+            if self.phase() == Phase::Closing { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Moves on to `phase`, never back.

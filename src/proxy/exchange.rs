@@ -37,6 +37,9 @@ mod upload;
 
 pub(super) use upload::{Upload, UploadBody};
 
+/// What a stream that cannot go on holds beside its unread bytes: the piece at hand and its engine's send buffer.
+const ENGINE_BUFFERS: usize = 96 << 10;
+
 /// See the module.
 pub(super) struct Exchange {
     pub(super) downstream: Rc<Downstream>,
@@ -90,6 +93,8 @@ struct Download {
     /// Bytes that the head announced and that have not passed yet.
     expected: Option<u64>,
     started: bool,
+    /// Weir's own answer: a few bytes, which being given up is no reason to cut.
+    ours: bool,
     complete: bool,
 }
 
@@ -136,9 +141,8 @@ impl Exchange {
     /// Runs `answer`, unless the exchange is given up first.
     pub(super) async fn unless_given_up<T>(
         &self,
-        answer: impl Future<Output = Result<T, Reason>>,
+        mut answer: Pin<&mut impl Future<Output = Result<T, Reason>>>,
     ) -> Result<T, Reason> {
-        let mut answer = std::pin::pin!(answer);
         std::future::poll_fn(|cx| {
             if let Some(reason) = self.given_up.get() {
                 return Poll::Ready(Err(reason));
@@ -154,7 +158,7 @@ impl Exchange {
 
     /// Whether it was given up, so that what goes down must be cut.
     pub(super) fn is_given_up(&self) -> bool {
-        self.given_up.get().is_some() && !self.download.borrow().complete
+        self.given_up.get().is_some() && self.download.borrow().may_be_cut()
     }
 
     /// Has the task woken when the exchange is given up.
@@ -187,6 +191,7 @@ impl Exchange {
             expected: body.size_hint().exact(),
             messages: (record.protocol == Protocol::Grpc).then(MessageCounter::default),
             body,
+            ours: lease.is_none(),
             lease,
             started: true,
             complete,
@@ -199,7 +204,8 @@ impl Exchange {
         let Some(log) = &self.seat.generation.plane.access_log else { return };
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let authority = super::admit::authority(parts).unwrap_or_default();
-        let logged = log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
+        let logged =
+            log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
         self.record.borrow_mut().logged = Some(logged);
     }
 
@@ -207,9 +213,10 @@ impl Exchange {
     pub(super) fn service_host(&self) -> std::sync::Arc<str> {
         let chosen = self.chosen.borrow();
         let route = chosen.as_ref().map(|chosen| chosen.route);
-        route.map_or_else(|| "".into(), |(config, route)| {
-            self.seat.generation.plane.routes[config].routes[route].service.host.clone()
-        })
+        route.map_or_else(
+            || "".into(),
+            |(config, route)| self.seat.generation.plane.routes[config].routes[route].service.host.clone(),
+        )
     }
 
     /// Requests in flight at the local model server, which a delivery listener tells with every answer.
@@ -242,13 +249,18 @@ impl Exchange {
         self.downstream.key.get()
     }
 
-    /// Bytes received for it and not passed on, both ways.
-    pub(super) fn unread_bytes(&self) -> usize {
-        self.download.borrow_mut().body.unread_bytes() + self.upload.unread_bytes()
+    /// Memory that it holds for others' slowness: bytes received and not passed on, both ways, with what they stand
+    /// in, and the engines' own buffers beyond them.
+    pub(super) fn held_bytes(&self) -> usize {
+        let unread = self.download.borrow_mut().body.unread_bytes() + self.upload.unread_bytes();
+        if unread == 0 { 0 } else { 3 * unread + ENGINE_BUFFERS }
     }
 
     /// Why it should be given up at `now`, if it should.
     pub(super) fn overdue(&self, now: Tick, real: Instant, stream_idle: Duration) -> Option<Reason> {
+        if self.given_up.get().is_some() {
+            return None; // once is enough, however long its caller takes to notice
+        }
         // Before its head an attempt has a timer of its own, which is exact.
         let passed = self.deadline.get().is_some_and(|deadline| real >= deadline);
         if passed && self.download.borrow().started {
@@ -266,7 +278,7 @@ impl Exchange {
             return;
         }
         let mut download = self.download.borrow_mut();
-        if download.started && !download.complete {
+        if download.started && download.may_be_cut() {
             download.body = Body::Empty;
             let lease = download.lease.take();
             drop(download);
@@ -348,7 +360,8 @@ impl Exchange {
         let chosen = self.chosen.borrow();
         let Some(chosen) = &*chosen else { return };
         let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
-        let meter = |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
+        let meter =
+            |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
         let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
         if splits {
             meter(false).report_source(record);
@@ -394,10 +407,13 @@ impl http_body::Body for DownloadBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let exchange = &self.exchange;
         let mut download = exchange.download.borrow_mut();
-        if exchange.given_up.get().is_some() && !download.complete {
+        if exchange.given_up.get().is_some() && download.may_be_cut() {
             return Poll::Ready(Some(Err(BodyError::Abandoned)));
         }
         let frame = match Pin::new(&mut download.body).poll_frame(cx) {
@@ -433,6 +449,11 @@ impl http_body::Body for DownloadBody {
 }
 
 impl Download {
+    /// Whether giving the exchange up leaves something to cut.
+    fn may_be_cut(&self) -> bool {
+        !self.complete && !self.ours
+    }
+
     fn pass(&mut self, frame: Frame<Bytes>, record: &mut RequestRecord) -> Frame<Bytes> {
         match frame.into_data() {
             Ok(data) => {
@@ -442,7 +463,8 @@ impl Download {
                 }
                 if let Some(expected) = &mut self.expected {
                     *expected = expected.saturating_sub(data.len() as u64);
-                    self.complete |= *expected == 0;
+                    // HTTP/1 asks no further then; on HTTP/2 trailers may follow the announced bytes.
+                    self.complete |= *expected == 0 && record.http_version != HttpVersion::Http2;
                 }
                 self.complete |= self.body.is_end_stream();
                 Frame::data(data)
@@ -467,7 +489,11 @@ impl Exchange {
     fn blame_upstream(&self, error: &BodyError) {
         let reset = matches!(error, BodyError::Http2(error) if error.is_reset());
         let mut record = self.record.borrow_mut();
-        record.flags.raise(if reset { Flag::UpstreamRemoteReset } else { Flag::UpstreamConnectionTermination });
+        record.flags.raise(if reset {
+            Flag::UpstreamRemoteReset
+        } else {
+            Flag::UpstreamConnectionTermination
+        });
         record.details = "upstream_reset_after_response_started{connection_termination}";
     }
 }

@@ -28,7 +28,7 @@ const EXPECTED_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expecte
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// The head as the upstream gets it, but for what each attempt adds of its own.
-pub(super) fn to_upstream(exchange: &Exchange, mut parts: Parts, way: &Way<'_>, timeout: Option<Duration>) -> Parts {
+pub(super) fn to_upstream(exchange: &Exchange, parts: &mut Parts, way: &Way<'_>, timeout: Option<Duration>) {
     let headers = &mut parts.headers;
     hop_by_hop::strip(headers);
     hop::strip(headers);
@@ -38,8 +38,7 @@ pub(super) fn to_upstream(exchange: &Exchange, mut parts: Parts, way: &Way<'_>, 
         let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(ms));
     }
-    if way.http2 { for_http2(exchange, &mut parts) } else { for_http1(exchange, &mut parts) }
-    parts
+    if way.http2 { for_http2(exchange, parts) } else { for_http1(exchange, parts) }
 }
 
 /// Fields that a caller may not set, and those that say who the caller is.
@@ -73,7 +72,8 @@ fn strip_envoy(headers: &mut HeaderMap) {
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, peer: &str) {
-    let before: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let before: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
     let value = if before.is_empty() { peer.to_owned() } else { format!("{},{peer}", before.join(",")) };
     if let Ok(value) = HeaderValue::from_str(&value) {
         headers.insert(FORWARDED_FOR, value);
@@ -112,6 +112,10 @@ fn for_http1(exchange: &Exchange, parts: &mut Parts) {
         }
         let target = parts.uri.path_and_query().cloned();
         parts.uri = target.map(Uri::from).unwrap_or_default();
+    } else if !parts.headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(&exchange.service_host())
+    {
+        parts.headers.insert(HOST, host); // RFC 9112 section 3.2: HTTP/1.0 may leave it out, HTTP/1.1 may not
     }
     // hyper sends a body with GET only when told to (and RFC 9112 section 6.3 lets every method have one).
     if !exchange.upload.is_empty() && !parts.headers.contains_key(CONTENT_LENGTH) {
@@ -145,7 +149,8 @@ fn for_http2(exchange: &Exchange, parts: &mut Parts) {
 
 /// Replaces path and query.
 pub(super) fn set_target(uri: &mut Uri, target: &str) -> Result<(), Reason> {
-    let target = PathAndQuery::try_from(target).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;
+    let target =
+        PathAndQuery::try_from(target).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;
     let mut parts = std::mem::take(uri).into_parts();
     parts.path_and_query = Some(target);
     *uri = Uri::from_parts(parts).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;

@@ -55,7 +55,8 @@ pub(super) fn is_meant(headers: &HeaderMap, service: &str, local: &[Labels]) -> 
     let Ok(value) = value.to_str() else { return false };
     let mut parts = value.splitn(3, ';');
     let (_, host, labels) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
-    host == Some(service) && local.iter().any(|local| wanted(labels).all(|(name, value)| has(local, name, value)))
+    host == Some(service)
+        && local.iter().any(|local| wanted(labels).all(|(name, value)| has(local, name, value)))
 }
 
 fn wanted(labels: &str) -> impl Iterator<Item = (&str, &str)> {

@@ -18,6 +18,7 @@ use super::downstream::Downstream;
 use super::request;
 use crate::message::body::Body;
 use crate::runtime::drain::Phase;
+use crate::transport::activity::End;
 use crate::transport::io::Io;
 
 /// Room that hyper needs beyond the largest head, so that the limit on heads is ours, with our answer.
@@ -28,8 +29,8 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, io: Io) {
     downstream.listener.http.cx_http1_total.increment(1);
     let limits = downstream.seat().generation.plane.snapshot.limits;
     let service = service_fn(|request: Request<Incoming>| {
-        let downstream = downstream.clone();
-        async move { Ok::<_, Infallible>(request::serve(&downstream, request.map(Body::http1)).await) }
+        let served = request::serve(downstream.clone(), request.map(Body::http1));
+        async move { Ok::<_, Infallible>(served.await) }
     });
     let connection = Builder::new()
         .max_buf_size(downstream.lane.read_buffer().max(limits.head_bytes + HEAD_SLACK))
@@ -39,13 +40,18 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, io: Io) {
     let mut told = false;
     let ended = std::future::poll_fn(|cx| {
         downstream.activity.remember_task(cx.waker());
-        if !told && downstream.phase() == Phase::Closing {
-            told = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        if downstream.activity.ended().is_some_and(|why| why != crate::transport::activity::End::HeadTimeout) {
+        if downstream.activity.ended().is_some_and(|why| why != End::HeadTimeout) {
             return Poll::Ready(Ok(()));
         }
+        // Polled before it is told to end: a request that has arrived by now is served.
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(ended);
+        }
+        if told || downstream.phase() < Phase::Closing {
+            return Poll::Pending;
+        }
+        told = true;
+        connection.as_mut().graceful_shutdown();
         connection.as_mut().poll(cx)
     })
     .await;

@@ -33,8 +33,10 @@ use crate::upstream::pool::EndpointPool;
 
 /// One downstream connection's share of the buffer budget is one part in so many.
 const BUFFER_SHARES: usize = 8;
+/// Time without progress after which a stream of a connection that is over its share is reset.
+const SHARE_PATIENCE: Duration = Duration::from_secs(5);
 /// A connection's HTTP/1 read buffer, at the largest and at the smallest.
-const READ_BUFFERS: [usize; 3] = [256 << 10, 128 << 10, 64 << 10];
+const READ_BUFFERS: [usize; 2] = [128 << 10, 64 << 10];
 
 /// What all workers and the control thread share beside the plane.
 pub struct Shared {
@@ -140,10 +142,12 @@ impl Lane {
             let of_cluster = cluster.state.members.iter().map(|member| {
                 let key = (cluster.state.config.name.clone(), member.state.target.clone());
                 let known = old.remove(&key).or_else(|| kept.get(&key).cloned());
-                let pool = known.filter(|pool: &Pool| Arc::ptr_eq(pool.endpoint(), &member.state)).unwrap_or_else(|| {
-                    let (state, endpoint) = (cluster.state.clone(), member.state.clone());
-                    Rc::new(EndpointPool::new(state, endpoint, cluster.meter.clone(), idle))
-                });
+                let pool = known
+                    .filter(|pool: &Pool| Arc::ptr_eq(pool.endpoint(), &member.state))
+                    .unwrap_or_else(|| {
+                        let (state, endpoint) = (cluster.state.clone(), member.state.clone());
+                        Rc::new(EndpointPool::new(state, endpoint, cluster.meter.clone(), idle))
+                    });
                 pool.adopt(&cluster.state, idle);
                 kept.insert(key, pool.clone());
                 pool
@@ -151,7 +155,8 @@ impl Lane {
             pools.push(of_cluster.collect());
         }
         self.pools.replace(kept);
-        let meters = plane.routes.iter().map(|routes| routes.routes.iter().map(|_| RouteMeters::default()).collect());
+        let meters =
+            plane.routes.iter().map(|routes| routes.routes.iter().map(|_| RouteMeters::default()).collect());
         Generation { pools, meters: meters.collect(), plane }
     }
 
@@ -185,9 +190,9 @@ impl Lane {
         self.connections.borrow().iter().for_each(|(_, connection)| connection.cut());
     }
 
-    /// Whether no connection is left.
+    /// Whether no connection is left, those included that were handed over and have not begun.
     pub(super) fn is_idle(&self) -> bool {
-        self.connections.borrow().is_empty()
+        self.load.connections() == 0
     }
 
     /// Milliseconds on the process's clock.
@@ -208,14 +213,15 @@ impl Lane {
         let now = clock::now();
         let Some(generation) = self.generation() else { return };
         let limits = &generation.plane.snapshot.limits;
-        self.sweep_connections(now);
+        self.sweep_connections(now, &generation);
         self.sweep_exchanges(now, real, limits.stream_idle);
         self.pools.borrow().values().for_each(|pool| pool.sweep(now));
-        self.hold_budget(limits.buffer_budget);
+        self.hold_budget(now, limits.buffer_budget);
     }
 
-    fn sweep_connections(&self, now: Tick) {
+    fn sweep_connections(&self, now: Tick, present: &Rc<Generation>) {
         for (_, connection) in &*self.connections.borrow() {
+            connection.follow(present);
             connection.flow.flush();
             if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
                 use families::weir::Limit;
@@ -251,44 +257,52 @@ impl Lane {
         }
     }
 
-    /// Gives up the streams longest without progress until all unread bytes are within the budget, and those of each
-    /// connection within its share.
-    fn hold_budget(&self, budget: usize) {
-        let held: Vec<(Rc<Exchange>, usize)> = self
+    /// Gives up the streams longest without progress until what all hold is within the budget, beginning with
+    /// connections that hold more than their share. A connection's share alone costs only streams that stand still:
+    /// a slow caller with many answers under way is no attack.
+    fn hold_budget(&self, now: Tick, budget: usize) {
+        let mut held: Vec<(Rc<Exchange>, usize)> = self
             .exchanges
             .borrow()
             .iter()
-            .map(|(_, exchange)| (exchange.clone(), exchange.unread_bytes()))
+            .map(|(_, exchange)| (exchange.clone(), exchange.held_bytes()))
             .filter(|&(_, bytes)| bytes > 0)
             .collect();
-        let mine: usize = held.iter().map(|(_, bytes)| bytes).sum();
+        let mut mine: usize = held.iter().map(|(_, bytes)| bytes).sum();
         self.shared.buffered[self.index].store(mine, Ordering::Relaxed);
-        let all: usize = self.shared.buffered.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        let mut all: usize = self.shared.buffered.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         let share = budget / BUFFER_SHARES;
         if all <= budget && mine <= share {
             return;
         }
-        self.reduce(held, all, budget, share);
-    }
-
-    fn reduce(&self, mut held: Vec<(Rc<Exchange>, usize)>, mut all: usize, budget: usize, share: usize) {
-        use families::weir::Limit;
         held.sort_by_key(|(exchange, _)| exchange.progress());
         let mut of_connection: HashMap<usize, usize> = HashMap::new();
         for (exchange, bytes) in &held {
             *of_connection.entry(exchange.connection_key()).or_default() += bytes;
         }
-        for (exchange, bytes) in held {
-            let Some(connection) = of_connection.get_mut(&exchange.connection_key()) else { continue };
-            let over_share = *connection > share;
-            if over_share || all > budget {
-                self.shared.process.limit_exceeded(if over_share { Limit::BufferShare } else { Limit::BufferBudget });
-                self.shared.process.buffer_resets.increment(1);
-                exchange.give_up(Reason::LocalReset);
-                *connection -= bytes;
-                all -= bytes;
+        // What another worker holds too much of is for that worker to let go.
+        let fair = budget / self.shared.buffered.len();
+        for within_share in [false, true] {
+            for (exchange, bytes) in &held {
+                let Some(connection) = of_connection.get_mut(&exchange.connection_key()) else { continue };
+                let stands_still = now.since(exchange.progress()) > SHARE_PATIENCE;
+                let over = all > budget && mine > fair;
+                let goes = if within_share { over } else { *connection > share && (over || stands_still) };
+                if goes && !exchange.is_given_up() {
+                    *connection -= bytes;
+                    (mine, all) = (mine - bytes, all - bytes);
+                    self.reset_for_budget(exchange, within_share);
+                }
             }
         }
+    }
+
+    fn reset_for_budget(&self, exchange: &Exchange, within_share: bool) {
+        use families::weir::Limit;
+        let limit = if within_share { Limit::BufferBudget } else { Limit::BufferShare };
+        self.shared.process.limit_exceeded(limit);
+        self.shared.process.buffer_resets.increment(1);
+        exchange.give_up(Reason::LocalReset);
     }
 }
 

@@ -1,8 +1,8 @@
 //! The data plane: from a connection to an answer.
 //!
-//! Read [`request`] first: it is the life of a request, in order. Around it: [`plane`] is what all workers share of one
-//! generation, [`lane`] what one worker owns, [`server`] the listeners and workers, [`downstream`] a caller's
-//! connection ([`http1`], [`http2`]), [`exchange`] one request and its answer while they are in flight.
+//! Read `request` first: it is the life of a request, in order. Around it: `plane` is what all workers share of one
+//! generation, `lane` what one worker owns, `server` the listeners and workers, `downstream` a caller's
+//! connection (`http1`, `http2`), `exchange` one request and its answer while they are in flight.
 //!
 //! Law: nothing here has ever seen YAML, protobuf or Kubernetes.
 

@@ -15,9 +15,12 @@ use super::hop;
 use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutePlane, RoutesPlane, TargetPlane};
 use super::split::Split;
 use crate::router::RouteTable;
-use crate::snapshot::{self, Address, Listener, LogFormat, Mode, PeerFilter, Route, RouteConfig, Service, Snapshot};
+use crate::snapshot::{
+    self, Address, Listener, LogFormat, Mode, PeerFilter, Route, RouteConfig, Service, Snapshot,
+};
 use crate::telemetry::{
-    AccessLog, ClusterMeter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, Recorder, VersionMeter, families,
+    AccessLog, ClusterMeter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
+    VersionMeter, families,
 };
 use crate::transport::dial::Target;
 use crate::upstream::cluster::{ClusterState, EndpointState};
@@ -35,7 +38,6 @@ pub struct Planner {
     log: Option<(snapshot::AccessLog, AccessLog)>,
     /// The version series of the present plane: held so that they stay, at zero until the first request.
     declared: Vec<VersionMeter>,
-    /// Labels of a caller nobody knows, and of those configured, are made by [`super::lane`]; this makes the first kind.
     next_number: u64,
     generation: u64,
 }
@@ -86,6 +88,7 @@ impl Planner {
         let snapshot = previous.snapshot.clone();
         let clusters = self.clusters(&snapshot, Some(&previous));
         let (routes, log) = (previous.routes.clone(), previous.access_log.clone());
+        self.declared = self.declare(&routes, &clusters, &snapshot); // new endpoints may bring new versions
         Some(self.swap(snapshot, clusters, routes, log, Some(previous)))
     }
 
@@ -132,7 +135,8 @@ impl Planner {
         let mut clusters = Vec::with_capacity(snapshot.clusters.len());
         for config in snapshot.clusters.values() {
             let old = previous.and_then(|plane| {
-                let index = plane.clusters.binary_search_by(|old| old.state.config.name.cmp(&config.name)).ok()?;
+                let index =
+                    plane.clusters.binary_search_by(|old| old.state.config.name.cmp(&config.name)).ok()?;
                 plane.clusters.get(index)
             });
             clusters.push(match old {
@@ -149,7 +153,11 @@ impl Planner {
         targets.eq(state.members.iter().map(|member| member.state.target.clone()))
     }
 
-    fn cluster(&mut self, config: &Arc<snapshot::Cluster>, old: Option<&Arc<ClusterPlane>>) -> Arc<ClusterPlane> {
+    fn cluster(
+        &mut self,
+        config: &Arc<snapshot::Cluster>,
+        old: Option<&Arc<ClusterPlane>>,
+    ) -> Arc<ClusterPlane> {
         let (names, endpoints) = (&self.names, &mut self.endpoints);
         let endpoint = |target: Target| {
             let key = (config.service.clone(), target.clone());
@@ -243,7 +251,11 @@ impl Planner {
             ),
         };
         ListenerPlane {
-            routes: snapshot.route_configs.keys().position(|name| *name == chain.route_config).unwrap_or_default(),
+            routes: snapshot
+                .route_configs
+                .keys()
+                .position(|name| *name == chain.route_config)
+                .unwrap_or_default(),
             peers: peers(&chain.mode, clusters),
             local_labels: local_labels(&chain.mode, clusters),
             listener: listener.clone(),
@@ -261,9 +273,10 @@ impl Planner {
     ) -> Vec<VersionMeter> {
         let mut declared = Vec::new();
         for (routes, config) in routes.iter().zip(snapshot.route_configs.values()) {
-            let delivers = snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains).any(|chain| {
-                chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. })
-            });
+            let delivers =
+                snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains).any(|chain| {
+                    chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. })
+                });
             for route in &routes.routes {
                 for version in versions_of(route, clusters) {
                     let labels = super::lane::version_labels(snapshot, route, &version, None, delivers);
@@ -291,8 +304,9 @@ impl Planner {
         };
         let format = Format::parse(format).map_err(|error| io::Error::other(error.to_string()))?;
         let opened = AccessLog::open(&wanted.path, format, self.process.access_log_dropped.clone());
-        let (log, writer) = opened
-            .map_err(|error| io::Error::new(error.kind(), format!("access log {}: {error}", wanted.path.display())))?;
+        let (log, writer) = opened.map_err(|error| {
+            io::Error::new(error.kind(), format!("access log {}: {error}", wanted.path.display()))
+        })?;
         std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
         self.log = Some((wanted.clone(), log.clone()));
         Ok(Some(log))
@@ -354,7 +368,10 @@ fn members_of<'a>(
     service: &'a str,
     clusters: &'a [Arc<ClusterPlane>],
 ) -> impl Iterator<Item = &'a crate::upstream::cluster::Member> {
-    clusters.iter().filter(move |plane| *plane.state.config.service == *service).flat_map(|plane| &plane.state.members)
+    clusters
+        .iter()
+        .filter(move |plane| *plane.state.config.service == *service)
+        .flat_map(|plane| &plane.state.members)
 }
 
 fn local_labels(mode: &Mode, clusters: &[Arc<ClusterPlane>]) -> Vec<snapshot::Labels> {

@@ -11,9 +11,11 @@
 //! Law: every way out of 2 to 5 that is not an answer is a [`Reason`], and one table says what the caller gets for it.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, select};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use rand::Rng as _;
@@ -33,12 +35,18 @@ use crate::upstream::breaker::Limit;
 use crate::words::Protocol;
 
 /// Serves one request. The future may be dropped at any point: that is the caller leaving.
-pub(super) async fn serve(downstream: &Rc<Downstream>, request: Request<Body>) -> Response<DownloadBody> {
-    let (parts, body) = request.into_parts();
-    let asks_for_head = parts.method == Method::HEAD;
-    let download = Exchange::begin(downstream, &parts, body);
+///
+/// What is held across a wait is kept small (the head is boxed, a future stands in one place only): the task of a
+/// stream is allocated and copied once for each request.
+pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) -> Response<DownloadBody> {
+    let (head, download) = begin(&downstream, request);
+    let asks_for_head = head.method == Method::HEAD;
     let exchange = download.exchange.clone();
-    let (response, lease) = match exchange.unless_given_up(answer(&exchange, parts)).await {
+    let answered = {
+        let mut answer = pin!(answer(&exchange, head));
+        exchange.unless_given_up(answer.as_mut()).await
+    };
+    let (response, lease) = match answered {
         Ok((response, lease)) => (response, Some(lease)),
         Err(reason) => {
             exchange.blame(reason);
@@ -51,36 +59,57 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, request: Request<Body>) -
     head.map(|()| download)
 }
 
+/// Phase 1.
+fn begin(downstream: &Rc<Downstream>, request: Request<Body>) -> (Box<Parts>, DownloadBody) {
+    let (parts, body) = request.into_parts();
+    let download = Exchange::begin(downstream, &parts, body);
+    (Box::new(parts), download)
+}
+
 /// Phases 2 to 5.
-async fn answer(exchange: &Rc<Exchange>, mut parts: Parts) -> Result<(Response<Body>, attempt::Lease), Reason> {
-    let plane = exchange.seat.generation.plane.clone();
-    admit::admit(exchange, &parts)?;
-    let at = route(exchange, &plane, &mut parts)?;
+async fn answer(
+    exchange: &Rc<Exchange>,
+    mut head: Box<Parts>,
+) -> Result<(Response<Body>, attempt::Lease), Reason> {
+    let (way, timeout) = choose_way(exchange, &mut head)?;
+    let mut attempts = pin!(attempt::run(exchange, &way, head));
+    match timeout {
+        None => attempts.await,
+        // The sweep ends a body that runs over; a head that is late is told exactly in time.
+        Some(timeout) => {
+            let late = Box::pin(tokio::time::sleep(timeout));
+            match select(attempts.as_mut(), late).await {
+                Either::Left((answered, _)) => answered,
+                Either::Right(_) => {
+                    attempt::note_timeout(exchange, &way);
+                    Err(Reason::Timeout)
+                }
+            }
+        }
+    }
+}
+
+/// Phases 2 to 4; the head is then as the upstream gets it.
+fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, Option<Duration>), Reason> {
+    let plane = &*exchange.seat.generation.plane;
+    admit::admit(exchange, head)?;
+    let at = route(exchange, plane, head)?;
     let route = &plane.routes[at.0].routes[at.1];
-    let hops = hop::count(&parts.headers);
-    let (target, cluster) = choose(exchange, &plane, at, route)?;
-    let timeout = headers::timeout(exchange, &parts.headers).or(route.route.forward.timeout);
+    let hops = hop::count(&head.headers);
+    let (target, cluster) = choose(exchange, plane, at, route)?;
+    let timeout = headers::timeout(exchange, &head.headers).or(route.route.forward.timeout);
     set_deadline(exchange, timeout);
-    let cluster_plane = &plane.clusters[cluster];
     let way = Way {
-        http2: attempt::speaks_http2(cluster_plane, exchange),
-        cluster: cluster_plane,
+        http2: attempt::speaks_http2(&plane.clusters[cluster], exchange),
+        cluster: &plane.clusters[cluster],
         pools: &exchange.seat.generation.pools[cluster],
         target: &route.targets[target],
         hops,
         repeatable: route.route.forward.repeatable,
     };
-    let head = headers::to_upstream(exchange, parts, &way, timeout);
-    exchange.log_request_head(&head);
-    let attempts = attempt::run(exchange, &way, head);
-    match timeout {
-        // The sweep ends a body that runs over; a head that is late is told exactly in time.
-        Some(timeout) => tokio::time::timeout(timeout, attempts).await.unwrap_or_else(|_| {
-            attempt::note_timeout(exchange, &way);
-            Err(Reason::Timeout)
-        }),
-        None => attempts.await,
-    }
+    headers::to_upstream(exchange, head, &way, timeout);
+    exchange.log_request_head(head);
+    Ok((way, timeout))
 }
 
 /// Phase 3. What was matched is what is forwarded: the target takes the normal form of its path.
@@ -143,7 +172,11 @@ fn choose(
             let plane = &plane.clusters[cluster];
             exchange.record.borrow_mut().cluster = Some(plane.state.config.name.clone());
             chosen._permit = plane.state.breakers.try_acquire(Limit::Requests);
-            if chosen._permit.is_some() { Ok((index, cluster)) } else { Err(attempt::overflow(exchange, plane, Limit::Requests)) }
+            if chosen._permit.is_some() {
+                Ok((index, cluster))
+            } else {
+                Err(attempt::overflow(exchange, plane, Limit::Requests))
+            }
         }
     };
     exchange.chosen.replace(Some(chosen));

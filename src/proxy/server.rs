@@ -135,7 +135,10 @@ impl Server {
                         _ => "",
                     };
                     let (name, address) = (&listener.name, &listener.address);
-                    io::Error::new(error.kind(), format!("listener {name}: cannot bind {address}: {error}{advice}"))
+                    io::Error::new(
+                        error.kind(),
+                        format!("listener {name}: cannot bind {address}: {error}{advice}"),
+                    )
                 })?;
                 bound.push((listener.address.clone(), listening));
             }
@@ -144,7 +147,12 @@ impl Server {
     }
 
     /// Brings the listeners in line with `plane`, which was published: accepts on what is new, lets go of what it lacks.
-    pub fn apply(&mut self, plane: &Arc<Plane>, previous: Option<&Arc<Plane>>, bound: Vec<(BindAddress, Listening)>) {
+    pub fn apply(
+        &mut self,
+        plane: &Arc<Plane>,
+        previous: Option<&Arc<Plane>>,
+        bound: Vec<(BindAddress, Listening)>,
+    ) {
         self.room.connections.set(plane.snapshot.limits.connections);
         for (address, listening) in bound {
             let listener = self.accept(address.clone(), listening);
@@ -197,8 +205,12 @@ impl Server {
 
     /// Downstream connections and open streams of all workers.
     pub fn load(&self) -> (usize, usize) {
-        let loads = || self.seats.iter().map(|seat| &seat.load);
-        (loads().map(|load| load.connections()).sum(), loads().map(|load| load.streams()).sum())
+        self.loads().into_iter().fold((0, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1))
+    }
+
+    /// Downstream connections and open streams of each worker.
+    pub fn loads(&self) -> Vec<(usize, usize)> {
+        self.seats.iter().map(|seat| (seat.load.connections(), seat.load.streams())).collect()
     }
 
     /// Pauses or resumes accepting for want of memory.
@@ -250,7 +262,10 @@ impl Server {
         self.tell_all(|| Message::Cut);
         let last_words = async {
             for worker in &mut self.workers {
-                let _ = (&mut worker.done).await;
+                // One that was done in time has said so, and says it once only.
+                if !worker.done.is_terminated() {
+                    let _ = (&mut worker.done).await;
+                }
             }
         };
         let _ = timeout(AFTER_CUT, last_words).await;
@@ -323,7 +338,10 @@ fn descriptor_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     // Refused is no harm: the soft limit is what holds then.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX / 100)
+    getrlimit(Resource::Nofile)
+        .current
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(usize::MAX / 100)
 }
 
 /// A worker's life.
@@ -363,7 +381,9 @@ async fn work(
 fn obey(lane: &Rc<Lane>, message: Message) {
     match message {
         Message::Arrival(arrival) => drop(spawn_local(downstream::serve(lane.clone(), arrival))),
-        Message::Leave { address, now } => lane.close_listener(&address, if now { Phase::Closing } else { Phase::Grace }),
+        Message::Leave { address, now } => {
+            lane.close_listener(&address, if now { Phase::Closing } else { Phase::Grace })
+        }
         Message::Cut => lane.cut(),
     }
 }

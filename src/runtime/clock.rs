@@ -29,7 +29,7 @@ impl Tick {
 }
 
 /// Bytes read on this thread after which the worker looks over its buffers without waiting for the next sweep.
-const LOOK_AFTER_BYTES: usize = 4 << 20;
+const LOOK_AFTER_BYTES: usize = 2 << 20;
 
 thread_local! {
     static NOW: Cell<Tick> = const { Cell::new(Tick(0)) };

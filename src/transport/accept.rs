@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -16,6 +17,9 @@ use super::listen::{Accepted, Listening};
 
 /// Pause when the process has no descriptor or no room for another connection.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long an acceptor that was stopped goes on: what waits in the kernel's queue would be reset with the socket.
+const LAST_CALL: Duration = Duration::from_millis(5);
 
 /// How busy a worker is, kept by the worker and its connections, read by the acceptors.
 #[derive(Debug, Default)]
@@ -79,7 +83,8 @@ impl<T> Clone for Seat<T> {
     }
 }
 
-/// Accepts until `stop` is done. `wrap` makes the hand-over; `may_accept` says whether there is room.
+/// Accepts until `stop` is done, and then what the kernel has taken in by then. `wrap` makes the hand-over;
+/// `may_accept` says whether there is room.
 ///
 /// A connection that was accepted is always handed over: `stop` is looked at between connections.
 pub async fn run<T>(
@@ -89,6 +94,7 @@ pub async fn run<T>(
     wrap: impl Fn(Accepted, ConnectionSlot) -> T,
     stop: impl Future<Output = ()>,
 ) {
+    let stop = stop.then(|()| sleep(LAST_CALL));
     tokio::pin!(stop);
     loop {
         let next = async {
@@ -113,8 +119,14 @@ pub async fn run<T>(
     }
 }
 
-async fn hand_over<T>(seats: &[Seat<T>], connection: Accepted, wrap: &impl Fn(Accepted, ConnectionSlot) -> T) {
-    let Some(seat) = seats.iter().min_by_key(|seat| (seat.load.streams(), seat.load.connections())) else { return };
+async fn hand_over<T>(
+    seats: &[Seat<T>],
+    connection: Accepted,
+    wrap: &impl Fn(Accepted, ConnectionSlot) -> T,
+) {
+    let Some(seat) = seats.iter().min_by_key(|seat| (seat.load.streams(), seat.load.connections())) else {
+        return;
+    };
     let slot = seat.load.connection();
     // A full queue means that the worker is stuck; waiting here is the backpressure. A closed one: it is leaving.
     if seat.queue.send(wrap(connection, slot)).await.is_err() {
@@ -124,7 +136,9 @@ async fn hand_over<T>(seats: &[Seat<T>], connection: Accepted, wrap: &impl Fn(Ac
 
 /// Errors that concern one connection which died in the queue, not the socket.
 fn is_of_the_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, NotConnected, InvalidInput};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | NotConnected | InvalidInput

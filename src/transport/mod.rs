@@ -6,5 +6,6 @@ pub mod accept;
 pub mod activity;
 pub mod detect;
 pub mod dial;
+pub mod endpoint;
 pub mod io;
 pub mod listen;

@@ -104,7 +104,8 @@ impl EndpointState {
     /// How busy it is, as far as known: for comparing two of them.
     pub fn load(&self, now_ms: u64) -> u32 {
         let failed_at = self.failed_at_ms.load(Ordering::Relaxed);
-        let fresh = failed_at != 0 && now_ms.saturating_sub(failed_at) < FAILURE_COUNTS_FOR.as_millis() as u64;
+        let fresh =
+            failed_at != 0 && now_ms.saturating_sub(failed_at) < FAILURE_COUNTS_FOR.as_millis() as u64;
         let penalty = if fresh { FAILURE_LOAD } else { 0 };
         self.in_flight().max(self.reported.load(Ordering::Relaxed)).saturating_add(penalty)
     }
@@ -188,7 +189,9 @@ impl ClusterState {
 /// Smooth weighted round robin, written out once. Source: the algorithm of nginx's upstream module.
 fn turns(members: &[Member]) -> Vec<u32> {
     let sum: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
-    let scale = |weight: u32| if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 };
+    let scale = |weight: u32| {
+        if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 }
+    };
     let weights: Vec<i64> = members.iter().map(|member| i64::from(scale(member.weight))).collect();
     let total: i64 = weights.iter().sum();
     if weights.iter().all(|&weight| weight == weights[0]) {

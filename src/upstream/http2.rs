@@ -7,6 +7,8 @@
 //! `min(MAX_STREAMS, the peer's limit)`. Dialling is single-flight: while one dial runs, everybody waits for it.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -17,17 +19,22 @@ use h2::SendStream;
 use h2::client::{self, ResponseFuture, SendRequest};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use super::breaker::Limit;
 use super::pool::{NoConnection, Shared};
 use crate::runtime::clock::{self, Tick};
 use crate::transport::dial::DialError;
-use crate::transport::io::Writes;
+use crate::transport::io::{Io, Writes};
 
 /// Streams on one connection, whatever more the peer would take: beyond it one TCP connection is the bottleneck.
 const MAX_STREAMS: usize = 100;
+/// Stands for the peer's limit until its SETTINGS tell it.
+const UNTOLD: usize = 0;
+/// The peer left, or speaks something else, before its SETTINGS.
+const NOT_HTTP2: DialError = DialError::Failed(std::io::ErrorKind::ConnectionReset);
 /// What one response may send ahead of its reader.
-const STREAM_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = 64 << 10;
 /// Never the bound: a shared window would let one caller's unread streams stop everybody's bodies.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Request bytes that h2 holds for one stream.
@@ -148,7 +155,11 @@ impl Http2Pool {
     }
 }
 
-async fn connect(shared: &Rc<Shared>, state: &Rc<State>, permit: super::breaker::Permit) -> Result<(), DialError> {
+async fn connect(
+    shared: &Rc<Shared>,
+    state: &Rc<State>,
+    permit: super::breaker::Permit,
+) -> Result<(), DialError> {
     let (mut io, open) = shared.open(permit).await?;
     io.set_writes(Writes::Deferred);
     let handshake = client::Builder::new()
@@ -156,11 +167,17 @@ async fn connect(shared: &Rc<Shared>, state: &Rc<State>, permit: super::breaker:
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(RESPONSE_HEAD_BYTES)
         .max_send_buffer_size(SEND_BUFFER)
-        .initial_max_send_streams(MAX_STREAMS)
+        .initial_max_send_streams(UNTOLD)
         .enable_push(false)
         .handshake::<_, Bytes>(io)
         .await;
-    let (sender, connection) = handshake.map_err(|_| DialError::Failed(std::io::ErrorKind::ConnectionReset))?;
+    let (sender, mut connection) = handshake.map_err(|_| NOT_HTTP2)?;
+    let patience = shared.cluster().config.connect_timeout;
+    let settled = match timeout(patience, settled(&mut connection, &sender)).await {
+        Ok(settled) => settled,
+        Err(_) => Err(DialError::Timeout),
+    };
+    settled.inspect_err(|&error| shared.note_dial_failure(error))?;
     shared.meter.cx_http2_total.increment(1);
     let entry = Rc::new(Connection {
         sender: RefCell::new(sender),
@@ -169,19 +186,34 @@ async fn connect(shared: &Rc<Shared>, state: &Rc<State>, permit: super::breaker:
         retired: Cell::new(false),
     });
     state.connections.borrow_mut().push(entry.clone());
-    let state = state.clone();
-    // The task must not keep the sender alive: when the pool lets go of it, the connection ends.
-    let entry = Rc::downgrade(&entry);
+    // The task must not keep the sender alive, itself or by the list it stands in: when the pool goes, idle
+    // connections end.
+    let (state, entry) = (Rc::downgrade(state), Rc::downgrade(&entry));
     spawn_local(async move {
         let _ = connection.await;
         drop(open);
         if let Some(entry) = entry.upgrade() {
             entry.retired.set(true);
         }
-        state.connections.borrow_mut().retain(|connection| !connection.retired.get());
-        state.changed.notify_waiters();
+        if let Some(state) = state.upgrade() {
+            state.connections.borrow_mut().retain(|connection| !connection.retired.get());
+            state.changed.notify_waiters();
+        }
     });
     Ok(())
+}
+
+/// Waits for the peer's SETTINGS: streams opened before would be refused, or wait inside h2, if it takes fewer.
+async fn settled(
+    connection: &mut client::Connection<Io, Bytes>,
+    sender: &SendRequest<Bytes>,
+) -> Result<(), DialError> {
+    poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
+        Poll::Ready(_) => Poll::Ready(Err(NOT_HTTP2)),
+        Poll::Pending if sender.current_max_send_streams() == UNTOLD => Poll::Pending,
+        Poll::Pending => Poll::Ready(Ok(())),
+    })
+    .await
 }
 
 impl Connection {

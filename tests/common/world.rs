@@ -226,7 +226,7 @@ fn serve(
     tell_cut: oneshot::Sender<usize>,
 ) {
     local_runtime().expect("a runtime").block_on(async {
-        let sidecar = match Sidecar::start(&Options { config, last_good: None }).await {
+        let sidecar = match Sidecar::start(&Options::new(config)).await {
             Ok(sidecar) => sidecar,
             Err(fault) => return drop(tell.send(Err(fault.to_string()))),
         };

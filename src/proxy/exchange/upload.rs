@@ -61,7 +61,12 @@ impl Upload {
         let upload = &exchange.upload;
         upload.admit(upload.attempt.get() + 1);
         upload.kept.borrow_mut().keeping |= keep;
-        UploadBody { exchange: exchange.clone(), attempt: upload.attempt.get(), piece: 0, trailers_sent: false }
+        UploadBody {
+            exchange: exchange.clone(),
+            attempt: upload.attempt.get(),
+            piece: 0,
+            trailers_sent: false,
+        }
     }
 
     /// Whether another attempt would send the very same body.
@@ -214,7 +219,10 @@ impl http_body::Body for UploadBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if !this.is_current() {
             return Poll::Ready(Some(Err(BodyError::Abandoned)));

@@ -1,0 +1,166 @@
+//! `/clusters`: every cluster with its limits, every endpoint with its counts, in Envoy's two shapes.
+//!
+//! Law: names and order are Envoy's, so that its tools can read them; what Envoy has no name for (`version`) is a line
+//! more in the text, and not in the JSON, whose readers know a closed set.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
+use regex::{Regex, RegexBuilder};
+use serde_json::{Map, Value, json};
+
+use super::Admin;
+use super::reply::{Query, Reply};
+use crate::proxy::plane::ClusterPlane;
+use crate::snapshot::CircuitBreakers;
+use crate::transport::dial::Target;
+use crate::upstream::cluster::{ClusterState, EndpointState, Member};
+
+/// Memory that a filter may take.
+const MAX_FILTER_BYTES: usize = 1 << 20;
+
+/// See the module.
+pub(super) fn clusters(admin: &Admin, query: &Query) -> Reply {
+    let filter = match query.get("filter").map(filter).transpose() {
+        Ok(filter) => filter,
+        Err(reason) => return Reply::text(reason).with_status(StatusCode::BAD_REQUEST),
+    };
+    let plane = admin.plane.load_full();
+    let clusters = plane
+        .iter()
+        .flat_map(|plane| &plane.clusters)
+        .map(|plane: &std::sync::Arc<ClusterPlane>| &*plane.state);
+    let clusters =
+        clusters.filter(|cluster| filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.config.name)));
+    if query.wants_json() {
+        let statuses: Vec<Value> = clusters.map(status).collect();
+        return Reply::json(&json!({"cluster_statuses": statuses}));
+    }
+    let mut text = String::new();
+    for cluster in clusters {
+        write_cluster(&mut text, cluster);
+    }
+    Reply::text(text)
+}
+
+fn filter(source: &str) -> Result<Regex, String> {
+    let built =
+        RegexBuilder::new(source).size_limit(MAX_FILTER_BYTES).dfa_size_limit(MAX_FILTER_BYTES).build();
+    built.map_err(|error| format!("Invalid regex: {error}\n"))
+}
+
+fn write_cluster(text: &mut String, cluster: &ClusterState) {
+    let name = &cluster.config.name;
+    let _ = writeln!(text, "{name}::observability_name::{name}");
+    // There is no high priority; Envoy prints its defaults for it, and so do we.
+    let limits = [
+        ("default_priority", cluster.config.circuit_breakers),
+        ("high_priority", CircuitBreakers::default()),
+    ];
+    for (priority, limits) in limits {
+        for (key, limit) in thresholds(limits) {
+            let _ = writeln!(text, "{name}::{priority}::{key}::{limit}");
+        }
+    }
+    let _ = writeln!(text, "{name}::added_via_api::false");
+    for member in &cluster.members {
+        for (key, value) in lines(cluster, member) {
+            let _ = writeln!(text, "{name}::{}::{key}::{value}", member.state.name);
+        }
+    }
+}
+
+fn thresholds(limits: CircuitBreakers) -> [(&'static str, u32); 4] {
+    [
+        ("max_connections", limits.connections),
+        ("max_pending_requests", limits.pending),
+        ("max_requests", limits.requests),
+        ("max_retries", limits.retries),
+    ]
+}
+
+/// Name, value, and whether it moves both ways.
+fn counts(endpoint: &EndpointState) -> [(&'static str, u64, bool); 8] {
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let counts = &endpoint.counts;
+    [
+        ("cx_active", read(&counts.cx_active), true),
+        ("cx_connect_fail", read(&counts.cx_connect_fail), false),
+        ("cx_total", read(&counts.cx_total), false),
+        ("rq_active", u64::from(endpoint.in_flight()), true),
+        ("rq_error", read(&counts.rq_error), false),
+        ("rq_success", read(&counts.rq_success), false),
+        ("rq_timeout", read(&counts.rq_timeout), false),
+        ("rq_total", read(&counts.rq_total), false),
+    ]
+}
+
+fn lines(cluster: &ClusterState, member: &Member) -> Vec<(&'static str, String)> {
+    let mut lines: Vec<_> =
+        counts(&member.state).into_iter().map(|(name, value, _)| (name, value.to_string())).collect();
+    let fixed = [
+        ("hostname", String::new()),
+        ("health_flags", "healthy".to_owned()),
+        ("weight", member.weight.to_string()),
+        ("region", String::new()),
+        ("zone", String::new()),
+        ("sub_zone", String::new()),
+        ("canary", "false".to_owned()),
+        ("priority", priority(cluster).to_string()),
+        ("success_rate", "-1".to_owned()),
+        ("local_origin_success_rate", "-1".to_owned()),
+        ("version", member.version.to_string()),
+        ("local", member.local.to_string()),
+    ];
+    lines.extend(fixed);
+    lines
+}
+
+/// All localities have one priority until there is routing by it.
+fn priority(cluster: &ClusterState) -> u32 {
+    cluster.config.localities.first().map_or(0, |locality| locality.priority)
+}
+
+/// As Envoy's `ClusterStatus`: zero values left out, 64-bit numbers as strings.
+fn status(cluster: &ClusterState) -> Value {
+    let name = &cluster.config.name;
+    let thresholds = |limits| -> Map<String, Value> {
+        thresholds(limits).into_iter().map(|(key, limit)| (key.to_owned(), limit.into())).collect()
+    };
+    let mut high = thresholds(CircuitBreakers::default());
+    high.insert("priority".to_owned(), "HIGH".into());
+    let hosts: Vec<Value> = cluster.members.iter().map(host_status).collect();
+    json!({
+        "name": name,
+        "observability_name": name,
+        "circuit_breakers": {"thresholds": [thresholds(cluster.config.circuit_breakers), high]},
+        "host_statuses": hosts,
+    })
+}
+
+fn host_status(member: &Member) -> Value {
+    let address = match &member.state.target {
+        Target::Tcp(address) => {
+            json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
+        }
+        Target::Unix(path) => json!({"pipe": {"path": path}}),
+    };
+    let stats = counts(&member.state).into_iter().map(|(name, value, is_gauge)| {
+        let mut stat = Map::new();
+        if is_gauge {
+            stat.insert("type".to_owned(), "GAUGE".into());
+        }
+        if value > 0 {
+            stat.insert("value".to_owned(), value.to_string().into());
+        }
+        stat.insert("name".to_owned(), name.into());
+        Value::Object(stat)
+    });
+    json!({
+        "address": address,
+        "stats": stats.collect::<Vec<_>>(),
+        "health_status": {"eds_health_status": "HEALTHY"},
+        "weight": member.weight,
+    })
+}

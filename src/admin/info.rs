@@ -1,0 +1,99 @@
+//! What runs and with what: `/server_info` and `/listeners` in Envoy's shapes, `/config_dump` in our own.
+//!
+//! The shape of `/config_dump`: `{"generation": N, "plane": N, "snapshot": {…}, "verdicts": […]}`. The generation counts
+//! accepted configurations, the plane also changes of endpoints; the snapshot is what serves, `null` before the first;
+//! the verdicts are the last ones, oldest first. Law: no page holds a secret.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::reply::{Query, Reply};
+use super::{Admin, Reloads};
+use crate::runtime::readiness::State;
+use crate::snapshot::{BindAddress, Snapshot};
+
+/// As Envoy's `ServerInfo`.
+pub(super) fn server_info(admin: &Admin, _: &Query) -> Reply {
+    let uptime = format!("{}s", admin.start.elapsed().as_secs());
+    let about = &admin.about;
+    let build = if cfg!(debug_assertions) { "DEBUG" } else { "RELEASE" };
+    let plane = admin.plane.load_full();
+    let state = match (&plane, admin.readiness.state()) {
+        (None, State::Initializing) => "PRE_INITIALIZING",
+        (_, state) => state.as_str(),
+    };
+    Reply::json(&json!({
+        "version": format!("weir/{}/{build}", env!("CARGO_PKG_VERSION")),
+        "state": state,
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
+        "hot_restart_version": "disabled",
+        "command_line_options": {
+            "concurrency": about.concurrency,
+            "config_path": about.config_path,
+            "last_good": about.last_good,
+            "log_level": admin.levels.directives(),
+            "log_format": about.log_format,
+            "drain_time": plane.map(|plane| format!("{}s", plane.snapshot.drain.grace.as_secs_f64())),
+        },
+        "node": {
+            "id": about.node.id,
+            "cluster": about.node.cluster,
+            "metadata": {
+                "NAMESPACE": about.node.namespace,
+                "WORKLOAD_NAME": about.node.workload,
+                "LABELS": about.node.labels,
+            },
+            "user_agent_name": "weir",
+            "user_agent_version": env!("CARGO_PKG_VERSION"),
+        },
+    }))
+}
+
+#[derive(Serialize)]
+struct Dump<'a> {
+    generation: u64,
+    plane: u64,
+    snapshot: Option<&'a Snapshot>,
+    verdicts: &'a Reloads,
+}
+
+/// See the module.
+pub(super) fn config_dump(admin: &Admin, _: &Query) -> Reply {
+    let plane = admin.plane.load_full();
+    Reply::json(&Dump {
+        generation: plane.as_ref().map_or(0, |plane| plane.generation),
+        plane: plane.as_ref().map_or(0, |plane| plane.number),
+        snapshot: plane.as_ref().map(|plane| &*plane.snapshot),
+        verdicts: &admin.reloads.borrow(),
+    })
+}
+
+/// `name::address` lines, or Envoy's `Listeners`.
+pub(super) fn listeners(admin: &Admin, query: &Query) -> Reply {
+    let plane = admin.plane.load_full();
+    let listeners = plane.iter().flat_map(|plane| &plane.listeners).map(|plane| &plane.listener);
+    if query.wants_json() {
+        let statuses: Vec<Value> = listeners
+            .map(|listener| json!({"name": listener.name, "local_address": bound(&listener.address)}))
+            .collect();
+        return Reply::json(&json!({"listener_statuses": statuses}));
+    }
+    let mut text = String::new();
+    for listener in listeners {
+        let _ = writeln!(text, "{}::{}", listener.name, listener.address);
+    }
+    Reply::text(text)
+}
+
+/// As Envoy's `Address`.
+fn bound(address: &BindAddress) -> Value {
+    match address {
+        BindAddress::Socket(address) => {
+            json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
+        }
+        BindAddress::Unix(path) => json!({"pipe": {"path": path}}),
+    }
+}

@@ -1,0 +1,142 @@
+//! Which page answers which path, and which method it takes.
+//!
+//! Law: what changes anything answers POST alone; all else answers GET and HEAD alone. The table is the help text.
+
+use http::{Method, StatusCode, Uri};
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::reply::{Query, Reply};
+use super::{Admin, Command, clusters, info, logging, splits};
+use crate::runtime::readiness::State;
+use crate::telemetry::families::envoy_server::ServerState;
+use crate::telemetry::{self, CONTENT_TYPE};
+use crate::transport::endpoint::Answer;
+
+struct Entry {
+    path: &'static str,
+    changes: bool,
+    /// Whether `metrics_address` shows it, too.
+    public: bool,
+    help: &'static str,
+    answer: fn(&Admin, &Query) -> Reply,
+}
+
+const fn page(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
+    Entry { path, changes: false, public: false, help, answer }
+}
+
+const fn public(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
+    Entry { path, changes: false, public: true, help, answer }
+}
+
+const fn change(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
+    Entry { path, changes: true, public: false, help, answer }
+}
+
+/// By path.
+const ENTRIES: &[Entry] = &[
+    page("/", "this list", |_, _| Reply::text(help())),
+    page(
+        "/clusters",
+        "endpoints of every cluster, with their counts; ?format=json, ?filter=regex",
+        clusters::clusters,
+    ),
+    page("/config_dump", "what serves, its generation and the last verdicts, as JSON", info::config_dump),
+    change("/drain_listeners", "leave: as SIGTERM does", |admin, _| command(admin, Command::DrainListeners)),
+    change("/healthcheck/fail", "make /ready answer 503", |admin, _| set_failed(admin, true)),
+    change("/healthcheck/ok", "undo /healthcheck/fail", |admin, _| set_failed(admin, false)),
+    page("/help", "this list", |_, _| Reply::text(help())),
+    page("/listeners", "names and addresses of the listeners; ?format=json", info::listeners),
+    change(
+        "/logging",
+        "show the log's levels; ?level=debug, ?paths=weir::proxy:debug,… sets them",
+        logging::logging,
+    ),
+    public("/metrics", "every metric, for Prometheus", |admin, _| scrape(admin, telemetry::Page::Metrics)),
+    change("/quitquitquit", "leave without the grace", |admin, _| command(admin, Command::Quit)),
+    public("/ready", "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
+    page("/server_info", "version, state, uptime, options and node, as JSON", info::server_info),
+    page("/splits", "figures of each version of each rule, as JSON", splits::splits),
+    public("/stats/prometheus", "the metrics that Envoy and Istio have, in Envoy's form", |admin, _| {
+        scrape(admin, telemetry::Page::Envoy)
+    }),
+];
+
+/// The answer to a request.
+pub(super) fn answer(admin: &Admin, only_public: bool, method: &Method, uri: &Uri) -> Answer {
+    let entry = ENTRIES.iter().find(|entry| entry.path == uri.path() && (entry.public || !only_public));
+    let Some(entry) = entry else { return not_found(only_public).into_answer() };
+    let allowed = match entry.changes {
+        true => method == Method::POST,
+        false => method == Method::GET || method == Method::HEAD,
+    };
+    if !allowed {
+        let wanted = if entry.changes { "POST" } else { "GET" };
+        let body = format!("Method {method} not allowed, {wanted} required.");
+        let mut answer = Reply::text(body).with_status(StatusCode::METHOD_NOT_ALLOWED).into_answer();
+        let allow = if entry.changes { "POST" } else { "GET, HEAD" };
+        answer.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allow));
+        return answer;
+    }
+    (entry.answer)(admin, &Query::of(uri)).into_answer()
+}
+
+fn not_found(only_public: bool) -> Reply {
+    let body = if only_public { "invalid path.\n".to_owned() } else { format!("invalid path. {}", help()) };
+    Reply::text(body).with_status(StatusCode::NOT_FOUND)
+}
+
+fn help() -> String {
+    let mut text = "admin commands are:\n".to_owned();
+    for entry in ENTRIES {
+        let method = if entry.changes { " (POST)" } else { "" };
+        let _ = writeln!(text, "  {}{method}: {}", entry.path, entry.help);
+    }
+    text
+}
+
+fn ready(admin: &Admin) -> Reply {
+    let state = admin.readiness.state();
+    let status = if state == State::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Reply::text(format!("{}\n", state.as_str())).with_status(status)
+}
+
+fn set_failed(admin: &Admin, failed: bool) -> Reply {
+    admin.readiness.set_failed(failed);
+    Reply::text("OK\n")
+}
+
+fn command(admin: &Admin, command: Command) -> Reply {
+    match admin.commands.try_send(command) {
+        // Full: enough of them wait already, and the first is obeyed.
+        Ok(()) | Err(TrySendError::Full(_)) => Reply::text("OK\n"),
+        Err(TrySendError::Closed(_)) => {
+            Reply::text("leaving already\n").with_status(StatusCode::SERVICE_UNAVAILABLE)
+        }
+    }
+}
+
+fn scrape(admin: &Admin, page: telemetry::Page) -> Reply {
+    refresh(admin);
+    Reply { status: StatusCode::OK, content_type: CONTENT_TYPE, body: admin.recorder.render(page) }
+}
+
+/// Brings up to date what nobody counts as it happens.
+fn refresh(admin: &Admin) {
+    admin.server.refresh(Instant::now());
+    admin.server.set_state(match admin.readiness.state() {
+        State::Live => ServerState::Live,
+        State::Initializing => ServerState::Initializing,
+        State::Draining => ServerState::Draining,
+    });
+    let Some(plane) = admin.plane.load_full() else { return };
+    admin.server.clusters_active.set(plane.clusters.len() as f64);
+    admin.server.listeners_active.set(plane.listeners.len() as f64);
+    admin
+        .server
+        .total_connections
+        .set(plane.listeners.iter().map(|listener| listener.meter.cx_active.get()).sum());
+}

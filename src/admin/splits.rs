@@ -1,0 +1,227 @@
+//! `/splits`: per rule and version its weight, and what became of its requests, since the start and over the last minute.
+//!
+//! Law: figures come from the series that are scraped, so the page and Prometheus agree. A version keeps its minute
+//! over reloads for as long as its rule names it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::Admin;
+use super::reply::{Query, Reply};
+use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane};
+use crate::snapshot::{Labels, Mode};
+use crate::telemetry::{Figures, Recorder, UNKNOWN, VersionMeter, VersionStats};
+
+/// A tick stands for one second.
+const SECOND: Duration = Duration::from_secs(1);
+/// Ticks that are made up for after a pause; the minute holds no more.
+const MAX_TICKS: u32 = 61;
+/// The route where no rule applies.
+const DEFAULT_ROUTE: &str = "default-route";
+
+/// Service, rule and version.
+type Key = (Arc<str>, Arc<str>, Arc<str>);
+
+/// The figures of every version that the present plane splits to.
+#[derive(Debug)]
+pub struct SplitStats {
+    recorder: Recorder,
+    versions: HashMap<Key, VersionStats>,
+    ticked: Instant,
+}
+
+impl SplitStats {
+    /// No version yet.
+    pub fn new(recorder: Recorder, now: Instant) -> SplitStats {
+        SplitStats { recorder, versions: HashMap::new(), ticked: now }
+    }
+
+    /// Takes over what a new plane declares: versions that were there keep their minute, others begin one.
+    pub fn adopt(&mut self, declared: &[VersionMeter]) {
+        let mut before = std::mem::take(&mut self.versions);
+        for labels in declared.iter().map(VersionMeter::labels).filter(|labels| labels.reports_source) {
+            let key = (labels.service.clone(), labels.rule.clone(), labels.version.clone());
+            if !self.versions.contains_key(&key) {
+                let stats = before.remove(&key).unwrap_or_else(|| VersionStats::new(&self.recorder, labels));
+                self.versions.insert(key, stats);
+            }
+        }
+    }
+
+    /// Moves the minute on to `now`. Once a second; a pause is made up for.
+    pub fn tick(&mut self, now: Instant) {
+        // Half a second early is the tick of that second: the clock that calls may be a bit ahead.
+        let passed = now.saturating_duration_since(self.ticked) + SECOND / 2;
+        let seconds = u32::try_from(passed.as_secs()).unwrap_or(u32::MAX);
+        self.ticked += SECOND * seconds;
+        for stats in self.versions.values_mut() {
+            for _ in 0..seconds.min(MAX_TICKS) {
+                stats.tick();
+            }
+        }
+    }
+
+    /// Since the start, `uptime` ago, and of the last minute.
+    fn figures(&self, key: &Key, uptime: Duration) -> Option<(Figures, Figures)> {
+        self.versions.get(key).map(|stats| (stats.since_start(uptime), stats.last_minute()))
+    }
+}
+
+#[derive(Serialize)]
+struct View {
+    generation: u64,
+    splits: Vec<SplitRow>,
+}
+
+#[derive(Serialize)]
+struct SplitRow {
+    service: Arc<str>,
+    /// `null` where no rule applies: all versions share.
+    rule: Option<Arc<str>>,
+    versions: Vec<VersionRow>,
+}
+
+#[derive(Serialize)]
+struct VersionRow {
+    version: Arc<str>,
+    labels: Labels,
+    /// `null` where the rule gives the version none of its own.
+    weight: Option<u32>,
+    start: FiguresRow,
+    minute: FiguresRow,
+}
+
+/// Shares and rates go from 0 to 1; what cannot be said without requests is `null`.
+#[derive(Default, Serialize)]
+struct FiguresRow {
+    requests: u64,
+    share: Option<f64>,
+    success_rate: Option<f64>,
+    client_errors: u64,
+    server_errors: u64,
+    cancelled: u64,
+    p50_ms: Option<f64>,
+    p95_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qps: Option<f64>,
+}
+
+/// See the module.
+pub(super) fn splits(admin: &Admin, _: &Query) -> Reply {
+    let (stats, uptime) = (admin.stats.borrow(), admin.start.elapsed());
+    let view = match admin.plane.load_full() {
+        Some(plane) => View { generation: plane.generation, splits: rows(&plane, &stats, uptime) },
+        None => View { generation: 0, splits: Vec::new() },
+    };
+    Reply::json(&view)
+}
+
+fn rows(plane: &Plane, stats: &SplitStats, uptime: Duration) -> Vec<SplitRow> {
+    let splitting: BTreeSet<usize> = plane
+        .listeners
+        .iter()
+        .filter(|listener| listener.chain().mode == Mode::Split)
+        .map(|listener| listener.routes)
+        .collect();
+    let routes =
+        splitting.iter().filter_map(|&index| plane.routes.get(index)).flat_map(|routes| &routes.routes);
+    // Two listeners of one service have the same rules, which are counted together.
+    let mut seen = BTreeSet::new();
+    routes
+        .filter(|route| seen.insert((route.service.host.clone(), route.route.name.clone())))
+        .map(|route| split_row(route, &plane.clusters, stats, uptime))
+        .collect()
+}
+
+fn split_row(
+    route: &RoutePlane,
+    clusters: &[Arc<ClusterPlane>],
+    stats: &SplitStats,
+    uptime: Duration,
+) -> SplitRow {
+    let (service, rule) = (&route.service.host, &route.route.name);
+    let mut versions = Vec::new();
+    for Version { name, labels, weight } in versions_of(route, clusters) {
+        let figures = stats.figures(&(service.clone(), rule.clone(), name.clone()), uptime);
+        let (start, minute) =
+            figures.map(|(start, minute)| (row(&start, false), row(&minute, true))).unwrap_or_default();
+        versions.push(VersionRow { version: name, labels, weight, start, minute });
+    }
+    share_out(&mut versions, |version| &mut version.start);
+    share_out(&mut versions, |version| &mut version.minute);
+    let rule = (**rule != *DEFAULT_ROUTE).then(|| rule.clone());
+    SplitRow { service: service.clone(), rule, versions }
+}
+
+fn share_out(versions: &mut [VersionRow], of: impl Fn(&mut VersionRow) -> &mut FiguresRow) {
+    let total: u64 = versions.iter_mut().map(|version| of(version).requests).sum();
+    for version in versions.iter_mut().filter(|_| total > 0) {
+        let row = of(version);
+        row.share = Some(row.requests as f64 / total as f64);
+    }
+}
+
+fn row(figures: &Figures, with_qps: bool) -> FiguresRow {
+    // Microseconds: what stands behind them is a bucket's interpolation.
+    let ms = |value: Option<f64>| value.map(|ms| (ms * 1e3).round() / 1e3);
+    FiguresRow {
+        requests: figures.requests,
+        share: None,
+        success_rate: figures.success_rate,
+        client_errors: figures.client_errors,
+        server_errors: figures.server_errors,
+        cancelled: figures.cancelled,
+        p50_ms: ms(figures.p50_ms),
+        p95_ms: ms(figures.p95_ms),
+        p99_ms: ms(figures.p99_ms),
+        qps: with_qps.then_some(figures.per_second),
+    }
+}
+
+/// A version under one rule.
+#[derive(Debug, PartialEq)]
+struct Version {
+    name: Arc<str>,
+    labels: Labels,
+    weight: Option<u32>,
+}
+
+/// The versions of a rule, in its order, each once: figures are by version, whatever else an entry selects.
+fn versions_of(route: &RoutePlane, clusters: &[Arc<ClusterPlane>]) -> Vec<Version> {
+    let mut versions: Vec<Version> = Vec::new();
+    for (target, plane) in route.route.forward.versions.iter().zip(&route.targets) {
+        if let Some(name) = &target.version {
+            add(
+                &mut versions,
+                Version { name: name.clone(), labels: target.labels.clone(), weight: Some(target.weight) },
+            );
+            continue;
+        }
+        let members = plane.clusters.iter().flatten().flat_map(|&cluster| &clusters[cluster].state.members);
+        let names: BTreeSet<&Arc<str>> = members.map(|member| &member.version).collect();
+        // An entry that names no version shares its weight among those of its endpoints.
+        let weight = (names.len() == 1 && !target.labels.is_empty()).then_some(target.weight);
+        for name in names {
+            let mut labels = target.labels.clone();
+            if **name != *UNKNOWN {
+                labels.insert("version".into(), name.clone());
+            }
+            add(&mut versions, Version { name: name.clone(), labels, weight });
+        }
+    }
+    versions
+}
+
+fn add(versions: &mut Vec<Version>, new: Version) {
+    match versions.iter_mut().find(|version| version.name == new.name) {
+        Some(known) => {
+            known.weight = known.weight.zip(new.weight).map(|(known, new)| known + new);
+            known.labels.retain(|name, value| new.labels.get(name) == Some(value));
+        }
+        None => versions.push(new),
+    }
+}

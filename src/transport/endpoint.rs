@@ -1,0 +1,121 @@
+//! A small HTTP/1.1 server for pages that are answered from memory: admin, metrics, webhooks.
+//!
+//! Law: every connection is bounded in count, size and time, and none of them may stop the thread it shares. It must
+//! not know what a page says.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Connections open at once; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 64;
+/// A request head, from when it is awaited to its end: an idle connection is closed after this, too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a request head.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// A request body, to its end.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a request body.
+const MAX_BODY_BYTES: usize = 64 << 10;
+/// Life of a connection, after which it is asked to end: a reader that stands still holds no place for good.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// Time that a connection has to end when asked to, which lets an answer that is on its way arrive.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// Pause when the process has no descriptor for another connection.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a handler gives back.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Whoever knows the pages. It answers at once: it runs on the thread that everything else here shares.
+pub trait Handler {
+    /// The answer to `request`, whose body is here in full.
+    fn answer(&self, request: Request<Bytes>) -> Answer;
+}
+
+/// Serves `listener` until `stop` is done; then lets what is open end. For a runtime that takes local tasks.
+pub async fn serve(listener: TcpListener, handler: Rc<dyn Handler>, stop: impl Future<Output = ()>) {
+    let (closing, close) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.as_mut() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                drop(connections.spawn_local(connection(stream, handler.clone(), close.clone())))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "accepting pauses");
+                sleep(FULL_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = closing.send(true); // nobody listens when no connection is open
+    let _ = timeout(CLOSE_WITHIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+async fn connection(stream: TcpStream, handler: Rc<dyn Handler>, mut close: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true); // a slower answer is an answer
+    let service = service_fn(move |request| respond(handler.clone(), request));
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = pin!(serving);
+    let asked_to_end = async {
+        let _ = timeout(MAX_AGE, close.wait_for(|&closing| closing)).await;
+    };
+    tokio::select! {
+        // Whatever ended it, its peer knows; nobody else has to.
+        _ = serving.as_mut() => return,
+        () = asked_to_end => serving.as_mut().graceful_shutdown(),
+    }
+    let _ = timeout(CLOSE_WITHIN, serving).await;
+}
+
+async fn respond(handler: Rc<dyn Handler>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let (head, body) = request.into_parts();
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE)); // what it announces need not be waited for
+    }
+    let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await;
+    Ok(match body {
+        Ok(Ok(body)) => handler.answer(Request::from_parts(head, body.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => refusal(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(_)) => refusal(StatusCode::BAD_REQUEST),
+        Err(_) => refusal(StatusCode::REQUEST_TIMEOUT),
+    })
+}
+
+fn refusal(status: StatusCode) -> Answer {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut answer = Response::new(Full::from(format!("{reason}\n")));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    answer
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The endpoint over a real socket: what it answers, refuses and survives.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::*;
+use crate::runtime::worker::local_runtime;
+
+/// Echoes the length of the body, and counts.
+#[derive(Default)]
+struct Echo {
+    asked: Cell<u32>,
+}
+
+impl Handler for Echo {
+    fn answer(&self, request: Request<Bytes>) -> Answer {
+        self.asked.set(self.asked.get() + 1);
+        Response::new(Full::from(format!("{} {}", request.method(), request.body().len())))
+    }
+}
+
+struct Served {
+    address: SocketAddr,
+    echo: Rc<Echo>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+async fn served() -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let echo = Rc::new(Echo::default());
+    let task = spawn_local(serve(listener, echo.clone(), async { drop(stopped.await) }));
+    Served { address, echo, stop, task }
+}
+
+/// Sends `request` and reads until the other side ends.
+async fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    answer
+}
+
+/// Within a deadline.
+fn run(test: impl Future<Output = ()>) {
+    local_runtime().unwrap().block_on(async { timeout(Duration::from_secs(30), test).await.unwrap() });
+}
+
+#[test]
+fn a_request_is_handed_over_whole_and_answered() {
+    run(async {
+        let served = served().await;
+        let request = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
+        assert!(exchange(served.address, request).await.ends_with("\r\n\r\nPOST 5"));
+        let request = b"HEAD / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answer = exchange(served.address, request).await;
+        assert!(answer.contains("content-length: 6\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    });
+}
+
+#[test]
+fn a_body_beyond_the_bound_is_refused_and_never_handed_over() {
+    run(async {
+        let served = served().await;
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", MAX_BODY_BYTES + 1);
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!((&answer, served.echo.asked.get()), (b"HTTP/1.1 413", 0));
+        let chunk = format!("{MAX_BODY_BYTES:x}\r\n{}\r\n1\r\ny\r\n", "x".repeat(MAX_BODY_BYTES));
+        let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        let answer = exchange(served.address, format!("{head}{chunk}").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        assert_eq!(served.echo.asked.get(), 0);
+    });
+}
+
+#[test]
+fn what_is_no_request_ends_its_connection_and_nothing_else() {
+    run(async {
+        let served = served().await;
+        assert!(exchange(served.address, b"\x16\x03\x01\x00 no\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+        let long = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(MAX_HEAD_BYTES));
+        let refused = exchange(served.address, long.as_bytes()).await;
+        assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 4"), "{refused}");
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        assert!(exchange(served.address, request).await.ends_with("GET 0"));
+    });
+}
+
+#[test]
+fn more_connections_than_allowed_wait_for_a_place() {
+    run(async {
+        let served = served().await;
+        let mut idle = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(served.address).await.unwrap();
+            // Answered once, so that it is known to hold a place.
+            round(&mut stream).await;
+            idle.push(stream);
+        }
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let mut waiting = pin!(exchange(served.address, request));
+        let others = async {
+            for stream in idle.iter_mut().take(8) {
+                round(stream).await;
+            }
+        };
+        tokio::select! {
+            answer = waiting.as_mut() => panic!("answered without a place: {answer}"),
+            () = others => {}
+        }
+        drop(idle);
+        assert!(waiting.await.ends_with("GET 0"));
+    });
+}
+
+/// A request on a connection that stays.
+async fn round(stream: &mut TcpStream) {
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"GET 0") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed");
+    }
+}
+
+#[test]
+fn when_stopped_it_closes_what_is_idle_and_ends() {
+    run(async {
+        let served = served().await;
+        let mut idle = TcpStream::connect(served.address).await.unwrap();
+        round(&mut idle).await;
+        served.stop.send(()).unwrap();
+        served.task.await.unwrap();
+        assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_eq!(
+            TcpStream::connect(served.address).await.unwrap_err().kind(),
+            std::io::ErrorKind::ConnectionRefused
+        );
+    });
+}

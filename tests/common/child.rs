@@ -1,0 +1,121 @@
+//! `weir proxy` as a process of its own: to be signalled, and to have its memory measured.
+//!
+//! Law: each has a loopback address that no other process uses, so a free port found on it stays free; it is killed
+//! with its value.
+// Compiled into several tests, few of which use all of it; `pub` marks what tests call.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// See the module.
+pub struct Weir {
+    child: Child,
+    pub address: SocketAddr,
+    admin: SocketAddr,
+    folder: tempfile::TempDir,
+}
+
+impl Weir {
+    /// Starts it with a listener for the service `m`, `rest` of a `weir.yaml`, and `rules`; serves when this returns.
+    pub fn start(rest: &str, rules: &str) -> Weir {
+        let folder = tempfile::tempdir().unwrap();
+        let ip = own_loopback();
+        // All at once, so that they differ.
+        let [address, admin, metrics] =
+            [(); 3].map(|()| TcpListener::bind((ip, 0)).unwrap()).map(|free| free.local_addr().unwrap());
+        let mut main = format!(
+            "listeners: [{{name: predict, address: '{address}', service: m}}]\n\
+             admin: {{address: '{admin}', metrics_address: '{metrics}'}}\n{rest}"
+        );
+        if !rules.is_empty() {
+            main += "rules: [rules.yaml]\n";
+            fs::write(folder.path().join("rules.yaml"), rules).unwrap();
+        }
+        fs::write(folder.path().join("weir.yaml"), main).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["proxy", "-c"])
+            .arg(folder.path().join("weir.yaml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut weir = Weir { child, address, admin, folder };
+        let until = Instant::now() + DEADLINE;
+        while TcpStream::connect(address).is_err() {
+            let left = weir.child.try_wait().unwrap();
+            assert!(left.is_none() && Instant::now() < until, "it does not serve: {left:?}\n{}", weir.log());
+            sleep(Duration::from_millis(10));
+        }
+        weir
+    }
+
+    pub fn rules(&self) -> PathBuf {
+        self.folder.path().join("rules.yaml")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// A page of its admin: status and text.
+    pub async fn page(&self, path: &str) -> (u16, String) {
+        let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut all = String::new();
+        timeout(DEADLINE, stream.read_to_string(&mut all)).await.expect("a page in time").unwrap();
+        let (head, body) = all.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end; `None`: it did not come in time.
+    pub async fn exit(&mut self, within: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + within;
+        loop {
+            match self.child.try_wait().unwrap() {
+                None if Instant::now() < until => tokio::time::sleep(Duration::from_millis(10)).await,
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Bytes of memory that are its own, shared pages by their share (PSS).
+    pub fn memory(&self) -> u64 {
+        let smaps = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
+        let line = smaps.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        // It may have left already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// 127.0.0.0/8 is ours; a part of the process's id, and a count, make an address that is nobody else's.
+fn own_loopback() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high | 0x80, low, COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,217 @@
+//! Proof of the HTTP/2 fan-in: callers that do not read stop nobody else, and cost a bounded amount of memory.
+//!
+//! The proxy is a process of its own, so its memory is its own.
+
+#![allow(clippy::unwrap_used)] // a panic is the report
+
+#[path = "common/child.rs"]
+mod child;
+#[path = "common/engine.rs"]
+mod engine;
+#[path = "common/traffic.rs"]
+mod traffic;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use child::Weir;
+use engine::{DEADLINE, on_control_thread, sum_of};
+use h2::RecvStream;
+use h2::client::{ResponseFuture, SendRequest};
+use http::Request;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+use traffic::{Upstream, Wire, answer, grpc_call, made_as_read};
+
+/// limits.md: a request on another connection completes its body within 2 s.
+const BODY_WITHIN: Duration = Duration::from_secs(2);
+/// limits.md: memory grows by at most 64 MiB.
+const MAY_GROW: u64 = 64 << 20;
+/// The body of a prediction with an image in it.
+const BODY: usize = 602 << 10;
+
+fn upstream(wire: Wire) -> Upstream {
+    Upstream::start(wire, move |request| {
+        Box::pin(async move {
+            if request.headers().contains_key("x-unread") {
+                std::future::pending::<()>().await; // its body stays in the windows
+            }
+            if request.headers().contains_key("x-endless") {
+                return answer(wire, &[], "").map(|_| made_as_read(None, 16 << 10));
+            }
+            answer(wire, &[], vec![b'y'; BODY])
+        })
+    })
+}
+
+fn start() -> (Weir, [Upstream; 2]) {
+    let upstreams = [upstream(Wire::Http1), upstream(Wire::Http2)];
+    let [http, grpc] = upstreams.each_ref().map(|upstream| upstream.address);
+    let services = format!(
+        "services: [{{name: m, endpoints: [{{http: '{http}', grpc: '{grpc}', labels: {{version: v1}}}}]}}]\n"
+    );
+    (Weir::start(&format!("workers: 2\n{services}"), ""), upstreams)
+}
+
+/// How a caller does not read.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Unread {
+    /// Its connection reads, but its streams are never asked for: their windows stay shut.
+    Streams,
+    /// It grants all that HTTP/2 can, then reads nothing off its socket.
+    Socket,
+}
+
+/// A connection whose answers nobody reads.
+struct Reluctant {
+    heads: Vec<Result<http::Response<RecvStream>, h2::Error>>,
+    _sender: SendRequest<Bytes>,
+    _reads: Rc<Cell<bool>>,
+}
+
+impl Reluctant {
+    async fn open(address: SocketAddr, streams: usize, how: Unread) -> Reluctant {
+        let mut builder = h2::client::Builder::new();
+        if how == Unread::Socket {
+            builder.initial_window_size((1 << 31) - 1).initial_connection_window_size((1 << 31) - 1);
+        }
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        let reads = Rc::new(Cell::new(true));
+        let (goes_on, mut connection) = (reads.clone(), Box::pin(connection));
+        spawn_local(std::future::poll_fn(move |cx| {
+            if !goes_on.get() {
+                return std::task::Poll::Pending;
+            }
+            connection.as_mut().poll(cx).map(drop)
+        }));
+        let mut waiting: Vec<ResponseFuture> = Vec::new();
+        for _ in 0..streams {
+            sender = sender.ready().await.unwrap();
+            let request = Request::post("http://m/tensorflow.serving.PredictionService/Predict")
+                .header("content-type", "application/grpc")
+                .header("x-endless", "1");
+            waiting.push(sender.send_request(request.body(()).unwrap(), true).unwrap().0);
+        }
+        let mut heads = Vec::new();
+        for response in waiting {
+            heads.push(timeout(DEADLINE, response).await.expect("a head in time"));
+        }
+        reads.set(how == Unread::Streams);
+        Reluctant { heads, _sender: sender, _reads: reads }
+    }
+}
+
+/// Whole bodies on connections of their own, one after the other, each within its time.
+async fn others_are_served(address: SocketAddr) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        let started = Instant::now();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let (mut sender, connection) = builder
+            .initial_window_size(1 << 20)
+            .initial_connection_window_size(1 << 20)
+            .handshake(stream)
+            .await
+            .unwrap();
+        spawn_local(connection);
+        let message = Bytes::from_static(b"\0\0\0\0\0");
+        let got = timeout(BODY_WITHIN, grpc_call(&mut sender, &[], &message)).await;
+        let got = got.expect("a body within 2 s").unwrap();
+        let whole =
+            got.body.len() == BODY && got.trailers.get("grpc-status").is_some_and(|status| status == "0");
+        assert!(whole, "{} bytes, {:?} {:?}", got.body.len(), got.headers, got.trailers);
+        slowest = slowest.max(started.elapsed());
+    }
+    slowest
+}
+
+fn unread_streams_stop_nobody(how: Unread) {
+    on_control_thread(async {
+        let (weir, _upstreams) = start();
+        others_are_served(weir.address).await;
+        let before = weir.memory();
+        let mut reluctant = vec![Reluctant::open(weir.address, 24, how).await];
+        let slowest = others_are_served(weir.address).await;
+        let grown = weir.memory().saturating_sub(before) >> 10;
+        println!("{how:?}: 24 streams: others took {slowest:?} at most, memory grew by {grown} KiB");
+        for _ in 0..10 {
+            reluctant.push(Reluctant::open(weir.address, 100, how).await);
+        }
+        let mut most = 0;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..3 {
+            slowest = slowest.max(others_are_served(weir.address).await);
+            most = most.max(weir.memory().saturating_sub(before));
+        }
+        println!(
+            "{how:?}: 1,024 streams: others took {slowest:?} at most, memory grew by {} KiB",
+            most >> 10
+        );
+        assert!(most <= MAY_GROW, "memory grew by {} KiB", most >> 10);
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let page = weir.page("/metrics").await.1;
+            let (resets, held) =
+                (sum_of(&page, "weir_buffer_resets_total"), sum_of(&page, "weir_buffered_bytes"));
+            assert!(held <= (64 << 20) as f64, "{held}");
+            // The gauge is brought up to date every second.
+            if resets > 0.0 && held > 0.0 {
+                println!("{how:?}: {resets} streams reset, {held} bytes held");
+                break;
+            }
+            assert!(Instant::now() < until, "{resets} streams reset, {held} bytes held");
+            sleep(Duration::from_millis(50)).await;
+        }
+        let answered = reluctant.iter().flat_map(|one| &one.heads).filter(|head| head.is_ok()).count();
+        assert!(answered > 500, "{answered} of 1,024 streams began: that is no proof");
+    });
+}
+
+#[test]
+fn streams_that_are_never_read_stop_no_other_body_and_are_bounded() {
+    unread_streams_stop_nobody(Unread::Streams);
+}
+
+#[test]
+fn connections_that_are_never_read_stop_no_other_body_and_are_bounded() {
+    unread_streams_stop_nobody(Unread::Socket);
+}
+
+/// As much as a caller may send ahead, on every stream of ten connections.
+#[test]
+fn uploads_that_the_upstream_does_not_read_stop_no_other_and_are_bounded() {
+    on_control_thread(async {
+        let (weir, _upstreams) = start();
+        others_are_served(weir.address).await;
+        let before = weir.memory();
+        let (mut open, mut senders) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            let stream = TcpStream::connect(weir.address).await.unwrap();
+            let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+            spawn_local(connection);
+            for _ in 0..100 {
+                sender = sender.ready().await.unwrap();
+                let request = Request::post("http://m/tensorflow.serving.PredictionService/Predict")
+                    .header("content-type", "application/grpc")
+                    .header("x-unread", "1");
+                let (response, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+                body.send_data(Bytes::from_static(&[0; 250 << 10]), false).unwrap();
+                open.push((response, body));
+            }
+            senders.push(sender);
+        }
+        let (mut most, mut slowest) = (0, Duration::ZERO);
+        for _ in 0..3 {
+            slowest = slowest.max(others_are_served(weir.address).await);
+            most = most.max(weir.memory().saturating_sub(before));
+        }
+        println!("1,000 uploads: others took {slowest:?} at most, memory grew by {} KiB", most >> 10);
+        assert!(most <= MAY_GROW, "memory grew by {} KiB", most >> 10);
+    });
+}
