@@ -159,6 +159,8 @@ fn a_pod_that_is_not_the_version_meant_is_left_for_another_one_once() {
             "with its body"
         );
         assert!(wrong.log(sent / 3).await.iter().all(|line| line.contains(" delivery_misdirected ")));
+        let misdirected = here.metric("weir_hop_errors_total", &["reason=\"misdirected\""]).await;
+        assert_eq!(misdirected as usize, wrong.log(sent / 3).await.len(), "each is counted once");
     });
 }
 
@@ -294,6 +296,7 @@ fn a_delivery_listener_takes_only_peers_that_are_endpoints_or_allowed() {
         let refused =
             closed.log(8).await.iter().filter(|line| line.contains(" delivery_peer_refused ")).count();
         assert_eq!(refused, 6);
+        assert_eq!(closed.metric("weir_delivery_refused_total", &[]).await, 6.0);
     });
 }
 

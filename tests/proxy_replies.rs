@@ -123,6 +123,7 @@ fn a_late_answer_is_504_with_ut_when_the_time_is_up() {
             each_caller_gets(&world, 504, "14", "upstream request timeout", "UT response_timeout").await;
             assert!(start.elapsed() >= Duration::from_millis(800), "four timeouts in a row");
             common::world::until("the upstream hears of it", || (held.cancelled() == 4).then_some(())).await;
+            assert_eq!(world.metric("envoy_cluster_upstream_rq_timeout", &[]).await, 4.0);
         }
     });
 }

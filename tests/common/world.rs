@@ -200,6 +200,19 @@ impl World {
         .await
     }
 
+    /// The sum of a family's series whose labels contain all of `labels`, from the metrics page.
+    pub async fn metric(&self, family: &str, labels: &[&str]) -> f64 {
+        let page = client::Client::connect(Http::One, self.metrics).await.get("/metrics").await;
+        let of_family =
+            |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let matching = page
+            .text()
+            .lines()
+            .filter(of_family)
+            .filter(|line| labels.iter().all(|label| line.contains(label)));
+        matching.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     /// Ends it, and returns the requests that the deadline cut.
     pub async fn leave(mut self, how: Leave) -> usize {
         let (leave, cut) = (self.leave.take().expect("it serves"), self.cut.take().expect("it serves"));

@@ -157,6 +157,7 @@ impl Upstream {
         let (upstream, handler) = (Upstream { addr: Some(addr), memory: memory.clone() }, Rc::new(handler));
         spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).expect("no delay");
                 let mut start = [0; 3];
                 let (memory, handler) = (memory.clone(), handler.clone());
                 spawn_local(async move {
