@@ -2,7 +2,7 @@
 //!
 //! Law: at most one retry, within the version that the split chose, on another endpoint where there is one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -190,6 +190,7 @@ async fn once(
             Ok((response, lease))
         }
         Err(failed) => {
+            lease.end();
             note_failure(exchange, way, of, failed.0);
             Err(failed)
         }
@@ -217,6 +218,9 @@ fn note_answer(
     let service_time = lease.started.elapsed();
     let status = response.status().as_u16();
     exchange.record.borrow_mut().service_time = Some(service_time);
+    if http_body::Body::is_end_stream(response.body()) {
+        lease.end();
+    }
     way.cluster.meter.answered(status, service_time);
     let counts = &member.state.counts;
     if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
@@ -435,6 +439,8 @@ pub(super) struct Lease {
     meter: Arc<ClusterMeter>,
     started: Instant,
     begun: bool,
+    /// Nothing more will come: if it is dropped before that, the attempt was given up here.
+    over: Cell<bool>,
     _retry: Option<Permit>,
 }
 
@@ -449,6 +455,7 @@ impl Lease {
             connection: RefCell::default(),
             _in_flight: endpoint.begin(),
             begun: false,
+            over: Cell::new(false),
             endpoint,
             meter,
             started: Instant::now(),
@@ -474,6 +481,11 @@ impl Lease {
         }
     }
 
+    /// It failed, the upstream cut its answer, or the answer is whole.
+    pub(super) fn end(&self) {
+        self.over.set(true);
+    }
+
     /// Requests in flight at the endpoint.
     pub(super) fn in_flight(&self) -> u32 {
         self.endpoint.in_flight()
@@ -487,6 +499,7 @@ impl Lease {
 
     /// The answer's body has ended as it should; so has the request's, if `upload_complete`.
     pub(super) fn completed(&self, upload_complete: bool) {
+        self.end();
         let mut held = self.connection.borrow_mut();
         if upload_complete
             && let Some(Connection::Http1(connection)) =
@@ -502,8 +515,14 @@ impl Drop for Lease {
         if let Some(Connection::Http2 { upload: Some(upload), .. }) = &*self.connection.borrow() {
             upload.abort();
         }
+        let given_up = !self.over.get();
         if self.begun {
             self.meter.rq_active.decrement(1.0);
+            if given_up {
+                self.meter.rq_tx_reset.increment(1);
+            }
+        } else if given_up {
+            self.meter.rq_cancelled.increment(1);
         }
     }
 }

@@ -337,6 +337,8 @@ impl Exchange {
         } else if record.flags.is_empty() {
             record.flags.raise(Flag::DownstreamConnectionTermination);
             record.details = "downstream_remote_disconnect";
+        } else if download.started && !download.ours {
+            self.seat.listener.http.rq_tx_reset.increment(1);
         }
     }
 
@@ -487,6 +489,9 @@ impl Download {
 impl Exchange {
     /// The upstream cut the answer after its head.
     fn blame_upstream(&self, error: &BodyError) {
+        if let Some(lease) = &self.download.borrow().lease {
+            lease.end();
+        }
         let reset = matches!(error, BodyError::Http2(error) if error.is_reset());
         let mut record = self.record.borrow_mut();
         record.flags.raise(if reset {

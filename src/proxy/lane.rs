@@ -250,7 +250,10 @@ impl Lane {
         for (exchange, reason) in overdue {
             let limit = match reason {
                 Reason::Timeout => families::weir::Limit::RequestTimeout,
-                _ => families::weir::Limit::StreamIdle,
+                _ => {
+                    exchange.seat.listener.http.rq_idle_timeout.increment(1);
+                    families::weir::Limit::StreamIdle
+                }
             };
             self.shared.process.limit_exceeded(limit);
             exchange.give_up(reason);

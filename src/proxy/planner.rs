@@ -3,7 +3,7 @@
 //! Law: the new plane is published by one store, whole; an old one is dropped here, never on a worker (dropping ten
 //! thousand regexes takes tens of milliseconds).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
@@ -18,8 +18,9 @@ use crate::router::RouteTable;
 use crate::snapshot::{
     self, Address, Listener, LogFormat, Mode, PeerFilter, Route, RouteConfig, Service, Snapshot,
 };
+use crate::telemetry::families::envoy_server::PlannerSeries;
 use crate::telemetry::{
-    AccessLog, ClusterMeter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
+    AccessLog, ClusterMeter, Counter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
     VersionMeter, families,
 };
 use crate::transport::dial::Target;
@@ -30,6 +31,7 @@ use crate::upstream::resolve::Names;
 pub struct Planner {
     recorder: Recorder,
     process: ProcessMeter,
+    meter: PlannerSeries,
     published: Arc<ArcSwapOption<Plane>>,
     /// What DNS names of endpoints resolve to.
     pub names: Names,
@@ -46,6 +48,7 @@ impl Planner {
     /// Nothing published yet.
     pub fn new(recorder: Recorder, process: ProcessMeter, published: Arc<ArcSwapOption<Plane>>) -> Planner {
         Planner {
+            meter: PlannerSeries::new(&recorder),
             recorder,
             process,
             published,
@@ -79,7 +82,29 @@ impl Planner {
             .collect();
         self.declared = self.declare(&routes, &clusters, &snapshot);
         self.generation += 1;
+        self.count_changes(previous.as_ref().map(|plane| &*plane.snapshot), &snapshot);
         Ok(self.swap(snapshot, clusters, routes, access_log, previous))
+    }
+
+    fn count_changes(&self, old: Option<&Snapshot>, new: &Snapshot) {
+        let meter = &self.meter;
+        let count = |[added, modified, removed]: [&Counter; 3], by: [u64; 3]| {
+            added.increment(by[0]);
+            modified.increment(by[1]);
+            removed.increment(by[2]);
+        };
+        let listeners = |snapshot: &Snapshot| -> BTreeMap<Arc<str>, Arc<Listener>> {
+            snapshot.listeners.iter().map(|listener| (listener.name.clone(), listener.clone())).collect()
+        };
+        count(
+            [&meter.listener_added, &meter.listener_modified, &meter.listener_removed],
+            changes(&old.map(listeners).unwrap_or_default(), &listeners(new)),
+        );
+        let none = BTreeMap::new();
+        count(
+            [&meter.cluster_added, &meter.cluster_modified, &meter.cluster_removed],
+            changes(old.map_or(&none, |old| &old.clusters), &new.clusters),
+        );
     }
 
     /// Publishes the present generation with the endpoints that names resolve to now. Relinks no routes.
@@ -311,6 +336,20 @@ impl Planner {
         self.log = Some((wanted.clone(), log.clone()));
         Ok(Some(log))
     }
+}
+
+/// How many were added, modified and removed.
+fn changes<T: PartialEq>(old: &BTreeMap<Arc<str>, T>, new: &BTreeMap<Arc<str>, T>) -> [u64; 3] {
+    let (mut added, mut modified) = (0, 0);
+    for (name, item) in new {
+        match old.get(name) {
+            None => added += 1,
+            Some(known) if known != item => modified += 1,
+            Some(_) => {}
+        }
+    }
+    let removed = old.keys().filter(|name| !new.contains_key(*name)).count();
+    [added, modified, removed as u64]
 }
 
 /// The split goes on where it was when the rule's name, entries and weights are what they were.

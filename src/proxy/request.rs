@@ -139,6 +139,7 @@ fn route(exchange: &Exchange, plane: &Plane, parts: &mut Parts) -> Result<(usize
         seat.listener.http.no_route.increment(1);
         return Err(Reason::NoRoute);
     };
+    seat.listener.http.requests.increment(1);
     let index = found.index;
     exchange.record.borrow_mut().route = Some(found.route.name.clone());
     if let Cow::Owned(path) = path {
