@@ -1,4 +1,6 @@
 //! What a caller gets when Weir itself answers: Envoy's status, body and flag; for a gRPC caller a gRPC status.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -28,7 +30,11 @@ fn is_plain(answer: &Answer, status: u16, body: &str) {
 
 /// The same for a gRPC caller: the status stands in the head, and there is no body.
 fn is_grpc(answer: &Answer, status: &str, message: &str) {
-    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/grpc")), "{answer:?}");
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("content-type")),
+        (200, Some("application/grpc")),
+        "{answer:?}"
+    );
     assert_eq!((answer.header("grpc-status"), answer.text()), (Some(status), ""), "{answer:?}");
     assert_eq!(answer.header("grpc-message"), (!message.is_empty()).then_some(message));
 }
@@ -37,7 +43,11 @@ fn is_grpc(answer: &Answer, status: &str, message: &str) {
 async fn each_caller_gets(world: &World, status: u16, grpc: &str, body: &str, logged: &str) {
     for down in Http::BOTH {
         is_plain(&Client::connect(down, world.addr("in")).await.send(post("/m", "{}")).await, status, body);
-        is_grpc(&Client::connect(down, world.addr("in")).await.send(grpc_call("/s/m", b"1")).await, grpc, body);
+        is_grpc(
+            &Client::connect(down, world.addr("in")).await.send(grpc_call("/s/m", b"1")).await,
+            grpc,
+            body,
+        );
     }
     let log = world.log(4).await;
     for (line, status) in log.iter().zip([status, 200].iter().cycle()) {
@@ -91,7 +101,8 @@ fn a_request_too_many_is_503_with_uo() {
                 is_plain(&answer, 503, &body);
                 assert_eq!(answer.header("x-envoy-overloaded"), Some("true"));
             }
-            let answer = Client::connect(Http::Two, world.addr("in")).await.send(grpc_call("/s/m", b"1")).await;
+            let answer =
+                Client::connect(Http::Two, world.addr("in")).await.send(grpc_call("/s/m", b"1")).await;
             is_grpc(&answer, "14", &body);
             for line in world.log(3).await {
                 assert!(line.contains(" UO upstream_reset_before_response_started{overflow} "), "{line}");
@@ -112,6 +123,7 @@ fn a_late_answer_is_504_with_ut_when_the_time_is_up() {
             each_caller_gets(&world, 504, "14", "upstream request timeout", "UT response_timeout").await;
             assert!(start.elapsed() >= Duration::from_millis(800), "four timeouts in a row");
             common::world::until("the upstream hears of it", || (held.cancelled() == 4).then_some(())).await;
+            assert_eq!(world.metric("envoy_cluster_upstream_rq_timeout", &[]).await, 4.0);
         }
     });
 }
@@ -121,14 +133,16 @@ fn a_stream_on_which_nothing_moves_is_504_with_si() {
     run(async || {
         let held = Upstream::holding().await;
         let yaml = one_service(&[], &[(&held.at(), "v1")]) + "\nlimits: {stream_idle: 200ms}\n";
-        each_caller_gets(&World::start(&yaml).await, 504, "14", "stream timeout", "SI stream_idle_timeout").await;
+        each_caller_gets(&World::start(&yaml).await, 504, "14", "stream timeout", "SI stream_idle_timeout")
+            .await;
     });
 }
 
 #[test]
 fn an_upstream_that_closes_before_its_head_is_503_with_uc() {
     run(async || {
-        let closing = RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await;
+        let closing =
+            RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await;
         let world = World::start(&one_service(&["protocol: http1"], &[(&closing.at(), "v1")])).await;
         let logged = "UC upstream_reset_before_response_started{connection_termination} 1 ";
         each_caller_gets(&world, 503, "14", &format!("{RESET}connection termination"), logged).await;
@@ -170,7 +184,9 @@ fn an_upstream_that_leaves_with_an_error_is_503_and_its_post_is_not_sent_again()
 #[test]
 fn an_answer_that_cannot_be_read_is_502_with_upe() {
     run(async || {
-        for garbage in ["SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"] {
+        for garbage in
+            ["SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"]
+        {
             let upstream = RawUpstream::start(move |mut raw, _| async move {
                 raw.read_head().await;
                 raw.write(garbage).await;
@@ -227,7 +243,8 @@ fn a_head_that_is_too_large_is_431_and_one_below_the_limit_passes() {
         let v1 = Upstream::start("v1").await;
         let yaml = one_service(&[], &[(&v1.at(), "v1")]) + "\nlimits: {head_bytes: 20KiB, head_count: 20}\n";
         let world = World::start(&yaml).await;
-        for (fields, bytes, status) in [(10, 10, 200), (30, 10, 431), (1, 19 << 10, 200), (1, 21 << 10, 431)] {
+        for (fields, bytes, status) in [(10, 10, 200), (30, 10, 431), (1, 19 << 10, 200), (1, 21 << 10, 431)]
+        {
             let mut raw = Raw::connect(world.addr("in")).await;
             let value = "v".repeat(bytes);
             let fields: String = (0..fields).map(|n| format!("x-{n}: {value}\r\n")).collect();
@@ -235,5 +252,41 @@ fn a_head_that_is_too_large_is_431_and_one_below_the_limit_passes() {
             let head = raw.read_head().await.expect("an answer");
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
         }
+    });
+}
+
+#[test]
+fn a_caller_that_still_sends_its_body_gets_the_answer_all_the_same() {
+    run(async || {
+        let closed = format!("127.0.0.1:{}", free_port());
+        for endpoints in [vec![], vec![(closed.as_str(), "v1")]] {
+            let world = World::start(&one_service(&[], &endpoints)).await;
+            for down in Http::BOTH {
+                for _ in 0..5 {
+                    let mut client = Client::connect(down, world.addr("in")).await;
+                    assert_eq!(client.send(post("/m", vec![7; 3_000_000])).await.status, 503, "{down:?}");
+                }
+            }
+            // Refused before it is read, with `connection: close`.
+            let mut raw = Raw::connect(world.addr("in")).await;
+            raw.write("POST /%2f HTTP/1.1\r\nhost: x\r\ncontent-length: 3000000\r\n\r\n").await;
+            raw.write(vec![7; 3_000_000]).await;
+            assert!(raw.read_to_end().await.starts_with("HTTP/1.1 400 "));
+        }
+    });
+}
+
+#[test]
+fn a_caller_that_asks_before_it_sends_its_body_is_refused_at_once() {
+    run(async || {
+        let world = World::start(&one_service(&[], &[])).await;
+        let mut raw = Raw::connect(world.addr("in")).await;
+        raw.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n").await;
+        let (head, body) = raw.read_answer().await;
+        assert!(head.starts_with("HTTP/1.1 503 ") && body == "no healthy upstream", "{head}");
+        let closed =
+            common::world::within(Duration::from_millis(1500), "the connection ends", raw.read_to_end())
+                .await;
+        assert_eq!(closed, "", "for nobody knows whether the body comes");
     });
 }

@@ -1,4 +1,6 @@
 //! Which route takes a request, seen from both ends of a running proxy, whichever HTTP is spoken.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -61,7 +63,8 @@ fn a_single_address_is_spoken_to_in_the_requests_own_http() {
 #[test]
 fn each_kind_of_match_takes_exactly_what_it_says() {
     let headers = |name: &str, how: &str| format!("{{request: {{headers: {{{name}: {how}}}}}}}");
-    let table: [(String, Vec<(Request<BoxBody>, &str)>); 8] = [
+    type Cases = Vec<(Request<BoxBody>, &'static str)>;
+    let table: [(String, Cases); 8] = [
         (
             headers("x-canary", "{exact: always}"),
             vec![
@@ -95,11 +98,20 @@ fn each_kind_of_match_takes_exactly_what_it_says() {
         ),
         (
             headers("uri", "{prefix: /v1/models/m}"),
-            vec![(get("/v1/models/m:predict"), "v2"), (get("/v1/models/"), "v1"), (get("/V1/models/m"), "v1")],
+            vec![
+                (get("/v1/models/m:predict"), "v2"),
+                (get("/v1/models/"), "v1"),
+                (get("/V1/models/m"), "v1"),
+            ],
         ),
         (
             headers("uri", "{regex: \"/v[0-9]+/.*\"}"),
-            vec![(get("/v12/x"), "v2"), (get("/v12/x?/y"), "v2"), (get("/v/x"), "v1"), (get("/a/v1/x"), "v1")],
+            vec![
+                (get("/v12/x"), "v2"),
+                (get("/v12/x?/y"), "v2"),
+                (get("/v/x"), "v1"),
+                (get("/a/v1/x"), "v1"),
+            ],
         ),
         (headers("method", "{exact: POST}"), vec![(post("/", "x"), "v2"), (get("/"), "v1")]),
         (
@@ -117,7 +129,13 @@ fn each_kind_of_match_takes_exactly_what_it_says() {
             for (request, version) in cases {
                 for client in &mut clients {
                     let answer = client.send(again(&request)).await;
-                    assert_eq!(answer.upstream(), version, "{matches}: {} {:?}", request.uri(), request.headers());
+                    assert_eq!(
+                        answer.upstream(),
+                        version,
+                        "{matches}: {} {:?}",
+                        request.uri(),
+                        request.headers()
+                    );
                 }
             }
         }
@@ -156,7 +174,10 @@ fn all_conditions_of_a_rule_must_hold_and_the_highest_precedence_that_matches_wi
             assert_eq!(client.send(with("/v1/m", "x-canary", "never")).await.upstream(), "v2");
             assert_eq!(client.send(with("/other", "x-canary", "always")).await.upstream(), "v1");
         }
-        let call = Client::connect(Http::Two, world.addr("in")).await.send(grpc_call("/v1.Service/Call", b"1")).await;
+        let call = Client::connect(Http::Two, world.addr("in"))
+            .await
+            .send(grpc_call("/v1.Service/Call", b"1"))
+            .await;
         assert_eq!((call.upstream(), call.grpc_status()), ("v2", Some("0")));
     });
 }
@@ -204,7 +225,11 @@ fn without_a_service_the_listener_knows_every_short_form_of_a_host_and_404_for_t
         for down in Http::BOTH {
             let mut client = Client::connect(down, world.addr("in")).await;
             for (host, upstream) in known {
-                assert_eq!(client.send(with("/", "host", host)).await.upstream(), upstream, "{down:?} {host}");
+                assert_eq!(
+                    client.send(with("/", "host", host)).await.upstream(),
+                    upstream,
+                    "{down:?} {host}"
+                );
             }
             for host in ["y.default", "x.kubeflow", "xx", "x.default.svc.cluster.local.evil", "127.0.0.1"] {
                 let answer = client.send(with("/", "host", host)).await;

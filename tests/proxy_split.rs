@@ -1,4 +1,6 @@
 //! The shares that upstreams get of real traffic, whichever HTTP is spoken and however many workers serve it.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
 
 mod common {
     pub(crate) mod world;
@@ -135,7 +137,9 @@ fn the_share_of_a_version_without_endpoints_is_answered_with_503() {
         let rule = split_rule(&[("v1", 80), ("v3", 20)]);
         let yaml = one_service(&[], &[(&v1.at(), "v1")]);
         let world = World::with_rules(&yaml, &[("split.yaml", &rule)]).await;
-        for (down, grpc, refused) in [(Http::One, false, "503"), (Http::Two, false, "503"), (Http::Two, true, "14")] {
+        for (down, grpc, refused) in
+            [(Http::One, false, "503"), (Http::Two, false, "503"), (Http::Two, true, "14")]
+        {
             let mut client = Client::connect(down, world.addr("in")).await;
             let mut answers = Vec::new();
             for _ in 0..100 {

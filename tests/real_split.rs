@@ -5,6 +5,7 @@
 //! model servers were asked.
 
 mod common {
+    pub(crate) mod metrics;
     pub(crate) mod parts;
     pub(crate) mod python;
     pub(crate) mod weir;
@@ -13,6 +14,7 @@ mod common {
 use std::path::Path;
 use std::time::Duration;
 
+use common::metrics::Scrape;
 use common::parts::part;
 use common::python::{Calls, Mode, ModelServer, Protocol, Report, make_models};
 use common::weir::{Pod, Weir, rule};
@@ -30,7 +32,8 @@ fn model_servers(python: &Path) -> [ModelServer; 2] {
 /// A proxy before both, with two workers.
 fn proxy(servers: &[ModelServer; 2], shares: &[(&str, u32)]) -> Weir {
     let pod = Pod::new();
-    let [v1, v2] = servers.each_ref().map(|server| format!("grpc: '{}', http: '{}'", server.grpc, server.rest));
+    let [v1, v2] =
+        servers.each_ref().map(|server| format!("grpc: '{}', http: '{}'", server.grpc, server.rest));
     let config = format!(
         "workers: 2\n{}services:\n- name: half-plus-two\n  namespace: models\n  endpoints:\n\
          \x20 - {{{v1}, labels: {{version: v1}}}}\n  - {{{v2}, labels: {{version: v2}}}}\n",
@@ -76,6 +79,8 @@ fn ninety_five_to_five_sends_fifty_of_a_thousand_to_version_two_whatever_the_pro
             assert!((49..=51).contains(&second), "{second} of 1,000: {calls:?}");
         }
     }
+    let connections = Scrape::of(&[weir.pod.metrics]).count("envoy_http_downstream_cx_total", &[]);
+    assert_eq!(connections, 2 * (1 + 16), "each connection of the client was one to the proxy");
 }
 
 #[test]

@@ -22,6 +22,8 @@ use common::metrics::Scrape;
 use common::parts::part;
 use common::python::{self, Calls, Mode, make_models};
 use common::weir::{Pod, Weir, eventually, free_address, rule};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use weir::demo::model_server::{ModelServer, Options};
 
 const SERVICE: &str = "half-plus-two";
@@ -30,7 +32,13 @@ const BOTH: [Protocol; 2] = [Protocol::Grpc, Protocol::Rest];
 const CANARY: [(&str, u32); 2] = [("v1", 95), ("v2", 5)];
 
 /// A sidecar's configuration: its own model server, and where the other versions are.
-fn sidecar(pod: &Pod, own: &str, grpc: SocketAddr, rest: SocketAddr, others: &[(&str, SocketAddr)]) -> String {
+fn sidecar(
+    pod: &Pod,
+    own: &str,
+    grpc: SocketAddr,
+    rest: SocketAddr,
+    others: &[(&str, SocketAddr)],
+) -> String {
     let mut config = format!(
         "workers: 2\nnode: {{namespace: models, workload: 'half-plus-two-{own}'}}\n{}services:\n\
          - name: half-plus-two\n  namespace: models\n  endpoints:\n\
@@ -105,7 +113,8 @@ fn chosen(pod: SocketAddr) -> [u64; 2] {
 }
 
 #[tokio::test]
-async fn a_request_is_split_once_wherever_it_comes_in_and_counted_where_it_was_split_and_where_it_was_delivered() {
+async fn a_request_is_split_once_wherever_it_comes_in_and_counted_where_it_was_split_and_where_it_was_delivered()
+ {
     let world = World::new().await;
     let (a, b) = (world.a.pod, world.b.pod);
     let mut all = Vec::new();
@@ -209,7 +218,11 @@ async fn a_pod_that_is_gone_costs_its_share_and_nothing_else_and_the_counts_hold
     let failed = [("destination_version", "v2"), ("response_flags", "UF"), ("reporter", "source")];
     assert_eq!(page.count("istio_requests_total", &failed), lost);
     let old = [("destination_version", "v2"), ("response_code", "503")];
-    assert_eq!(page.count("istio_request_count", &old), lost, "a gRPC failure counts as the 503 that REST gives");
+    assert_eq!(
+        page.count("istio_request_count", &old),
+        lost,
+        "a gRPC failure counts as the 503 that REST gives"
+    );
     let own = [("version", "v2"), ("outcome", "server_error")];
     assert_eq!(page.count("weir_requests_total", &own), lost);
     let hop = [("version", "v2"), ("reason", "connect")];
@@ -222,7 +235,7 @@ async fn a_model_server_that_is_gone_is_the_failure_of_whoever_should_have_deliv
     let mut world = World::new().await;
     let (a, b) = (world.a.pod, world.b.pod);
     let dead = world.v1.take().map(|server| [server.grpc_addr(), server.rest_addr()]).unwrap();
-    eventually("listening", [false, false], || dead.map(|address| std::net::TcpStream::connect(address).is_ok()));
+    timeout(Duration::from_secs(30), closed(dead)).await.expect("it stops listening");
 
     let by_a = caller::predict(a.predict, Protocol::Rest, 1_000, 4).await;
     let by_b = caller::predict(b.predict, Protocol::Rest, 1_000, 4).await;
@@ -341,7 +354,20 @@ async fn one_grpc_connection_spreads_over_the_five_endpoints_of_a_version() {
         let (least, most) = (requests * 15 / 100, requests * 25 / 100);
         assert!(spread.iter().all(|count| (least..=most).contains(count)), "{lb}: {spread:?} of {requests}");
         let connections = "envoy_http_downstream_cx_total";
-        assert_eq!(Scrape::of(&[weir.pod.metrics]).count(connections, &[]), 1, "one connection carried them all");
+        assert_eq!(
+            Scrape::of(&[weir.pod.metrics]).count(connections, &[]),
+            1,
+            "one connection carried them all"
+        );
+    }
+}
+
+/// Waits until nobody listens there any more. The model server needs this thread to end, so it must not block.
+async fn closed(addresses: [SocketAddr; 2]) {
+    for address in addresses {
+        while TcpStream::connect(address).await.is_ok() {
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
@@ -349,5 +375,7 @@ async fn one_grpc_connection_spreads_over_the_five_endpoints_of_a_version() {
 fn connections_to(page: SocketAddr, cluster: &str) -> u64 {
     let scrape = Scrape::of(&[page]);
     let of = scrape.series("envoy_cluster_upstream_cx_active", &[]);
-    of.filter(|sample| sample.labels["envoy_cluster_name"].ends_with(cluster)).map(|sample| sample.value as u64).sum()
+    of.filter(|sample| sample.labels["envoy_cluster_name"].ends_with(cluster))
+        .map(|sample| sample.value as u64)
+        .sum()
 }

@@ -93,7 +93,9 @@ fn fail(fault: &Fault) -> ExitCode {
     match fault {
         Fault::Config(faults) => {
             eprintln!("{faults}");
-            eprintln!("weir proxy: the configuration has faults, so nothing was started; mend them, or start with --last-good");
+            eprintln!(
+                "weir proxy: the configuration has faults, so nothing was started; mend them, or start with --last-good"
+            );
         }
         Fault::Io(error) => eprintln!("weir proxy: {error}"),
     }
@@ -189,7 +191,8 @@ impl Sidecar {
     /// # Errors
     /// The configuration's faults, or the system's; nothing is left running.
     pub async fn start(options: &Options) -> Result<Sidecar, Fault> {
-        let source = FileSource::new(&options.config, environment()).with_last_good(options.last_good.clone());
+        let source =
+            FileSource::new(&options.config, environment()).with_last_good(options.last_good.clone());
         let start = sources::start(&source).map_err(Fault::Config)?;
         tell_warnings(&start.loaded);
         if let Some(faults) = &start.refused {
@@ -404,7 +407,8 @@ impl Control {
     /// Keeps asking for each name, for as long as the configuration that wants it is in force.
     fn watch_names(self: &Rc<Self>, snapshot: &Arc<Snapshot>) {
         let wanted = names(snapshot);
-        let is_wanted = |host: &str, port| wanted.iter().any(|(name, number, _)| **name == *host && *number == port);
+        let is_wanted =
+            |host: &str, port| wanted.iter().any(|(name, number, _)| **name == *host && *number == port);
         self.planner.borrow_mut().names.retain(is_wanted);
         for (host, port, refresh) in wanted {
             let (control, snapshot) = (self.clone(), snapshot.clone());
@@ -417,7 +421,8 @@ impl Control {
                     }
                     drop(present);
                     let answer = resolve::look_up(&host, port).await;
-                    if control.send.send(Event::Resolved { host: host.clone(), port, answer }).await.is_err() {
+                    if control.send.send(Event::Resolved { host: host.clone(), port, answer }).await.is_err()
+                    {
                         return;
                     }
                 }
@@ -471,7 +476,9 @@ impl Levels for NoLevels {
 
 async fn page(key: &str, address: SocketAddr, handler: Rc<dyn Handler>) -> io::Result<Page> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
-        let text = format!("{key}: cannot bind {address}: {error}: stop what listens there or choose another address");
+        let text = format!(
+            "{key}: cannot bind {address}: {error}: stop what listens there or choose another address"
+        );
         io::Error::new(error.kind(), text)
     })?;
     let (stop, stopped) = oneshot::channel();
@@ -480,8 +487,11 @@ async fn page(key: &str, address: SocketAddr, handler: Rc<dyn Handler>) -> io::R
 }
 
 fn tell_ready(snapshot: &Snapshot, workers: usize) {
-    let listeners: Vec<_> =
-        snapshot.listeners.iter().map(|listener| format!("{} on {}", listener.name, listener.address)).collect();
+    let listeners: Vec<_> = snapshot
+        .listeners
+        .iter()
+        .map(|listener| format!("{} on {}", listener.name, listener.address))
+        .collect();
     tracing::info!(workers, admin = %snapshot.admin.address, "serving: {}", listeners.join(", "));
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::words::{GrpcStatus, Protocol};
+use crate::words::Protocol;
 
 /// Bytes before each message: one of flags, four of length.
 const PREFIX_BYTES: usize = 5;
@@ -70,11 +70,6 @@ pub fn message_value(text: &str) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(encoded)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The `grpc-status` of a head or of trailers; `Some(None)` when it is there but is no status.
-pub fn status_of(headers: &HeaderMap) -> Option<Option<GrpcStatus>> {
-    headers.get("grpc-status").map(|value| GrpcStatus::parse(value.as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -107,7 +102,8 @@ mod tests {
 
     #[test]
     fn grpc_is_known_by_post_and_content_type() {
-        let with = |value: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+        let with =
+            |value: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
         for grpc in ["application/grpc", "application/grpc+proto", "application/grpc;charset=x"] {
             assert_eq!(classify(&Method::POST, &with(grpc)), Protocol::Grpc, "{grpc}");
         }

@@ -50,7 +50,9 @@ fn keep_te_trailers(headers: &mut HeaderMap) {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|token| token.split(';').next().is_some_and(|coding| coding.trim().eq_ignore_ascii_case("trailers")));
+        .any(|token| {
+            token.split(';').next().is_some_and(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+        });
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     } else {

@@ -99,7 +99,10 @@ static IN_NAME: [bool; 256] = {
     while byte < 0x80 {
         table[byte] = (byte as u8).is_ascii_alphanumeric()
             || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'%')
-            || matches!(byte as u8, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+            || matches!(
+                byte as u8,
+                b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+            );
         byte += 1;
     }
     table

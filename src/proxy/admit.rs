@@ -54,12 +54,15 @@ fn head_size(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
 fn framing(headers: &HeaderMap) -> Result<(), Reason> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let coding = codings.next();
-    if codings.next().is_some() || coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    if codings.next().is_some()
+        || coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
         return Err(Reason::BadRequest("http1.invalid_transfer_encoding"));
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
-    let digits = length.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit) && !length.is_empty());
+    let digits =
+        length.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit) && !length.is_empty());
     if lengths.next().is_some() || !digits {
         return Err(Reason::BadRequest("http1.unexpected_content_length"));
     }

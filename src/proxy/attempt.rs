@@ -2,7 +2,7 @@
 //!
 //! Law: at most one retry, within the version that the split chose, on another endpoint where there is one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ use crate::upstream::cluster::{EndpointState, InFlight, Member};
 use crate::upstream::http1::Http1Lease;
 use crate::upstream::http2::Http2Lease;
 use crate::upstream::pool::NoConnection;
-use crate::words::{HttpVersion, Protocol};
+use crate::words::{Flag, HttpVersion, Protocol};
 
 /// The way that the split has chosen.
 pub(super) struct Way<'a> {
@@ -65,8 +65,6 @@ pub(super) async fn run(
     head: Box<Parts>,
 ) -> Result<(Response<Body>, Lease), Reason> {
     let idempotent = retry::is_idempotent(&head.method);
-    // Kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once.
-    let spare = (way.http2 || idempotent || way.repeatable).then(|| head.clone());
     let first = match pick(exchange, way, None) {
         Some(first) => first,
         None => {
@@ -74,12 +72,16 @@ pub(super) async fn run(
             return Err(Reason::NoEndpoint);
         }
     };
-    let (failure, unsent) = match once(exchange, way, first, head, spare.is_some(), None).await {
-        Ok((response, _)) if is_misdirected(&response, way, first) => (
-            Failure { reason: Reason::Misdirected, processed: Processed::No(RetryReason::Misdirected) },
-            None,
-        ),
-        Ok((response, lease)) => return Ok((response, lease)),
+    let bears_loss = idempotent || way.repeatable;
+    // Kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once, unless another pod says
+    // that it was not the one meant.
+    let spare = (way.http2 || bears_loss || is_hop(way, first)).then(|| head.clone());
+    let keeping = Keeping { body: spare.is_some(), bears_loss };
+    let (failure, unsent) = match once(exchange, way, first, head, keeping, None).await {
+        Ok((response, _)) if is_misdirected(&response) => {
+            (Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) }, None)
+        }
+        Ok((response, lease)) => return Ok(settled(exchange, response, lease)),
         Err(failed) => failed,
     };
     let allowance = Allowance {
@@ -95,16 +97,39 @@ pub(super) async fn run(
         Err(()) => return Err(failure.reason),
     };
     let second = pick(exchange, way, Some(first)).ok_or(Reason::NoEndpoint)?;
-    match once(exchange, way, second, head, false, permit).await {
+    match once(exchange, way, second, head, Keeping { body: false, bears_loss: false }, permit).await {
+        Ok((response, _)) if is_misdirected(&response) => Err(Reason::NoEndpoint),
         Ok((response, lease)) => {
             way.cluster.meter.rq_retry_success.increment(1);
-            Ok((response, lease))
+            Ok(settled(exchange, response, lease))
         }
         Err((failure, _)) => {
             way.cluster.meter.rq_retry_limit_exceeded.increment(1);
+            exchange.record.borrow_mut().flags.raise(Flag::UpstreamRetryLimitExceeded);
             Err(failure.reason)
         }
     }
+}
+
+/// What another attempt could use of this one.
+#[derive(Clone, Copy)]
+struct Keeping {
+    /// The body is kept.
+    body: bool,
+    /// The request may be sent again even if the connection is lost under it.
+    bears_loss: bool,
+}
+
+/// The answer is the one to pass on: what was kept goes.
+fn settled(exchange: &Exchange, response: Response<Body>, lease: Lease) -> (Response<Body>, Lease) {
+    exchange.upload.settle(exchange);
+    (response, lease)
+}
+
+/// Whether the member may be the delivery listener of another pod.
+fn is_hop(way: &Way<'_>, member: usize) -> bool {
+    let member = &way.cluster.state.members[member];
+    !member.local && member.state.may_be_weir()
 }
 
 /// Retries of what may cost the upstream are limited; sending what was never sent is not one.
@@ -127,19 +152,13 @@ fn pick(exchange: &Exchange, way: &Way<'_>, exclude: Option<usize>) -> Option<us
 }
 
 /// A pod that is not the one meant says so; the address was reused.
-fn is_misdirected(response: &Response<Body>, way: &Way<'_>, member: usize) -> bool {
-    let misdirected = response.status() == StatusCode::MISDIRECTED_REQUEST
-        && !way.cluster.state.members[member].local
-        && response.extensions().get::<FromWeir>().is_some();
-    if misdirected {
-        way.target.hop.error(HopError::Misdirected);
-    }
-    misdirected
+fn is_misdirected(response: &Response<Body>) -> bool {
+    response.extensions().get() == Some(&Refusal(HopError::Misdirected))
 }
 
-/// Marks an answer that came over a hop.
-#[derive(Clone, Copy)]
-struct FromWeir;
+/// Marks an answer by which another Weir refuses the hop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Refusal(HopError);
 
 type Failed = (Failure, Option<Box<Parts>>);
 
@@ -149,7 +168,7 @@ async fn once(
     way: &Way<'_>,
     member: usize,
     mut head: Box<Parts>,
-    keep: bool,
+    keeping: Keeping,
     retry: Option<Permit>,
 ) -> Result<(Response<Body>, Lease), Failed> {
     let of = &way.cluster.state.members[member];
@@ -161,17 +180,17 @@ async fn once(
     }
     let mut lease = Lease::new(way.cluster.meter.clone(), of.state.clone(), retry);
     let sent = if way.http2 {
-        send_http2(exchange, &way.pools[member], head, keep, &mut lease).await
+        send_http2(exchange, &way.pools[member], head, keeping, &mut lease).await
     } else {
-        send_http1(exchange, &way.pools[member], head, keep, &mut lease).await
+        send_http1(exchange, &way.pools[member], head, keeping, &mut lease).await
     };
     match sent {
         Ok(mut response) => {
             note_answer(exchange, way, of, &mut response, &lease);
-            exchange.upload.settle(exchange);
             Ok((response, lease))
         }
         Err(failed) => {
+            lease.end();
             note_failure(exchange, way, of, failed.0);
             Err(failed)
         }
@@ -189,35 +208,39 @@ fn begin(exchange: &Exchange, member: &Member) {
     }
 }
 
-fn note_answer(exchange: &Exchange, way: &Way<'_>, member: &Member, response: &mut Response<Body>, lease: &Lease) {
+fn note_answer(
+    exchange: &Exchange,
+    way: &Way<'_>,
+    member: &Member,
+    response: &mut Response<Body>,
+    lease: &Lease,
+) {
     let service_time = lease.started.elapsed();
     let status = response.status().as_u16();
     exchange.record.borrow_mut().service_time = Some(service_time);
+    if http_body::Body::is_end_stream(response.body()) {
+        lease.end();
+    }
     way.cluster.meter.answered(status, service_time);
     let counts = &member.state.counts;
     if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
-    match hop::take_in_flight(response.headers_mut()) {
-        Some(in_flight) => {
-            member.state.note_reported(in_flight);
-            exchange.reached.set(Reached::Hop);
-            way.target.hop.requests.increment(1);
-            if let Some(error) = hop_error(response.status()) {
-                way.target.hop.error(error);
-            }
-            response.extensions_mut().insert(FromWeir);
-        }
-        None => exchange.reached.set(Reached::ModelServer),
+    let in_flight = hop::take_in_flight(response.headers_mut());
+    let refusal = hop::take_refusal(response.headers_mut()).filter(|_| !member.local);
+    if let Some(in_flight) = in_flight {
+        member.state.note_reported(in_flight);
+        way.target.hop.requests.increment(1);
+    }
+    if let Some(why) = refusal {
+        way.target.hop.error(why);
+        response.extensions_mut().insert(Refusal(why));
+    }
+    if in_flight.is_some() || refusal.is_some() {
+        exchange.reached.set(Reached::Hop);
+    } else {
+        member.state.note_no_weir();
+        exchange.reached.set(Reached::ModelServer);
     }
     headers::from_upstream(response.headers_mut(), service_time);
-}
-
-/// What a delivery listener says of the hop itself.
-fn hop_error(status: StatusCode) -> Option<HopError> {
-    match status {
-        StatusCode::LOOP_DETECTED => Some(HopError::Loop),
-        StatusCode::FORBIDDEN => Some(HopError::Refused),
-        _ => None,
-    }
 }
 
 fn note_failure(exchange: &Exchange, way: &Way<'_>, member: &Member, failure: Failure) {
@@ -241,6 +264,21 @@ fn note_failure(exchange: &Exchange, way: &Way<'_>, member: &Member, failure: Fa
     }
 }
 
+/// The request's time was up before the head of an answer; the attempt is gone already.
+pub(super) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
+    way.cluster.meter.rq_timeout.increment(1);
+    exchange.downstream.lane.shared.process.limit_exceeded(Met::RequestTimeout);
+    let record = exchange.record.borrow();
+    let Some(host) = &record.upstream_host else { return };
+    let Some(member) = way.cluster.state.members.iter().find(|member| member.state.name == *host) else {
+        return;
+    };
+    member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+    if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
+        way.target.hop.error(HopError::Timeout);
+    }
+}
+
 /// A breaker is open: counted, and what the caller is told.
 pub(super) fn overflow(exchange: &Exchange, cluster: &ClusterPlane, limit: Limit) -> Reason {
     let met = match limit {
@@ -260,7 +298,11 @@ fn no_connection(exchange: &Exchange, why: NoConnection) -> Failure {
     let process = &exchange.downstream.lane.shared.process;
     let reason = match why {
         NoConnection::Overflow(limit) => {
-            process.limit_exceeded(if limit == Limit::Pending { Met::MaxPending } else { Met::MaxConnections });
+            process.limit_exceeded(if limit == Limit::Pending {
+                Met::MaxPending
+            } else {
+                Met::MaxConnections
+            });
             Reason::Overflow
         }
         NoConnection::Dial(DialError::Timeout) => {
@@ -278,15 +320,15 @@ async fn send_http1(
     exchange: &Rc<Exchange>,
     pool: &Pool,
     head: Box<Parts>,
-    keep: bool,
+    keeping: Keeping,
     lease: &mut Lease,
 ) -> Result<Response<Body>, Failed> {
-    let mut connection = match pool.http1.acquire(!keep).await {
+    let mut connection = match pool.http1.acquire(!keeping.bears_loss).await {
         Ok(connection) => connection,
         Err(why) => return Err((no_connection(exchange, why), Some(head))),
     };
     lease.begin();
-    let request = Request::from_parts(*head, Upload::next_attempt(exchange, keep));
+    let request = Request::from_parts(*head, Upload::next_attempt(exchange, keeping.body));
     match connection.send(request).await {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err((Failure { reason: Reason::UpstreamProtocolError, processed: Processed::Maybe }, None))
@@ -297,14 +339,16 @@ async fn send_http1(
         }
         Err(mut error) => match error.take_message() {
             Some(request) => {
-                let failure = Failure {
-                    reason: Reason::UpstreamClosed,
-                    processed: Processed::No(RetryReason::Unsent),
-                };
+                let failure =
+                    Failure { reason: Reason::UpstreamClosed, processed: Processed::No(RetryReason::Unsent) };
                 Err((failure, Some(Box::new(request.into_parts().0))))
             }
             None => {
-                let reason = if error.error().is_parse() { Reason::UpstreamProtocolError } else { Reason::UpstreamClosed };
+                let reason = if error.error().is_parse() {
+                    Reason::UpstreamProtocolError
+                } else {
+                    Reason::UpstreamClosed
+                };
                 Err((Failure { reason, processed: Processed::Maybe }, None))
             }
         },
@@ -315,7 +359,7 @@ async fn send_http2(
     exchange: &Rc<Exchange>,
     pool: &Pool,
     head: Box<Parts>,
-    keep: bool,
+    keeping: Keeping,
     lease: &mut Lease,
 ) -> Result<Response<Body>, Failed> {
     let connection = match pool.http2.acquire().await {
@@ -323,7 +367,7 @@ async fn send_http2(
         Err(why) => return Err((no_connection(exchange, why), Some(head))),
     };
     lease.begin();
-    let body = Upload::next_attempt(exchange, keep);
+    let body = Upload::next_attempt(exchange, keeping.body);
     let no_body = http_body::Body::is_end_stream(&body);
     let (response, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
         Ok(sent) => sent,
@@ -395,6 +439,8 @@ pub(super) struct Lease {
     meter: Arc<ClusterMeter>,
     started: Instant,
     begun: bool,
+    /// Nothing more will come: if it is dropped before that, the attempt was given up here.
+    over: Cell<bool>,
     _retry: Option<Permit>,
 }
 
@@ -409,6 +455,7 @@ impl Lease {
             connection: RefCell::default(),
             _in_flight: endpoint.begin(),
             begun: false,
+            over: Cell::new(false),
             endpoint,
             meter,
             started: Instant::now(),
@@ -434,16 +481,29 @@ impl Lease {
         }
     }
 
+    /// It failed, the upstream cut its answer, or the answer is whole.
+    pub(super) fn end(&self) {
+        self.over.set(true);
+    }
+
     /// Requests in flight at the endpoint.
     pub(super) fn in_flight(&self) -> u32 {
         self.endpoint.in_flight()
     }
 
+    /// The answer's body was not whole when the request's time was up.
+    pub(super) fn ran_out_of_time(&self) {
+        self.meter.rq_timeout.increment(1);
+        self.endpoint.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The answer's body has ended as it should; so has the request's, if `upload_complete`.
     pub(super) fn completed(&self, upload_complete: bool) {
+        self.end();
         let mut held = self.connection.borrow_mut();
         if upload_complete
-            && let Some(Connection::Http1(connection)) = held.take_if(|held| matches!(held, Connection::Http1(_)))
+            && let Some(Connection::Http1(connection)) =
+                held.take_if(|held| matches!(held, Connection::Http1(_)))
         {
             connection.give_back();
         }
@@ -455,8 +515,14 @@ impl Drop for Lease {
         if let Some(Connection::Http2 { upload: Some(upload), .. }) = &*self.connection.borrow() {
             upload.abort();
         }
+        let given_up = !self.over.get();
         if self.begun {
             self.meter.rq_active.decrement(1.0);
+            if given_up {
+                self.meter.rq_tx_reset.increment(1);
+            }
+        } else if given_up {
+            self.meter.rq_cancelled.increment(1);
         }
     }
 }

@@ -91,7 +91,8 @@ pub(super) async fn serve(lane: Rc<Lane>, arrival: Arrival) {
     let Ok(stream) = arrival.accepted.into_stream() else { return };
     let activity = Rc::new(Activity::new(false));
     let http = &listener.http;
-    let flow = ByteFlow::new(activity.clone(), http.cx_rx_bytes_total.clone(), http.cx_tx_bytes_total.clone());
+    let flow =
+        ByteFlow::new(activity.clone(), http.cx_rx_bytes_total.clone(), http.cx_tx_bytes_total.clone());
     let seat = RefCell::new(Seat::new(generation, listener.clone(), peer));
     let phase = if arrival.removed_from.is_some() { Phase::Grace } else { lane.phase() };
     let downstream = Rc::new(Downstream {

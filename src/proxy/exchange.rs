@@ -11,8 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Response;
+use http::header::EXPECT;
 use http::request::Parts;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::task::spawn_local;
 
 use super::attempt::Lease;
 use super::downstream::{Downstream, Seat};
@@ -24,6 +27,11 @@ use crate::runtime::clock::{self, Tick};
 use crate::telemetry::{GrpcOutcome, RequestRecord};
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, HttpVersion, Protocol};
+
+/// What is read of a request that is answered already.
+const REST_BYTES: usize = 16 << 20;
+/// How long it is read.
+const REST_TIME: Duration = Duration::from_secs(2);
 
 mod upload;
 
@@ -38,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) seat: Seat,
     pub(super) record: RefCell<RequestRecord>,
     pub(super) upload: Upload,
+    /// `expect: 100-continue`
+    expects_leave: bool,
     download: RefCell<Download>,
     /// What the split chose, for the meters.
     pub(super) chosen: RefCell<Option<Chosen>>,
@@ -111,6 +121,7 @@ impl Exchange {
             seat,
             record: RefCell::new(record),
             upload: Upload::new(body, protocol == Protocol::Grpc),
+            expects_leave: parts.headers.contains_key(EXPECT),
             download: RefCell::default(),
             chosen: RefCell::default(),
             reached: Cell::new(Reached::Nobody),
@@ -193,7 +204,8 @@ impl Exchange {
         let Some(log) = &self.seat.generation.plane.access_log else { return };
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let authority = super::admit::authority(parts).unwrap_or_default();
-        let logged = log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
+        let logged =
+            log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
         self.record.borrow_mut().logged = Some(logged);
     }
 
@@ -201,9 +213,10 @@ impl Exchange {
     pub(super) fn service_host(&self) -> std::sync::Arc<str> {
         let chosen = self.chosen.borrow();
         let route = chosen.as_ref().map(|chosen| chosen.route);
-        route.map_or_else(|| "".into(), |(config, route)| {
-            self.seat.generation.plane.routes[config].routes[route].service.host.clone()
-        })
+        route.map_or_else(
+            || "".into(),
+            |(config, route)| self.seat.generation.plane.routes[config].routes[route].service.host.clone(),
+        )
     }
 
     /// Requests in flight at the local model server, which a delivery listener tells with every answer.
@@ -246,8 +259,11 @@ impl Exchange {
     /// Why it should be given up at `now`, if it should.
     pub(super) fn overdue(&self, now: Tick, real: Instant, stream_idle: Duration) -> Option<Reason> {
         if self.given_up.get().is_some() {
-            None // once is enough, however long its caller takes to notice
-        } else if self.deadline.get().is_some_and(|deadline| real >= deadline) {
+            return None; // once is enough, however long its caller takes to notice
+        }
+        // Before its head an attempt has a timer of its own, which is exact.
+        let passed = self.deadline.get().is_some_and(|deadline| real >= deadline);
+        if passed && self.download.borrow().started {
             Some(Reason::Timeout)
         } else if !stream_idle.is_zero() && now.since(self.progress.get()) > stream_idle {
             Some(Reason::StreamIdle)
@@ -264,8 +280,11 @@ impl Exchange {
         let mut download = self.download.borrow_mut();
         if download.started && download.may_be_cut() {
             download.body = Body::Empty;
-            download.lease = None;
+            let lease = download.lease.take();
             drop(download);
+            if let Some(lease) = lease.filter(|_| reason == Reason::Timeout) {
+                lease.ran_out_of_time();
+            }
             self.blame(reason);
         }
         self.upload.abandon();
@@ -282,12 +301,25 @@ impl Exchange {
         let download = self.download.take();
         self.upload.settle(self);
         self.conclude(&download);
+        let answered = download.complete;
         drop(download);
+        if answered && self.sends_on() {
+            spawn_local(read_out(self.upload.take_rest()));
+        } else if !self.upload.is_complete() {
+            // Nobody watches over it from here on.
+            self.upload.abandon();
+        }
         let lane = &self.downstream.lane;
         lane.exchanges.borrow_mut().try_remove(self.key.get());
         self.report();
         drop(self.chosen.take());
         self.downstream.close_request();
+    }
+
+    /// Whether an HTTP/1 caller is still sending its body. One that waits for leave, and got none, does not.
+    fn sends_on(&self) -> bool {
+        let leave = !self.expects_leave || self.upload.counted().0 > 0;
+        leave && !self.upload.is_complete() && self.record.borrow().http_version != HttpVersion::Http2
     }
 
     /// The last entries of the record, and what becomes of the connection upstream.
@@ -305,6 +337,8 @@ impl Exchange {
         } else if record.flags.is_empty() {
             record.flags.raise(Flag::DownstreamConnectionTermination);
             record.details = "downstream_remote_disconnect";
+        } else if download.started && !download.ours {
+            self.seat.listener.http.rq_tx_reset.increment(1);
         }
     }
 
@@ -328,7 +362,8 @@ impl Exchange {
         let chosen = self.chosen.borrow();
         let Some(chosen) = &*chosen else { return };
         let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
-        let meter = |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
+        let meter =
+            |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
         let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
         if splits {
             meter(false).report_source(record);
@@ -337,6 +372,22 @@ impl Exchange {
             meter(!splits).report_destination(record);
         }
     }
+}
+
+/// Reads and drops what an HTTP/1 caller still sends when it has its answer, within bounds. Without that its connection
+/// is closed with bytes unread, the kernel resets it, and the caller may lose the answer (RFC 9112 section 9.6).
+async fn read_out(mut rest: Body) {
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = rest.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > REST_BYTES {
+                return;
+            }
+        }
+    };
+    // Too much or too slow: it is closed all the same.
+    let _ = tokio::time::timeout(REST_TIME, reading).await;
 }
 
 fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
@@ -358,7 +409,10 @@ impl http_body::Body for DownloadBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let exchange = &self.exchange;
         let mut download = exchange.download.borrow_mut();
         if exchange.given_up.get().is_some() && download.may_be_cut() {
@@ -435,9 +489,16 @@ impl Download {
 impl Exchange {
     /// The upstream cut the answer after its head.
     fn blame_upstream(&self, error: &BodyError) {
+        if let Some(lease) = &self.download.borrow().lease {
+            lease.end();
+        }
         let reset = matches!(error, BodyError::Http2(error) if error.is_reset());
         let mut record = self.record.borrow_mut();
-        record.flags.raise(if reset { Flag::UpstreamRemoteReset } else { Flag::UpstreamConnectionTermination });
+        record.flags.raise(if reset {
+            Flag::UpstreamRemoteReset
+        } else {
+            Flag::UpstreamConnectionTermination
+        });
         record.details = "upstream_reset_after_response_started{connection_termination}";
     }
 }

@@ -72,7 +72,8 @@ fn strip_envoy(headers: &mut HeaderMap) {
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, peer: &str) {
-    let before: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let before: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
     let value = if before.is_empty() { peer.to_owned() } else { format!("{},{peer}", before.join(",")) };
     if let Ok(value) = HeaderValue::from_str(&value) {
         headers.insert(FORWARDED_FOR, value);
@@ -111,6 +112,10 @@ fn for_http1(exchange: &Exchange, parts: &mut Parts) {
         }
         let target = parts.uri.path_and_query().cloned();
         parts.uri = target.map(Uri::from).unwrap_or_default();
+    } else if !parts.headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(&exchange.service_host())
+    {
+        parts.headers.insert(HOST, host); // RFC 9112 section 3.2: HTTP/1.0 may leave it out, HTTP/1.1 may not
     }
     // hyper sends a body with GET only when told to (and RFC 9112 section 6.3 lets every method have one).
     if !exchange.upload.is_empty() && !parts.headers.contains_key(CONTENT_LENGTH) {
@@ -144,7 +149,8 @@ fn for_http2(exchange: &Exchange, parts: &mut Parts) {
 
 /// Replaces path and query.
 pub(super) fn set_target(uri: &mut Uri, target: &str) -> Result<(), Reason> {
-    let target = PathAndQuery::try_from(target).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;
+    let target =
+        PathAndQuery::try_from(target).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;
     let mut parts = std::mem::take(uri).into_parts();
     parts.path_and_query = Some(target);
     *uri = Uri::from_parts(parts).map_err(|_| Reason::BadRequest("path_normalization_failed"))?;

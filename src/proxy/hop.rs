@@ -2,13 +2,15 @@
 //! receiving pod is.
 //!
 //! `x-weir-hop: <count>;<service host>;<label>=<value>,…` goes with every request to an endpoint that is not local;
-//! a model server ignores it. Every answer of a delivery listener carries `x-weir-in-flight`.
+//! a model server ignores it. Every answer of a delivery listener carries `x-weir-in-flight`; one by which a Weir refuses
+//! the hop itself says why in `x-weir-refusal`, for its status may be the model server's own, or a gRPC caller's 200.
 //! Law: callers' own `x-weir-*` fields are stripped; only the count is believed, which can but hurt themselves.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::planner::header_value;
 use crate::snapshot::Labels;
+use crate::telemetry::families::weir::HopError;
 
 /// Hops after which a request is in a loop.
 pub(super) const MAX_HOPS: u32 = 3;
@@ -16,6 +18,9 @@ pub(super) const MAX_HOPS: u32 = 3;
 pub(super) const HOP: HeaderName = HeaderName::from_static("x-weir-hop");
 /// Requests in flight at the pod that answers.
 pub(super) const IN_FLIGHT: HeaderName = HeaderName::from_static("x-weir-in-flight");
+
+/// Why a Weir does not take the hop.
+pub(super) const REFUSAL: HeaderName = HeaderName::from_static("x-weir-refusal");
 
 /// The value for a request that comes from a caller.
 pub(super) fn first_hop(service: &str, labels: &Labels) -> HeaderValue {
@@ -50,7 +55,8 @@ pub(super) fn is_meant(headers: &HeaderMap, service: &str, local: &[Labels]) -> 
     let Ok(value) = value.to_str() else { return false };
     let mut parts = value.splitn(3, ';');
     let (_, host, labels) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
-    host == Some(service) && local.iter().any(|local| wanted(labels).all(|(name, value)| has(local, name, value)))
+    host == Some(service)
+        && local.iter().any(|local| wanted(labels).all(|(name, value)| has(local, name, value)))
 }
 
 fn wanted(labels: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -66,10 +72,17 @@ pub(super) fn take_in_flight(headers: &mut HeaderMap) -> Option<u32> {
     headers.remove(IN_FLIGHT)?.to_str().ok()?.parse().ok()
 }
 
+/// Takes why the other Weir refused the hop, if it did.
+pub(super) fn take_refusal(headers: &mut HeaderMap) -> Option<HopError> {
+    let why = headers.remove(REFUSAL)?;
+    HopError::ALL.into_iter().find(|known| why == known.as_str())
+}
+
 /// Removes every field of Weir's own that a caller sent.
 pub(super) fn strip(headers: &mut HeaderMap) {
     headers.remove(HOP);
     headers.remove(IN_FLIGHT);
+    headers.remove(REFUSAL);
 }
 
 #[cfg(test)]

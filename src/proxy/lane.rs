@@ -142,10 +142,12 @@ impl Lane {
             let of_cluster = cluster.state.members.iter().map(|member| {
                 let key = (cluster.state.config.name.clone(), member.state.target.clone());
                 let known = old.remove(&key).or_else(|| kept.get(&key).cloned());
-                let pool = known.filter(|pool: &Pool| Arc::ptr_eq(pool.endpoint(), &member.state)).unwrap_or_else(|| {
-                    let (state, endpoint) = (cluster.state.clone(), member.state.clone());
-                    Rc::new(EndpointPool::new(state, endpoint, cluster.meter.clone(), idle))
-                });
+                let pool = known
+                    .filter(|pool: &Pool| Arc::ptr_eq(pool.endpoint(), &member.state))
+                    .unwrap_or_else(|| {
+                        let (state, endpoint) = (cluster.state.clone(), member.state.clone());
+                        Rc::new(EndpointPool::new(state, endpoint, cluster.meter.clone(), idle))
+                    });
                 pool.adopt(&cluster.state, idle);
                 kept.insert(key, pool.clone());
                 pool
@@ -153,7 +155,8 @@ impl Lane {
             pools.push(of_cluster.collect());
         }
         self.pools.replace(kept);
-        let meters = plane.routes.iter().map(|routes| routes.routes.iter().map(|_| RouteMeters::default()).collect());
+        let meters =
+            plane.routes.iter().map(|routes| routes.routes.iter().map(|_| RouteMeters::default()).collect());
         Generation { pools, meters: meters.collect(), plane }
     }
 
@@ -247,7 +250,10 @@ impl Lane {
         for (exchange, reason) in overdue {
             let limit = match reason {
                 Reason::Timeout => families::weir::Limit::RequestTimeout,
-                _ => families::weir::Limit::StreamIdle,
+                _ => {
+                    exchange.seat.listener.http.rq_idle_timeout.increment(1);
+                    families::weir::Limit::StreamIdle
+                }
             };
             self.shared.process.limit_exceeded(limit);
             exchange.give_up(reason);

@@ -13,6 +13,7 @@ use super::split::Split;
 use crate::router::RouteTable;
 use crate::snapshot::{BindAddress, FilterChain, Labels, Listener, Route, Service, Snapshot};
 use crate::telemetry::{AccessLog, ClusterMeter, Counter, HopMeter, HttpMeter, ListenerMeter};
+use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::ClusterState;
 use crate::words::Protocol;
 
@@ -109,6 +110,18 @@ impl Plane {
     /// The listener at `address`, if this generation has it.
     pub fn listener(&self, address: &BindAddress) -> Option<&Arc<ListenerPlane>> {
         self.listeners.iter().find(|plane| plane.listener.address == *address)
+    }
+}
+
+impl ClusterPlane {
+    /// Brings the gauges of the circuit breakers up to date. For the control thread, before each scrape.
+    pub fn show_breakers(&self) {
+        let meter = &self.meter;
+        let gauges = [&meter.cx_open, &meter.rq_pending_open, &meter.rq_open, &meter.rq_retry_open];
+        for (limit, gauge) in Limit::ALL.into_iter().zip(gauges) {
+            let breaker = self.state.breakers.of(limit);
+            gauge.set(if breaker.out() >= breaker.limit() { 1.0 } else { 0.0 });
+        }
     }
 }
 

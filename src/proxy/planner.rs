@@ -3,7 +3,7 @@
 //! Law: the new plane is published by one store, whole; an old one is dropped here, never on a worker (dropping ten
 //! thousand regexes takes tens of milliseconds).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
@@ -15,9 +15,13 @@ use super::hop;
 use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutePlane, RoutesPlane, TargetPlane};
 use super::split::Split;
 use crate::router::RouteTable;
-use crate::snapshot::{self, Address, Listener, LogFormat, Mode, PeerFilter, Route, RouteConfig, Service, Snapshot};
+use crate::snapshot::{
+    self, Address, Listener, LogFormat, Mode, PeerFilter, Route, RouteConfig, Service, Snapshot,
+};
+use crate::telemetry::families::envoy_server::PlannerSeries;
 use crate::telemetry::{
-    AccessLog, ClusterMeter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, Recorder, VersionMeter, families,
+    AccessLog, ClusterMeter, Counter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
+    VersionMeter, families,
 };
 use crate::transport::dial::Target;
 use crate::upstream::cluster::{ClusterState, EndpointState};
@@ -27,6 +31,7 @@ use crate::upstream::resolve::Names;
 pub struct Planner {
     recorder: Recorder,
     process: ProcessMeter,
+    meter: PlannerSeries,
     published: Arc<ArcSwapOption<Plane>>,
     /// What DNS names of endpoints resolve to.
     pub names: Names,
@@ -43,6 +48,7 @@ impl Planner {
     /// Nothing published yet.
     pub fn new(recorder: Recorder, process: ProcessMeter, published: Arc<ArcSwapOption<Plane>>) -> Planner {
         Planner {
+            meter: PlannerSeries::new(&recorder),
             recorder,
             process,
             published,
@@ -76,7 +82,29 @@ impl Planner {
             .collect();
         self.declared = self.declare(&routes, &clusters, &snapshot);
         self.generation += 1;
+        self.count_changes(previous.as_ref().map(|plane| &*plane.snapshot), &snapshot);
         Ok(self.swap(snapshot, clusters, routes, access_log, previous))
+    }
+
+    fn count_changes(&self, old: Option<&Snapshot>, new: &Snapshot) {
+        let meter = &self.meter;
+        let count = |[added, modified, removed]: [&Counter; 3], by: [u64; 3]| {
+            added.increment(by[0]);
+            modified.increment(by[1]);
+            removed.increment(by[2]);
+        };
+        let listeners = |snapshot: &Snapshot| -> BTreeMap<Arc<str>, Arc<Listener>> {
+            snapshot.listeners.iter().map(|listener| (listener.name.clone(), listener.clone())).collect()
+        };
+        count(
+            [&meter.listener_added, &meter.listener_modified, &meter.listener_removed],
+            changes(&old.map(listeners).unwrap_or_default(), &listeners(new)),
+        );
+        let none = BTreeMap::new();
+        count(
+            [&meter.cluster_added, &meter.cluster_modified, &meter.cluster_removed],
+            changes(old.map_or(&none, |old| &old.clusters), &new.clusters),
+        );
     }
 
     /// Publishes the present generation with the endpoints that names resolve to now. Relinks no routes.
@@ -132,7 +160,8 @@ impl Planner {
         let mut clusters = Vec::with_capacity(snapshot.clusters.len());
         for config in snapshot.clusters.values() {
             let old = previous.and_then(|plane| {
-                let index = plane.clusters.binary_search_by(|old| old.state.config.name.cmp(&config.name)).ok()?;
+                let index =
+                    plane.clusters.binary_search_by(|old| old.state.config.name.cmp(&config.name)).ok()?;
                 plane.clusters.get(index)
             });
             clusters.push(match old {
@@ -149,7 +178,11 @@ impl Planner {
         targets.eq(state.members.iter().map(|member| member.state.target.clone()))
     }
 
-    fn cluster(&mut self, config: &Arc<snapshot::Cluster>, old: Option<&Arc<ClusterPlane>>) -> Arc<ClusterPlane> {
+    fn cluster(
+        &mut self,
+        config: &Arc<snapshot::Cluster>,
+        old: Option<&Arc<ClusterPlane>>,
+    ) -> Arc<ClusterPlane> {
         let (names, endpoints) = (&self.names, &mut self.endpoints);
         let endpoint = |target: Target| {
             let key = (config.service.clone(), target.clone());
@@ -243,7 +276,11 @@ impl Planner {
             ),
         };
         ListenerPlane {
-            routes: snapshot.route_configs.keys().position(|name| *name == chain.route_config).unwrap_or_default(),
+            routes: snapshot
+                .route_configs
+                .keys()
+                .position(|name| *name == chain.route_config)
+                .unwrap_or_default(),
             peers: peers(&chain.mode, clusters),
             local_labels: local_labels(&chain.mode, clusters),
             listener: listener.clone(),
@@ -261,9 +298,10 @@ impl Planner {
     ) -> Vec<VersionMeter> {
         let mut declared = Vec::new();
         for (routes, config) in routes.iter().zip(snapshot.route_configs.values()) {
-            let delivers = snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains).any(|chain| {
-                chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. })
-            });
+            let delivers =
+                snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains).any(|chain| {
+                    chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. })
+                });
             for route in &routes.routes {
                 for version in versions_of(route, clusters) {
                     let labels = super::lane::version_labels(snapshot, route, &version, None, delivers);
@@ -291,12 +329,27 @@ impl Planner {
         };
         let format = Format::parse(format).map_err(|error| io::Error::other(error.to_string()))?;
         let opened = AccessLog::open(&wanted.path, format, self.process.access_log_dropped.clone());
-        let (log, writer) = opened
-            .map_err(|error| io::Error::new(error.kind(), format!("access log {}: {error}", wanted.path.display())))?;
+        let (log, writer) = opened.map_err(|error| {
+            io::Error::new(error.kind(), format!("access log {}: {error}", wanted.path.display()))
+        })?;
         std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
         self.log = Some((wanted.clone(), log.clone()));
         Ok(Some(log))
     }
+}
+
+/// How many were added, modified and removed.
+fn changes<T: PartialEq>(old: &BTreeMap<Arc<str>, T>, new: &BTreeMap<Arc<str>, T>) -> [u64; 3] {
+    let (mut added, mut modified) = (0, 0);
+    for (name, item) in new {
+        match old.get(name) {
+            None => added += 1,
+            Some(known) if known != item => modified += 1,
+            Some(_) => {}
+        }
+    }
+    let removed = old.keys().filter(|name| !new.contains_key(*name)).count();
+    [added, modified, removed as u64]
 }
 
 /// The split goes on where it was when the rule's name, entries and weights are what they were.
@@ -354,7 +407,10 @@ fn members_of<'a>(
     service: &'a str,
     clusters: &'a [Arc<ClusterPlane>],
 ) -> impl Iterator<Item = &'a crate::upstream::cluster::Member> {
-    clusters.iter().filter(move |plane| *plane.state.config.service == *service).flat_map(|plane| &plane.state.members)
+    clusters
+        .iter()
+        .filter(move |plane| *plane.state.config.service == *service)
+        .flat_map(|plane| &plane.state.members)
 }
 
 fn local_labels(mode: &Mode, clusters: &[Arc<ClusterPlane>]) -> Vec<snapshot::Labels> {

@@ -6,8 +6,10 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+use super::hop;
 use crate::message::body::Body;
 use crate::message::grpc;
+use crate::telemetry::families::weir::HopError;
 use crate::words::{Flag, Flags, GrpcStatus, Protocol};
 
 /// Why Weir answers itself.
@@ -78,20 +80,31 @@ impl Reason {
                 details,
             ),
             Reason::UpgradeRefused => close(S::FORBIDDEN, "", None, "upgrade_failed"),
-            Reason::PeerRefused => close(S::FORBIDDEN, "peer is no endpoint of the service", None, "delivery_peer_refused"),
+            Reason::PeerRefused => {
+                close(S::FORBIDDEN, "peer is no endpoint of the service", None, "delivery_peer_refused")
+            }
             Reason::NoRoute => row(S::NOT_FOUND, "", Some(Flag::NoRoute), "route_not_found"),
             Reason::Misdirected => row(S::MISDIRECTED_REQUEST, "", None, "delivery_misdirected"),
             Reason::TooManyHops => row(S::LOOP_DETECTED, "too many hops", None, "too_many_hops"),
             Reason::NoCluster => row(S::SERVICE_UNAVAILABLE, "", Some(Flag::NoCluster), "cluster_not_found"),
-            Reason::NoEndpoint => {
-                row(S::SERVICE_UNAVAILABLE, "no healthy upstream", Some(Flag::NoHealthyUpstream), "no_healthy_upstream")
-            }
-            Reason::Timeout => {
-                row(S::GATEWAY_TIMEOUT, "upstream request timeout", Some(Flag::UpstreamRequestTimeout), "response_timeout")
-            }
-            Reason::StreamIdle => {
-                row(S::GATEWAY_TIMEOUT, "stream timeout", Some(Flag::StreamIdleTimeout), "stream_idle_timeout")
-            }
+            Reason::NoEndpoint => row(
+                S::SERVICE_UNAVAILABLE,
+                "no healthy upstream",
+                Some(Flag::NoHealthyUpstream),
+                "no_healthy_upstream",
+            ),
+            Reason::Timeout => row(
+                S::GATEWAY_TIMEOUT,
+                "upstream request timeout",
+                Some(Flag::UpstreamRequestTimeout),
+                "response_timeout",
+            ),
+            Reason::StreamIdle => row(
+                S::GATEWAY_TIMEOUT,
+                "stream timeout",
+                Some(Flag::StreamIdleTimeout),
+                "stream_idle_timeout",
+            ),
             _ => self.upstream_row(),
         }
     }
@@ -102,7 +115,10 @@ impl Reason {
             ($reason:literal, $flag:expr, $details:literal) => {
                 Row {
                     status: StatusCode::SERVICE_UNAVAILABLE,
-                    body: concat!("upstream connect error or disconnect/reset before headers. reset reason: ", $reason),
+                    body: concat!(
+                        "upstream connect error or disconnect/reset before headers. reset reason: ",
+                        $reason
+                    ),
                     flag: Some($flag),
                     details: concat!("upstream_reset_before_response_started{", $details, "}"),
                     close: false,
@@ -111,21 +127,44 @@ impl Reason {
         }
         match self {
             Reason::ConnectFailure => {
-                reset!("remote connection failure", Flag::UpstreamConnectionFailure, "remote_connection_failure")
+                reset!(
+                    "remote connection failure",
+                    Flag::UpstreamConnectionFailure,
+                    "remote_connection_failure"
+                )
             }
             Reason::ConnectTimeout => {
                 reset!("connection timeout", Flag::UpstreamConnectionFailure, "connection_timeout")
             }
             Reason::UpstreamReset => reset!("remote reset", Flag::UpstreamRemoteReset, "remote_reset"),
             Reason::UpstreamRefusedStream => {
-                reset!("remote refused stream reset", Flag::UpstreamRemoteReset, "remote_refused_stream_reset")
+                reset!(
+                    "remote refused stream reset",
+                    Flag::UpstreamRemoteReset,
+                    "remote_refused_stream_reset"
+                )
             }
-            Reason::UpstreamProtocolError => {
-                Row { status: StatusCode::BAD_GATEWAY, ..reset!("protocol error", Flag::UpstreamProtocolError, "protocol_error") }
-            }
+            Reason::UpstreamProtocolError => Row {
+                status: StatusCode::BAD_GATEWAY,
+                ..reset!("protocol error", Flag::UpstreamProtocolError, "protocol_error")
+            },
             Reason::Overflow => reset!("overflow", Flag::UpstreamOverflow, "overflow"),
             Reason::LocalReset => reset!("local reset", Flag::LocalReset, "local_reset"),
-            _ => reset!("connection termination", Flag::UpstreamConnectionTermination, "connection_termination"),
+            _ => reset!(
+                "connection termination",
+                Flag::UpstreamConnectionTermination,
+                "connection_termination"
+            ),
+        }
+    }
+
+    /// Why it refuses a hop, where it does: the Weir that sent the request has to know.
+    fn refusal(self) -> Option<HopError> {
+        match self {
+            Reason::Misdirected => Some(HopError::Misdirected),
+            Reason::TooManyHops => Some(HopError::Loop),
+            Reason::PeerRefused => Some(HopError::Refused),
+            _ => None,
         }
     }
 
@@ -152,6 +191,9 @@ impl Reason {
         }
         if self == Reason::Overflow {
             headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
+        }
+        if let Some(why) = self.refusal() {
+            headers.insert(hop::REFUSAL, HeaderValue::from_static(why.as_str()));
         }
         response
     }

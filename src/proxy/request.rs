@@ -67,7 +67,10 @@ fn begin(downstream: &Rc<Downstream>, request: Request<Body>) -> (Box<Parts>, Do
 }
 
 /// Phases 2 to 5.
-async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<(Response<Body>, attempt::Lease), Reason> {
+async fn answer(
+    exchange: &Rc<Exchange>,
+    mut head: Box<Parts>,
+) -> Result<(Response<Body>, attempt::Lease), Reason> {
     let (way, timeout) = choose_way(exchange, &mut head)?;
     let mut attempts = pin!(attempt::run(exchange, &way, head));
     match timeout {
@@ -77,7 +80,10 @@ async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<(Respon
             let late = Box::pin(tokio::time::sleep(timeout));
             match select(attempts.as_mut(), late).await {
                 Either::Left((answered, _)) => answered,
-                Either::Right(_) => Err(Reason::Timeout),
+                Either::Right(_) => {
+                    attempt::note_timeout(exchange, &way);
+                    Err(Reason::Timeout)
+                }
             }
         }
     }
@@ -133,6 +139,7 @@ fn route(exchange: &Exchange, plane: &Plane, parts: &mut Parts) -> Result<(usize
         seat.listener.http.no_route.increment(1);
         return Err(Reason::NoRoute);
     };
+    seat.listener.http.requests.increment(1);
     let index = found.index;
     exchange.record.borrow_mut().route = Some(found.route.name.clone());
     if let Cow::Owned(path) = path {
@@ -166,7 +173,11 @@ fn choose(
             let plane = &plane.clusters[cluster];
             exchange.record.borrow_mut().cluster = Some(plane.state.config.name.clone());
             chosen._permit = plane.state.breakers.try_acquire(Limit::Requests);
-            if chosen._permit.is_some() { Ok((index, cluster)) } else { Err(attempt::overflow(exchange, plane, Limit::Requests)) }
+            if chosen._permit.is_some() {
+                Ok((index, cluster))
+            } else {
+                Err(attempt::overflow(exchange, plane, Limit::Requests))
+            }
         }
     };
     exchange.chosen.replace(Some(chosen));

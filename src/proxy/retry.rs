@@ -43,8 +43,10 @@ pub(super) fn allowed(failure: Failure, allowance: Allowance) -> Option<RetryRea
         return None;
     }
     match failure.processed {
-        // The endpoint is down: only another one can help.
-        Processed::No(RetryReason::Connect) => allowance.elsewhere.then_some(RetryReason::Connect),
+        // The endpoint is down, or is another's by now: only another one can help.
+        Processed::No(reason @ (RetryReason::Connect | RetryReason::Misdirected)) => {
+            allowance.elsewhere.then_some(reason)
+        }
         Processed::No(reason) => Some(reason),
         Processed::Maybe if !matches!(failure.reason, Reason::UpstreamClosed | Reason::UpstreamReset) => None,
         Processed::Maybe if allowance.idempotent => Some(RetryReason::Idempotent),
@@ -54,14 +56,18 @@ pub(super) fn allowed(failure: Failure, allowance: Allowance) -> Option<RetryRea
 
 /// RFC 9110 section 9.2.2.
 pub(super) fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const POST: Allowance = Allowance { idempotent: false, repeatable: false, same_body: true, elsewhere: true };
+    const POST: Allowance =
+        Allowance { idempotent: false, repeatable: false, same_body: true, elsewhere: true };
     const LOST: Failure = Failure { reason: Reason::UpstreamClosed, processed: Processed::Maybe };
 
     #[test]
@@ -83,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_dial_that_failed_is_tried_elsewhere_or_not_at_all() {
-        let refused = Failure { reason: Reason::ConnectFailure, processed: Processed::No(RetryReason::Connect) };
+        let refused =
+            Failure { reason: Reason::ConnectFailure, processed: Processed::No(RetryReason::Connect) };
         assert_eq!(allowed(refused, POST), Some(RetryReason::Connect));
         assert_eq!(allowed(refused, Allowance { elsewhere: false, ..POST }), None);
     }

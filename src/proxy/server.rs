@@ -26,6 +26,7 @@ use crate::runtime::drain::{Drain, DrainWatch, Phase};
 use crate::runtime::worker;
 use crate::snapshot::{BindAddress, Snapshot};
 use crate::telemetry::bind_shard;
+use crate::telemetry::families::envoy_server::SocketsSeries;
 use crate::transport::accept::{self, Load, Seat};
 use crate::transport::dial;
 use crate::transport::listen::Listening;
@@ -58,6 +59,7 @@ pub struct Server {
     watch: DrainWatch,
     listeners: BTreeMap<BindAddress, Listener>,
     room: Rc<Room>,
+    meter: SocketsSeries,
 }
 
 struct Worker {
@@ -92,6 +94,7 @@ impl Server {
     pub fn start(shared: Arc<Shared>, workers: usize) -> io::Result<Server> {
         let (drain, watch) = Drain::new();
         let mut server = Server {
+            meter: SocketsSeries::new(&shared.recorder),
             shared,
             seats: Vec::new(),
             workers: Vec::new(),
@@ -116,6 +119,7 @@ impl Server {
             })?;
             server.seats.push(Seat { load: seat_load, queue });
             server.workers.push(Worker { thread, done });
+            server.meter.workers_started.set(1.0);
         }
         Ok(server)
     }
@@ -130,12 +134,16 @@ impl Server {
         for listener in &snapshot.listeners {
             if !self.listeners.contains_key(&listener.address) {
                 let listening = Listening::bind(&listener.address).map_err(|error| {
+                    self.meter.create_failure.increment(1);
                     let advice = match error.kind() {
                         io::ErrorKind::AddrInUse => ": stop what listens there or choose another address",
                         _ => "",
                     };
                     let (name, address) = (&listener.name, &listener.address);
-                    io::Error::new(error.kind(), format!("listener {name}: cannot bind {address}: {error}{advice}"))
+                    io::Error::new(
+                        error.kind(),
+                        format!("listener {name}: cannot bind {address}: {error}{advice}"),
+                    )
                 })?;
                 bound.push((listener.address.clone(), listening));
             }
@@ -144,7 +152,12 @@ impl Server {
     }
 
     /// Brings the listeners in line with `plane`, which was published: accepts on what is new, lets go of what it lacks.
-    pub fn apply(&mut self, plane: &Arc<Plane>, previous: Option<&Arc<Plane>>, bound: Vec<(BindAddress, Listening)>) {
+    pub fn apply(
+        &mut self,
+        plane: &Arc<Plane>,
+        previous: Option<&Arc<Plane>>,
+        bound: Vec<(BindAddress, Listening)>,
+    ) {
         self.room.connections.set(plane.snapshot.limits.connections);
         for (address, listening) in bound {
             let listener = self.accept(address.clone(), listening);
@@ -162,6 +175,7 @@ impl Server {
                 self.tell_all(|| Message::Leave { address: address.clone(), now: false });
             }
         }
+        self.show_draining();
     }
 
     /// Closes the sockets that were removed `REMOVED_ACCEPTS` ago. To be called with every removal.
@@ -185,9 +199,16 @@ impl Server {
             };
             if let Some(listener) = listener {
                 listener.close().await;
-                server.borrow().tell_all(|| Message::Leave { address: address.clone(), now: true });
+                let server = server.borrow();
+                server.tell_all(|| Message::Leave { address: address.clone(), now: true });
+                server.show_draining();
             }
         }
+    }
+
+    fn show_draining(&self) {
+        let draining = self.listeners.values().filter(|listener| listener.removed_from.borrow().is_some());
+        self.meter.draining.set(draining.count() as f64);
     }
 
     /// The address that a listener got, which tells the port chosen for port 0.
@@ -330,7 +351,10 @@ fn descriptor_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     // Refused is no harm: the soft limit is what holds then.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX / 100)
+    getrlimit(Resource::Nofile)
+        .current
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(usize::MAX / 100)
 }
 
 /// A worker's life.
@@ -370,7 +394,9 @@ async fn work(
 fn obey(lane: &Rc<Lane>, message: Message) {
     match message {
         Message::Arrival(arrival) => drop(spawn_local(downstream::serve(lane.clone(), arrival))),
-        Message::Leave { address, now } => lane.close_listener(&address, if now { Phase::Closing } else { Phase::Grace }),
+        Message::Leave { address, now } => {
+            lane.close_listener(&address, if now { Phase::Closing } else { Phase::Grace })
+        }
         Message::Cut => lane.cut(),
     }
 }

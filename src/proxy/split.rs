@@ -26,8 +26,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The split of one rule, shared by all workers.
 #[derive(Debug)]
 pub struct Split {
-    /// Weights by version, as configured.
-    weights: Vec<u32>,
     tree: Option<Node>,
     position: AtomicU64,
     seed: u64,
@@ -56,7 +54,7 @@ impl Split {
         let tree = build(&parts, &mut 0);
         // A phase in the middle of the counter's range neither wraps nor repeats.
         let position = AtomicU64::new(mix(entropy, 1) >> 32);
-        Split { weights, tree, position, seed: mix(entropy, 2) }
+        Split { tree, position, seed: mix(entropy, 2) }
     }
 
     /// The version of the next request; `None` when no version has weight.
@@ -65,11 +63,6 @@ impl Split {
             Node::Version(index) => Some(*index), // a plain route: nothing to count
             fork => Some(fork.at(self.position.fetch_add(1, Ordering::Relaxed), self.seed)),
         }
-    }
-
-    /// Weights by version, as configured.
-    pub fn weights(&self) -> &[u32] {
-        &self.weights
     }
 }
 

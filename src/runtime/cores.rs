@@ -14,7 +14,8 @@ fn read_quota(root: &Path) -> Option<usize> {
     if let Ok(text) = fs::read_to_string(root.join("cpu.max")) {
         return parse_cpu_max(&text);
     }
-    let number = |name: &str| fs::read_to_string(root.join("cpu").join(name)).ok()?.trim().parse::<i64>().ok();
+    let number =
+        |name: &str| fs::read_to_string(root.join("cpu").join(name)).ok()?.trim().parse::<i64>().ok();
     quota_in_cores(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
 }
 

@@ -8,20 +8,12 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-/// Tasks polled between two looks at the sockets. Tokio's own 61 makes a busy worker read in larger gulps than
-/// its clients can fill; the figure is measured in `benches/README.md`.
-const EVENT_INTERVAL: u32 = 61;
-
 /// A current-thread runtime on which `spawn_local` works without further ado.
 ///
 /// # Errors
 /// The operating system's, when it gives no epoll or event descriptor.
 pub fn local_runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread()
-        .enable_all()
-        .event_interval(EVENT_INTERVAL)
-        .max_blocking_threads(4)
-        .build_local(LocalOptions::default())
+    Builder::new_current_thread().enable_all().max_blocking_threads(4).build_local(LocalOptions::default())
 }
 
 /// Starts a named thread that runs the future which `make` builds there, to its end.

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use cluster::{Address, Cluster, CircuitBreakers, Endpoint, Labels, LbPolicy, Locality, UpstreamProtocol};
+pub use cluster::{
+    Address, CircuitBreakers, Cluster, Endpoint, Labels, LbPolicy, Locality, UpstreamProtocol,
+};
 pub use listener::{BindAddress, ChainMatch, FilterChain, Listener, Mode, PeerFilter};
 pub use route::{
     Domain, Forward, Fraction, HeaderMatch, HeaderName, PathMatch, Pattern, Route, RouteConfig, RouteMatch,

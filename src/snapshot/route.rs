@@ -71,7 +71,12 @@ pub struct RouteMatch {
 impl RouteMatch {
     /// What every request satisfies.
     pub fn any() -> RouteMatch {
-        RouteMatch { path: PathMatch::Prefix("/".into()), headers: Vec::new(), source: None, runtime_fraction: None }
+        RouteMatch {
+            path: PathMatch::Prefix("/".into()),
+            headers: Vec::new(),
+            source: None,
+            runtime_fraction: None,
+        }
     }
 
     /// Whether every request satisfies it.

@@ -119,8 +119,14 @@ pub async fn run<T>(
     }
 }
 
-async fn hand_over<T>(seats: &[Seat<T>], connection: Accepted, wrap: &impl Fn(Accepted, ConnectionSlot) -> T) {
-    let Some(seat) = seats.iter().min_by_key(|seat| (seat.load.streams(), seat.load.connections())) else { return };
+async fn hand_over<T>(
+    seats: &[Seat<T>],
+    connection: Accepted,
+    wrap: &impl Fn(Accepted, ConnectionSlot) -> T,
+) {
+    let Some(seat) = seats.iter().min_by_key(|seat| (seat.load.streams(), seat.load.connections())) else {
+        return;
+    };
     let slot = seat.load.connection();
     // A full queue means that the worker is stuck; waiting here is the backpressure. A closed one: it is leaving.
     if seat.queue.send(wrap(connection, slot)).await.is_err() {
@@ -130,7 +136,9 @@ async fn hand_over<T>(seats: &[Seat<T>], connection: Accepted, wrap: &impl Fn(Ac
 
 /// Errors that concern one connection which died in the queue, not the socket.
 fn is_of_the_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, NotConnected, InvalidInput};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, InvalidInput, NotConnected,
+    };
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | NotConnected | InvalidInput

@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::activity::{Activity, End};
 
-/// Deferred bytes beyond which a write goes out at once. A figure of the measurement in `benches/README.md`.
+/// Deferred bytes beyond which a write goes out at once: what a socket's buffer takes without waiting.
 const OUT_FULL: usize = 64 << 10;
 /// Capacity kept by a connection whose deferred bytes are out, so that an idle one costs little.
 const OUT_KEPT: usize = 4 << 10;
@@ -61,7 +61,15 @@ pub struct Io {
 impl Io {
     /// A connection whose record is `activity`.
     pub fn new(stream: Stream, activity: Rc<Activity>) -> Io {
-        Io { stream, activity, read_ahead: Bytes::new(), writes: Writes::Direct, out: Vec::new(), written: 0, flush_due: false }
+        Io {
+            stream,
+            activity,
+            read_ahead: Bytes::new(),
+            writes: Writes::Direct,
+            out: Vec::new(),
+            written: 0,
+            flush_due: false,
+        }
     }
 
     /// Chooses how writes leave, once the protocol is known.
@@ -295,7 +303,10 @@ mod tests {
             drop(io);
             let mut reply = String::new();
             theirs.read_to_string(&mut reply).await.expect("a reply");
-            assert!(reply.starts_with("HTTP/1.1 408 ") && reply.ends_with("request header timeout"), "{reply}");
+            assert!(
+                reply.starts_with("HTTP/1.1 408 ") && reply.ends_with("request header timeout"),
+                "{reply}"
+            );
         });
     }
 }

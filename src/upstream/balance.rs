@@ -10,7 +10,12 @@ use crate::snapshot::LbPolicy;
 /// The index of the member to try; `exclude` is one that has just failed, avoided where there is another.
 ///
 /// `None`: the cluster has no member.
-pub fn pick(cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64, exclude: Option<usize>) -> Option<usize> {
+pub fn pick(
+    cluster: &ClusterState,
+    dice: &mut impl Rng,
+    now_ms: u64,
+    exclude: Option<usize>,
+) -> Option<usize> {
     let count = cluster.members.len();
     if count <= 1 {
         return (count == 1).then_some(0);

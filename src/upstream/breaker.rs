@@ -31,7 +31,9 @@ impl Breaker {
 
     fn try_take(&self) -> bool {
         let limit = self.limit();
-        self.out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |out| (out < limit).then_some(out + 1)).is_ok()
+        self.out
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |out| (out < limit).then_some(out + 1))
+            .is_ok()
     }
 
     fn take_anyway(&self) {
@@ -115,7 +117,8 @@ mod tests {
 
     #[test]
     fn permits_never_pass_the_limit_and_come_back_when_dropped() {
-        let breakers = Arc::new(Breakers::new(&CircuitBreakers { requests: 2, ..CircuitBreakers::default() }));
+        let breakers =
+            Arc::new(Breakers::new(&CircuitBreakers { requests: 2, ..CircuitBreakers::default() }));
         let first = breakers.try_acquire(Limit::Requests).expect("room");
         let _second = breakers.try_acquire(Limit::Requests).expect("room");
         assert!(breakers.try_acquire(Limit::Requests).is_none());

@@ -4,7 +4,7 @@
 //! flight is forgotten.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::breaker::Breakers;
@@ -26,6 +26,8 @@ pub struct EndpointState {
     in_flight: AtomicU32,
     /// What the endpoint itself said was in flight there, with its last answer over a hop.
     reported: AtomicU32,
+    /// Its last answer came from a model server, not from another Weir.
+    no_weir: AtomicBool,
     /// Milliseconds on the process's clock; 0: never.
     failed_at_ms: AtomicU64,
     /// Whole-life counts for `/clusters`.
@@ -53,6 +55,7 @@ impl EndpointState {
             target,
             in_flight: AtomicU32::new(0),
             reported: AtomicU32::new(0),
+            no_weir: AtomicBool::new(false),
             failed_at_ms: AtomicU64::new(0),
             counts: EndpointCounts::default(),
         }
@@ -78,12 +81,31 @@ impl EndpointState {
     /// It said how many requests are in flight there, ours among them.
     pub fn note_reported(&self, in_flight: u32) {
         self.reported.store(in_flight, Ordering::Relaxed);
+        self.set_no_weir(false);
+    }
+
+    /// It answered as a model server does.
+    pub fn note_no_weir(&self) {
+        self.set_no_weir(true);
+    }
+
+    /// Whether another Weir may answer there: it did the last time, or nobody did yet.
+    pub fn may_be_weir(&self) -> bool {
+        !self.no_weir.load(Ordering::Relaxed)
+    }
+
+    /// All workers read it with every request; it is written when it changes.
+    fn set_no_weir(&self, no_weir: bool) {
+        if self.no_weir.load(Ordering::Relaxed) != no_weir {
+            self.no_weir.store(no_weir, Ordering::Relaxed);
+        }
     }
 
     /// How busy it is, as far as known: for comparing two of them.
     pub fn load(&self, now_ms: u64) -> u32 {
         let failed_at = self.failed_at_ms.load(Ordering::Relaxed);
-        let fresh = failed_at != 0 && now_ms.saturating_sub(failed_at) < FAILURE_COUNTS_FOR.as_millis() as u64;
+        let fresh =
+            failed_at != 0 && now_ms.saturating_sub(failed_at) < FAILURE_COUNTS_FOR.as_millis() as u64;
         let penalty = if fresh { FAILURE_LOAD } else { 0 };
         self.in_flight().max(self.reported.load(Ordering::Relaxed)).saturating_add(penalty)
     }
@@ -167,7 +189,9 @@ impl ClusterState {
 /// Smooth weighted round robin, written out once. Source: the algorithm of nginx's upstream module.
 fn turns(members: &[Member]) -> Vec<u32> {
     let sum: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
-    let scale = |weight: u32| if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 };
+    let scale = |weight: u32| {
+        if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 }
+    };
     let weights: Vec<i64> = members.iter().map(|member| i64::from(scale(member.weight))).collect();
     let total: i64 = weights.iter().sum();
     if weights.iter().all(|&weight| weight == weights[0]) {

@@ -155,7 +155,11 @@ impl Http2Pool {
     }
 }
 
-async fn connect(shared: &Rc<Shared>, state: &Rc<State>, permit: super::breaker::Permit) -> Result<(), DialError> {
+async fn connect(
+    shared: &Rc<Shared>,
+    state: &Rc<State>,
+    permit: super::breaker::Permit,
+) -> Result<(), DialError> {
     let (mut io, open) = shared.open(permit).await?;
     io.set_writes(Writes::Deferred);
     let handshake = client::Builder::new()

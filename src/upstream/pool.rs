@@ -112,7 +112,13 @@ impl Shared {
         self.meter.cx_active.increment(1.0);
         self.endpoint.counts.cx_total.fetch_add(1, Ordering::Relaxed);
         self.endpoint.counts.cx_active.fetch_add(1, Ordering::Relaxed);
-        let open = Open { shared: self.clone(), slot, opened: Instant::now(), _permit: permit, _dialled: Dialled::count() };
+        let open = Open {
+            shared: self.clone(),
+            slot,
+            opened: Instant::now(),
+            _permit: permit,
+            _dialled: Dialled::count(),
+        };
         Ok((Io::new(stream, activity), open))
     }
 

@@ -25,7 +25,9 @@ impl Names {
         match address {
             Address::Socket(address) => vec![Target::Tcp(*address)],
             Address::Unix(path) => vec![Target::Unix(path.clone())],
-            Address::Dns { host, port } => self.known.get(&(host.clone(), *port)).cloned().unwrap_or_default(),
+            Address::Dns { host, port } => {
+                self.known.get(&(host.clone(), *port)).cloned().unwrap_or_default()
+            }
         }
     }
 

@@ -56,7 +56,8 @@ impl Caller {
         match protocol {
             Protocol::Grpc => {
                 let endpoint = Endpoint::from_shared(format!("http://{target}")).unwrap();
-                let channel = timeout(DEADLINE, endpoint.connect()).await.expect("in time").expect("a connection");
+                let channel =
+                    timeout(DEADLINE, endpoint.connect()).await.expect("in time").expect("a connection");
                 Caller::Grpc(PredictionServiceClient::new(channel))
             }
             Protocol::Rest => {

@@ -24,7 +24,8 @@ impl Scrape {
     /// `/metrics` of each address.
     pub fn of(addresses: &[SocketAddr]) -> Scrape {
         let pages = addresses.iter().map(|&address| {
-            let (status, text) = get(address, "/metrics").unwrap_or_else(|| panic!("nobody answers at {address}"));
+            let (status, text) =
+                get(address, "/metrics").unwrap_or_else(|| panic!("nobody answers at {address}"));
             assert_eq!(status, 200, "{text}");
             text
         });
@@ -32,9 +33,14 @@ impl Scrape {
     }
 
     /// The series of `name` whose labels include `labels`.
-    pub fn series<'s>(&'s self, name: &'s str, labels: &'s [(&str, &str)]) -> impl Iterator<Item = &'s Sample> {
+    pub fn series<'s>(
+        &'s self,
+        name: &'s str,
+        labels: &'s [(&str, &str)],
+    ) -> impl Iterator<Item = &'s Sample> {
         self.0.iter().filter(move |sample| {
-            let has = |&(label, value): &(&str, &str)| sample.labels.get(label).is_some_and(|have| have == value);
+            let has =
+                |&(label, value): &(&str, &str)| sample.labels.get(label).is_some_and(|have| have == value);
             sample.name == name && labels.iter().all(has)
         })
     }
@@ -48,7 +54,8 @@ impl Scrape {
     pub fn count_by(&self, name: &str, labels: &[(&str, &str)], label: &str) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for sample in self.series(name, labels).filter(|sample| sample.value > 0.0) {
-            *counts.entry(sample.labels.get(label).cloned().unwrap_or_default()).or_default() += sample.value as u64;
+            *counts.entry(sample.labels.get(label).cloned().unwrap_or_default()).or_default() +=
+                sample.value as u64;
         }
         counts
     }

@@ -3,8 +3,7 @@
 //! Weir serves from files in a folder of its own, as `weir proxy` does; upstreams and clients run on the test's thread.
 //! Laws: every port is chosen free, every wait has a deadline and names what it waited for, nothing sleeps to be right.
 // Compiled into every test that has `mod common`, few of which use all of it; `pub` marks what tests call.
-#![allow(dead_code, unreachable_pub)]
-
+#![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod client;
 pub mod raw;
@@ -161,7 +160,10 @@ impl World {
 
     /// The address of a listener.
     pub fn addr(&self, listener: &str) -> SocketAddr {
-        *self.listeners.get(listener).unwrap_or_else(|| panic!("no listener `{listener}`: {:?}", self.listeners))
+        *self
+            .listeners
+            .get(listener)
+            .unwrap_or_else(|| panic!("no listener `{listener}`: {:?}", self.listeners))
     }
 
     /// The admin address.
@@ -196,6 +198,19 @@ impl World {
             (lines.len() >= count).then_some(lines)
         })
         .await
+    }
+
+    /// The sum of a family's series whose labels contain all of `labels`, from the metrics page.
+    pub async fn metric(&self, family: &str, labels: &[&str]) -> f64 {
+        let page = client::Client::connect(Http::One, self.metrics).await.get("/metrics").await;
+        let of_family =
+            |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let matching = page
+            .text()
+            .lines()
+            .filter(of_family)
+            .filter(|line| labels.iter().all(|label| line.contains(label)));
+        matching.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Ends it, and returns the requests that the deadline cut.
@@ -260,7 +275,8 @@ fn complete(yaml: &str, folder: &Path, admin: SocketAddr, metrics: SocketAddr) -
 /// A weir.yaml with one listener `in` for one service `x`: more settings of the service, each `key: value`, and its
 /// endpoints as `(address, version)`.
 pub fn one_service(settings: &[&str], endpoints: &[(&str, &str)]) -> String {
-    let mut yaml = "listeners:\n- {name: in, address: \"127.0.0.1:0\", service: x}\nservices:\n- name: x\n".to_owned();
+    let mut yaml =
+        "listeners:\n- {name: in, address: \"127.0.0.1:0\", service: x}\nservices:\n- name: x\n".to_owned();
     settings.iter().for_each(|setting| yaml.push_str(&format!("  {setting}\n")));
     yaml.push_str("  endpoints:");
     yaml.push_str(if endpoints.is_empty() { " []\n" } else { "\n" });

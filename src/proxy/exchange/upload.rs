@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -29,6 +29,8 @@ pub(in crate::proxy) struct Upload {
     bytes: Cell<u64>,
     messages: RefCell<Option<MessageCounter>>,
     complete: Cell<bool>,
+    /// The task of the attempt that waits for more, to be told when it may no longer read.
+    reader: RefCell<Option<Waker>>,
 }
 
 #[derive(Default)]
@@ -50,15 +52,21 @@ impl Upload {
             attempt: Cell::new(0),
             bytes: Cell::new(0),
             messages: RefCell::new(counts_messages.then(MessageCounter::default)),
+            reader: RefCell::default(),
         }
     }
 
     /// The body for the next attempt. `keep`: it may have to be sent once more.
     pub(in crate::proxy) fn next_attempt(exchange: &Rc<Exchange>, keep: bool) -> UploadBody {
         let upload = &exchange.upload;
-        upload.attempt.set(upload.attempt.get() + 1);
+        upload.admit(upload.attempt.get() + 1);
         upload.kept.borrow_mut().keeping |= keep;
-        UploadBody { exchange: exchange.clone(), attempt: upload.attempt.get(), piece: 0, trailers_sent: false }
+        UploadBody {
+            exchange: exchange.clone(),
+            attempt: upload.attempt.get(),
+            piece: 0,
+            trailers_sent: false,
+        }
     }
 
     /// Whether another attempt would send the very same body.
@@ -86,11 +94,30 @@ impl Upload {
         self.complete.get()
     }
 
+    /// Lets `attempt` read, and the one before fail: its upstream must not wait for what never comes.
+    fn admit(&self, attempt: u32) {
+        self.attempt.set(attempt);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
     /// No attempt reads any further, and what is unread goes.
     pub(super) fn abandon(&self) {
-        self.attempt.set(u32::MAX);
-        if let Ok(mut body) = self.body.try_borrow_mut() {
-            *body = Body::Empty;
+        drop(self.take_rest());
+    }
+
+    /// No attempt reads any further; returns what is unread.
+    pub(super) fn take_rest(&self) -> Body {
+        self.admit(u32::MAX);
+        self.body.try_borrow_mut().map(|mut body| std::mem::take(&mut *body)).unwrap_or_default()
+    }
+
+    fn remember_reader(&self, cx: &Context<'_>) {
+        let mut reader = self.reader.borrow_mut();
+        match &mut *reader {
+            Some(known) => known.clone_from(cx.waker()),
+            None => *reader = Some(cx.waker().clone()),
         }
     }
 
@@ -192,7 +219,10 @@ impl http_body::Body for UploadBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if !this.is_current() {
             return Poll::Ready(Some(Err(BodyError::Abandoned)));
@@ -205,7 +235,10 @@ impl http_body::Body for UploadBody {
         }
         let polled = Pin::new(&mut *this.exchange.upload.body.borrow_mut()).poll_frame(cx);
         let frame = match polled {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                this.exchange.upload.remember_reader(cx);
+                return Poll::Pending;
+            }
             Poll::Ready(frame) => frame,
         };
         this.exchange.touch();

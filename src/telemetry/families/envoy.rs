@@ -64,7 +64,8 @@ meter! {
         rq_retry_limit_exceeded: Counter counter "envoy_cluster_upstream_rq_retry_limit_exceeded"
             "Requests not retried because their retries were used up.",
         rq_rx_reset: Counter counter "envoy_cluster_upstream_rq_rx_reset" "Attempts reset by the upstream.",
-        rq_tx_reset: Counter counter "envoy_cluster_upstream_rq_tx_reset" "Attempts reset by the proxy.",
+        rq_tx_reset: Counter counter "envoy_cluster_upstream_rq_tx_reset"
+            "Attempts given up by the proxy before their answer was whole.",
         rq_cancelled: Counter counter "envoy_cluster_upstream_rq_cancelled"
             "Attempts cancelled before a connection was there.",
         cx_total: Counter counter "envoy_cluster_upstream_cx_total" "Connections.",
@@ -78,11 +79,6 @@ meter! {
             "Milliseconds to open a connection.",
         cx_length_ms: Histogram histogram "envoy_cluster_upstream_cx_length_ms" "Milliseconds that connections lived.",
         cx_destroy: Counter counter "envoy_cluster_upstream_cx_destroy" "Connections that ended.",
-        cx_destroy_local: Counter counter "envoy_cluster_upstream_cx_destroy_local" "Connections that the proxy ended.",
-        cx_destroy_remote: Counter counter "envoy_cluster_upstream_cx_destroy_remote"
-            "Connections that the upstream ended.",
-        cx_destroy_with_active_rq: Counter counter "envoy_cluster_upstream_cx_destroy_with_active_rq"
-            "Connections that ended with attempts in flight.",
         cx_overflow: Counter counter "envoy_cluster_upstream_cx_overflow"
             "Times that a circuit breaker refused a connection.",
         cx_idle_timeout: Counter counter "envoy_cluster_upstream_cx_idle_timeout" "Connections closed for being idle.",
@@ -92,8 +88,10 @@ meter! {
             "Requests for which no endpoint was healthy.",
         membership_total: Gauge gauge "envoy_cluster_membership_total" "Endpoints.",
         membership_healthy: Gauge gauge "envoy_cluster_membership_healthy" "Endpoints that are healthy.",
-        membership_degraded: Gauge gauge "envoy_cluster_membership_degraded" "Endpoints that are degraded.",
-        membership_excluded: Gauge gauge "envoy_cluster_membership_excluded" "Endpoints that are excluded.",
+        membership_degraded: Gauge gauge "envoy_cluster_membership_degraded"
+            "Always 0: no endpoint is degraded without health checks.",
+        membership_excluded: Gauge gauge "envoy_cluster_membership_excluded"
+            "Always 0: no endpoint is excluded without health checks.",
         membership_change: Counter counter "envoy_cluster_membership_change" "Changes of the endpoints.",
         cx_open: Gauge gauge "envoy_cluster_circuit_breakers_default_cx_open"
             "1 while the connection breaker is open.",
@@ -169,8 +167,8 @@ meter! {
         rq_timeout: Counter counter "envoy_http_downstream_rq_timeout" "Requests whose body or head came too late.",
         rq_idle_timeout: Counter counter "envoy_http_downstream_rq_idle_timeout" "Requests that were idle too long.",
         rq_rx_reset: Counter counter "envoy_http_downstream_rq_rx_reset" "Requests reset by the client.",
-        rq_tx_reset: Counter counter "envoy_http_downstream_rq_tx_reset" "Requests reset by the proxy.",
-        rq_too_large: Counter counter "envoy_http_downstream_rq_too_large" "Requests answered 413.",
+        rq_tx_reset: Counter counter "envoy_http_downstream_rq_tx_reset"
+            "Requests whose answer the proxy cut after its head.",
         cx_total: Counter counter "envoy_http_downstream_cx_total" "Connections.",
         cx_http1_total: Counter counter "envoy_http_downstream_cx_http1_total" "HTTP/1 connections.",
         cx_http2_total: Counter counter "envoy_http_downstream_cx_http2_total" "HTTP/2 connections.",

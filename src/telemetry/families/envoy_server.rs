@@ -33,22 +33,47 @@ meter! {
         memory_allocated: Gauge gauge "envoy_server_memory_allocated" "Bytes of memory in use, files apart.",
         memory_heap_size: Gauge gauge "envoy_server_memory_heap_size" "Bytes of address space for data.",
         memory_physical_size: Gauge gauge "envoy_server_memory_physical_size" "Bytes of memory in use.",
-        initialization_time_ms: Gauge gauge "envoy_server_initialization_time_ms_last"
-            "Milliseconds from the start to serving.",
         version: Gauge gauge "envoy_server_version" "The version as one number.",
         hot_restart_epoch: Gauge gauge "envoy_server_hot_restart_epoch" "Always 0: there is no hot restart.",
+        listeners_active: Gauge gauge "envoy_listener_manager_total_listeners_active" "Listeners that accept.",
+        clusters_active: Gauge gauge "envoy_cluster_manager_active_clusters" "Clusters that are in use.",
+    }
+}
+
+meter! {
+    /// What becomes of clusters and listeners from one configuration to the next.
+    PlannerMeter, PlannerSeries {
         listener_added: Counter counter "envoy_listener_manager_listener_added" "Listeners added.",
         listener_modified: Counter counter "envoy_listener_manager_listener_modified" "Listeners changed.",
         listener_removed: Counter counter "envoy_listener_manager_listener_removed" "Listeners removed.",
-        listener_create_failure: Counter counter "envoy_listener_manager_listener_create_failure"
-            "Listeners that could not be bound.",
-        listeners_active: Gauge gauge "envoy_listener_manager_total_listeners_active" "Listeners that accept.",
-        listeners_draining: Gauge gauge "envoy_listener_manager_total_listeners_draining" "Listeners that drain.",
-        workers_started: Gauge gauge "envoy_listener_manager_workers_started" "1 when the workers run.",
-        clusters_active: Gauge gauge "envoy_cluster_manager_active_clusters" "Clusters that are in use.",
         cluster_added: Counter counter "envoy_cluster_manager_cluster_added" "Clusters added.",
         cluster_modified: Counter counter "envoy_cluster_manager_cluster_modified" "Clusters changed.",
         cluster_removed: Counter counter "envoy_cluster_manager_cluster_removed" "Clusters removed.",
+    }
+}
+
+meter! {
+    /// What becomes of sockets and workers.
+    SocketsMeter, SocketsSeries {
+        create_failure: Counter counter "envoy_listener_manager_listener_create_failure"
+            "Listeners that could not be bound.",
+        draining: Gauge gauge "envoy_listener_manager_total_listeners_draining"
+            "Listeners that were removed and still accept.",
+        workers_started: Gauge gauge "envoy_listener_manager_workers_started" "1 when the workers run.",
+    }
+}
+
+impl PlannerSeries {
+    /// Resolves the series, at zero.
+    pub fn new(recorder: &Recorder) -> PlannerSeries {
+        PlannerSeries::resolve(recorder, &Labels::new(&[]))
+    }
+}
+
+impl SocketsSeries {
+    /// Resolves the series, at zero.
+    pub fn new(recorder: &Recorder) -> SocketsSeries {
+        SocketsSeries::resolve(recorder, &Labels::new(&[]))
     }
 }
 

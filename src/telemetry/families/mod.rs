@@ -1,6 +1,6 @@
 //! The names of all metrics, one file a generation, and the meters: structs of handles resolved once.
 //!
-//! Law: a family is here only if some code updates it. Metric names and label names are an interface: dashboards and
+//! Law: a family is here only if some code updates it, or if zero is the truth about Weir (its help says so). Metric names and label names are an interface: dashboards and
 //! alerts of other projects query them, so they change only with the generation that they belong to.
 
 pub mod buckets;

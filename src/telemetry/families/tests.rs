@@ -22,6 +22,8 @@ fn everything() -> Recorder {
     }
     cluster.rq_active.increment(1.0);
     ServerMeter::new(&recorder, Instant::now(), 2).refresh(Instant::now());
+    envoy_server::PlannerSeries::new(&recorder).cluster_added.increment(1);
+    envoy_server::SocketsSeries::new(&recorder).workers_started.set(1.0);
     let process = ProcessMeter::new(&recorder);
     process.retry(RetryReason::Goaway);
     process.limit_exceeded(Limit::HeadBytes);

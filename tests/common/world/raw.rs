@@ -66,7 +66,11 @@ impl Raw {
     pub async fn read_exact(&mut self, count: usize) -> Vec<u8> {
         soon("bytes", async {
             while self.ahead.len() < count {
-                assert!(self.more().await > 0, "the peer closed after {:?}", String::from_utf8_lossy(&self.ahead));
+                assert!(
+                    self.more().await > 0,
+                    "the peer closed after {:?}",
+                    String::from_utf8_lossy(&self.ahead)
+                );
             }
             self.ahead.drain(..count).collect()
         })
@@ -140,7 +144,9 @@ impl RawUpstream {
         RawUpstream::start(move |raw, connection| {
             let (script, requests) = (script.clone(), requests.clone());
             async move {
-                let Ok(mut server) = h2::server::handshake(raw.into_stream()).await else { return String::new() };
+                let Ok(mut server) = h2::server::handshake(raw.into_stream()).await else {
+                    return String::new();
+                };
                 let (goodbye, mut goodbyes) = mpsc::unbounded_channel();
                 loop {
                     let next = tokio::select! {

@@ -148,7 +148,8 @@ impl Upstream {
     }
 
     async fn serving(
-        handler: impl Fn(Rc<Memory>, usize, Request<Incoming>) -> LocalBoxFuture<'static, Response<BoxBody>> + 'static,
+        handler: impl Fn(Rc<Memory>, usize, Request<Incoming>) -> LocalBoxFuture<'static, Response<BoxBody>>
+        + 'static,
     ) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
@@ -156,6 +157,7 @@ impl Upstream {
         let (upstream, handler) = (Upstream { addr: Some(addr), memory: memory.clone() }, Rc::new(handler));
         spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).expect("no delay");
                 let mut start = [0; 3];
                 let (memory, handler) = (memory.clone(), handler.clone());
                 spawn_local(async move {
@@ -232,7 +234,11 @@ impl Upstream {
 }
 
 fn answer_of(name: &str, seen: &Seen) -> Response<BoxBody> {
-    let grpc = seen.head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let grpc = seen
+        .head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let response = Response::builder().header("x-upstream", name);
     if grpc {
         let body = vec![Frame::data(grpc_message(name.as_bytes())), Frame::trailers(grpc_ok())];
