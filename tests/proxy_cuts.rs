@@ -41,6 +41,7 @@ fn who_is_given_up_is_counted_by_how_far_it_got() {
         let sent = tokio::task::spawn_local(begin(world.addr("in")));
         held.wait_begun(1).await;
         let waits = tokio::task::spawn_local(begin(world.addr("in")));
+        world.counts("listener_manager_workers_started", 1.0).await;
         world.counts("http_rq_total", 2.0).await;
         world.counts("cluster_upstream_rq_pending_active", 1.0).await;
         world.counts("cluster_circuit_breakers_default_cx_open", 1.0).await;
