@@ -298,6 +298,7 @@ impl Lane {
                 }
             }
         }
+        self.shared.buffered[self.index].store(mine, Ordering::Relaxed);
     }
 
     fn reset_for_budget(&self, exchange: &Exchange, within_share: bool) {
