@@ -123,6 +123,11 @@ fn a_request_that_outlives_the_deadline_is_cut_and_the_process_still_ends_with_0
     });
 }
 
+/// Listeners that were removed and still accept.
+fn draining(engine: &Engine) -> f64 {
+    engine.metric("envoy_listener_manager_total_listeners_draining")
+}
+
 #[test]
 fn a_removed_listener_loses_no_request_and_its_connections_are_told_to_go() {
     on_control_thread(async {
@@ -137,6 +142,7 @@ fn a_removed_listener_loses_no_request_and_its_connections_are_told_to_go() {
         grown_by(&going, 300).await;
         let gone = engine.address("goes");
         let removed = engine.publish(linked(&main(&stays), ""));
+        assert_eq!(draining(&engine), 1.0);
         // Callers hear of it a moment later than we do, and still dial until then.
         grown_by(&going, 50).await;
         going.no_dialling.set(true);
@@ -146,6 +152,7 @@ fn a_removed_listener_loses_no_request_and_its_connections_are_told_to_go() {
         going.assert_none_failed();
         assert!(going.goodbyes.get() >= 2 * CLIENTS as u64, "every connection was told");
         eventually("the socket is closed", || std::net::TcpStream::connect(gone).is_err()).await;
+        eventually("nothing drains", || draining(&engine) == 0.0).await;
         grown_by(&staying, 300).await;
         staying.stop.set(true);
         for client in stay {

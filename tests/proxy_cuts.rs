@@ -34,6 +34,33 @@ fn reset_reason(error: &hyper::Error) -> Option<h2::Reason> {
 }
 
 #[test]
+fn who_is_given_up_is_counted_by_how_far_it_got() {
+    run(async || {
+        let held = Upstream::holding().await;
+        let settings = ["protocol: http1", "circuit_breakers: {connections: 1}"];
+        let world = World::start(&one_service(&settings, &[(&held.at(), "v1")])).await;
+        let begin = |to| async move { drop(Client::connect(Http::One, to).await.begin(get("/")).await) };
+        let sent = tokio::task::spawn_local(begin(world.addr("in")));
+        held.wait_begun(1).await;
+        let waits = tokio::task::spawn_local(begin(world.addr("in")));
+        world.counts("listener_manager_workers_started", 1.0).await;
+        world.counts("http_rq_total", 2.0).await;
+        world.counts("cluster_upstream_rq_pending_active", 1.0).await;
+        world.counts("cluster_circuit_breakers_default_cx_open", 1.0).await;
+        world.counts("cluster_circuit_breakers_default_rq_open", 0.0).await;
+        waits.abort();
+        world.counts("cluster_upstream_rq_cancelled", 1.0).await;
+        world.counts("cluster_upstream_rq_tx_reset", 0.0).await;
+        sent.abort();
+        world.counts("cluster_upstream_rq_tx_reset", 1.0).await;
+        world.counts("cluster_upstream_rq_cancelled", 1.0).await;
+        world.counts("cluster_circuit_breakers_default_cx_open", 0.0).await;
+        world.counts("http_downstream_rq_rx_reset", 2.0).await;
+        world.counts("http_downstream_rq_tx_reset", 0.0).await;
+    });
+}
+
+#[test]
 fn an_upstream_hears_at_once_that_nobody_waits_for_its_answer() {
     run(async || {
         for (down, up) in Http::matrix() {
@@ -220,6 +247,8 @@ async fn is_cut_for_everybody(world: &World, gate: &Notify, logged: &str) {
     for line in world.log(3).await {
         assert!(line.starts_with(logged), "{line}");
     }
+    world.counts("http_downstream_rq_tx_reset", 3.0).await;
+    world.counts("cluster_upstream_rq_tx_reset", 0.0).await;
 }
 
 #[test]
@@ -316,6 +345,9 @@ fn a_body_that_outlasts_the_time_of_its_request_is_cut() {
             let response = soon("a head", client.begin(call)).await.expect("a head");
             assert!(within(PROMPT, "the cut", read(response)).await.is_err(), "{down:?} {up:?}");
             assert!(world.log(1).await[0].starts_with("200 UT "), "{:?}", world.log(1).await);
+            world.counts("http_downstream_rq_tx_reset", 1.0).await;
+            world.counts("cluster_upstream_rq_tx_reset", 1.0).await;
+            world.counts("cluster_upstream_rq_timeout", 1.0).await;
         }
     });
 }

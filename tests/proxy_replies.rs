@@ -133,8 +133,11 @@ fn a_stream_on_which_nothing_moves_is_504_with_si() {
     run(async || {
         let held = Upstream::holding().await;
         let yaml = one_service(&[], &[(&held.at(), "v1")]) + "\nlimits: {stream_idle: 200ms}\n";
-        each_caller_gets(&World::start(&yaml).await, 504, "14", "stream timeout", "SI stream_idle_timeout")
-            .await;
+        let world = World::start(&yaml).await;
+        each_caller_gets(&world, 504, "14", "stream timeout", "SI stream_idle_timeout").await;
+        world.counts("http_downstream_rq_idle_timeout", 4.0).await;
+        world.counts("http_downstream_rq_tx_reset", 0.0).await;
+        world.counts("cluster_upstream_rq_tx_reset", 4.0).await;
     });
 }
 

@@ -15,6 +15,7 @@ use crate::proxy::planner::Planner;
 use crate::runtime::worker::local_runtime;
 use crate::telemetry::{ProcessMeter, RequestRecord, VersionMeter};
 use crate::transport::endpoint::serve;
+use crate::upstream::breaker::Limit;
 use crate::words::{HttpVersion, Protocol};
 
 const MAIN: &str = "
@@ -466,6 +467,50 @@ fn a_scrape_is_up_to_date_in_both_forms() {
         let page = world.get("/stats/prometheus").await;
         page.has_line("envoy_server_live{} 1");
         assert!(!page.body.contains("# HELP") && !page.body.contains("weir_requests_total"));
+    });
+}
+
+#[test]
+fn what_a_configuration_changed_is_counted_by_name() {
+    run(async |mut world| {
+        let lines = async |world: &World, counts: [u64; 6]| {
+            let page = world.get("/metrics").await;
+            let managers = ["listener_manager_listener", "cluster_manager_cluster"];
+            let whats = ["added", "modified", "removed"];
+            let names = managers.iter().flat_map(|name| whats.map(|what| format!("envoy_{name}_{what}")));
+            names.zip(counts).for_each(|(name, count)| page.has_line(&format!("{name} {count}")));
+        };
+        let clusters = world.admin.plane.load_full().unwrap().clusters.len() as u64;
+        lines(&world, [2, 0, 0, clusters, 0, 0]).await;
+        let changed = MAIN
+            .replace("name: predict, address: '127.0.0.1:8500'", "name: predict, address: '127.0.0.1:8501'")
+            .replace("connections: 7", "connections: 8");
+        world.planner.publish(snapshot(&changed, RULES)).unwrap();
+        lines(&world, [2, 1, 0, clusters, clusters, 0]).await;
+        let delivery =
+            "- {name: delivery, address: '127.0.0.1:15008', service: inception, mode: deliver, allow: any}\n";
+        world.planner.publish(snapshot(&changed.replace(delivery, ""), RULES)).unwrap();
+        let removed = clusters - world.admin.plane.load_full().unwrap().clusters.len() as u64;
+        lines(&world, [2, 1, 1, clusters, clusters, removed]).await;
+        assert!(removed > 0, "those of the delivery went with it");
+    });
+}
+
+#[test]
+fn the_gauge_of_a_breaker_is_one_while_no_permit_is_left() {
+    run(async |world| {
+        let plane = world.admin.plane.load_full().unwrap();
+        let cluster = plane.clusters.iter().find(|plane| &*plane.state.config.name == CLUSTER).unwrap();
+        let line = |value| {
+            format!(
+                "envoy_cluster_circuit_breakers_default_cx_open{{envoy_cluster_name=\"{CLUSTER}\"}} {value}"
+            )
+        };
+        let permits: Vec<_> =
+            (0..7).filter_map(|_| cluster.state.breakers.try_acquire(Limit::Connections)).collect();
+        world.get("/metrics").await.has_line(&line(1));
+        drop(permits);
+        world.get("/metrics").await.has_line(&line(0));
     });
 }
 

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use client::Client;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use weir::app::sidecar::{Leave, Options, Sidecar};
@@ -211,6 +212,23 @@ impl World {
             .filter(of_family)
             .filter(|line| labels.iter().all(|label| line.contains(label)));
         matching.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until the series of Envoy's family `envoy_<family>` add up to `count`.
+    pub async fn counts(&self, family: &str, count: f64) {
+        let start = Instant::now();
+        loop {
+            let answer = Client::connect(Http::One, self.metrics).await.get("/metrics").await;
+            let samples =
+                answer.text().lines().filter_map(|line| line.strip_prefix("envoy_")?.split_once(' '));
+            let of_family = samples.filter(|(series, _)| series.split('{').next() == Some(family));
+            let seen: f64 = of_family.map(|(_, value)| value.parse::<f64>().expect("a number")).sum();
+            if seen == count {
+                return;
+            }
+            assert!(start.elapsed() < SOON, "{family} is {seen}, not {count}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Ends it, and returns the requests that the deadline cut.
