@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Fault::Io(error)),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let leave = match signals() {
             Ok(leave) => leave,
             Err(error) => return fail(&Fault::Io(error)),
@@ -86,7 +86,10 @@ pub fn run(options: &Options) -> ExitCode {
             }
             Err(fault) => fail(&fault),
         }
-    })
+    });
+    // Dropping it would wait for look-ups, and a name server that is silent would keep us beyond every deadline.
+    runtime.shutdown_background();
+    code
 }
 
 fn fail(fault: &Fault) -> ExitCode {
@@ -166,7 +169,7 @@ pub struct Sidecar {
     events: mpsc::Receiver<Event>,
     commands: mpsc::Receiver<Command>,
     pages: Vec<Page>,
-    _watcher: Watcher,
+    watcher: Watcher,
 }
 
 /// An admin address that answers.
@@ -234,7 +237,7 @@ impl Sidecar {
         let watcher = Watcher::start(source, &start, deliver).map_err(Fault::Io)?;
         drop(starting);
         tell_ready(&snapshot, workers);
-        Ok(Sidecar { control, events, commands, pages, _watcher: watcher })
+        Ok(Sidecar { control, events, commands, pages, watcher })
     }
 
     /// The address that the named listener got, which tells the port chosen for port 0.
@@ -246,7 +249,7 @@ impl Sidecar {
 
     /// Serves until `leave` says how to end; then ends that way. Returns the requests that the deadline cut.
     pub async fn run(self, leave: impl Future<Output = Leave>) -> usize {
-        let Sidecar { control, mut events, mut commands, pages, _watcher } = self;
+        let Sidecar { control, mut events, mut commands, pages, watcher } = self;
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leave = std::pin::pin!(leave);
@@ -268,7 +271,10 @@ impl Sidecar {
                 }
             }
         };
+        // First the queue: the watcher's thread may be waiting for room in it, and is waited for when it is dropped.
+        drop(events);
         let cut = control.leave(how).await;
+        drop(watcher);
         for page in pages {
             let _ = page.stop.send(());
             let _ = page.task.await;
