@@ -67,7 +67,7 @@ impl World {
         let source = FileSource::new(&folder.path().join("weir.yaml"), Environment::default());
         let start = start(&source).unwrap();
         let (send, verdicts) = channel();
-        let watcher = Watcher::start(source, &start, move |verdict| drop(send.send(verdict))).unwrap();
+        let watcher = Watcher::start(source, &start, move |verdict| send.send(verdict).is_ok()).unwrap();
         World { folder, verdicts, watcher: Some(watcher) }
     }
 
@@ -375,7 +375,7 @@ fn broken_files_start_nothing_but_the_last_good_configuration_if_that_is_wanted(
     let (send, verdicts) = channel();
     let first = start(&remembering).unwrap();
     let watcher =
-        Watcher::start(remembering.clone(), &first, move |verdict| drop(send.send(verdict))).unwrap();
+        Watcher::start(remembering.clone(), &first, move |verdict| send.send(verdict).is_ok()).unwrap();
     fs::write(path("rules/a.yaml"), rule(30)).unwrap();
     assert!(matches!(verdicts.recv_timeout(DEADLINE).unwrap(), Verdict::Accepted(_)));
     drop(watcher);
@@ -390,7 +390,7 @@ fn broken_files_start_nothing_but_the_last_good_configuration_if_that_is_wanted(
 
     // The faults have been told; the repair is news.
     let (send, verdicts) = channel();
-    let _watcher = Watcher::start(remembering, &second, move |verdict| drop(send.send(verdict))).unwrap();
+    let _watcher = Watcher::start(remembering, &second, move |verdict| send.send(verdict).is_ok()).unwrap();
     assert_eq!(verdicts.recv_timeout(SILENCE), Err(RecvTimeoutError::Timeout));
     fs::remove_file(path("rules/b.yaml")).unwrap();
     fs::write(path("rules/a.yaml"), rule(40)).unwrap();
@@ -406,4 +406,40 @@ fn broken_files_and_no_last_good_configuration_name_both() {
         FileSource::new(&missing, Environment::default()).with_last_good(Some(folder.path().join("none")));
     let faults = start(&source).unwrap_err().to_string();
     assert!(faults.contains("weir.yaml") && faults.contains("last-good.json"), "{faults}");
+}
+
+#[test]
+fn only_what_came_into_force_is_remembered_and_the_rest_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let kept = || fs::read_to_string(path("last-good/last-good.json")).unwrap_or_default();
+    fs::create_dir(path("rules")).unwrap();
+    fs::write(path("weir.yaml"), main_file("rules")).unwrap();
+    fs::write(path("rules/a.yaml"), rule(5)).unwrap();
+    let source =
+        FileSource::new(&path("weir.yaml"), Environment::default()).with_last_good(Some(path("last-good")));
+    let first = start(&source).unwrap();
+    assert_eq!(kept(), "", "loaded is not in force");
+
+    let (send, verdicts) = channel();
+    let mut attempts = 0;
+    let deliver = move |verdict| {
+        attempts += 1;
+        send.send(verdict).unwrap();
+        attempts > 1
+    };
+    let watcher = Watcher::start(source, &first, deliver).unwrap();
+    let before = kept();
+    assert!(before.contains("weight: 5}"), "{before}");
+    fs::write(path("rules/a.yaml"), rule(30)).unwrap();
+    for attempt in 1..=2 {
+        let verdict = verdicts.recv_timeout(DEADLINE).unwrap();
+        assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+        if attempt == 1 {
+            assert_eq!(kept(), before, "it did not come into force");
+            fs::write(path("rules/a.yaml"), rule(30)).unwrap(); // a notice, which comes before the next look would
+        }
+    }
+    drop(watcher);
+    assert!(kept().contains("weight: 30}"), "{}", kept());
 }

@@ -30,22 +30,21 @@ use crate::proxy::server::{Server, Shared};
 use crate::runtime::cores;
 use crate::runtime::readiness::Readiness;
 use crate::runtime::worker;
-use crate::snapshot::{Address, Snapshot, Workers};
+use crate::snapshot::{Snapshot, Workers};
 use crate::sources::{self, FileSource, Start, Verdict, Watcher};
 use crate::telemetry::{Format, ProcessMeter, Recorder, ServerMeter};
-use crate::transport::dial::Target;
 use crate::transport::endpoint::{self, Handler};
-use crate::upstream::resolve;
+use crate::upstream::resolve::{self, Answer, Watches};
 
 /// Exit status after a second signal: what was in flight was not finished.
 const EXIT_AT_ONCE: i32 = 1;
 /// Workers of a sidecar whose cgroup has no quota.
 const WORKERS_WITHOUT_QUOTA: usize = 2;
-/// Verdicts and look-ups that may wait for the control thread.
+/// Verdicts, look-ups and commands that may wait, of each, for the control thread.
 const QUEUE: usize = 16;
 /// Part of the cgroup's memory at which accepting pauses, in percent.
 const MEMORY_PERCENT: u64 = 80;
-/// How long the start waits for the names of endpoints; later ones are added as they resolve.
+/// How long a configuration waits for the names of new endpoints; later ones are added as they resolve.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
 /// How often series that nobody holds are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
@@ -74,7 +73,7 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Fault::Io(error)),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let leave = match signals() {
             Ok(leave) => leave,
             Err(error) => return fail(&Fault::Io(error)),
@@ -86,7 +85,10 @@ pub fn run(options: &Options) -> ExitCode {
             }
             Err(fault) => fail(&fault),
         }
-    })
+    });
+    // Dropping it would wait for look-ups, and a name server that is silent would keep us beyond every deadline.
+    runtime.shutdown_background();
+    code
 }
 
 fn fail(fault: &Fault) -> ExitCode {
@@ -145,10 +147,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What the control thread is told.
-enum Event {
-    Verdict(Verdict),
-    Resolved { host: Arc<str>, port: u16, answer: Result<Vec<Target>, String> },
+/// A verdict, and who waits to hear whether it is in force now.
+struct Judged {
+    verdict: Verdict,
+    in_force: oneshot::Sender<bool>,
 }
 
 /// Ends the process's service, from a signal or from the admin pages.
@@ -163,10 +165,11 @@ pub enum Leave {
 /// A proxy that serves.
 pub struct Sidecar {
     control: Rc<Control>,
-    events: mpsc::Receiver<Event>,
+    judged: mpsc::Receiver<Judged>,
+    answers: mpsc::Receiver<Answer>,
     commands: mpsc::Receiver<Command>,
     pages: Vec<Page>,
-    _watcher: Watcher,
+    watcher: Watcher,
 }
 
 /// An admin address that answers.
@@ -182,7 +185,7 @@ struct Control {
     server: RefCell<Server>,
     stats: Rc<RefCell<SplitStats>>,
     reloads: Rc<RefCell<Reloads>>,
-    send: mpsc::Sender<Event>,
+    watches: RefCell<Watches>,
 }
 
 impl Sidecar {
@@ -216,7 +219,8 @@ impl Sidecar {
             start: Instant::now(),
         });
         let server = Server::start(shared.clone(), workers).map_err(Fault::Io)?;
-        let (send, events) = mpsc::channel(QUEUE);
+        let (send, judged) = mpsc::channel(QUEUE);
+        let (answer, answers) = mpsc::channel(QUEUE);
         let (tell, commands) = mpsc::channel(QUEUE);
         let control = Rc::new(Control {
             stats: Rc::new(RefCell::new(SplitStats::new(shared.recorder.clone(), Instant::now()))),
@@ -224,17 +228,21 @@ impl Sidecar {
             shared,
             planner: RefCell::new(planner),
             server: RefCell::new(server),
-            send: send.clone(),
+            watches: RefCell::new(Watches::new(answer)),
         });
         let pages = control.pages(options, &snapshot, workers, tell).await.map_err(Fault::Io)?;
-        control.look_up_first(&snapshot).await;
+        control.look_up_new(&snapshot).await;
         let generation = control.publish(snapshot.clone()).map_err(Fault::Io)?;
         control.note_start(&start, generation);
-        let deliver = move |verdict| drop(send.blocking_send(Event::Verdict(verdict)));
+        let deliver = move |verdict| {
+            let (in_force, told) = oneshot::channel();
+            // Nobody listens any more: the process leaves, and nothing comes into force.
+            send.blocking_send(Judged { verdict, in_force }).is_ok() && told.blocking_recv().unwrap_or(false)
+        };
         let watcher = Watcher::start(source, &start, deliver).map_err(Fault::Io)?;
         drop(starting);
         tell_ready(&snapshot, workers);
-        Ok(Sidecar { control, events, commands, pages, _watcher: watcher })
+        Ok(Sidecar { control, judged, answers, commands, pages, watcher })
     }
 
     /// The address that the named listener got, which tells the port chosen for port 0.
@@ -246,7 +254,7 @@ impl Sidecar {
 
     /// Serves until `leave` says how to end; then ends that way. Returns the requests that the deadline cut.
     pub async fn run(self, leave: impl Future<Output = Leave>) -> usize {
-        let Sidecar { control, mut events, mut commands, pages, _watcher } = self;
+        let Sidecar { control, mut judged, mut answers, mut commands, pages, watcher } = self;
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leave = std::pin::pin!(leave);
@@ -254,7 +262,8 @@ impl Sidecar {
         let how = loop {
             tokio::select! {
                 how = &mut leave => break how,
-                Some(event) = events.recv() => control.obey(event),
+                Some(judged) = judged.recv() => control.obey(judged).await,
+                Some(answer) = answers.recv() => control.learn(answer),
                 Some(command) = commands.recv() => break match command {
                     Command::DrainListeners => Leave::Drain,
                     Command::Quit => Leave::Quit,
@@ -268,7 +277,11 @@ impl Sidecar {
                 }
             }
         };
+        // First the queues: the watcher's thread may be waiting for what becomes of its verdict, and is waited for when
+        // it is dropped; and nobody need ask for names any more.
+        drop((judged, answers));
         let cut = control.leave(how).await;
+        drop(watcher);
         for page in pages {
             let _ = page.stop.send(());
             let _ = page.task.await;
@@ -278,40 +291,52 @@ impl Sidecar {
 }
 
 impl Control {
-    fn obey(self: &Rc<Self>, event: Event) {
-        match event {
-            Event::Verdict(Verdict::Accepted(loaded)) => self.accept(*loaded),
-            Event::Verdict(Verdict::Refused(faults)) => {
+    async fn obey(self: &Rc<Self>, judged: Judged) {
+        let in_force = match judged.verdict {
+            Verdict::Accepted(loaded) => self.accept(*loaded).await,
+            Verdict::Refused(faults) => {
                 self.reloads.borrow_mut().refused(Timestamp::now(), self.generation(), &faults);
                 self.refuse(&faults.to_string());
+                false
             }
-            Event::Verdict(Verdict::Restored) => {
+            Verdict::Restored => {
                 tracing::info!("the files hold again what is in force");
                 self.reloads.borrow_mut().restored(Timestamp::now(), self.generation());
                 self.shared.process.config_last_reload_success.set(1.0);
+                true
             }
-            Event::Resolved { host, port, answer } => {
-                let mut planner = self.planner.borrow_mut();
-                if planner.names.learn(&host, port, answer) {
-                    planner.publish_endpoints();
-                    self.stats.borrow_mut().adopt(planner.declared());
-                }
-            }
-        }
+        };
+        let _ = judged.in_force.send(in_force);
     }
 
-    fn accept(self: &Rc<Self>, loaded: Loaded) {
+    /// Returns whether it is in force now.
+    async fn accept(self: &Rc<Self>, mut loaded: Loaded) -> bool {
         tell_warnings(&loaded);
+        self.keep_fixed(&mut loaded.snapshot);
+        self.look_up_new(&loaded.snapshot).await;
         match self.publish(Arc::new(loaded.snapshot)) {
             Ok(generation) => {
                 tracing::info!(generation, rules = loaded.rules, "a new configuration is in force");
                 self.shared.process.config_accepted.increment(1);
                 self.reloads.borrow_mut().accepted(Timestamp::now(), generation, &loaded.warnings);
+                true
             }
             Err(error) => {
                 self.reloads.borrow_mut().failed(Timestamp::now(), self.generation(), &error.to_string());
                 self.refuse(&error.to_string());
+                false
             }
+        }
+    }
+
+    /// What was bound, started and named at the start stays: a snapshot that said otherwise would make labels and the
+    /// admin pages lie.
+    fn keep_fixed(&self, snapshot: &mut Snapshot) {
+        if let Some(plane) = self.shared.plane.load_full() {
+            let running = &plane.snapshot;
+            keep("admin", &running.admin, &mut snapshot.admin);
+            keep("workers", &running.workers, &mut snapshot.workers);
+            keep("node", &running.node, &mut snapshot.node);
         }
     }
 
@@ -330,7 +355,10 @@ impl Control {
         let control = self.clone();
         spawn_local(async move { Server::close_removed(&control.server).await });
         self.stats.borrow_mut().adopt(self.planner.borrow().declared());
-        self.watch_names(&plane.snapshot);
+        let wanted = resolve::wanted(&plane.snapshot);
+        let names = &mut self.planner.borrow_mut().names;
+        names.retain(&wanted);
+        self.watches.borrow_mut().want(&wanted, names);
         self.shared.process.config_last_reload_success.set(1.0);
         if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
             self.shared.process.config_last_success_timestamp.set(now.as_secs_f64());
@@ -389,44 +417,27 @@ impl Control {
         Ok(pages)
     }
 
-    /// The names of endpoints, asked once before the first plane, so that it does not begin with empty clusters.
-    async fn look_up_first(&self, snapshot: &Snapshot) {
-        let look_ups = names(snapshot).into_iter().map(|(host, port, _)| async move {
-            let answer = resolve::look_up(&host, port).await;
-            (host, port, answer)
-        });
-        let all = futures_util::future::join_all(look_ups);
-        if let Ok(answers) = tokio::time::timeout(FIRST_LOOK_UP, all).await {
-            let mut planner = self.planner.borrow_mut();
-            for (host, port, answer) in answers {
-                planner.names.learn(&host, port, answer);
-            }
+    /// Asks for names that nobody asks for yet, before the plane that wants them, so that it does not begin with
+    /// empty clusters. Holds up everything else on this thread, hence the deadline.
+    async fn look_up_new(&self, snapshot: &Snapshot) {
+        let mut wanted = resolve::wanted(snapshot);
+        wanted.retain(|name, _| !self.watches.borrow().holds(name));
+        let answers = resolve::ask_all(wanted.into_keys(), FIRST_LOOK_UP).await;
+        let mut planner = self.planner.borrow_mut();
+        for answer in answers {
+            planner.names.learn(answer);
         }
     }
 
-    /// Keeps asking for each name, for as long as the configuration that wants it is in force.
-    fn watch_names(self: &Rc<Self>, snapshot: &Arc<Snapshot>) {
-        let wanted = names(snapshot);
-        let is_wanted =
-            |host: &str, port| wanted.iter().any(|(name, number, _)| **name == *host && *number == port);
-        self.planner.borrow_mut().names.retain(is_wanted);
-        for (host, port, refresh) in wanted {
-            let (control, snapshot) = (self.clone(), snapshot.clone());
-            spawn_local(async move {
-                loop {
-                    sleep(refresh).await;
-                    let present = control.shared.plane.load();
-                    if present.as_ref().is_none_or(|plane| !Arc::ptr_eq(&plane.snapshot, &snapshot)) {
-                        return;
-                    }
-                    drop(present);
-                    let answer = resolve::look_up(&host, port).await;
-                    if control.send.send(Event::Resolved { host: host.clone(), port, answer }).await.is_err()
-                    {
-                        return;
-                    }
-                }
-            });
+    fn learn(&self, answer: Answer) {
+        // An answer may have waited here while a reload let go of its name.
+        if !self.watches.borrow().holds(&answer.name) {
+            return;
+        }
+        let mut planner = self.planner.borrow_mut();
+        if planner.names.learn(answer) {
+            planner.publish_endpoints();
+            self.stats.borrow_mut().adopt(planner.declared());
         }
     }
 
@@ -495,22 +506,6 @@ fn tell_ready(snapshot: &Snapshot, workers: usize) {
     tracing::info!(workers, admin = %snapshot.admin.address, "serving: {}", listeners.join(", "));
 }
 
-/// DNS names of endpoints, each with how often it is asked for.
-fn names(snapshot: &Snapshot) -> Vec<(Arc<str>, u16, Duration)> {
-    let mut names: Vec<_> = snapshot
-        .clusters
-        .values()
-        .flat_map(|cluster| cluster.endpoints().map(|endpoint| (&endpoint.address, cluster.dns_refresh)))
-        .filter_map(|(address, refresh)| match address {
-            Address::Dns { host, port } => Some((host.clone(), *port, refresh)),
-            _ => None,
-        })
-        .collect();
-    names.sort();
-    names.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
-    names
-}
-
 fn workers(snapshot: &Snapshot) -> usize {
     match snapshot.workers {
         Workers::Fixed(count) => count,
@@ -524,6 +519,14 @@ pub fn environment() -> Environment {
     Environment {
         check_log_format: |format| Format::parse(format).map(drop).map_err(|error| error.to_string()),
         ..Environment::from_variables(|name| std::env::var(name).ok())
+    }
+}
+
+/// Puts the `running` value in place of a new one, and says so.
+fn keep<T: Clone + PartialEq>(key: &str, running: &T, new: &mut T) {
+    if new != running {
+        tracing::warn!("`{key}` takes effect at a restart");
+        new.clone_from(running);
     }
 }
 

@@ -227,7 +227,7 @@ fn note_answer(
     let in_flight = hop::take_in_flight(response.headers_mut());
     let refusal = hop::take_refusal(response.headers_mut()).filter(|_| !member.local);
     if let Some(in_flight) = in_flight {
-        member.state.note_reported(in_flight);
+        member.state.note_reported(in_flight, exchange.downstream.lane.now_ms());
         way.target.hop.requests.increment(1);
     }
     if let Some(why) = refusal {

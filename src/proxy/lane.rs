@@ -17,7 +17,7 @@ use slab::Slab;
 
 use super::downstream::Downstream;
 use super::exchange::{Exchange, UploadBody};
-use super::plane::{Plane, RoutePlane};
+use super::plane::{ClusterPlane, Plane, RoutePlane};
 use super::reply::Reason;
 use crate::runtime::clock::{self, Tick};
 use crate::runtime::drain::Phase;
@@ -67,11 +67,15 @@ pub(super) struct Lane {
     pub(super) exchanges: RefCell<Slab<Rc<Exchange>>>,
     cache: RefCell<PlaneCache>,
     current: RefCell<Option<Rc<Generation>>>,
-    pools: RefCell<HashMap<(Arc<str>, Target), Pool>>,
+    /// The view of the plane that last lost a listener, until the sweep finds no connection that uses it.
+    removed: RefCell<Option<Rc<Generation>>>,
+    pools: RefCell<HashMap<PoolKey, Pool>>,
     phase: Cell<Phase>,
 }
 
 type PlaneCache = Cache<Arc<ArcSwapOption<Plane>>, Option<Arc<Plane>>>;
+/// Cluster and target.
+type PoolKey = (Arc<str>, Target);
 pub(super) type Pool = Rc<EndpointPool<UploadBody>>;
 
 /// One plane as this worker uses it.
@@ -105,6 +109,7 @@ impl Lane {
             connections: RefCell::default(),
             exchanges: RefCell::default(),
             current: RefCell::default(),
+            removed: RefCell::default(),
             pools: RefCell::default(),
             phase: Cell::new(Phase::Serving),
         }
@@ -124,40 +129,33 @@ impl Lane {
         Some(generation)
     }
 
-    /// A view of `plane`, which is not the present one, for a connection whose listener was removed.
+    /// A view of `plane`, which is not the present one, for a connection whose listener was removed. Connections that
+    /// come one after another share it; what it takes of the present pools keeps the present settings.
     pub(super) fn generation_for(&self, plane: Arc<Plane>) -> Rc<Generation> {
-        let present = self.pools.borrow().clone();
-        let generation = Rc::new(self.reconcile(plane));
-        self.pools.replace(present);
+        if let Some(known) = &*self.removed.borrow()
+            && Arc::ptr_eq(&known.plane, &plane)
+        {
+            return known.clone();
+        }
+        let present = self.pools.borrow();
+        let pools = pools_of(&plane, |key| present.get(key).cloned(), |_, _| {});
+        let generation = Rc::new(Generation::new(plane, pools));
+        self.removed.replace(Some(generation.clone()));
         generation
     }
 
     /// Takes over the pools whose endpoint is still there; the others close when their last request ends.
     fn reconcile(&self, plane: Arc<Plane>) -> Generation {
         let idle = plane.snapshot.limits.upstream_idle;
-        let mut old = self.pools.take();
+        let old = self.pools.take();
         let mut kept = HashMap::with_capacity(old.len());
-        let mut pools = Vec::with_capacity(plane.clusters.len());
-        for cluster in &plane.clusters {
-            let of_cluster = cluster.state.members.iter().map(|member| {
-                let key = (cluster.state.config.name.clone(), member.state.target.clone());
-                let known = old.remove(&key).or_else(|| kept.get(&key).cloned());
-                let pool = known
-                    .filter(|pool: &Pool| Arc::ptr_eq(pool.endpoint(), &member.state))
-                    .unwrap_or_else(|| {
-                        let (state, endpoint) = (cluster.state.clone(), member.state.clone());
-                        Rc::new(EndpointPool::new(state, endpoint, cluster.meter.clone(), idle))
-                    });
-                pool.adopt(&cluster.state, idle);
-                kept.insert(key, pool.clone());
-                pool
-            });
-            pools.push(of_cluster.collect());
-        }
+        let find = |key: &PoolKey| old.get(key).cloned();
+        let pools = pools_of(&plane, find, |key, (cluster, pool)| {
+            pool.adopt(&cluster.state, idle);
+            kept.insert(key, pool.clone());
+        });
         self.pools.replace(kept);
-        let meters =
-            plane.routes.iter().map(|routes| routes.routes.iter().map(|_| RouteMeters::default()).collect());
-        Generation { pools, meters: meters.collect(), plane }
+        Generation::new(plane, pools)
     }
 
     /// Where the process stands on its way out, as this worker was told.
@@ -214,6 +212,7 @@ impl Lane {
         let Some(generation) = self.generation() else { return };
         let limits = &generation.plane.snapshot.limits;
         self.sweep_connections(now, &generation);
+        self.removed.borrow_mut().take_if(|removed| Rc::strong_count(removed) == 1);
         self.sweep_exchanges(now, real, limits.stream_idle);
         self.pools.borrow().values().for_each(|pool| pool.sweep(now));
         self.hold_budget(now, limits.buffer_budget);
@@ -310,7 +309,42 @@ impl Lane {
     }
 }
 
+/// A pool for each member of each cluster: the one that `find` knows if it is of that very endpoint, else a new one.
+/// `each` sees them all, an address that stands twice in a cluster twice.
+fn pools_of(
+    plane: &Plane,
+    find: impl Fn(&PoolKey) -> Option<Pool>,
+    mut each: impl FnMut(PoolKey, (&ClusterPlane, &Pool)),
+) -> Vec<Vec<Pool>> {
+    let idle = plane.snapshot.limits.upstream_idle;
+    let mut pools = Vec::with_capacity(plane.clusters.len());
+    for cluster in &plane.clusters {
+        let mut of_cluster: Vec<Pool> = Vec::with_capacity(cluster.state.members.len());
+        let mut made: HashMap<&Target, Pool> = HashMap::new();
+        for member in &cluster.state.members {
+            let key = (cluster.state.config.name.clone(), member.state.target.clone());
+            let known = made.get(&key.1).cloned().or_else(|| find(&key));
+            let pool =
+                known.filter(|pool| Arc::ptr_eq(pool.endpoint(), &member.state)).unwrap_or_else(|| {
+                    let (state, endpoint) = (cluster.state.clone(), member.state.clone());
+                    Rc::new(EndpointPool::new(state, endpoint, cluster.meter.clone(), idle))
+                });
+            made.insert(&member.state.target, pool.clone());
+            each(key, (cluster, &pool));
+            of_cluster.push(pool);
+        }
+        pools.push(of_cluster);
+    }
+    pools
+}
+
 impl Generation {
+    fn new(plane: Arc<Plane>, pools: Vec<Vec<Pool>>) -> Generation {
+        let meters =
+            plane.routes.iter().map(|routes| routes.routes.iter().map(|_| RouteMeters::default()).collect());
+        Generation { pools, meters: meters.collect(), plane }
+    }
+
     /// The meter of one version under one route, for one caller, made at first use.
     pub(super) fn meter(
         &self,

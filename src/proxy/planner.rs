@@ -75,10 +75,11 @@ impl Planner {
         let previous = self.published.load_full();
         let access_log = self.open_log(snapshot.access_log.as_ref())?;
         let clusters = self.clusters(&snapshot, previous.as_deref());
+        let mut splits = Splits::kept(previous.as_deref());
         let routes: Vec<_> = snapshot
             .route_configs
             .values()
-            .map(|config| Arc::new(self.routes(config, &snapshot, &clusters, previous.as_deref())))
+            .map(|config| Arc::new(self.routes(config, &snapshot, &clusters, &mut splits)))
             .collect();
         self.declared = self.declare(&routes, &clusters, &snapshot);
         self.generation += 1;
@@ -213,24 +214,13 @@ impl Planner {
         config: &Arc<RouteConfig>,
         snapshot: &Snapshot,
         clusters: &[Arc<ClusterPlane>],
-        previous: Option<&Plane>,
+        splits: &mut Splits,
     ) -> RoutesPlane {
         let table = RouteTable::build(config);
-        let old = previous.and_then(|plane| {
-            let index = plane.snapshot.route_configs.keys().position(|name| *name == config.name)?;
-            plane.routes.get(index)
-        });
-        let old_splits: HashMap<(&str, &str), &RoutePlane> = old
-            .iter()
-            .flat_map(|old| &old.routes)
-            .map(|route| ((&*route.route.forward.service, &*route.route.name), route))
-            .collect();
+        let delivers = delivers(snapshot, config);
         let routes = table
             .routes()
-            .map(|route| {
-                let old = old_splits.get(&(&*route.forward.service, &*route.name));
-                self.route(route, snapshot, clusters, old.copied())
-            })
+            .map(|route| self.route(route, snapshot, clusters, splits.of(route, delivers)))
             .collect();
         RoutesPlane { table, routes }
     }
@@ -240,7 +230,7 @@ impl Planner {
         route: &Arc<Route>,
         snapshot: &Snapshot,
         clusters: &[Arc<ClusterPlane>],
-        old: Option<&RoutePlane>,
+        split: Arc<Split>,
     ) -> RoutePlane {
         let find = |name: &str| clusters.binary_search_by(|plane| (*plane.state.config.name).cmp(name)).ok();
         let service = service_of(snapshot, &route.forward.service);
@@ -253,7 +243,7 @@ impl Planner {
                 hop_value: hop::first_hop(&service.host, &version.labels),
             }
         });
-        RoutePlane { targets: targets.collect(), split: split_for(route, old), service, route: route.clone() }
+        RoutePlane { targets: targets.collect(), split, service, route: route.clone() }
     }
 
     fn listener(
@@ -298,10 +288,7 @@ impl Planner {
     ) -> Vec<VersionMeter> {
         let mut declared = Vec::new();
         for (routes, config) in routes.iter().zip(snapshot.route_configs.values()) {
-            let delivers =
-                snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains).any(|chain| {
-                    chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. })
-                });
+            let delivers = delivers(snapshot, config);
             for route in &routes.routes {
                 for version in versions_of(route, clusters) {
                     let labels = super::lane::version_labels(snapshot, route, &version, None, delivers);
@@ -352,18 +339,45 @@ fn changes<T: PartialEq>(old: &BTreeMap<Arc<str>, T>, new: &BTreeMap<Arc<str>, T
     [added, modified, removed as u64]
 }
 
-/// The split goes on where it was when the rule's name, entries and weights are what they were.
-fn split_for(route: &Route, old: Option<&RoutePlane>) -> Arc<Split> {
-    let entries = |route: &Route| -> Vec<_> {
-        route.forward.versions.iter().map(|version| (version.labels.clone(), version.weight)).collect()
-    };
-    match old {
-        Some(old) if entries(&old.route) == entries(route) => old.split.clone(),
-        _ => {
+/// The splits of a plane by service, rule, whether it delivers, and entries with their weights: one schedule for each
+/// rule, however many listeners reach it, that goes on over reloads while all of that is what it was.
+#[derive(Default)]
+struct Splits(HashMap<SplitKey, Arc<Split>>);
+
+type SplitKey = (Arc<str>, Arc<str>, bool, Vec<(snapshot::Labels, u32)>);
+
+impl Splits {
+    fn kept(previous: Option<&Plane>) -> Splits {
+        let mut kept = HashMap::new();
+        if let Some(plane) = previous {
+            for (config, routes) in plane.snapshot.route_configs.values().zip(&plane.routes) {
+                let delivers = delivers(&plane.snapshot, config);
+                kept.extend(
+                    routes.routes.iter().map(|old| (split_key(&old.route, delivers), old.split.clone())),
+                );
+            }
+        }
+        Splits(kept)
+    }
+
+    fn of(&mut self, route: &Route, delivers: bool) -> Arc<Split> {
+        let new = || {
             let weights = route.forward.versions.iter().map(|version| version.weight).collect();
             Arc::new(Split::new(weights, rand::random()))
-        }
+        };
+        self.0.entry(split_key(route, delivers)).or_insert_with(new).clone()
     }
+}
+
+fn split_key(route: &Route, delivers: bool) -> SplitKey {
+    let entries = route.forward.versions.iter().map(|version| (version.labels.clone(), version.weight));
+    (route.forward.service.clone(), route.name.clone(), delivers, entries.collect())
+}
+
+/// Whether requests by `config` end in this pod: they were split before.
+fn delivers(snapshot: &Snapshot, config: &RouteConfig) -> bool {
+    let mut chains = snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains);
+    chains.any(|chain| chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. }))
 }
 
 /// The versions that a route's requests may be counted under: those it names, or those of its endpoints.
@@ -430,4 +444,58 @@ fn local_labels(mode: &Mode, clusters: &[Arc<ClusterPlane>]) -> Vec<snapshot::La
 /// A header value that says `text`, or nothing where it cannot.
 pub(super) fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Document, Environment};
+
+    const WEIR: &str = "listeners:
+- {name: all, address: '127.0.0.1:8500'}
+- {name: one, address: '127.0.0.1:8501', service: m}
+- {name: own, address: '127.0.0.1:8502', service: m, mode: deliver}
+services:
+- {name: m, endpoints: [{address: '10.0.0.1:1', local: true, labels: {version: v1}},
+   {address: '10.0.0.2:1', labels: {version: v2}}]}
+";
+
+    fn snapshot(weights: [u32; 2]) -> Arc<Snapshot> {
+        let rules = format!(
+            "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {{name: r}}\nspec:\n  \
+             destination: {{name: m}}\n  route:\n  \
+             - {{labels: {{version: v1}}, weight: {}}}\n  - {{labels: {{version: v2}}, weight: {}}}\n",
+            weights[0], weights[1]
+        );
+        let document = |name: &str, text: &str| Document { name: name.to_owned(), bytes: text.into() };
+        let (main, rules) = (document("weir.yaml", WEIR), document("rules.yaml", &rules));
+        let loaded = config::load(&main, &[rules], &Environment::default());
+        Arc::new(loaded.unwrap_or_else(|faults| panic!("{faults}")).snapshot)
+    }
+
+    /// The splits of the rule `r`, by listener, and that of the delivery.
+    fn splits(plane: &Plane) -> (Vec<Arc<Split>>, Arc<Split>) {
+        let named = |routes: &RoutesPlane, name: &str| {
+            let found = routes.routes.iter().find(|route| &*route.route.name == name);
+            found.map(|route| route.split.clone())
+        };
+        let split = plane.listeners.iter().filter_map(|at| named(&plane.routes[at.routes], "r.default"));
+        let own = plane.routes.iter().find_map(|routes| named(routes, "deliver"));
+        (split.collect(), own.expect("a delivery"))
+    }
+
+    #[test]
+    fn a_rule_has_one_schedule_at_all_listeners_and_keeps_it_while_its_entries_stay() {
+        let recorder = Recorder::new(1);
+        let process = ProcessMeter::new(&recorder);
+        let mut planner = Planner::new(recorder, process, Arc::new(ArcSwapOption::empty()));
+        let mut publish = |weights| splits(&planner.publish(snapshot(weights)).expect("published"));
+        let (first, own) = publish([95, 5]);
+        assert_eq!(first.len(), 2, "by host and by service");
+        assert!(Arc::ptr_eq(&first[0], &first[1]) && !Arc::ptr_eq(&first[0], &own));
+        let (again, own_again) = publish([95, 5]);
+        assert!(again.iter().all(|split| Arc::ptr_eq(split, &first[0])) && Arc::ptr_eq(&own, &own_again));
+        let (changed, _) = publish([90, 10]);
+        assert!(Arc::ptr_eq(&changed[0], &changed[1]) && !Arc::ptr_eq(&changed[0], &first[0]));
+    }
 }

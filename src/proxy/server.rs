@@ -27,6 +27,7 @@ use crate::runtime::worker;
 use crate::snapshot::{BindAddress, Snapshot};
 use crate::telemetry::bind_shard;
 use crate::telemetry::families::envoy_server::SocketsSeries;
+use crate::telemetry::families::weir::Limit;
 use crate::transport::accept::{self, Load, Seat};
 use crate::transport::dial;
 use crate::transport::listen::Listening;
@@ -83,7 +84,8 @@ struct Room {
     connections: Cell<usize>,
     descriptors: usize,
     memory_is_short: AtomicBool,
-    was_full: Cell<bool>,
+    /// The limit for want of which accepting pauses.
+    met: Cell<Option<Limit>>,
 }
 
 impl Server {
@@ -105,7 +107,7 @@ impl Server {
                 connections: Cell::new(0),
                 descriptors: descriptor_limit(),
                 memory_is_short: AtomicBool::new(false),
-                was_full: Cell::new(false),
+                met: Cell::new(None),
             }),
         };
         for index in 0..workers {
@@ -327,21 +329,23 @@ impl Room {
     fn has(&self, seats: &[Seat<Message>], shared: &Shared, address: &BindAddress) -> bool {
         let down: usize = seats.iter().map(|seat| seat.load.connections()).sum();
         let descriptors = self.descriptors * DESCRIPTORS_PERCENT / 100;
-        let room = down < self.connections.get()
-            && down + dial::open_connections() < descriptors
-            && !self.memory_is_short.load(Ordering::Relaxed);
-        if !room && !self.was_full.replace(true) {
-            shared.process.limit_exceeded(crate::telemetry::families::weir::Limit::Connections);
+        let met = if down >= self.connections.get() || down + dial::open_connections() >= descriptors {
+            Some(Limit::Connections)
+        } else {
+            self.memory_is_short.load(Ordering::Relaxed).then_some(Limit::Memory)
+        };
+        let before = self.met.replace(met);
+        if let Some(limit) = met
+            && before != met
+        {
+            shared.process.limit_exceeded(limit);
             if let Some(plane) = shared.plane.load().as_ref()
                 && let Some(listener) = plane.listener(address)
             {
                 listener.meter.cx_overflow.increment(1);
             }
         }
-        if room {
-            self.was_full.set(false);
-        }
-        room
+        met.is_none()
     }
 }
 

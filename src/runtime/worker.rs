@@ -8,12 +8,19 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
+/// Threads for what blocks, made when wanted. That is `getaddrinfo`, which takes no deadline: names whose server is
+/// silent each hold a thread for tens of seconds, and the names beside them shall be asked all the same.
+const BLOCKING_THREADS_MAX: usize = 16;
+
 /// A current-thread runtime on which `spawn_local` works without further ado.
 ///
 /// # Errors
 /// The operating system's, when it gives no epoll or event descriptor.
 pub fn local_runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().max_blocking_threads(4).build_local(LocalOptions::default())
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build_local(LocalOptions::default())
 }
 
 /// Starts a named thread that runs the future which `make` builds there, to its end.

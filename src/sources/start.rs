@@ -22,7 +22,7 @@ impl FileSource {
         FileSource { main: main.to_owned(), environment, last_good: None }
     }
 
-    /// The same, remembering in `folder` what was accepted.
+    /// The same, remembering in `folder` what came into force.
     pub fn with_last_good(self, folder: Option<PathBuf>) -> FileSource {
         FileSource { last_good: folder.map(LastGood), ..self }
     }
@@ -52,10 +52,7 @@ pub struct Start {
 pub fn start(source: &FileSource) -> Result<Start, Diagnostics> {
     let from_files = read(&source.main).and_then(|documents| loaded(source, documents, None));
     match (from_files, &source.last_good) {
-        (Ok(start), _) => {
-            source.remember(&start.documents);
-            Ok(start)
-        }
+        (Ok(start), _) => Ok(start),
         (Err(faults), None) => Err(faults),
         (Err(faults), Some(last_good)) => from_last_good(source, last_good, faults),
     }

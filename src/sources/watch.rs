@@ -39,12 +39,16 @@ pub struct Watcher {
 
 impl Watcher {
     /// Watches the files of `source` and hands every verdict that differs from the last to `deliver`, which runs on
-    /// the watcher's thread and must not drop the watcher. `start` is what is in force.
+    /// the watcher's thread and must not drop the watcher. It returns whether the configuration is in force now: only
+    /// then it is remembered, and else it is handed over again at the next look. `start` is what is in force.
     pub fn start(
         source: FileSource,
         start: &Start,
-        deliver: impl FnMut(Verdict) + Send + 'static,
+        deliver: impl FnMut(Verdict) -> bool + Send + 'static,
     ) -> io::Result<Watcher> {
+        if start.refused.is_none() {
+            source.remember(&start.documents);
+        }
         // One place: a bell that has rung need not ring again before it is heard.
         let (bell, heard) = sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
@@ -89,7 +93,7 @@ struct Watch<D> {
     deliver: D,
 }
 
-impl<D: FnMut(Verdict)> Watch<D> {
+impl<D: FnMut(Verdict) -> bool> Watch<D> {
     fn run(&mut self, bell: &Receiver<()>, stop: &AtomicBool) {
         // The files may have changed since they were read; and from here on they are watched.
         self.glance(Instant::now());
@@ -132,9 +136,7 @@ impl<D: FnMut(Verdict)> Watch<D> {
             return;
         }
         self.settle.done();
-        if let Some(verdict) = self.judge.settle(judgement) {
-            (self.deliver)(verdict);
-        }
+        self.judge.settle(judgement, &mut self.deliver);
     }
 
     /// Reads, to see whether a change went unnoticed.
@@ -234,9 +236,9 @@ struct Judge {
     refused: Option<Refusal>,
 }
 
-/// The last verdict, if it was a refusal.
+/// The last verdict, if it was a refusal or did not come into force.
 struct Refusal {
-    /// Of the files; `None`: they could not be read.
+    /// Of the files; `None`: they could not be read, or are to be tried again.
     fingerprint: Option<u64>,
     faults: Diagnostics,
 }
@@ -288,20 +290,26 @@ impl Judge {
         }
     }
 
-    /// Makes a judgement the last one; returns what is to be said about it.
-    fn settle(&mut self, judgement: Judgement) -> Option<Verdict> {
+    /// Makes a judgement the last one, and delivers what is to be said about it.
+    fn settle(&mut self, judgement: Judgement, deliver: &mut impl FnMut(Verdict) -> bool) {
         match judgement {
             Judgement::Known(documents) => {
                 self.rule_files = names(&documents);
-                let in_force = documents.fingerprint() == self.in_force;
-                (in_force && self.refused.take().is_some()).then_some(Verdict::Restored)
+                if documents.fingerprint() == self.in_force && self.refused.take().is_some() {
+                    deliver(Verdict::Restored);
+                }
             }
             Judgement::Good(documents, loaded) => {
-                self.source.remember(&documents);
-                self.in_force = documents.fingerprint();
                 self.rule_files = names(&documents);
-                self.refused = None;
-                Some(Verdict::Accepted(loaded))
+                if deliver(Verdict::Accepted(loaded)) {
+                    self.source.remember(&documents);
+                    self.in_force = documents.fingerprint();
+                    self.refused = None;
+                } else {
+                    // The reason is not in the files (a port is taken, say) and may pass: no fingerprint, so that the
+                    // same files are news at the next look.
+                    self.refused = Some(Refusal { fingerprint: None, faults: Diagnostics::new() });
+                }
             }
             Judgement::Faulty(documents, faults) => {
                 if let Some(documents) = documents.as_ref().filter(|documents| documents.unread.is_empty()) {
@@ -309,8 +317,9 @@ impl Judge {
                 }
                 let fingerprint = documents.as_ref().map(Documents::fingerprint);
                 let before = self.refused.replace(Refusal { fingerprint, faults: faults.clone() });
-                let said = before.is_some_and(|before| before.faults == faults);
-                (!said).then_some(Verdict::Refused(faults))
+                if before.is_none_or(|before| before.faults != faults) {
+                    deliver(Verdict::Refused(faults));
+                }
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -20,8 +20,17 @@ const BACKLOG: i32 = 4096;
 pub enum Listening {
     /// TCP
     Tcp(TcpListener),
-    /// Unix-domain
-    Unix(UnixListener),
+    /// Unix-domain. The file goes first: while the socket is open no other file can get its inode.
+    Unix(SocketFile, UnixListener),
+}
+
+/// The file of a Unix-domain socket, removed with it. One that somebody else has put at its path meanwhile (the next
+/// process of an upgrade, say) is left alone.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode as they were when we had just bound.
+    identity: Option<(u64, u64)>,
 }
 
 /// A connection as it came, in a form that may cross threads.
@@ -41,7 +50,10 @@ impl Listening {
     pub fn bind(address: &BindAddress) -> io::Result<Listening> {
         match address {
             BindAddress::Socket(address) => bind_tcp(*address).map(Listening::Tcp),
-            BindAddress::Unix(path) => bind_unix(path).map(Listening::Unix),
+            BindAddress::Unix(path) => {
+                let listener = bind_unix(path)?;
+                Ok(Listening::Unix(SocketFile::of(path), listener))
+            }
         }
     }
 
@@ -49,7 +61,7 @@ impl Listening {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Listening::Tcp(listener) => listener.local_addr().ok(),
-            Listening::Unix(_) => None,
+            Listening::Unix(..) => None,
         }
     }
 
@@ -65,7 +77,7 @@ impl Listening {
                 let local = stream.local_addr()?;
                 Ok(Accepted::Tcp(stream.into_std()?, peer, local))
             }
-            Listening::Unix(listener) => {
+            Listening::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted::Unix(stream.into_std()?))
             }
@@ -102,10 +114,36 @@ impl Accepted {
     }
 }
 
+impl SocketFile {
+    fn of(path: &Path) -> SocketFile {
+        SocketFile { path: path.to_owned(), identity: identity(path) }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.identity.is_some()
+            && self.identity == identity(&self.path)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            // The next bind takes it over, as after a crash.
+            tracing::debug!(path = %self.path.display(), %error, "a socket's file stays");
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?; // `[::]` takes IPv4 as well, whatever the host's default is: so it was checked
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -139,8 +177,28 @@ mod tests {
         local_runtime().expect("a runtime").block_on(async {
             let first = Listening::bind(&address).expect("bound");
             assert_eq!(Listening::bind(&address).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
-            drop(first); // the file stays, as after a crash
+            let Listening::Unix(file, first) = first else { panic!("a path") };
+            std::mem::forget(file); // the file stays, as after a crash
+            drop(first);
             Listening::bind(&address).expect("taken over");
+        });
+    }
+
+    #[test]
+    fn a_socket_that_closes_takes_its_file_along_but_not_that_of_a_successor() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("weir.sock");
+        let address = BindAddress::Unix(path.clone());
+        local_runtime().expect("a runtime").block_on(async {
+            drop(Listening::bind(&address).expect("bound"));
+            assert!(!path.exists());
+            let first = Listening::bind(&address).expect("bound again");
+            std::fs::rename(&path, folder.path().join("old.sock")).expect("moved");
+            let second = Listening::bind(&address).expect("the path is free");
+            drop(first);
+            assert!(path.exists(), "it is the successor's");
+            drop(second);
+            assert!(!path.exists());
         });
     }
 }

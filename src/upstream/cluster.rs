@@ -13,6 +13,8 @@ use crate::transport::dial::Target;
 
 /// How long a failure counts as load against an endpoint, for least request.
 const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(5);
+/// How long a report of an endpoint counts: one that is avoided for its report sends no other.
+const REPORT_COUNTS_FOR: Duration = Duration::from_secs(1);
 /// Requests in flight that a recent failure weighs as much as.
 const FAILURE_LOAD: u32 = 16;
 
@@ -24,8 +26,9 @@ pub struct EndpointState {
     /// `target` as logs and admin pages print it.
     pub name: Arc<str>,
     in_flight: AtomicU32,
-    /// What the endpoint itself said was in flight there, with its last answer over a hop.
-    reported: AtomicU32,
+    /// What the endpoint itself said was in flight there, with its last answer over a hop, and above that, in the
+    /// upper half, when: one word, so that no worker sees the one without the other.
+    reported: AtomicU64,
     /// Its last answer came from a model server, not from another Weir.
     no_weir: AtomicBool,
     /// Milliseconds on the process's clock; 0: never.
@@ -54,7 +57,7 @@ impl EndpointState {
             name: target.to_string().into(),
             target,
             in_flight: AtomicU32::new(0),
-            reported: AtomicU32::new(0),
+            reported: AtomicU64::new(0),
             no_weir: AtomicBool::new(false),
             failed_at_ms: AtomicU64::new(0),
             counts: EndpointCounts::default(),
@@ -78,9 +81,9 @@ impl EndpointState {
         self.failed_at_ms.store(now_ms.max(1), Ordering::Relaxed);
     }
 
-    /// It said how many requests are in flight there, ours among them.
-    pub fn note_reported(&self, in_flight: u32) {
-        self.reported.store(in_flight, Ordering::Relaxed);
+    /// It said, at `now_ms`, how many requests are in flight there, ours among them.
+    pub fn note_reported(&self, in_flight: u32, now_ms: u64) {
+        self.reported.store(now_ms << 32 | u64::from(in_flight), Ordering::Relaxed);
         self.set_no_weir(false);
     }
 
@@ -107,7 +110,18 @@ impl EndpointState {
         let fresh =
             failed_at != 0 && now_ms.saturating_sub(failed_at) < FAILURE_COUNTS_FOR.as_millis() as u64;
         let penalty = if fresh { FAILURE_LOAD } else { 0 };
-        self.in_flight().max(self.reported.load(Ordering::Relaxed)).saturating_add(penalty)
+        self.in_flight().max(self.reported(now_ms)).saturating_add(penalty)
+    }
+
+    /// What it said, while that is fresh. Half a word of milliseconds comes round after 49 days: an old report that
+    /// counts for two seconds then does no harm.
+    fn reported(&self, now_ms: u64) -> u32 {
+        let word = self.reported.load(Ordering::Relaxed);
+        let age = (now_ms as u32).wrapping_sub((word >> 32) as u32);
+        // Either side of the report: a worker's reading of the clock may be a little older than another's report.
+        let limit = REPORT_COUNTS_FOR.as_millis() as u32;
+        let fresh = age < limit || age.wrapping_neg() < limit;
+        if fresh { word as u32 } else { 0 }
     }
 }
 
@@ -259,5 +273,20 @@ pub(crate) mod tests {
         endpoint.note_failure(10_000);
         assert_eq!(endpoint.load(10_100), 1 + FAILURE_LOAD);
         assert_eq!(endpoint.load(15_001), 1);
+    }
+
+    #[test]
+    fn a_report_counts_for_a_second_however_long_the_process_runs() {
+        for reported_at in [0, 5_000, u64::from(u32::MAX) - 10] {
+            let endpoint = Arc::new(EndpointState::new(Target::Tcp(([127, 0, 0, 1], 1).into())));
+            let _busy = endpoint.begin();
+            endpoint.note_reported(40, reported_at);
+            assert_eq!(endpoint.load(reported_at.saturating_sub(3)), 40, "by a clock that is a little late");
+            assert_eq!(endpoint.load(reported_at + 999), 40);
+            assert_eq!(endpoint.load(reported_at + 1_000), 1, "nothing new was heard");
+            assert_eq!(endpoint.load(reported_at + (1 << 31)), 1, "not for weeks either");
+            endpoint.note_reported(7, reported_at + 2_000);
+            assert_eq!(endpoint.load(reported_at + 2_001), 7);
+        }
     }
 }

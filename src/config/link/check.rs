@@ -1,7 +1,7 @@
 //! What is legal alone but not together: two of one name, two on one address, endpoints that are ourselves.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -69,17 +69,32 @@ fn addresses(bound: &[Bound<'_>], found: &mut Vec<Diagnostic>) {
                 "{} cannot have {}: {} has {}",
                 later.who, later.address, earlier.who, earlier.address
             );
-            found.push(later.place.error("duplicate-address", reason));
+            let error = later.place.error("duplicate-address", reason);
+            let both = family(&later.address) != family(&earlier.address);
+            found.push(if both { error.with_help("`[::]` takes IPv4 as well") } else { error });
         }
     }
 }
 
+/// Whether it is an IPv4 address; `None` for a path.
+fn family(address: &BindAddress) -> Option<bool> {
+    match address {
+        BindAddress::Socket(address) => Some(address.ip().to_canonical().is_ipv4()),
+        BindAddress::Unix(_) => None,
+    }
+}
+
 /// Whether the second bind would fail. Port 0 is a new port each time, but a snapshot tells listeners by address.
+/// `[::]` takes every address of both families.
 fn overlap(a: &BindAddress, b: &BindAddress) -> bool {
     match (a, b) {
         (BindAddress::Socket(a), BindAddress::Socket(b)) if a.port() == b.port() && a.port() != 0 => {
-            a.ip() == b.ip()
-                || a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified())
+            let (a, b) = (a.ip().to_canonical(), b.ip().to_canonical());
+            let all = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+            a == b
+                || a == all
+                || b == all
+                || a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified())
         }
         _ => a == b,
     }
@@ -166,7 +181,7 @@ fn reaches(address: &Address, bound: &BindAddress, pod_ip: Option<IpAddr>) -> bo
         (Address::Dns { host, port }, _) => {
             let name = host.trim_end_matches('.');
             let local = name == "localhost" || name.ends_with(".localhost");
-            let both = [IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()];
+            let both = [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()];
             (if local { both.to_vec() } else { Vec::new() }, *port)
         }
         _ => return false,
@@ -175,11 +190,32 @@ fn reaches(address: &Address, bound: &BindAddress, pod_ip: Option<IpAddr>) -> bo
     let own_ip = own.ip().to_canonical();
     let ours = |ip: &IpAddr| {
         let here = ip.is_loopback() || ip.is_unspecified() || Some(*ip) == pod_ip.map(|ip| ip.to_canonical());
-        // `[::]` may take IPv4 as well.
+        // `[::]` takes IPv4 as well.
         let family = own_ip.is_ipv6() || ip.is_ipv4();
         *ip == own_ip
             || own_ip.is_unspecified() && here && family
             || ip.is_unspecified() && own_ip.is_loopback()
     };
     own.port() == port && targets.iter().any(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_addresses_overlap_where_the_second_bind_would_fail() {
+        let socket = |text: &str| BindAddress::Socket(text.parse().expect("an address"));
+        let both = |a: &str, b: &str| {
+            let there = overlap(&socket(a), &socket(b));
+            assert_eq!(there, overlap(&socket(b), &socket(a)), "{a} and {b}");
+            there
+        };
+        assert!(both("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(both("[::]:80", "0.0.0.0:80"), "`[::]` takes IPv4 as well");
+        assert!(both("[::]:80", "127.0.0.1:80") && both("[::]:80", "[::1]:80"));
+        assert!(both("[::ffff:127.0.0.1]:80", "127.0.0.1:80") && both("[::ffff:127.0.0.1]:80", "0.0.0.0:80"));
+        assert!(!both("[::1]:80", "127.0.0.1:80") && !both("0.0.0.0:80", "[::1]:80"));
+        assert!(!both("[::]:80", "0.0.0.0:81") && !both("[::]:0", "0.0.0.0:0"));
+    }
 }

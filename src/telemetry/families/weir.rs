@@ -258,6 +258,8 @@ reasons! {
         ConnectTimeout = "connect_timeout",
         /// Downstream connections.
         Connections = "connections",
+        /// Memory of the cgroup.
+        Memory = "memory",
         /// Connections of a cluster.
         MaxConnections = "max_connections",
         /// Requests of a cluster that wait for a connection.
