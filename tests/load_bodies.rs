@@ -284,6 +284,15 @@ fn a_thousand_callers_that_leave_are_followed_upstream_and_no_gauge_stays_up() {
             let out = weir::upstream::breaker::Limit::ALL.map(|limit| cluster.state.breakers.of(limit).out());
             assert!(out[1..].iter().all(|&out| out == 0), "permits of pending, requests, retries: {out:?}");
         }
-        assert_eq!(engine.metric("envoy_http_downstream_rq_rx_reset"), CANCELLED as f64, "each is counted");
+        let counted = engine.metric("envoy_http_downstream_rq_rx_reset");
+        let page = engine.shared.recorder.render(weir::telemetry::Page::Metrics);
+        let seen: Vec<_> = page.lines().filter(|line| is_count_of_requests(line)).collect();
+        assert_eq!(counted, CANCELLED as f64, "each is counted as left by its caller: {seen:#?}");
     });
+}
+
+/// Whether it tells how requests ended.
+fn is_count_of_requests(line: &str) -> bool {
+    let families = ["istio_requests_total{", "weir_retries_total{", "weir_limit_exceeded_total{"];
+    families.iter().any(|family| line.starts_with(family)) && !line.ends_with(" 0")
 }

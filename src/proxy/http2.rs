@@ -92,11 +92,12 @@ async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut re
     let response = {
         let mut answer = pin!(request::serve(downstream.clone(), request));
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(response) = answer.as_mut().poll(cx) {
-                return Poll::Ready(Some(response));
-            }
             // The caller may reset the stream meanwhile; leaving here drops the request, and that cancels it upstream.
-            respond.poll_reset(cx).map(|_| None)
+            // Asked first: the upload that broke off with it looks like an upstream's failure.
+            if respond.poll_reset(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            answer.as_mut().poll(cx).map(Some)
         })
         .await
     };
