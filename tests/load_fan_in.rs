@@ -107,11 +107,11 @@ impl Reluctant {
 }
 
 /// Whole bodies on connections of their own, one after the other, each within its time.
-async fn others_are_served(address: SocketAddr) -> Duration {
+async fn others_are_served(weir: &Weir) -> Duration {
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         let started = Instant::now();
-        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = TcpStream::connect(weir.address).await.unwrap();
         let mut builder = h2::client::Builder::new();
         let (mut sender, connection) = builder
             .initial_window_size(1 << 20)
@@ -122,7 +122,7 @@ async fn others_are_served(address: SocketAddr) -> Duration {
         spawn_local(connection);
         let message = Bytes::from_static(b"\0\0\0\0\0");
         let got = timeout(BODY_WITHIN, grpc_call(&mut sender, &[], &message)).await;
-        let got = got.expect("a body within 2 s").unwrap();
+        let got = got.expect("a body within 2 s").unwrap_or_else(|error| panic!("{error}, {}", weir.log()));
         let whole =
             got.body.len() == BODY && got.trailers.get("grpc-status").is_some_and(|status| status == "0");
         assert!(whole, "{} bytes, {:?} {:?}", got.body.len(), got.headers, got.trailers);
@@ -134,10 +134,10 @@ async fn others_are_served(address: SocketAddr) -> Duration {
 fn unread_streams_stop_nobody(how: Unread) {
     on_control_thread(async {
         let (weir, _upstreams) = start();
-        others_are_served(weir.address).await;
+        others_are_served(&weir).await;
         let before = weir.memory();
         let mut reluctant = vec![Reluctant::open(weir.address, 24, how).await];
-        let slowest = others_are_served(weir.address).await;
+        let slowest = others_are_served(&weir).await;
         let grown = weir.memory().saturating_sub(before) >> 10;
         println!("{how:?}: 24 streams: others took {slowest:?} at most, memory grew by {grown} KiB");
         for _ in 0..10 {
@@ -146,7 +146,7 @@ fn unread_streams_stop_nobody(how: Unread) {
         let mut most = 0;
         let mut slowest = Duration::ZERO;
         for _ in 0..3 {
-            slowest = slowest.max(others_are_served(weir.address).await);
+            slowest = slowest.max(others_are_served(&weir).await);
             most = most.max(weir.memory().saturating_sub(before));
         }
         println!(
@@ -187,7 +187,7 @@ fn connections_that_are_never_read_stop_no_other_body_and_are_bounded() {
 fn uploads_that_the_upstream_does_not_read_stop_no_other_and_are_bounded() {
     on_control_thread(async {
         let (weir, _upstreams) = start();
-        others_are_served(weir.address).await;
+        others_are_served(&weir).await;
         let before = weir.memory();
         let (mut open, mut senders) = (Vec::new(), Vec::new());
         for _ in 0..10 {
@@ -207,7 +207,7 @@ fn uploads_that_the_upstream_does_not_read_stop_no_other_and_are_bounded() {
         }
         let (mut most, mut slowest) = (0, Duration::ZERO);
         for _ in 0..3 {
-            slowest = slowest.max(others_are_served(weir.address).await);
+            slowest = slowest.max(others_are_served(&weir).await);
             most = most.max(weir.memory().saturating_sub(before));
         }
         println!("1,000 uploads: others took {slowest:?} at most, memory grew by {} KiB", most >> 10);
