@@ -180,11 +180,16 @@ fn an_idle_connection_is_closed_after_its_idle_time_and_not_before() {
         assert_eq!(read_to_end(&mut http1).await, "", "a plain end");
         assert!(started.elapsed() >= Duration::from_millis(400), "{:?}", started.elapsed());
         let gone = async {
-            while http2.clone().ready().await.is_ok() {
-                sleep(SHORT / 10).await
+            loop {
+                match http2.clone().ready().await {
+                    Ok(_) => sleep(SHORT / 10).await,
+                    Err(error) => return error,
+                }
             }
         };
-        timeout(Duration::from_secs(2), gone).await.expect("the HTTP/2 connection ends too");
+        let error = timeout(Duration::from_secs(2), gone).await.expect("the HTTP/2 connection ends too");
+        let polite = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        assert!(polite, "{error:?}");
         eventually("both are counted", || {
             world.engine.metric("envoy_http_downstream_cx_idle_timeout") == 2.0
         })

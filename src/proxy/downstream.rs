@@ -14,6 +14,7 @@ use super::lane::{Generation, Lane};
 use super::plane::{ListenerPlane, Plane};
 use super::{http1, http2};
 use crate::router;
+use crate::runtime::clock::Tick;
 use crate::runtime::drain::Phase;
 use crate::snapshot::BindAddress;
 use crate::transport::accept::ConnectionSlot;
@@ -25,6 +26,9 @@ use crate::upstream::pool::ByteFlow;
 
 /// Time for a caller to take the answer that an idle stream got.
 const AFTER_STREAM_IDLE: Duration = Duration::from_secs(5);
+
+/// Time for an idle HTTP/2 caller to answer a GOAWAY: requests that it had sent by then are still served.
+const AFTER_GOODBYE: Duration = Duration::from_secs(5);
 
 /// Time for the first bytes of a connection that was accepted just before the process closes what is idle.
 const LAST_CALL: Duration = Duration::from_millis(100);
@@ -58,6 +62,20 @@ pub(super) struct Downstream {
     phase: Cell<Phase>,
     open_requests: Cell<usize>,
     engine: Cell<Option<Engine>>,
+    /// When it was told to end for having been idle.
+    goodbye: Cell<Option<Tick>>,
+}
+
+/// What became of telling an idle connection that it ends.
+pub(super) enum Goodbye {
+    /// Its protocol has no word for it.
+    NotSaid,
+    /// Just now.
+    Said,
+    /// A moment ago: it may end itself yet.
+    Pending,
+    /// So long ago that nobody listens.
+    Unheard,
 }
 
 /// The generation that the connection's next request belongs to, and what follows from it.
@@ -108,6 +126,7 @@ pub(super) async fn serve(lane: Rc<Lane>, arrival: Arrival) {
         seat,
         open_requests: Cell::new(0),
         engine: Cell::new(None),
+        goodbye: Cell::new(None),
     });
     let _present = Present::enter(&downstream, arrival.slot);
     let mut io = Io::new(stream, activity);
@@ -200,6 +219,27 @@ impl Downstream {
     /// Where this connection stands on its way out.
     pub(super) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Tells an idle HTTP/2 caller by GOAWAY, once; it then ends the connection itself.
+    pub(super) fn say_goodbye(&self, now: Tick) -> Goodbye {
+        if self.engine.get() != Some(Engine::Http2) {
+            return Goodbye::NotSaid;
+        }
+        match self.goodbye.get() {
+            None => {
+                self.goodbye.set(Some(now));
+                self.enter(Phase::Grace);
+                Goodbye::Said
+            }
+            Some(since) if now.since(since) > AFTER_GOODBYE => Goodbye::Unheard,
+            Some(_) => Goodbye::Pending,
+        }
+    }
+
+    /// Whether it leaves for having been idle, not because the process or its listener does.
+    pub(super) fn was_idle(&self) -> bool {
+        self.goodbye.get().is_some()
     }
 
     /// Waits for the phase in which idle connections are closed.

@@ -1,8 +1,9 @@
 //! A caller's HTTP/2 connection, on the `h2` crate itself: each stream is a task of ours, so that one stream can be
 //! reset without the others, however its caller holds its windows.
 //!
-//! Law: on the way out GOAWAY(2^31-1) is sent at once (h2 follows it with the real last stream once the caller has
-//! answered a PING), streams that are open are finished, and what the caller sent before it knew is served.
+//! Law: on the way out, and when it was idle for too long, GOAWAY(2^31-1) is sent at once (h2 follows it with the real
+//! last stream once the caller has answered a PING), streams that are open are finished, and what the caller sent
+//! before it knew is served.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -61,7 +62,9 @@ async fn streams(downstream: &Rc<Downstream>, mut connection: Connection<Io, Byt
             downstream.activity.remember_task(cx.waker());
             if !told && (downstream.phase() > Phase::Serving || downstream.lane.says_goodbye()) {
                 told = true;
-                downstream.listener.http.cx_drain_close.increment(1);
+                if !downstream.was_idle() {
+                    downstream.listener.http.cx_drain_close.increment(1);
+                }
                 connection.graceful_shutdown();
             }
             connection.poll_accept(cx)

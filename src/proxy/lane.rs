@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use slab::Slab;
 
-use super::downstream::Downstream;
+use super::downstream::{Downstream, Goodbye};
 use super::exchange::{Exchange, UploadBody};
 use super::plane::{ClusterPlane, Plane, RoutePlane};
 use super::reply::Reason;
@@ -223,18 +223,30 @@ impl Lane {
             connection.follow(present);
             connection.flow.flush();
             if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
-                use families::weir::Limit;
-                let (limit, counter) = match why {
-                    End::HeadTimeout => (Limit::HeadTimeout, Some(&connection.listener.http.rq_timeout)),
-                    End::Idle => (Limit::DownstreamIdle, Some(&connection.listener.http.cx_idle_timeout)),
-                    End::NoProgress | End::Drain => (Limit::StreamIdle, None),
-                };
-                self.shared.process.limit_exceeded(limit);
-                if let Some(counter) = counter {
-                    counter.increment(1);
-                }
-                connection.activity.end(why);
+                self.end_overdue(connection, why, now);
             }
+        }
+    }
+
+    fn end_overdue(&self, connection: &Downstream, why: End, now: Tick) {
+        use families::weir::Limit;
+        let told = match why {
+            End::Idle => connection.say_goodbye(now),
+            _ => Goodbye::NotSaid,
+        };
+        if matches!(told, Goodbye::NotSaid | Goodbye::Said) {
+            let (limit, counter) = match why {
+                End::HeadTimeout => (Limit::HeadTimeout, Some(&connection.listener.http.rq_timeout)),
+                End::Idle => (Limit::DownstreamIdle, Some(&connection.listener.http.cx_idle_timeout)),
+                End::NoProgress | End::Drain => (Limit::StreamIdle, None),
+            };
+            self.shared.process.limit_exceeded(limit);
+            if let Some(counter) = counter {
+                counter.increment(1);
+            }
+        }
+        if matches!(told, Goodbye::NotSaid | Goodbye::Unheard) {
+            connection.activity.end(why);
         }
     }
 

@@ -149,16 +149,15 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
 
     fn read(&mut self) -> Result<Documents, Diagnostics> {
         let path = &self.judge.source.main;
-        self.notices.watch(Places::of(path, &self.rule_paths));
-        let main = read_file(path)?;
-        if let Some(rule_paths) = rule_paths(path, &main)
-            && rule_paths != self.rule_paths
-        {
-            // Before they are read, so that nothing that changes afterwards is missed.
-            self.rule_paths = rule_paths;
+        loop {
+            // Before anything is read: setting a watch anew loses the notices that have not been heard yet.
             self.notices.watch(Places::of(path, &self.rule_paths));
+            let main = read_file(path)?;
+            match rule_paths(path, &main) {
+                Some(rule_paths) if rule_paths != self.rule_paths => self.rule_paths = rule_paths,
+                _ => return Ok(read_rules(main, &self.rule_paths)),
+            }
         }
-        Ok(read_rules(main, &self.rule_paths))
     }
 }
 
