@@ -38,7 +38,8 @@ mod upload;
 
 pub(super) use upload::{Upload, UploadBody};
 
-/// What a stream that cannot go on holds beside its unread bytes: the piece at hand and its engine's send buffer.
+/// What a stream that cannot go on holds at most beside its unread bytes: the piece at hand and its engine's send
+/// buffer.
 const ENGINE_BUFFERS: usize = 96 << 10;
 
 /// What an HTTP/1 caller that does not read costs: hyper tells nothing, so this is what its buffers come to when there
@@ -260,13 +261,9 @@ impl Exchange {
     /// in, and the engines' own buffers beyond them.
     pub(super) fn held_bytes(&self) -> usize {
         let unread = self.download.borrow_mut().body.unread_bytes() + self.upload.unread_bytes();
-        if unread > 0 {
-            3 * unread + ENGINE_BUFFERS
-        } else if self.is_stalled_on_http1() {
-            STALLED_HTTP1
-        } else {
-            0
-        }
+        let stalled = if unread == 0 && self.is_stalled_on_http1() { STALLED_HTTP1 } else { 0 };
+        // The pieces of several streams share one read buffer. Of a few bytes that only wait, little is held.
+        3 * unread + ENGINE_BUFFERS.min(2 * unread) + stalled + self.upload.kept_bytes()
     }
 
     fn is_stalled_on_http1(&self) -> bool {

@@ -122,7 +122,12 @@ impl Upload {
     }
 
     pub(super) fn unread_bytes(&self) -> usize {
-        self.body.borrow_mut().unread_bytes() + self.kept.borrow().bytes
+        self.body.borrow_mut().unread_bytes()
+    }
+
+    /// Bytes kept for another attempt.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.borrow().bytes
     }
 
     /// Bytes, and gRPC messages, read from the caller.
