@@ -281,7 +281,8 @@ impl Sidecar {
         // it is dropped; and nobody need ask for names any more.
         drop((judged, answers));
         let cut = control.leave(how).await;
-        drop(watcher);
+        // Not waited for: it may be reading from a file system that hangs.
+        std::thread::spawn(move || drop(watcher));
         for page in pages {
             let _ = page.stop.send(());
             let _ = page.task.await;
