@@ -4,7 +4,7 @@
 //! `x-weir-hop: <count>;<service host>;<label>=<value>,…` goes with every request to an endpoint that is not local;
 //! a model server ignores it. Every answer of a delivery listener carries `x-weir-in-flight`; one by which a Weir refuses
 //! the hop itself says why in `x-weir-refusal`, for its status may be the model server's own, or a gRPC caller's 200.
-//! Law: callers' own `x-weir-*` fields are stripped; only the count is believed, which can but hurt themselves.
+//! Law: these three fields of a caller's own are stripped; only the count is believed, which can but hurt themselves.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
