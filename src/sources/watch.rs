@@ -96,7 +96,7 @@ struct Watch<D> {
 impl<D: FnMut(Verdict) -> bool> Watch<D> {
     fn run(&mut self, bell: &Receiver<()>, stop: &AtomicBool) {
         // The files may have changed since they were read; and from here on they are watched.
-        self.glance(Instant::now());
+        self.glance();
         let mut glance_at = Instant::now() + LOOK_EVERY;
         loop {
             let wake_at = self.settle.due().unwrap_or(glance_at);
@@ -111,7 +111,7 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
             match self.settle.due() {
                 Some(due) if due <= now => self.look(now, bell),
                 Some(_) => continue,
-                None if glance_at <= now => self.glance(now),
+                None if glance_at <= now => self.glance(),
                 None => continue,
             }
             let every = if self.notices.complete { LOOK_EVERY } else { LOOK_EVERY_UNWATCHED };
@@ -140,10 +140,11 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
     }
 
     /// Reads, to see whether a change went unnoticed.
-    fn glance(&mut self, now: Instant) {
+    fn glance(&mut self) {
         let documents = self.read();
         if self.judge.is_news(&documents) {
-            self.settle.touched(now);
+            // Dated after the read: the change may have come while it was under way.
+            self.settle.touched(Instant::now());
         }
     }
 
