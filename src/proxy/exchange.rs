@@ -354,7 +354,7 @@ impl Exchange {
         }
         if download.complete {
             if let Some(lease) = &download.lease {
-                lease.completed(self.upload.is_complete());
+                lease.completed();
             }
         } else if record.flags.is_empty() {
             record.flags.raise(Flag::DownstreamConnectionTermination);
