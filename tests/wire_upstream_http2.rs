@@ -1,0 +1,3 @@
+//! x
+mod common { pub(crate) mod world; }
+mod wire_upstream;
