@@ -1,3 +1,5 @@
 //! x
-mod common { pub(crate) mod world; }
+mod common {
+    pub(crate) mod world;
+}
 mod wire_upstream;

@@ -8,11 +8,11 @@ use http::Response;
 use http::request::Parts;
 
 use super::exchange::Exchange;
+use super::hop;
 use super::lane::Pool;
 use super::plane::{ClusterPlane, TargetPlane};
 use super::reply::Reason;
 use super::retry::{self, Allowance, Failure, Processed};
-use super::hop;
 use crate::message::body::Body;
 use crate::snapshot::UpstreamProtocol;
 use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};

@@ -99,4 +99,3 @@ fn http2_failure(error: &h2::Error, lease: &Lease) -> Failure {
         maybe(Reason::UpstreamProtocolError)
     }
 }
-

@@ -36,7 +36,11 @@ pub(super) enum Connection {
 
 impl Lease {
     /// An attempt at `endpoint` that has no connection yet.
-    pub(super) fn new(meter: Arc<ClusterMeter>, endpoint: Arc<EndpointState>, retry: Option<Permit>) -> Lease {
+    pub(super) fn new(
+        meter: Arc<ClusterMeter>,
+        endpoint: Arc<EndpointState>,
+        retry: Option<Permit>,
+    ) -> Lease {
         Lease {
             connection: RefCell::default(),
             _in_flight: endpoint.begin(),
@@ -89,8 +93,7 @@ impl Lease {
     pub(in crate::proxy) fn completed(&self) {
         self.end();
         let mut held = self.connection.borrow_mut();
-        if let Some(Connection::Http1(connection)) =
-            held.take_if(|held| matches!(held, Connection::Http1(_)))
+        if let Some(Connection::Http1(connection)) = held.take_if(|held| matches!(held, Connection::Http1(_)))
         {
             connection.give_back();
         }

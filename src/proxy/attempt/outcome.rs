@@ -129,4 +129,3 @@ pub(super) fn no_connection(exchange: &Exchange, why: NoConnection) -> Failure {
         if reason == Reason::Overflow { Processed::Maybe } else { Processed::No(RetryReason::Connect) };
     Failure { reason, processed }
 }
-

@@ -135,11 +135,7 @@ impl Connection {
     }
 
     /// Writes what goes of `pieces`.
-    pub(super) fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut live = self.live.borrow_mut();
         let Some(live) = &mut *live else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         match ready!(Pin::new(&mut live.io).poll_write_vectored(cx, pieces)) {
