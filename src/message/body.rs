@@ -204,7 +204,9 @@ impl fmt::Display for BodyError {
         match self {
             BodyError::Http1(error) => error.fmt(f),
             BodyError::Wire(Http1Error::Cut(kind)) => write!(f, "the connection ended: {kind}"),
-            BodyError::Wire(Http1Error::Malformed(error)) => write!(f, "its framing cannot be read: {error:?}"),
+            BodyError::Wire(Http1Error::Malformed(error)) => {
+                write!(f, "its framing cannot be read: {error:?}")
+            }
             BodyError::Http2(error) => error.fmt(f),
             BodyError::Abandoned => f.write_str("the stream was given up"),
         }

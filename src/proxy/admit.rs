@@ -55,7 +55,8 @@ fn upgrade(parts: &Parts) -> Result<(), Reason> {
     if parts.version == Version::HTTP_10 {
         return Ok(());
     }
-    let asks = parts.headers.get_all(UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    let asks =
+        parts.headers.get_all(UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
     if asks { Err(Reason::UpgradeRefused) } else { Ok(()) }
 }
 

@@ -98,11 +98,6 @@ impl Upload {
         *kept = Kept { lost, ..Kept::default() };
     }
 
-    /// Whether the caller sends no body.
-    pub(in crate::proxy) fn is_empty(&self) -> bool {
-        self.body.borrow().is_end_stream()
-    }
-
     /// Why the request failed: what the attempt met with, unless it was the caller's own doing.
     pub(in crate::proxy) fn fault_or(&self, reason: Reason) -> Reason {
         match self.fault.get() {

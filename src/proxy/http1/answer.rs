@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::Body as _;
 
@@ -42,11 +42,11 @@ pub(super) async fn send(
     asked: Asked,
 ) -> bool {
     let (mut parts, body) = response.into_parts();
-    let framing = framing(parts.status, &body, asked);
-    let persists = asked.keep_alive
-        && !takes_leave(&mut parts.headers)
-        && wire.may_persist()
-        && framing != Framing::UntilClose;
+    let empty = is_bodiless(parts.status) || asked.for_head;
+    let framing = framing(&parts.headers, &body, asked, empty);
+    let ends_with_connection = framing == Framing::UntilClose && !empty;
+    let leaves = takes_leave(&mut parts.headers);
+    let persists = asked.keep_alive && !leaves && !ends_with_connection && wire.may_persist();
     let mut front = wire.begin_answer();
     let connection = match (persists, asked.version) {
         (false, _) => Connection::Close,
@@ -54,7 +54,6 @@ pub(super) async fn send(
         (true, _) => Connection::Default,
     };
     encode::response_head(&mut front, asked.version, parts.status, &parts.headers, framing, connection);
-    let empty = framing == Framing::Empty || asked.for_head;
     let mut sending = Sending {
         body,
         left: match framing {
@@ -70,20 +69,23 @@ pub(super) async fn send(
     let end = poll_fn(|cx| sending.poll(cx, downstream, wire)).await;
     if end == End::Cut {
         sending.body.exchange.cut_short();
-        if framing == Framing::UntilClose {
+        if ends_with_connection {
             wire.reset_on_drop();
         }
     }
     persists && end == End::Whole
 }
 
-/// How the answer's body is delimited (RFC 9112 section 6.3).
-fn framing(status: StatusCode, body: &DownloadBody, asked: Asked) -> Framing {
-    let bodiless = status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || asked.for_head;
+fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// What the head says of the body (RFC 9112 section 6.3). Without a body `UntilClose` says nothing, and `Empty` what
+/// the upstream said of its length.
+fn framing(headers: &HeaderMap, body: &DownloadBody, asked: Asked, empty: bool) -> Framing {
     match body.size_hint().exact() {
-        _ if bodiless => Framing::Empty,
+        _ if empty && headers.contains_key(CONTENT_LENGTH) => Framing::Empty,
+        _ if empty => Framing::UntilClose,
         Some(length) => Framing::Length(length),
         None if asked.version == Version::HTTP_10 => Framing::UntilClose,
         None => Framing::Chunked,

@@ -373,7 +373,8 @@ impl Wire {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(self.break_off(read, error)))),
             }
-            let room = decoder.remaining().map_or(HEAD_READ, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
+            let room =
+                decoder.remaining().map_or(HEAD_READ, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
             let room = room.clamp(HEAD_READ, self.room);
             let cut = match self.poll_fill(read, cx, room) {
                 Poll::Ready(Ok(0)) => io::ErrorKind::UnexpectedEof,
