@@ -14,9 +14,11 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::Exchange;
-use crate::message::body::{Body, BodyError};
+use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::MessageCounter;
 use crate::message::hop_by_hop;
+use crate::message::http1::HeadError;
+use crate::proxy::reply::Reason;
 use crate::telemetry::families::weir::Limit;
 
 /// The state of a request's body, over all attempts.
@@ -29,8 +31,19 @@ pub(in crate::proxy) struct Upload {
     bytes: Cell<u64>,
     messages: RefCell<Option<MessageCounter>>,
     complete: Cell<bool>,
+    /// Why the caller's body broke off.
+    fault: Cell<Option<Fault>>,
     /// The task of the attempt that waits for more, to be told when it may no longer read.
     reader: RefCell<Option<Waker>>,
+}
+
+/// What a caller's body that broke off says of its caller.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// It has left.
+    Left,
+    /// What it sent has no reading.
+    Malformed(HeadError),
 }
 
 #[derive(Default)]
@@ -47,6 +60,7 @@ impl Upload {
     pub(super) fn new(body: Body, counts_messages: bool) -> Upload {
         Upload {
             complete: Cell::new(body.is_end_stream()),
+            fault: Cell::new(None),
             body: RefCell::new(body),
             kept: RefCell::default(),
             attempt: Cell::new(0),
@@ -84,9 +98,18 @@ impl Upload {
         *kept = Kept { lost, ..Kept::default() };
     }
 
-    /// Whether the caller sends no body.
-    pub(in crate::proxy) fn is_empty(&self) -> bool {
-        self.body.borrow().is_end_stream()
+    /// Why the request failed: what the attempt met with, unless it was the caller's own doing.
+    pub(in crate::proxy) fn fault_or(&self, reason: Reason) -> Reason {
+        match self.fault.get() {
+            None => reason,
+            Some(Fault::Left) => Reason::CallerLeft,
+            Some(Fault::Malformed(error)) => Reason::of_head(error),
+        }
+    }
+
+    /// Whether the caller's body broke off, so that what the attempt met with says nothing of its upstream.
+    pub(in crate::proxy) fn has_broken_off(&self) -> bool {
+        self.fault.get().is_some()
     }
 
     /// Whether the caller's body has ended and all of it was passed on.
@@ -253,7 +276,13 @@ impl http_body::Body for UploadBody {
                 None
             }
             Some(Ok(frame)) => Some(Ok(this.take(frame))),
-            Some(Err(error)) => Some(Err(error)),
+            Some(Err(error)) => {
+                this.exchange.upload.fault.set(Some(match &error {
+                    BodyError::Wire(Http1Error::Malformed(error)) => Fault::Malformed(*error),
+                    _ => Fault::Left,
+                }));
+                Some(Err(error))
+            }
         })
     }
 
