@@ -77,6 +77,8 @@ pub(super) async fn run(
             (Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) }, None)
         }
         Ok((response, lease)) => return Ok(settled(exchange, response, lease)),
+        // What the attempt met with is the caller's own doing.
+        Err((failure, _)) if exchange.upload.has_broken_off() => return Err(failure.reason),
         Err(failed) => failed,
     };
     let allowance = Allowance {
@@ -186,7 +188,9 @@ async fn once(
         }
         Err(failed) => {
             lease.end();
-            outcome::note_failure(exchange, way, of, failed.0);
+            if !exchange.upload.has_broken_off() {
+                outcome::note_failure(exchange, way, of, failed.0);
+            }
             Err(failed)
         }
     }

@@ -10,8 +10,7 @@ use http::request::Parts;
 use super::lease::{Connection, Lease};
 use super::outcome::no_connection;
 use super::{Failed, Keeping};
-use crate::message::body::{Body, BodyError, Http1Error};
-use crate::message::http1::HeadError;
+use crate::message::body::Body;
 use crate::proxy::exchange::{Exchange, Upload};
 use crate::proxy::lane::Pool;
 use crate::proxy::reply::Reason;
@@ -46,15 +45,7 @@ fn failed(error: SendError) -> Failed {
         }
         SendError::Closed => maybe(Reason::UpstreamClosed),
         SendError::Unreadable => maybe(Reason::UpstreamProtocolError),
-        SendError::Upload(error) => maybe(of_upload(&error)),
-    }
-}
-
-/// The caller's body broke off, so the caller is told, if it is still there; the upstream was cut off already.
-fn of_upload(error: &BodyError) -> Reason {
-    match error {
-        BodyError::Wire(Http1Error::Malformed(HeadError::Malformed(why))) => Reason::BadRequest(why.detail()),
-        BodyError::Wire(Http1Error::Malformed(over)) => Reason::HeadTooLarge(over.detail()),
-        _ => Reason::LocalReset,
+        // Whose doing that was the upload knows (`Upload::fault_or`).
+        SendError::Upload(_) => maybe(Reason::LocalReset),
     }
 }

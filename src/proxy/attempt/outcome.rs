@@ -29,7 +29,10 @@ pub(super) fn note_answer(
 ) {
     let service_time = lease.service_time();
     let status = response.status().as_u16();
-    exchange.record.borrow_mut().service_time = Some(service_time);
+    let mut record = exchange.record.borrow_mut();
+    record.service_time = Some(service_time);
+    record.details = "via_upstream";
+    drop(record);
     if http_body::Body::is_end_stream(response.body()) {
         lease.end();
     }

@@ -264,7 +264,9 @@ impl Reading {
     fn take_head(&mut self, to_head: bool) -> Result<Option<ResponseHead>, SendError> {
         while !self.buf.is_empty() {
             let taken = head::take_response(&mut self.buf, BOUNDS, &mut self.scanned, to_head);
-            let Some(head) = taken.map_err(|_| SendError::Unreadable)? else { return Ok(None) };
+            let Some(head) = taken.map_err(|_| SendError::Unreadable)? else {
+                return if self.may_be_a_head() { Ok(None) } else { Err(SendError::Unreadable) };
+            };
             if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(SendError::Unreadable); // RFC 9110 section 15.2.2: nobody asked for it
             }
@@ -277,6 +279,11 @@ impl Reading {
             }
         }
         Ok(None)
+    }
+
+    /// Whether what is there of the head begins as one: who speaks TLS or HTTP/2 may never send a line's end.
+    fn may_be_a_head(&self) -> bool {
+        self.buf.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected)
     }
 
     fn take_frame(&mut self) -> Result<Option<Taken>, Http1Error> {
