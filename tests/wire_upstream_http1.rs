@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 use common::world::run;
 use http::Method;
-use wire_upstream::battery::Outcome::{Cut, Ours as Is, Whole};
 use wire_upstream::battery::Ours::{Closed, Idle, Protocol, Timeout};
+use wire_upstream::battery::Outcome::{Cut, Ours as Is, Whole};
 use wire_upstream::battery::Reuse::{May, Must, Never};
 use wire_upstream::battery::Step::{Fin, Head, Hold, Rst};
 use wire_upstream::battery::{Battery, Book, Outcome, Reuse, Row, Step, write};
@@ -90,7 +90,9 @@ fn an_upstream_that_goes_before_its_head_is_a_503_and_nothing_is_sent_twice() {
 #[test]
 fn an_answer_that_is_cut_in_its_body_is_cut_visibly() {
     run(async || {
-        let cut = |name, head, rest, end| Row::new(name, "RFC 9112 8", pieces(head, rest, end), Cut(200, UC), Never);
+        let cut = |name, head, rest, end| {
+            Row::new(name, "RFC 9112 8", pieces(head, rest, end), Cut(200, UC), Never)
+        };
         let (length, chunked) = ("content-length: 10\r\n", "transfer-encoding: chunked\r\n");
         let mut rows = vec![
             cut("closes before a body with a length", length, "", Fin),
@@ -162,8 +164,16 @@ fn what_never_ends_is_ended() {
             protocol("an endless field", "RFC 9110 5.4", endless("HTTP/1.1 200 OK\r\nx-a: ", "evil")),
             protocol("an endless field name", "RFC 9110 5.4", endless("HTTP/1.1 200 OK\r\n", "evil")),
             protocol("endless fields", "RFC 9110 5.4", endless("HTTP/1.1 200 OK\r\n", "x-evil: 1\r\n")),
-            protocol("endless interim answers", "RFC 9110 15.2", endless("", "HTTP/1.1 102 Processing\r\n\r\n")),
-            protocol("an endless interim answer", "RFC 9110 15.2", endless("HTTP/1.1 103 H\r\n", "x-evil: 1\r\n")),
+            protocol(
+                "endless interim answers",
+                "RFC 9110 15.2",
+                endless("", "HTTP/1.1 102 Processing\r\n\r\n"),
+            ),
+            protocol(
+                "an endless interim answer",
+                "RFC 9110 15.2",
+                endless("HTTP/1.1 103 H\r\n", "x-evil: 1\r\n"),
+            ),
             protocol("endless empty lines before a head", "RFC 9112 4", endless("", "\r\n")),
         ];
         for (name, begin, more) in [
@@ -206,7 +216,11 @@ fn a_status_line_that_cannot_be_read_is_a_502() {
             unreadable("a TLS alert", "RFC 8446 6", [0x15, 3, 1, 0, 2, 2, 0x46]),
             unreadable("HTTP/2", "RFC 9113 3.4", [0, 0, 0, 4, 0, 0, 0, 0, 0]),
             unreadable("a body without a head", "RFC 9112 4", "<html>evil</html>\r\n\r\n"),
-            unreadable("101 that nobody asked for", "RFC 9110 15.2.2", "HTTP/1.1 101 Switching Protocols\r\n\r\nevil"),
+            unreadable(
+                "101 that nobody asked for",
+                "RFC 9110 15.2.2",
+                "HTTP/1.1 101 Switching Protocols\r\n\r\nevil",
+            ),
             unreadable(
                 "101 with an upgrade",
                 "RFC 9110 15.2.2",
@@ -284,7 +298,8 @@ fn what_is_odd_but_clear_passes() {
     run(async || {
         let ok = |name, rfc, bytes: &str| passes(name, rfc, bytes, Whole(200, "ok"));
         let plain = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-        let hundred = format!("HTTP/1.1 200 OK\r\n{}content-length: 2\r\n\r\nok", "x-a: b\r\n".repeat(99));
+        // With the two that are added, as many as the test's own client takes.
+        let many = format!("HTTP/1.1 200 OK\r\n{}content-length: 2\r\n\r\nok", "x-a: b\r\n".repeat(97));
         let sixteen = format!("{}{plain}", "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(16));
         let seventeen = format!("HTTP/1.1 103 Early Hints\r\nlink: evil\r\n\r\n{sixteen}");
         let of_status = |status: u16| format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok");
@@ -292,20 +307,40 @@ fn what_is_odd_but_clear_passes() {
         let rows = [
             ok("100 first", "RFC 9110 15.2.1", &format!("HTTP/1.1 100 Continue\r\n\r\n{plain}")),
             ok("102 first", "RFC 9110 15.2", &format!("HTTP/1.1 102 Processing\r\n\r\n{plain}")),
-            ok("103 with a length first", "RFC 9110 6.4.1", &format!("HTTP/1.1 103 H\r\ncontent-length: 5\r\n\r\n{plain}")),
+            ok(
+                "103 with a length first",
+                "RFC 9110 6.4.1",
+                &format!("HTTP/1.1 103 H\r\ncontent-length: 5\r\n\r\n{plain}"),
+            ),
             ok("an interim answer nobody knows", "RFC 9110 15", &format!("HTTP/1.1 199 X\r\n\r\n{plain}")),
             ok("sixteen interim answers", "RFC 9110 15.2", &sixteen),
             unreadable("seventeen interim answers", "RFC 9110 15.2", seventeen),
             ok("an empty reason", "RFC 9112 4", "HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nok"),
-            ok("a reason with bytes beyond ASCII", "RFC 9112 4", "HTTP/1.1 200 Öké\r\ncontent-length: 2\r\n\r\nok"),
+            ok(
+                "a reason with bytes beyond ASCII",
+                "RFC 9112 4",
+                "HTTP/1.1 200 Öké\r\ncontent-length: 2\r\n\r\nok",
+            ),
             ok("bare line feeds", "RFC 9112 2.2", "HTTP/1.1 200 OK\ncontent-length: 2\n\nok"),
-            ok("a hundred fields", "RFC 9110 5.4", &hundred),
-            ok("bytes beyond ASCII in a value", "RFC 9110 5.5", "HTTP/1.1 200 OK\r\nx-a: é\r\ncontent-length: 2\r\n\r\nok"),
+            ok("ninety-eight fields", "RFC 9110 5.4", &many),
+            ok(
+                "bytes beyond ASCII in a value",
+                "RFC 9110 5.5",
+                "HTTP/1.1 200 OK\r\nx-a: é\r\ncontent-length: 2\r\n\r\nok",
+            ),
             ok("an empty value", "RFC 9110 5.5", "HTTP/1.1 200 OK\r\nx-a:\r\ncontent-length: 2\r\n\r\nok"),
             ok("spaces around a length", "RFC 9110 5.5", "HTTP/1.1 200 OK\r\ncontent-length: \t2 \r\n\r\nok"),
             ok("zeros before a length", "RFC 9110 8.6", "HTTP/1.1 200 OK\r\ncontent-length: 0002\r\n\r\nok"),
-            ok("chunks", "RFC 9112 7.1", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n"),
-            ok("Chunked", "RFC 9112 7", "HTTP/1.1 200 OK\r\ntransfer-encoding: ChuNKed\r\n\r\n02\r\nok\r\n00\r\n\r\n"),
+            ok(
+                "chunks",
+                "RFC 9112 7.1",
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+            ),
+            ok(
+                "Chunked",
+                "RFC 9112 7",
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: ChuNKed\r\n\r\n02\r\nok\r\n00\r\n\r\n",
+            ),
             ok(
                 "chunk extensions and trailers",
                 "RFC 9112 7.1.1",
@@ -321,16 +356,45 @@ fn what_is_odd_but_clear_passes() {
                 Whole(200, "ok"),
                 May,
             ),
-            last("a length and close", "RFC 9112 9.6", "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"),
-            last("Close among others", "RFC 9112 9.6", "HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 2\r\n\r\nok"),
-            Row::new("a body that ends with the connection", "RFC 9112 6.3", pieces("", "ok", Fin), Whole(200, "ok"), Never),
-            Row::new("the same in HTTP/1.0", "RFC 9112 6.3", then("HTTP/1.0 200 OK\r\n\r\nok", Fin), Whole(200, "ok"), Never),
-            Row::new("an empty one", "RFC 9112 6.3", then("HTTP/1.1 200 OK\r\n\r\n", Fin), Whole(200, ""), Never),
+            last(
+                "a length and close",
+                "RFC 9112 9.6",
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+            ),
+            last(
+                "Close among others",
+                "RFC 9112 9.6",
+                "HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 2\r\n\r\nok",
+            ),
+            Row::new(
+                "a body that ends with the connection",
+                "RFC 9112 6.3",
+                pieces("", "ok", Fin),
+                Whole(200, "ok"),
+                Never,
+            ),
+            Row::new(
+                "the same in HTTP/1.0",
+                "RFC 9112 6.3",
+                then("HTTP/1.0 200 OK\r\n\r\nok", Fin),
+                Whole(200, "ok"),
+                Never,
+            ),
+            Row::new(
+                "an empty one",
+                "RFC 9112 6.3",
+                then("HTTP/1.1 200 OK\r\n\r\n", Fin),
+                Whole(200, ""),
+                Never,
+            ),
             Row::new("byte by byte", "RFC 9112 2", vec![Step::Slowly(plain.into())], Whole(200, "ok"), Must),
             Row::new(
                 "chunks byte by byte",
                 "RFC 9112 7.1",
-                vec![Step::Slowly("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;x\r\nok\r\n0\r\nx-sum: 1\r\n\r\n".into())],
+                vec![Step::Slowly(
+                    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;x\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"
+                        .into(),
+                )],
                 Whole(200, "ok"),
                 Must,
             ),
@@ -348,7 +412,7 @@ fn bytes_behind_an_answer_poison_its_connection() {
         };
         let late = |name, answer: &str, late: &str| {
             // Written when the caller has the head, and so before its next request.
-            Row::new(name, "RFC 9112 9.3", vec![write(answer), Head, write(late)], Whole(200, "ok"), May)
+            Row::new(name, "RFC 9112 9.3", vec![write(answer), Head, write(late)], Whole(200, "ok"), Never)
         };
         let length = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
@@ -356,11 +420,22 @@ fn bytes_behind_an_answer_poison_its_connection() {
         let rows = [
             poison("after a length", "RFC 9112 6.3", length, Whole(200, "ok")),
             poison("after chunks", "RFC 9112 7.1", chunked, Whole(200, "ok")),
-            poison("after an empty body", "RFC 9112 6.3", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Whole(200, "")),
+            poison(
+                "after an empty body",
+                "RFC 9112 6.3",
+                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+                Whole(200, ""),
+            ),
             poison("after 204", "RFC 9110 15.3.5", "HTTP/1.1 204 No Content\r\n\r\n", Whole(204, "")),
             poison("after 304", "RFC 9110 15.4.5", "HTTP/1.1 304 Not Modified\r\n\r\n", Whole(304, "")),
             Row::new("one byte", "RFC 9112 6.3", whole(format!("{length}e")), Whole(200, "ok"), Never),
-            Row::new("an empty line", "RFC 9112 6.3", whole(format!("{length}\r\n")), Whole(200, "ok"), Never),
+            Row::new(
+                "an empty line",
+                "RFC 9112 6.3",
+                whole(format!("{length}\r\n")),
+                Whole(200, "ok"),
+                Never,
+            ),
             Row::new(
                 "204 with a body",
                 "RFC 9110 15.3.5",
@@ -389,13 +464,30 @@ fn bytes_behind_an_answer_poison_its_connection() {
                 Whole(304, ""),
             ),
             passes("the head alone for HEAD", "RFC 9110 9.3.2", head, Whole(200, "")).by(Method::HEAD),
-            Row::new("a body for HEAD", "RFC 9110 9.3.2", whole(format!("{head}evil")), Whole(200, ""), Never)
+            Row::new(
+                "a body for HEAD",
+                "RFC 9110 9.3.2",
+                whole(format!("{head}evil")),
+                Whole(200, ""),
+                Never,
+            )
+            .by(Method::HEAD),
+            Row::new("chunks for HEAD", "RFC 9110 9.3.2", whole(chunked), Whole(200, ""), Never)
                 .by(Method::HEAD),
-            Row::new("chunks for HEAD", "RFC 9110 9.3.2", whole(chunked), Whole(200, ""), Never).by(Method::HEAD),
             late("another answer, later", length, EVIL),
-            late("408, later", length, "HTTP/1.1 408 Request Timeout\r\ncontent-length: 4\r\nconnection: close\r\n\r\nevil"),
+            late(
+                "408, later",
+                length,
+                "HTTP/1.1 408 Request Timeout\r\ncontent-length: 4\r\nconnection: close\r\n\r\nevil",
+            ),
             Row::new("the end, at once", "RFC 9112 9.6", then(length, Fin), Whole(200, "ok"), Never),
-            Row::new("a reset, later", "RFC 9112 9.6", vec![write(length), Head, Rst], Whole(200, "ok"), Never),
+            Row::new(
+                "a reset, later",
+                "RFC 9112 9.6",
+                vec![write(length), Head, Rst],
+                Whole(200, "ok"),
+                Never,
+            ),
         ];
         battery(&[], "").await.run(&rows).await;
     });
@@ -405,7 +497,8 @@ fn bytes_behind_an_answer_poison_its_connection() {
 fn an_upstream_that_stalls_is_given_up_when_the_time_of_the_request_is_up() {
     run(async || {
         let slow = |begin: &str| vec![write(begin), Step::Slowly(vec![b'a'; 4_000])];
-        let stalls = |name, steps, outcome, reuse: Reuse| Row::new(name, "docs/limits.md", steps, outcome, reuse);
+        let stalls =
+            |name, steps, outcome, reuse: Reuse| Row::new(name, "docs/limits.md", steps, outcome, reuse);
         let ut: &[&str] = &["UT"];
         let rows = [
             stalls("says nothing", vec![Hold], Is(Timeout), Never),
@@ -414,9 +507,19 @@ fn an_upstream_that_stalls_is_given_up_when_the_time_of_the_request_is_up() {
             stalls("stalls after 100", then("HTTP/1.1 100 Continue\r\n\r\n", Hold), Is(Timeout), Never),
             stalls("a field byte by byte", slow("HTTP/1.1 200 OK\r\nx-a: "), Is(Timeout), Never),
             stalls("stalls in a body", pieces("content-length: 10\r\n", "01234", Hold), Cut(200, ut), Never),
-            stalls("stalls in a chunk", pieces("transfer-encoding: chunked\r\n", "5\r\n01", Hold), Cut(200, ut), Never),
+            stalls(
+                "stalls in a chunk",
+                pieces("transfer-encoding: chunked\r\n", "5\r\n01", Hold),
+                Cut(200, ut),
+                Never,
+            ),
             stalls("stalls before its end", pieces("", "01234", Hold), Cut(200, ut), Never),
-            stalls("a body byte by byte", slow("HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n"), Cut(200, ut), Never),
+            stalls(
+                "a body byte by byte",
+                slow("HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n"),
+                Cut(200, ut),
+                Never,
+            ),
         ];
         battery(&["timeout: 300ms"], "").await.run(&rows).await;
     });
@@ -431,7 +534,11 @@ fn an_upstream_that_moves_no_byte_for_too_long_is_given_up() {
             stalls("says nothing", vec![Hold], Is(Idle)),
             stalls("stalls in the head", then("HTTP/1.1 200 OK\r\nx-a: ", Hold), Is(Idle)),
             stalls("stalls in a body", pieces("content-length: 10\r\n", "01234", Hold), Cut(200, si)),
-            stalls("stalls in a chunk", pieces("transfer-encoding: chunked\r\n", "5\r\n01", Hold), Cut(200, si)),
+            stalls(
+                "stalls in a chunk",
+                pieces("transfer-encoding: chunked\r\n", "5\r\n01", Hold),
+                Cut(200, si),
+            ),
         ];
         battery(&[], "limits: {stream_idle: 300ms}").await.run(&rows).await;
     });
