@@ -17,7 +17,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::attempt::Lease;
 use super::downstream::{Downstream, Seat};
 use super::reply::Reason;
-use crate::message::body::{Body, BodyError};
+use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::{self, MessageCounter};
 use crate::message::hop_by_hop;
 use crate::runtime::clock::{self, Tick};
@@ -357,7 +357,7 @@ impl Exchange {
         }
         if download.complete {
             if let Some(lease) = &download.lease {
-                lease.completed(self.upload.is_complete());
+                lease.completed();
             }
         } else if record.flags.is_empty() {
             record.flags.raise(Flag::DownstreamConnectionTermination);
@@ -498,16 +498,18 @@ impl Download {
 impl Exchange {
     /// The upstream cut the answer after its head.
     fn blame_upstream(&self, error: &BodyError) {
+        const CUT: &str = "upstream_reset_after_response_started{connection_termination}";
+        const MALFORMED: &str = "upstream_reset_after_response_started{protocol_error}";
         if let Some(lease) = &self.download.borrow().lease {
             lease.end();
         }
-        let reset = matches!(error, BodyError::Http2(error) if error.is_reset());
         let mut record = self.record.borrow_mut();
-        record.flags.raise(if reset {
-            Flag::UpstreamRemoteReset
-        } else {
-            Flag::UpstreamConnectionTermination
-        });
-        record.details = "upstream_reset_after_response_started{connection_termination}";
+        let (flag, details) = match error {
+            BodyError::Http2(error) if error.is_reset() => (Flag::UpstreamRemoteReset, CUT),
+            BodyError::Wire(Http1Error::Malformed(_)) => (Flag::UpstreamProtocolError, MALFORMED),
+            _ => (Flag::UpstreamConnectionTermination, CUT),
+        };
+        record.flags.raise(flag);
+        record.details = details;
     }
 }

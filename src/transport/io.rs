@@ -94,6 +94,21 @@ impl Io {
         self.read_ahead = bytes;
     }
 
+    /// Whether a read would find something: bytes, the peer's end or an error.
+    ///
+    /// # Errors
+    /// The connection was ended from outside.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_ended()?;
+        if !self.read_ahead.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match &self.stream {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
     /// The record of this connection.
     pub fn activity(&self) -> &Rc<Activity> {
         &self.activity

@@ -1,0 +1,5 @@
+//! x
+mod common {
+    pub(crate) mod world;
+}
+mod wire_upstream;
