@@ -146,13 +146,11 @@ impl Decoder {
     /// One byte of the frame.
     fn step(&mut self, byte: u8) -> Result<State, HeadError> {
         match (self.state, byte) {
-            (State::Size { size, digits }, _) => size_byte(size, digits, byte),
+            (State::Size { size, digits: 1.. }, b'\r') => Ok(State::SizeLf { size }),
+            (State::Size { size, digits: 1.. }, b';') => self.extension(size),
+            (State::Size { size, digits }, _) => digit(size, digits, byte),
             (State::Extension { size }, b'\r') => Ok(State::SizeLf { size }),
-            (State::Extension { .. }, b'\t' | b' '..=b'~' | 0x80..) => {
-                self.extension_bytes += 1;
-                let fits = self.extension_bytes <= MAX_EXTENSION_BYTES;
-                if fits { Ok(self.state) } else { Err(Malformed::ChunkExtension.into()) }
-            }
+            (State::Extension { size }, b'\t' | b' '..=b'~' | 0x80..) => self.extension(size),
             (State::Extension { .. }, _) => Err(Malformed::ChunkExtension.into()),
             (State::SizeLf { size: 0 }, b'\n') => Ok(State::Trailers { scanned: 0 }),
             (State::SizeLf { size }, b'\n') => Ok(State::Chunk(size)),
@@ -161,6 +159,13 @@ impl Decoder {
             (State::ChunkLf, b'\n') => Ok(CHUNK),
             _ => Err(Malformed::ChunkEnd.into()),
         }
+    }
+
+    /// Counts one byte of an extension, its semicolon included.
+    fn extension(&mut self, size: u64) -> Result<State, HeadError> {
+        self.extension_bytes += 1;
+        let fits = self.extension_bytes <= MAX_EXTENSION_BYTES;
+        if fits { Ok(State::Extension { size }) } else { Err(Malformed::ChunkExtension.into()) }
     }
 
     fn trailers(&mut self, buf: &mut BytesMut) -> Result<Option<Piece>, HeadError> {
@@ -180,20 +185,11 @@ impl Decoder {
     }
 }
 
-/// A byte of a chunk's size, or what ends it.
-fn size_byte(size: u64, digits: u8, byte: u8) -> Result<State, HeadError> {
-    let digit = match byte {
-        b'0'..=b'9' => byte - b'0',
-        b'a'..=b'f' => byte - b'a' + 10,
-        b'A'..=b'F' => byte - b'A' + 10,
-        b'\r' if digits > 0 => return Ok(State::SizeLf { size }),
-        b';' if digits > 0 => return Ok(State::Extension { size }),
-        _ => return Err(Malformed::ChunkSize.into()),
-    };
-    if digits == MAX_SIZE_DIGITS {
-        return Err(Malformed::ChunkSize.into());
-    }
-    Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
+/// One more digit of a chunk's size.
+fn digit(size: u64, digits: u8, byte: u8) -> Result<State, HeadError> {
+    let value = char::from(byte).to_digit(16).filter(|_| digits < MAX_SIZE_DIGITS);
+    let value = value.ok_or(Malformed::ChunkSize)?;
+    Ok(State::Size { size: size << 4 | u64::from(value), digits: digits + 1 })
 }
 
 /// At most `left` bytes from the front of `buf`, and what is left then.

@@ -94,7 +94,7 @@ fn check_hosts(uri: &Uri, version: Version, headers: &HeaderMap, control: &Contr
         _ => return Err(Malformed::MultipleHosts.into()),
     }
     let host = headers.get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-    if host.is_empty() || target::is_list(host) {
+    if !target::is_host(host) {
         return Err(Malformed::InvalidHost.into());
     }
     // Beside an authority in the target nobody looks at it again.

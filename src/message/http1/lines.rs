@@ -14,6 +14,9 @@ use super::{HeadBounds, HeadError, Malformed, head, target};
 /// Fields that the proxy adds to a head: a map with room for them does not grow.
 const SPARE_FIELDS: usize = 4;
 
+/// The first line of a head, and the empty one at its end.
+const LINES_AROUND: usize = 2;
+
 /// Whose lines they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
@@ -79,16 +82,23 @@ fn is_first(buf: &[u8], start: usize) -> bool {
 
 /// Checks the lines that ended at or behind `from`, and the beginning of one that has not ended.
 fn check_lines(buf: &[u8], from: usize, section: Section) -> Result<(), HeadError> {
-    let mut start = memrchr(b'\n', &buf[..from]).map_or(0, |lf| lf + 1);
+    // The line in which `from` lies may be long, and come byte by byte: what is behind is looked at once, at its end.
+    let start_of_line = |nearest: usize| memrchr(b'\n', &buf[nearest..from]).map(|lf| nearest + lf + 1);
+    let mut start = None;
     for offset in memchr_iter(b'\n', &buf[from..]) {
         let end = from + offset + 1;
-        check_line(buf, start..end, section)?;
-        start = end;
+        let line = start.or_else(|| start_of_line(0)).unwrap_or(0)..end;
+        check_line(buf, line, section)?;
+        start = Some(end);
     }
-    if section == Section::Request && is_first(buf, start) {
-        target::check_beginning(&buf[start..])?;
+    if section != Section::Request {
+        return Ok(());
     }
-    Ok(())
+    let nearest = from.saturating_sub(target::BEGINNING);
+    match start.or_else(|| start_of_line(nearest)).or((nearest == 0).then_some(0)) {
+        Some(start) if is_first(buf, start) => target::check_beginning(&buf[start..]),
+        _ => Ok(()),
+    }
 }
 
 fn check_line(buf: &[u8], at: Range<usize>, section: Section) -> Result<(), HeadError> {
@@ -115,8 +125,8 @@ pub(super) fn lines(section: &[u8]) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The fields of `head` in `lines`, up to the empty line. `control` is told of each, and keeps those back that it
-/// returns true for.
+/// The fields of `head` in `lines`, up to the empty line. `keep_back` is told of each, and those for which it returns
+/// true are left out.
 pub(super) fn fields(
     head: &Bytes,
     lines: impl Iterator<Item = Range<usize>>,
@@ -124,7 +134,7 @@ pub(super) fn fields(
     bounds: HeadBounds,
     mut keep_back: impl FnMut(&HeaderName, &HeaderValue) -> bool,
 ) -> Result<HeaderMap, HeadError> {
-    let expected = memchr_iter(b'\n', head).count().min(bounds.count);
+    let expected = memchr_iter(b'\n', head).count().saturating_sub(LINES_AROUND).min(bounds.count);
     let mut headers =
         HeaderMap::try_with_capacity(expected + SPARE_FIELDS).map_err(|_| HeadError::TooMany)?;
     let mut count = 0;

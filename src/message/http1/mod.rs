@@ -9,6 +9,8 @@ pub mod framing;
 pub mod head;
 mod lines;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

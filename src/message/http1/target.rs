@@ -16,8 +16,8 @@ use crate::message::host;
 /// The longest target that `http::Uri` holds.
 const MAX_TARGET_BYTES: usize = (u16::MAX - 1) as usize;
 
-/// A method longer than this is checked when its line is whole.
-const BEGINNING: usize = 32;
+/// What is longer than this is checked when its line is whole.
+pub(super) const BEGINNING: usize = 32;
 
 /// What a request line says.
 #[derive(Debug)]
@@ -115,13 +115,14 @@ fn absolute(target: &Bytes) -> Result<Uri, HeadError> {
 
 /// The syntax of a host that nothing looks at later: it stands beside a target in absolute form.
 pub(super) fn check_host(authority: &str) -> Result<(), HeadError> {
-    if is_list(authority.as_bytes()) || host::normalise(authority).is_err() {
-        return Err(Malformed::InvalidHost.into());
+    if is_host(authority.as_bytes()) && host::normalise(authority).is_ok() {
+        return Ok(());
     }
-    Ok(())
+    Err(Malformed::InvalidHost.into())
 }
 
-/// RFC 3986 allows a comma in a name; but here it means that somebody merged two Host fields.
-pub(super) fn is_list(authority: &[u8]) -> bool {
-    memchr(b',', authority).is_some()
+/// What `message::host` cannot see: something must be there, in ASCII, and no comma. RFC 3986 allows a comma in a name,
+/// but here it means that somebody merged two Host fields.
+pub(super) fn is_host(authority: &[u8]) -> bool {
+    !authority.is_empty() && authority.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',')
 }
