@@ -3,6 +3,7 @@
 //! Law: nothing here panics on what the proxy sends or fails to send; what is wrong is told as text, so that a table can
 //! go on with its next row.
 
+use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -55,6 +56,16 @@ impl Answer {
     /// Whether it announces the connection's end.
     pub fn says_close(&self) -> bool {
         self.values("connection").iter().any(|value| value.eq_ignore_ascii_case("close"))
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.status, shown(&self.body))?;
+        if !self.trailers.is_empty() || !self.interims.is_empty() {
+            write!(f, ", trailers {:?}, interim {:?}", self.trailers, self.interims)?;
+        }
+        Ok(())
     }
 }
 

@@ -113,7 +113,7 @@ async fn serve(stream: TcpStream, connection: usize, memory: Rc<Memory>) {
     let _ = stream.set_nodelay(true);
     let mut start = [0; 4];
     // `PRI ` begins HTTP/2's preface (RFC 9113 section 3.4), and no request of HTTP/1.
-    let two = stream.peek(&mut start).await.is_ok() && start.starts_with(b"PRI");
+    let two = stream.peek(&mut start).await.is_ok() && &start == b"PRI ";
     if two {
         serve_two(stream, connection, memory).await;
     } else {
