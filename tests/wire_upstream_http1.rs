@@ -298,7 +298,8 @@ fn what_is_odd_but_clear_passes() {
     run(async || {
         let ok = |name, rfc, bytes: &str| passes(name, rfc, bytes, Whole(200, "ok"));
         let plain = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-        let hundred = format!("HTTP/1.1 200 OK\r\n{}content-length: 2\r\n\r\nok", "x-a: b\r\n".repeat(99));
+        // With the two that are added, as many as the test's own client takes.
+        let many = format!("HTTP/1.1 200 OK\r\n{}content-length: 2\r\n\r\nok", "x-a: b\r\n".repeat(97));
         let sixteen = format!("{}{plain}", "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(16));
         let seventeen = format!("HTTP/1.1 103 Early Hints\r\nlink: evil\r\n\r\n{sixteen}");
         let of_status = |status: u16| format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok");
@@ -321,7 +322,7 @@ fn what_is_odd_but_clear_passes() {
                 "HTTP/1.1 200 Öké\r\ncontent-length: 2\r\n\r\nok",
             ),
             ok("bare line feeds", "RFC 9112 2.2", "HTTP/1.1 200 OK\ncontent-length: 2\n\nok"),
-            ok("a hundred fields", "RFC 9110 5.4", &hundred),
+            ok("ninety-eight fields", "RFC 9110 5.4", &many),
             ok(
                 "bytes beyond ASCII in a value",
                 "RFC 9110 5.5",
@@ -411,7 +412,7 @@ fn bytes_behind_an_answer_poison_its_connection() {
         };
         let late = |name, answer: &str, late: &str| {
             // Written when the caller has the head, and so before its next request.
-            Row::new(name, "RFC 9112 9.3", vec![write(answer), Head, write(late)], Whole(200, "ok"), May)
+            Row::new(name, "RFC 9112 9.3", vec![write(answer), Head, write(late)], Whole(200, "ok"), Never)
         };
         let length = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";

@@ -66,11 +66,6 @@ impl Peer {
         tokio::select! { () = write => {}, () = read => {} }
     }
 
-    /// Resets the connection instead of closing it.
-    pub fn reset(self) {
-        let _ = self.stream.set_zero_linger();
-    }
-
     /// Reads a request's head and its body, if it has one.
     pub async fn request(&mut self) -> Option<(String, String)> {
         let head = self.until(b"\r\n\r\n").await?;
@@ -101,8 +96,14 @@ pub enum Then {
     Ends,
 }
 
-/// Does what a row says.
+/// Does what a row says, and tells when it is done.
 pub async fn act(peer: &mut Peer, book: &Book, id: usize, stream: u32, steps: &[Step]) -> Then {
+    let then = act_on(peer, book, id, stream, steps).await;
+    book.steps_done(id);
+    then
+}
+
+async fn act_on(peer: &mut Peer, book: &Book, id: usize, stream: u32, steps: &[Step]) -> Then {
     for step in steps {
         match step {
             Step::Write(make) => {
@@ -121,7 +122,8 @@ pub async fn act(peer: &mut Peer, book: &Book, id: usize, stream: u32, steps: &[
                 }
             }
             Step::Endless(make) => {
-                peer.flood(&make(stream)).await;
+                let bytes = make(stream);
+                tokio::select! { () = peer.flood(&bytes) => {}, () = book.row_over(id) => {} }
                 return Then::Ends;
             }
             Step::PingAck => {
@@ -135,7 +137,7 @@ pub async fn act(peer: &mut Peer, book: &Book, id: usize, stream: u32, steps: &[
                 return Then::Ends;
             }
             Step::Hold => {
-                peer.to_end().await;
+                tokio::select! { () = peer.to_end() => {}, () = book.row_over(id) => {} }
                 return Then::Ends;
             }
         }
@@ -155,6 +157,7 @@ pub async fn serve(book: Rc<Book>) -> RawUpstream {
                     break;
                 }
             }
+            book.connection_closed(number);
             String::new()
         }
     })

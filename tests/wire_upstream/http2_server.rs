@@ -167,6 +167,7 @@ pub async fn serve(book: Rc<Book>) -> RawUpstream {
                     break;
                 }
             }
+            book.connection_closed(number);
             String::new()
         }
     })

@@ -62,10 +62,7 @@ pub(super) fn find_end(
 
 /// Whether nothing but a CR stands in the line that ends at `lf`.
 fn is_empty_line(buf: &[u8], lf: usize) -> bool {
-    match buf[..lf] {
-        [] | [b'\r'] | [.., b'\n'] | [.., b'\n', b'\r'] => true,
-        _ => false,
-    }
+    matches!(buf[..lf], [] | [b'\r'] | [.., b'\n'] | [.., b'\n', b'\r'])
 }
 
 /// Whether only empty lines stand before the empty line that ends at `lf`; an empty line behind any other would have

@@ -29,10 +29,7 @@ pub(super) fn note_answer(
 ) {
     let service_time = lease.service_time();
     let status = response.status().as_u16();
-    let mut record = exchange.record.borrow_mut();
-    record.service_time = Some(service_time);
-    record.details = "via_upstream";
-    drop(record);
+    exchange.record.borrow_mut().service_time = Some(service_time);
     if http_body::Body::is_end_stream(response.body()) {
         lease.end();
     }
