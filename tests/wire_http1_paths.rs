@@ -7,7 +7,7 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::wire::table::{Case, passes, prove, want};
+use common::wire::table::{Case, passes, prove, refused, want};
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n")
