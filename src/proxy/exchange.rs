@@ -248,6 +248,14 @@ impl Exchange {
         }
     }
 
+    /// A caller that has left got no status.
+    pub(super) fn note_if_left(&self) {
+        let mut record = self.record.borrow_mut();
+        if record.flags.has(Flag::DownstreamConnectionTermination) {
+            record.status = 0;
+        }
+    }
+
     /// An HTTP/1 caller has still to take `bytes` of what was read for it.
     pub(super) fn set_unwritten(&self, bytes: usize) {
         self.download.borrow_mut().unwritten = bytes;

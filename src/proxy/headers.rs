@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONNECTION, COOKIE, DATE, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -134,6 +134,12 @@ pub(super) fn join_cookies(parts: &mut Parts) {
 }
 
 fn for_http2(exchange: &Exchange, parts: &mut Parts) {
+    if parts.version != Version::HTTP_2
+        && let Some(length) = parts.headers.get_mut(CONTENT_LENGTH)
+        && let Some(bytes) = exchange.upload.length()
+    {
+        *length = HeaderValue::from(bytes); // without the zeros that may stand before it
+    }
     let host = parts.headers.remove(HOST);
     if parts.uri.authority().is_none() {
         let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());

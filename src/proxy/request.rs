@@ -56,6 +56,9 @@ pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) ->
         }
     };
     let mut head = exchange.answer(response, lease);
+    if exchange.upload.has_broken_off() {
+        exchange.note_if_left();
+    }
     headers::to_downstream(&exchange, head.headers_mut());
     head.map(|()| download)
 }
@@ -104,6 +107,7 @@ async fn answer(
 fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, Option<Duration>), Reason> {
     let plane = &*exchange.seat.generation.plane;
     admit::admit(exchange, head)?;
+    exchange.upload.look_ahead()?;
     headers::join_cookies(head);
     let at = route(exchange, plane, head)?;
     let route = &plane.routes[at.0].routes[at.1];

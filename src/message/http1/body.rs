@@ -61,6 +61,8 @@ enum State {
     /// Nothing is to come; the end was not given out.
     Whole,
     Over,
+    /// The body has no reading; what follows has none, either.
+    Failed(HeadError),
 }
 
 const CHUNK: State = State::Size { size: 0, digits: 0 };
@@ -77,11 +79,20 @@ impl Decoder {
         Decoder { state, bounds, extension_bytes: 0 }
     }
 
-    /// The next piece from the front of `buf`; `None`: more bytes are needed, or the end was given out. After an error
-    /// the body has no reading any more.
+    /// The next piece from the front of `buf`; `None`: more bytes are needed, or the end was given out. An error is
+    /// final: every later call returns it again.
     pub fn take(&mut self, buf: &mut BytesMut) -> Result<Option<Piece>, HeadError> {
+        let taken = self.next(buf);
+        if let Err(error) = taken {
+            self.state = State::Failed(error);
+        }
+        taken
+    }
+
+    fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Piece>, HeadError> {
         loop {
             match self.state {
+                State::Failed(error) => return Err(error),
                 State::Over => return Ok(None),
                 State::Whole => return Ok(Some(self.end(None))),
                 State::Trailers { .. } => return self.trailers(buf),
@@ -189,7 +200,12 @@ impl Decoder {
 fn digit(size: u64, digits: u8, byte: u8) -> Result<State, HeadError> {
     let value = char::from(byte).to_digit(16).filter(|_| digits < MAX_SIZE_DIGITS);
     let value = value.ok_or(Malformed::ChunkSize)?;
-    Ok(State::Size { size: size << 4 | u64::from(value), digits: digits + 1 })
+    let size = size << 4 | u64::from(value);
+    // What a signed integer of 64 bits does not hold is a negative size to some reader.
+    if size > i64::MAX as u64 {
+        return Err(Malformed::ChunkSize.into());
+    }
+    Ok(State::Size { size, digits: digits + 1 })
 }
 
 /// At most `left` bytes from the front of `buf`, and what is left then.

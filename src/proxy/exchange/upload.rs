@@ -24,6 +24,8 @@ use crate::telemetry::families::weir::Limit;
 /// The state of a request's body, over all attempts.
 pub(in crate::proxy) struct Upload {
     body: RefCell<Body>,
+    /// Its first frame, read before anybody asked.
+    ahead: RefCell<Option<Frame<Bytes>>>,
     kept: RefCell<Kept>,
     /// The attempt that may read.
     attempt: Cell<u32>,
@@ -62,6 +64,7 @@ impl Upload {
             complete: Cell::new(body.is_end_stream()),
             fault: Cell::new(None),
             body: RefCell::new(body),
+            ahead: RefCell::default(),
             kept: RefCell::default(),
             attempt: Cell::new(0),
             bytes: Cell::new(0),
@@ -96,6 +99,52 @@ impl Upload {
         }
         let lost = kept.lost || !kept.pieces.is_empty();
         *kept = Kept { lost, ..Kept::default() };
+    }
+
+    /// Reads the first frame of a body whose bytes came with its head. What has no reading is then refused before an
+    /// upstream hears of it: many requests that are cut as soon as they begin are an attack in its eyes, for which all
+    /// that share the connection would pay.
+    pub(in crate::proxy) fn look_ahead(&self) -> Result<(), Reason> {
+        let mut body = self.body.borrow_mut();
+        if !matches!(&*body, Body::Wire(_)) || body.unread_bytes() == 0 {
+            return Ok(());
+        }
+        match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ok(frame))) => drop(self.ahead.replace(Some(frame))),
+            Poll::Ready(Some(Err(error))) => {
+                self.note_fault(&error);
+                return Err(self.fault_or(Reason::CallerLeft));
+            }
+            Poll::Ready(None) => self.complete.set(true),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(frame) = self.ahead.take() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx)
+    }
+
+    /// Whether all of the body was handed to the attempts.
+    fn is_drained(&self) -> bool {
+        self.ahead.borrow().is_none() && self.body.borrow().is_end_stream()
+    }
+
+    /// Bytes of the caller's body that are still to come, where its head says how many.
+    pub(in crate::proxy) fn length(&self) -> Option<u64> {
+        let ahead = self.ahead.borrow();
+        let read = ahead.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        Some(self.body.borrow().size_hint().exact()? + read as u64)
+    }
+
+    fn note_fault(&self, error: &BodyError) {
+        self.fault.set(Some(match error {
+            BodyError::Wire(Http1Error::Malformed(error)) => Fault::Malformed(*error),
+            _ => Fault::Left,
+        }));
     }
 
     /// Why the request failed: what the attempt met with, unless it was the caller's own doing.
@@ -133,6 +182,7 @@ impl Upload {
     /// No attempt reads any further; returns what is unread.
     pub(super) fn take_rest(&self) -> Body {
         self.admit(u32::MAX);
+        self.ahead.take();
         self.body.try_borrow_mut().map(|mut body| std::mem::take(&mut *body)).unwrap_or_default()
     }
 
@@ -191,7 +241,7 @@ impl UploadBody {
                 if self.keep(&data) {
                     self.piece += 1;
                 }
-                upload.complete.set(upload.complete.get() || upload.body.borrow().is_end_stream());
+                upload.complete.set(upload.complete.get() || upload.is_drained());
                 Frame::data(data)
             }
             Err(frame) => match frame.into_trailers() {
@@ -261,7 +311,7 @@ impl http_body::Body for UploadBody {
         if this.trailers_sent {
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut *this.exchange.upload.body.borrow_mut()).poll_frame(cx);
+        let polled = this.exchange.upload.poll_frame(cx);
         let frame = match polled {
             Poll::Pending => {
                 this.exchange.upload.remember_reader(cx);
@@ -277,10 +327,7 @@ impl http_body::Body for UploadBody {
             }
             Some(Ok(frame)) => Some(Ok(this.take(frame))),
             Some(Err(error)) => {
-                this.exchange.upload.fault.set(Some(match &error {
-                    BodyError::Wire(Http1Error::Malformed(error)) => Fault::Malformed(*error),
-                    _ => Fault::Left,
-                }));
+                this.exchange.upload.note_fault(&error);
                 Some(Err(error))
             }
         })
@@ -289,13 +336,13 @@ impl http_body::Body for UploadBody {
     fn is_end_stream(&self) -> bool {
         let kept = self.exchange.upload.kept.borrow();
         let more_kept = self.piece < kept.pieces.len() || (kept.trailers.is_some() && !self.trailers_sent);
-        !more_kept && (self.trailers_sent || self.exchange.upload.body.borrow().is_end_stream())
+        !more_kept && (self.trailers_sent || self.exchange.upload.is_drained())
     }
 
     fn size_hint(&self) -> SizeHint {
         let kept = self.exchange.upload.kept.borrow();
         let replayed: usize = kept.pieces.iter().skip(self.piece).map(Bytes::len).sum();
-        match self.exchange.upload.body.borrow().size_hint().exact() {
+        match self.exchange.upload.length() {
             Some(rest) => SizeHint::with_exact(rest + replayed as u64),
             None => SizeHint::default(),
         }

@@ -184,3 +184,20 @@ fn trailers_come_out_as_they_were_sent() {
     }
     assert_eq!(read.end, Some(Ok(Some(expected))));
 }
+
+#[test]
+fn a_body_that_was_refused_stays_refused() {
+    for bytes in ["3\r\nabcd", "0\r\na b\r\n", "zz", "1;\0"] {
+        let mut decoder = Decoder::new(Framing::Chunked, BOUNDS);
+        let mut buf = BytesMut::from(bytes);
+        let error = loop {
+            match decoder.take(&mut buf) {
+                Ok(piece) => assert!(piece.is_some(), "{bytes:?}"),
+                Err(error) => break error,
+            }
+        };
+        let mut later = BytesMut::from("0\r\n\r\n");
+        assert_eq!(decoder.take(&mut later), Err(error), "{bytes:?}");
+        assert!(!decoder.close() && !decoder.is_done() && decoder.remaining().is_none(), "{bytes:?}");
+    }
+}
