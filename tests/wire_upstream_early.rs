@@ -101,7 +101,7 @@ fn an_http2_answer_before_the_end_of_the_request_is_passed_on() {
                 Never,
                 1,
             );
-            row("413, then closes", vec![frames(no), Fin], passed, Never, 1);
+            row("413, then closes", vec![frames(no), Head, Fin], passed, Never, 1);
             let partly = || vec![frames(ok), Head, frames(|id| rst(id, NO_ERROR))];
             row("half an answer, then NO_ERROR", partly(), Cut(200, ur), Must, 1);
             row("half an answer, then closes", vec![frames(ok), Head, Fin], Cut(200, uc), Never, 1);
@@ -109,7 +109,7 @@ fn an_http2_answer_before_the_end_of_the_request_is_passed_on() {
             row("CANCEL", vec![frames(|id| rst(id, CANCEL))], Is(Reset), Must, 1);
             row("closes", vec![Fin], Is(Closed), Never, 1);
             row("resets", vec![Rst], Is(Closed), Never, 1);
-            let window = |by| vec![frames(move |id| window_update(id, by))];
+            let window = |by| vec![frames(move |id| window_update(id, by).repeat(2))];
             row("a stream window's overflow", window(HIGHEST), Is(Protocol), May, 1);
             row("a stream window by 0", window(0), Is(Protocol), May, 1);
         }

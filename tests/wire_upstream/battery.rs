@@ -284,6 +284,8 @@ pub struct Battery {
     folder: TempDir,
     next_id: Cell<usize>,
     next_steps: Rc<[Step]>,
+    /// What is waited for, for the report of a row that hangs.
+    phase: Cell<&'static str>,
 }
 
 impl Battery {
@@ -305,7 +307,15 @@ impl Battery {
             log.display()
         );
         let world = World::start(&yaml).await;
-        Battery { world, book, upstream, folder, next_id: Cell::new(0), next_steps: [next].into() }
+        Battery {
+            world,
+            book,
+            upstream,
+            folder,
+            next_id: Cell::new(0),
+            next_steps: [next].into(),
+            phase: Cell::new(""),
+        }
     }
 
     /// Tries each row with each caller, and tells every one that went wrong.
@@ -324,12 +334,12 @@ impl Battery {
                 tried += 1;
                 let verdict = match tokio::time::timeout(ROW, self.check(row, caller)).await {
                     Ok(verdict) => verdict,
-                    Err(_) => Err(format!("no outcome within {ROW:?}")),
+                    Err(_) => Err(format!("waits for {} after {ROW:?}", self.phase.get())),
                 };
                 let ids = 0..self.next_id.get();
                 self.book.over.borrow_mut().extend(ids);
                 if let Err(fault) = verdict {
-                    faults.push(format!("{} [{}] {caller:?}: {fault}", row.name, row.rfc));
+                    faults.push(format!("{} [{}] {caller:?}, {:?}: {fault}", row.name, row.rfc, row.upload));
                 }
             }
         }
@@ -359,7 +369,9 @@ impl Battery {
             }
             Upload::Large => *request.body_mut() = full(vec![b'a'; LARGE]),
         }
+        self.phase.set("the answer");
         let seen = self.ask(&mut client, request, id).await;
+        self.phase.set("the log");
         let logged = self.logged(id).await;
         // What the caller still had to send ends here.
         drop(upload);
@@ -375,6 +387,7 @@ impl Battery {
         let used = sent.last().copied().expect("at least one");
         self.follow_up(row, caller, client, used).await?;
         let kept = row.reuse != Reuse::Never;
+        self.phase.set("the connection's end");
         self.wait("the connection's end", || kept || self.book.closed.borrow().contains(&used)).await
     }
 
@@ -397,7 +410,10 @@ impl Battery {
         mut client: Client,
         used: usize,
     ) -> Result<(), String> {
+        self.phase.set("the caller's connection");
         let closed = match &mut client {
+            // hyper's client does not always see that it may go on when the answer came before its body's end.
+            Client::One(_) if row.upload != Upload::Read => true,
             Client::One(sender) => sender.ready().await.is_err(),
             Client::Two(sender) => sender.ready().await.is_err(),
         };
@@ -405,6 +421,7 @@ impl Battery {
             client = Client::connect(caller.http(), self.world.addr("in")).await;
         }
         let id = self.begin(self.next_steps.clone(), Upload::Read);
+        self.phase.set("the next answer");
         let next = self.ask(&mut client, caller_request(Caller::Http1, &Method::GET, id), id).await;
         match &next {
             Seen::Answer { status, body, cut: None, .. } if *status == 200 && body == b"next" => {}
