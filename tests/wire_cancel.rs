@@ -19,7 +19,7 @@ use common::world::raw::{Raw, RawUpstream};
 use common::world::{Http, World, one_service, run, soon, until};
 use tokio::task::{AbortHandle, spawn_local};
 use wire_upstream::http1_server::Peer;
-use wire_upstream::http2_server::{HEADERS, RST_STREAM, data, greet, next_frame, ok};
+use wire_upstream::http2_server::{HEADERS, RST_STREAM, data, greet, headers, next_frame};
 
 /// The bound of the specification.
 const PROMPT: Duration = Duration::from_millis(200);
@@ -97,10 +97,10 @@ async fn all_streams(peer: &mut Peer, seen: &Seen) {
         match frame.kind {
             HEADERS => {
                 seen.begun.set(seen.begun.get() + 1);
-                // Every request gets it: one that waits for its head is told apart by its caller, which reads none.
-                if seen.answers_now() {
-                    let _ =
-                        peer.write(&[ok(frame.stream), data(frame.stream, "begun", false)].concat()).await;
+                if PHASE.get() == Phase::InDownload {
+                    let head = [(":status", "200"), ("content-length", "1000")];
+                    let begun = data(frame.stream, "begun", false);
+                    let _ = peer.write(&[headers(frame.stream, &head, false), begun].concat()).await;
                 }
             }
             RST_STREAM => seen.end(format!("{:?}", frame.payload)),
@@ -112,12 +112,6 @@ async fn all_streams(peer: &mut Peer, seen: &Seen) {
 thread_local! {
     /// The phase of the request that comes next: HTTP/2 heads are not decoded.
     static PHASE: Cell<Phase> = const { Cell::new(Phase::BeforeHead) };
-}
-
-impl Seen {
-    fn answers_now(&self) -> bool {
-        PHASE.get() == Phase::InDownload
-    }
 }
 
 /// A request that has got as far as it should.
