@@ -7,12 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::{spawn_local, yield_now};
 
 use super::SendError;
 use crate::message::body::{BodyError, Http1Error, Http1Source};
@@ -61,8 +63,8 @@ struct Reading {
     begun: bool,
     /// The end was handed out.
     ended: bool,
-    /// Why there will be no end.
-    fault: Option<Http1Error>,
+    /// Why there will be no end, and whether that is to be told by now.
+    fault: Option<(Http1Error, Rc<Cell<bool>>)>,
     /// Another request may follow this answer.
     keeps: bool,
     /// What the next read of a body may bring, by what the last ones did.
@@ -179,8 +181,8 @@ impl Connection {
         }
     }
 
-    /// The answer cannot be read to its end. That is told a turn later, so that what came of it may go on its way: the
-    /// caller then sees an answer that was cut, not one that never began.
+    /// The answer cannot be read to its end. That is told behind every task that is ready now, so that what came of it
+    /// goes on its way: the caller then sees an answer that was cut, not one that never began.
     fn fail(
         &self,
         reading: &mut Reading,
@@ -188,8 +190,14 @@ impl Connection {
         fault: Http1Error,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.live.take();
-        reading.fault = Some(fault);
-        cx.waker().wake_by_ref();
+        let due = Rc::new(Cell::new(false));
+        reading.fault = Some((fault, due.clone()));
+        let reader = cx.waker().clone();
+        spawn_local(async move {
+            yield_now().await;
+            due.set(true);
+            reader.wake();
+        });
         Poll::Pending
     }
 
@@ -208,8 +216,8 @@ impl Connection {
 impl Http1Source for Connection {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let reading = &mut *self.reading.borrow_mut();
-        if let Some(fault) = reading.fault {
-            return Poll::Ready(Some(Err(BodyError::Wire(fault))));
+        if let Some((fault, due)) = &reading.fault {
+            return if due.get() { Poll::Ready(Some(Err(BodyError::Wire(*fault)))) } else { Poll::Pending };
         }
         loop {
             match reading.take_frame() {
