@@ -165,7 +165,7 @@ fn listener<'s>(
     })
 }
 
-/// As hyper would find it: an absolute URL replaces `Host`.
+/// As the HTTP/1 engine finds it: an absolute URL replaces `Host`.
 fn authority(url: &Uri, headers: &HeaderMap) -> Result<String, String> {
     if let Some(authority) = url.authority() {
         return Ok(authority.to_string());

@@ -214,7 +214,7 @@ reasons! {
 reasons! {
     /// What allowed a retry.
     RetryReason {
-        /// hyper gave the request back unsent.
+        /// None of the request was sent.
         Unsent = "unsent",
         /// The upstream refused the stream.
         RefusedStream = "refused_stream",
