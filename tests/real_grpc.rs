@@ -20,7 +20,7 @@ use common::parts::part;
 use common::weir::{Pod, eventually, free_address, rule};
 use serde::Deserialize;
 
-/// All cases take some 5 s on a quiet machine.
+/// All cases take some 8 s on a quiet machine.
 const DEADLINE: Duration = Duration::from_secs(240);
 /// What tests/real/grpc_interop.py is to tell of.
 const CASES: [&str; 22] = [
