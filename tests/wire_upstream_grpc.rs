@@ -42,6 +42,17 @@ async fn receive(body: &mut RecvStream) -> Option<Bytes> {
     Some(piece)
 }
 
+/// Sends back what comes.
+async fn answer(mut body: RecvStream, mut respond: h2::server::SendResponse<Bytes>) {
+    let response = http::Response::builder().header("content-type", "application/grpc");
+    let mut down = respond.send_response(response.body(()).expect("a response"), false).expect("a stream");
+    while let Some(piece) = receive(&mut body).await {
+        send(&mut down, piece).await;
+    }
+    let status = (http::HeaderName::from_static("grpc-status"), http::HeaderValue::from_static("0"));
+    down.send_trailers(HeaderMap::from_iter([status])).expect("sent");
+}
+
 /// Bytes of this process that are in memory: proxy, upstream and caller together.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
@@ -52,19 +63,14 @@ fn resident() -> usize {
 #[test]
 fn a_message_that_announces_two_gibibytes_is_streamed_both_ways_and_never_gathered() {
     run(async || {
-        let echo = RawUpstream::start_h2(|mut request, _| async move {
-            let response = http::Response::builder().header("content-type", "application/grpc");
-            let response = response.body(()).expect("a response");
-            let mut down = request.respond.send_response(response, false).expect("a stream");
-            let body = request.request.body_mut();
-            while let Some(piece) = receive(body).await {
-                send(&mut down, piece).await;
+        let echo = RawUpstream::start(|raw, _| async move {
+            let stream = raw.into_stream();
+            stream.set_nodelay(true).expect("no delay");
+            let mut server = h2::server::handshake(stream).await.expect("a handshake");
+            while let Some(Ok((request, respond))) = server.accept().await {
+                spawn_local(answer(request.into_body(), respond));
             }
-            let status = HeaderMap::from_iter([(
-                http::HeaderName::from_static("grpc-status"),
-                http::HeaderValue::from_static("0"),
-            )]);
-            down.send_trailers(status).expect("sent");
+            String::new()
         })
         .await;
         let world = World::start(&one_service(&["protocol: http2"], &[(&echo.at(), "v1")])).await;
