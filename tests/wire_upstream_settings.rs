@@ -70,7 +70,7 @@ async fn begin(mut peer: Peer, how: Beginning) {
         Beginning::Goaway => [frame(SETTINGS, 0, 0, []), goaway(0, 11)].concat(),
     };
     let _ = peer.write(&bytes).await;
-    peer.to_end().await;
+    peer.drain().await;
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_body_waits_for_the_window_however_the_upstream_changes_it() {
                     let ended = read_data(&mut peer, &mut read, usize::MAX).await;
                     let verdict = if ended && read == *expected { "whole" } else { "broken" };
                     let _ = peer.write(&answer(head.stream, verdict)).await;
-                    peer.to_end().await;
+                    peer.drain().await;
                     verdict.into()
                 }
             })
@@ -356,7 +356,7 @@ fn a_connection_of_which_nothing_is_heard_takes_no_further_request_and_one_that_
                             if asked.borrow().len() > 1 {
                                 let _ = peer.write(&answer(stream, "served")).await;
                             } else if silent {
-                                peer.to_end().await;
+                                peer.drain().await;
                             } else {
                                 let _ = peer.write(&frame(PING, 0, 0, [0; 8])).await;
                             }
@@ -387,7 +387,7 @@ fn a_ping_is_answered_while_nobody_asks() {
             let _ = peer.write(&answer(stream, "served")).await;
             let _ = peer.write(&frame(PING, 0, 0, *b"are you?")).await;
             let acknowledged = ping_ack(&mut peer).await;
-            peer.to_end().await;
+            peer.drain().await;
             acknowledged.to_string()
         })
         .await;
