@@ -201,6 +201,37 @@ fn an_answer_that_the_upstream_cuts_is_cut_for_the_caller_too() {
     });
 }
 
+/// HTTP/1.0 knows no chunks: only a reset tells a cut from the end of an answer whose length nobody told.
+#[test]
+fn an_answer_that_is_cut_resets_the_connection_of_an_http_1_0_caller() {
+    run(async || {
+        for rest in ["transfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n", "\r\nbegun"] {
+            let gate = Rc::new(Notify::new());
+            let opened = gate.clone();
+            let cutting = RawUpstream::start(move |mut raw, _| {
+                let gate = opened.clone();
+                async move {
+                    raw.read_head().await;
+                    raw.write(format!("HTTP/1.1 200 OK\r\n{rest}")).await;
+                    gate.notified().await;
+                    raw.into_stream().set_zero_linger().expect("linger");
+                    String::new()
+                }
+            })
+            .await;
+            let world = world_before(&cutting.at(), Http::One).await;
+            let mut raw = Raw::connect(world.addr("in")).await;
+            raw.write("GET / HTTP/1.0\r\nhost: x\r\n\r\n").await;
+            raw.read_until(b"begun").await.expect("the beginning");
+            gate.notify_one();
+            let mut stream = raw.into_stream();
+            let end = soon("the end", tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 64])).await;
+            let reset = end.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+            assert!(reset, "{rest:?}: {end:?}");
+        }
+    });
+}
+
 #[test]
 fn an_answer_that_an_http2_upstream_resets_is_cut_for_the_caller_too() {
     run(async || {
@@ -312,9 +343,9 @@ fn an_upstream_that_never_ends_its_head_is_given_up_when_the_time_is_up() {
     run(async || {
         let endless = RawUpstream::start(|mut raw, _| async move {
             raw.read_head().await;
-            raw.write("HTTP/1.1 200 OK\r\nx: ").await;
+            raw.write("HTTP/1.1 200 OK\r\nx-endless: ").await;
             for _ in 0..2000 {
-                raw.write("y").await;
+                raw.write("a").await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             raw.read_to_end().await

@@ -5,8 +5,9 @@
 mod common {
     pub(crate) mod world;
 }
+mod wire_upstream;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use common::world::client::{Answer, Client, get, grpc_call, post, request};
@@ -14,6 +15,8 @@ use common::world::raw::{Raw, RawUpstream};
 use common::world::upstream::{Upstream, full, grpc_message};
 use common::world::{Http, World, free_port, one_service, run, split_rule, until};
 use http::{Method, Response};
+use wire_upstream::battery::{Battery, Book, Ours, Outcome, Reuse, Row, Step, frames, write};
+use wire_upstream::{http1_server, http2_server};
 
 /// An upstream that reads a request's head and goes, without a word. Its connections are the requests it got.
 async fn going() -> RawUpstream {
@@ -326,22 +329,216 @@ fn a_connection_that_the_upstream_closed_while_it_was_idle_costs_no_request() {
 #[test]
 fn an_http2_connection_that_ended_while_it_was_idle_costs_no_request() {
     run(async || {
-        let v1 = Upstream::start("v1").await;
-        let behind = v1.addr();
-        let closing = RawUpstream::start(move |raw, _| async move {
-            let mut there = tokio::net::TcpStream::connect(behind).await.expect("connected");
-            let mut here = raw.into_stream();
-            // Long enough for a request, then gone.
-            let copying = tokio::io::copy_bidirectional(&mut here, &mut there);
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(100), copying).await;
+        let closing = RawUpstream::start(|raw, _| async move {
+            let mut peer = http1_server::Peer::over(raw.into_stream());
+            http2_server::greet(&mut peer, &[]).await;
+            if let Some(id) = http2_server::next_request(&mut peer, 0, || false).await {
+                let answer = [http2_server::ok(id), http2_server::data(id, "ok", true)].concat();
+                let _ = peer.write(&answer).await;
+            }
             String::new()
         })
         .await;
         let world = World::start(&one_service(&["protocol: http2"], &[(&closing.at(), "v1")])).await;
         let mut client = Client::connect(Http::Two, world.addr("in")).await;
-        for n in 1..=5 {
-            assert_eq!(client.send(post("/m", "x")).await.text(), "v1", "{n}");
+        for n in 1..=50 {
+            assert_eq!(client.send(post("/m", "x")).await.text(), "ok", "{n}");
+            // The end of the old connection is on its way before the next request.
             until("the upstream closed", || (closing.notes().len() >= n).then_some(())).await;
+        }
+    });
+}
+
+/// What the failure of an attempt says of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tells {
+    /// It was not processed: it goes again.
+    Unprocessed,
+    /// It may have been: it goes again if its method or its service allows that.
+    Lost,
+    /// Nothing that another attempt could mend, or too late: it never goes again.
+    Final,
+}
+
+type Kind = (&'static str, fn() -> Vec<Step>, Outcome, Tells);
+
+const HTTP1_KINDS: [Kind; 8] = [
+    ("closes", || vec![Step::Fin], Outcome::Ours(Ours::Closed), Tells::Lost),
+    ("resets", || vec![Step::Rst], Outcome::Ours(Ours::Closed), Tells::Lost),
+    (
+        "closes in its head",
+        || vec![write("HTTP/1.1 200"), Step::Fin],
+        Outcome::Ours(Ours::Closed),
+        Tells::Lost,
+    ),
+    (
+        "closes after 100",
+        || vec![write("HTTP/1.1 100 Continue\r\n\r\n"), Step::Fin],
+        Outcome::Ours(Ours::Closed),
+        Tells::Lost,
+    ),
+    ("garbage", || vec![write("garbage\r\n\r\n"), Step::Hold], Outcome::Ours(Ours::Protocol), Tells::Final),
+    (
+        "503",
+        || vec![write("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")],
+        Outcome::Whole(503, ""),
+        Tells::Final,
+    ),
+    (
+        "421 of a model server",
+        || vec![write("HTTP/1.1 421 Elsewhere\r\ncontent-length: 0\r\n\r\n")],
+        Outcome::Whole(421, ""),
+        Tells::Final,
+    ),
+    (
+        "a cut in the body",
+        || vec![write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbegun"), Step::Head, Step::Fin],
+        Outcome::Cut(200, &["UC"]),
+        Tells::Final,
+    ),
+];
+
+const HTTP2_KINDS: [Kind; 10] = [
+    ("closes", || vec![Step::Fin], Outcome::Ours(Ours::Closed), Tells::Lost),
+    ("resets the connection", || vec![Step::Rst], Outcome::Ours(Ours::Closed), Tells::Lost),
+    (
+        "INTERNAL_ERROR",
+        || vec![frames(|id| http2_server::rst(id, 2))],
+        Outcome::Ours(Ours::Reset),
+        Tells::Lost,
+    ),
+    ("CANCEL", || vec![frames(|id| http2_server::rst(id, 8))], Outcome::Ours(Ours::Reset), Tells::Lost),
+    (
+        "GOAWAY with an error",
+        || vec![frames(|_| http2_server::goaway(0, 2)), Step::Fin],
+        Outcome::Ours(Ours::Reset),
+        Tells::Lost,
+    ),
+    (
+        "REFUSED_STREAM",
+        || vec![frames(|id| http2_server::rst(id, 7))],
+        Outcome::Ours(Ours::Refused),
+        Tells::Unprocessed,
+    ),
+    (
+        "GOAWAY below",
+        || vec![frames(|_| http2_server::goaway(0, 0)), Step::Hold],
+        Outcome::Ours(Ours::Reset),
+        Tells::Unprocessed,
+    ),
+    ("garbage", || vec![frames(|_| vec![0xff; 64]), Step::Hold], Outcome::Ours(Ours::Protocol), Tells::Final),
+    (
+        "503",
+        || vec![frames(|id| http2_server::headers(id, &[(":status", "503")], true))],
+        Outcome::Whole(503, ""),
+        Tells::Final,
+    ),
+    (
+        "a cut in the body",
+        || vec![frames(http2_server::ok), Step::Head, frames(|id| http2_server::rst(id, 2))],
+        Outcome::Cut(200, &["UR"]),
+        Tells::Final,
+    ),
+];
+
+/// Methods, and whether RFC 9110 section 9.2.2 calls them idempotent.
+const METHODS: [(&str, bool); 9] = [
+    ("POST", false),
+    ("PATCH", false),
+    ("BREW", false),
+    ("GET", true),
+    ("HEAD", true),
+    ("OPTIONS", true),
+    ("TRACE", true),
+    ("PUT", true),
+    ("DELETE", true),
+];
+
+/// A proxy before an upstream that counts what it is sent, and fails as rows say.
+async fn counting(up: Http, settings: &[&str]) -> Battery {
+    let book = Rc::<Book>::default();
+    let protocol = format!("protocol: {}", up.protocol());
+    let settings = [&[&protocol[..]], settings].concat();
+    let rest = "limits: {upstream_idle: {http1: 3s, http2: 3s}}";
+    match up {
+        Http::One => {
+            let next = write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnext");
+            Battery::start(&settings, rest, http1_server::serve(book.clone()).await, book, next).await
+        }
+        Http::Two => {
+            let next = frames(|id| [http2_server::ok(id), http2_server::data(id, "next", true)].concat());
+            Battery::start(&settings, rest, http2_server::serve(book.clone()).await, book, next).await
+        }
+    }
+}
+
+#[test]
+fn no_failure_of_any_kind_sends_a_request_twice_that_may_have_been_processed_and_must_not_be_repeated() {
+    run(async || {
+        for up in Http::BOTH {
+            let kinds = if up == Http::One { &HTTP1_KINDS[..] } else { &HTTP2_KINDS[..] };
+            for repeatable in [false, true] {
+                let mut rows = Vec::new();
+                for (kind, (method, idempotent)) in
+                    kinds.iter().flat_map(|kind| METHODS.map(|method| (kind, method)))
+                {
+                    let (name, steps, outcome, tells) = *kind;
+                    // The answer to HEAD has no body that could be cut.
+                    if method == "HEAD" && matches!(outcome, Outcome::Cut(..)) {
+                        continue;
+                    }
+                    let again = match tells {
+                        Tells::Unprocessed => true,
+                        Tells::Lost => idempotent || repeatable,
+                        Tells::Final => false,
+                    };
+                    let method = Method::from_bytes(method.as_bytes()).expect("a token");
+                    let row = Row::new(name, "RFC 9110 9.2.2", steps(), outcome, Reuse::May).by(method);
+                    rows.push(row.attempts(if again { 2 } else { 1 }));
+                }
+                counting(up, &[&format!("repeatable: {repeatable}")]).await.run(&rows).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn time_that_is_up_is_never_answered_by_another_attempt_even_where_requests_may_be_repeated() {
+    run(async || {
+        for up in Http::BOTH {
+            let rows = [Method::POST, Method::GET, Method::PUT].map(|method| {
+                // On HTTP/2 the connection goes on.
+                let steps = if up == Http::One { vec![Step::Hold] } else { Vec::new() };
+                let outcome = Outcome::Ours(Ours::Timeout);
+                Row::new("says nothing", "docs/wire.md", steps, outcome, Reuse::May).by(method)
+            });
+            counting(up, &["repeatable: true", "timeout: 300ms"]).await.run(&rows).await;
+        }
+    });
+}
+
+#[test]
+fn a_body_that_was_too_large_to_keep_is_sent_once_even_where_requests_may_be_repeated() {
+    run(async || {
+        for down in Http::BOTH {
+            let taken = Rc::new(Cell::new(0));
+            let count = taken.clone();
+            let failing = RawUpstream::start(move |mut raw, _| {
+                let count = count.clone();
+                async move {
+                    raw.read_head().await;
+                    count.set(count.get() + 1);
+                    // More than is kept.
+                    raw.read_exact(2_000).await;
+                    String::new()
+                }
+            })
+            .await;
+            let yaml = one_service(&["protocol: http1", "repeatable: true"], &[(&failing.at(), "v1")]);
+            let world = World::start(&(yaml + "\nlimits: {replay_bytes: 1KiB}\n")).await;
+            let mut client = Client::connect(down, world.addr("in")).await;
+            assert_eq!(client.send(post("/m", vec![7; 100_000])).await.status, 503, "{down:?}");
+            assert_eq!(taken.get(), 1, "{down:?}");
         }
     });
 }

@@ -70,7 +70,7 @@ async fn begin(mut peer: Peer, how: Beginning) {
         Beginning::Goaway => [frame(SETTINGS, 0, 0, []), goaway(0, 11)].concat(),
     };
     let _ = peer.write(&bytes).await;
-    peer.to_end().await;
+    peer.drain().await;
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_body_waits_for_the_window_however_the_upstream_changes_it() {
                     let ended = read_data(&mut peer, &mut read, usize::MAX).await;
                     let verdict = if ended && read == *expected { "whole" } else { "broken" };
                     let _ = peer.write(&answer(head.stream, verdict)).await;
-                    peer.to_end().await;
+                    peer.drain().await;
                     verdict.into()
                 }
             })
@@ -338,6 +338,46 @@ fn a_connection_on_which_the_upstream_says_or_does_something_while_idle_costs_no
 }
 
 #[test]
+fn a_connection_of_which_nothing_is_heard_takes_no_further_request_and_one_that_is_only_slow_does() {
+    run(async || {
+        for silent in [true, false] {
+            for down in Http::BOTH {
+                let asked: Rc<RefCell<Vec<usize>>> = Rc::default();
+                let of_script = asked.clone();
+                let upstream = RawUpstream::start(move |raw, number| {
+                    let asked = of_script.clone();
+                    async move {
+                        let mut peer = Peer::over(raw.into_stream());
+                        greet(&mut peer, &[]).await;
+                        let mut last = 0;
+                        while let Some(stream) = next_request(&mut peer, last, || false).await {
+                            last = stream;
+                            asked.borrow_mut().push(number);
+                            if asked.borrow().len() > 1 {
+                                let _ = peer.write(&answer(stream, "served")).await;
+                            } else if silent {
+                                peer.drain().await;
+                            } else {
+                                let _ = peer.write(&frame(PING, 0, 0, [0; 8])).await;
+                            }
+                        }
+                        String::new()
+                    }
+                })
+                .await;
+                let yaml = one_service(&["protocol: http2", "timeout: 2s"], &[(&upstream.at(), "v1")]);
+                let world = World::start(&yaml).await;
+                let first = Client::connect(down, world.addr("in")).await.send(post("/m", "{}")).await;
+                assert_eq!(first.status, 504, "{down:?}");
+                let second = Client::connect(down, world.addr("in")).await.send(post("/m", "{}")).await;
+                let by = if silent { 1 } else { 0 };
+                assert_eq!((second.text(), &asked.borrow()[..]), ("served", &[0, by][..]), "{down:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_ping_is_answered_while_nobody_asks() {
     run(async || {
         let upstream = RawUpstream::start(|raw, _| async move {
@@ -347,7 +387,7 @@ fn a_ping_is_answered_while_nobody_asks() {
             let _ = peer.write(&answer(stream, "served")).await;
             let _ = peer.write(&frame(PING, 0, 0, *b"are you?")).await;
             let acknowledged = ping_ack(&mut peer).await;
-            peer.to_end().await;
+            peer.drain().await;
             acknowledged.to_string()
         })
         .await;

@@ -239,7 +239,10 @@ impl AsyncWrite for Io {
         match this.writes {
             Writes::Deferred => this.poll_defer(cx, bufs),
             Writes::Direct => {
-                let n = ready!(this.stream.poll_write_vectored(cx, bufs))?;
+                let n = match bufs {
+                    [only] => ready!(this.stream.poll_write(cx, only))?, // a cheaper system call
+                    _ => ready!(this.stream.poll_write_vectored(cx, bufs))?,
+                };
                 this.activity.wrote(n);
                 Poll::Ready(Ok(n))
             }

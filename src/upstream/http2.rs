@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 use super::breaker::Limit;
 use super::pool::{NoConnection, Shared};
 use crate::runtime::clock::{self, Tick};
+use crate::transport::activity::Activity;
 use crate::transport::dial::DialError;
 use crate::transport::io::{Io, Writes};
 
@@ -41,6 +43,9 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const SEND_BUFFER: usize = 256 << 10;
 /// Bytes of a response head.
 const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
+/// A stream that ends after so long, and its connection has brought no byte meanwhile: the peer may be gone without
+/// a word, and TCP would take minutes to say so. A peer that is only slow loses nothing but new streams.
+const SILENT: Duration = Duration::from_secs(1);
 /// Dials of one request that gave a connection which was over, as a server that restarts may greet with GOAWAY.
 const FRUITLESS_DIALS: usize = 3;
 /// Interim answers (1xx) before the answer: more than a server has reason to send, and it could go on for ever.
@@ -74,8 +79,9 @@ struct Connection {
     sender: RefCell<SendRequest<Bytes>>,
     streams: Cell<usize>,
     idle_since: Cell<Tick>,
-    /// Takes no new stream: it ended, or the peer said goodbye.
+    /// Takes no new stream: it ended, the peer said goodbye, or nothing is heard of it.
     retired: Cell<bool>,
+    activity: Rc<Activity>,
 }
 
 /// Room for one stream on a connection; held for as long as the stream lives.
@@ -83,6 +89,9 @@ struct Connection {
 pub struct Http2Lease {
     connection: Rc<Connection>,
     state: Rc<State>,
+    since: Tick,
+    /// What the connection had read by then.
+    read: u64,
 }
 
 impl Http2Pool {
@@ -147,7 +156,8 @@ impl Http2Pool {
         connections.retain(|connection| connection.is_open());
         let connection = connections.iter().find(|connection| connection.has_room())?;
         connection.streams.set(connection.streams.get() + 1);
-        Some(Http2Lease { connection: connection.clone(), state: self.state.clone() })
+        let (since, read) = (clock::now(), connection.activity.bytes_read());
+        Some(Http2Lease { connection: connection.clone(), state: self.state.clone(), since, read })
     }
 
     /// The dial that runs, or a new one; `None` at the limit of connections.
@@ -178,6 +188,7 @@ async fn connect(
 ) -> Result<(), DialError> {
     let (mut io, open) = shared.open(permit).await?;
     io.set_writes(Writes::Deferred);
+    let activity = io.activity().clone();
     let handshake = client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -200,6 +211,7 @@ async fn connect(
         streams: Cell::new(0),
         idle_since: Cell::new(clock::now()),
         retired: Cell::new(false),
+        activity,
     });
     state.connections.borrow_mut().push(entry.clone());
     // The task must not keep the sender alive, itself or by the list it stands in: when the pool goes, idle
@@ -297,6 +309,10 @@ impl Future for Answer {
 
 impl Drop for Http2Lease {
     fn drop(&mut self) {
+        let silent = self.connection.activity.bytes_read() == self.read;
+        if silent && clock::now().since(self.since) > SILENT {
+            self.retire();
+        }
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.idle_since.set(clock::now());
         self.state.changed.notify_one();

@@ -339,7 +339,8 @@ impl Battery {
                 let ids = 0..self.next_id.get();
                 self.book.over.borrow_mut().extend(ids);
                 if let Err(fault) = verdict {
-                    faults.push(format!("{} [{}] {caller:?}, {:?}: {fault}", row.name, row.rfc, row.upload));
+                    let Row { name, rfc, method, upload, .. } = row;
+                    faults.push(format!("{name} [{rfc}] {method} by {caller:?}, {upload:?}: {fault}"));
                 }
             }
         }

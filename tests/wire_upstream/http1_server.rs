@@ -45,7 +45,7 @@ impl Peer {
     }
 
     /// Reads until the proxy closes.
-    pub async fn to_end(&mut self) {
+    pub async fn drain(&mut self) {
         while self.more().await.is_some() {
             self.ahead.clear();
         }
@@ -140,7 +140,7 @@ async fn act_on(peer: &mut Peer, book: &Book, id: usize, stream: u32, steps: &[S
                 return Then::Ends;
             }
             Step::Hold => {
-                tokio::select! { () = peer.to_end() => {}, () = book.row_over(id) => {} }
+                tokio::select! { () = peer.drain() => {}, () = book.row_over(id) => {} }
                 return Then::Ends;
             }
         }
