@@ -32,7 +32,7 @@ use common::weir::{Pod, Weir};
 use common::wire::caller::{Answer, Caller, Delivery, Ended};
 use common::wire::recorder::{Got, Recorder};
 use common::wire::{frames, shown};
-use common::world::{run, until};
+use common::world::{run, split_rule, until};
 use differences::Difference;
 use envoy::Envoy;
 use futures_util::{StreamExt, stream};
@@ -135,7 +135,7 @@ fn weir(upstream: SocketAddr) -> (Weir, PathBuf, tempfile::TempDir) {
         pod.predict,
         log.display()
     );
-    (pod.start(&config, ""), log, folder)
+    (pod.start(&config, &split_rule(&[("v1", 100)])), log, folder)
 }
 
 /// The caller's address of a probe: all of 127/8 is loopback.
@@ -153,10 +153,12 @@ async fn outcomes(to: SocketAddr, recorder: &Recorder, log: &Path, probes: &[Pro
     let got = recorder.settled().await;
     let flags = flags_of(to, log).await;
     let mut outcomes = Vec::new();
+    // A request that was cut came to nobody, and how much of it went before the cut is chance.
     for (number, answer) in answers.into_iter().enumerate() {
         let from = address(number).to_string();
         let of_probe = got.iter().filter(|got| got.values("x-envoy-external-address") == [from.as_str()]);
-        let mut requests: Vec<String> = of_probe.filter(|got| got.target != AGAIN).map(told).collect();
+        let mut requests: Vec<String> =
+            of_probe.filter(|got| got.whole && got.target != AGAIN).map(told).collect();
         requests.sort();
         let upstream = if requests.is_empty() { "nothing".to_owned() } else { requests.join(" and ") };
         let flags = flags.get(&from).map_or_else(|| "not logged".to_owned(), |flags| flags.join(" "));
@@ -179,6 +181,8 @@ fn told(got: &Got) -> String {
         .iter()
         .map(|(name, value)| (name.to_ascii_lowercase(), value))
         .filter(|(name, _)| !VOLATILE.contains(&name.as_str()))
+        // Both say so; it would stand in every row.
+        .filter(|(name, value)| name != "x-forwarded-proto" || value.as_str() != "http")
         .map(|(name, value)| format!("{name}: {}", shown(value.as_bytes())))
         .collect();
     fields.sort();
@@ -197,9 +201,6 @@ fn told(got: &Got) -> String {
     }
     if let Some(fault) = &got.fault {
         text += &format!(" ({fault})");
-    }
-    if !got.whole {
-        text += " cut";
     }
     text
 }

@@ -4,14 +4,14 @@
 //! are normalised, escaped slashes refused, HTTP/1.0, trailers and unknown methods let through.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LOG_FORMAT;
-use super::common::weir::get;
 
 /// A machine under load; a quiet one needs a second.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -73,9 +73,24 @@ impl Drop for Envoy {
 /// The port it chose, once it serves.
 fn listens_at(admin: &Path) -> Option<SocketAddr> {
     let admin = fs::read_to_string(admin).ok()?.trim().parse().ok()?;
-    let (200, _) = get(admin, "/ready")? else { return None };
-    let (_, listeners) = get(admin, "/listeners")?;
-    listeners.trim().rsplit_once("::")?.1.parse().ok()
+    if !page(admin, "/ready")?.starts_with("HTTP/1.1 200 ") {
+        return None;
+    }
+    let listeners = page(admin, "/listeners")?;
+    // `predict::127.0.0.1:40000`
+    listeners.lines().find_map(|line| line.strip_prefix("predict::"))?.trim().parse().ok()
+}
+
+/// A page of its admin, as it came.
+fn page(admin: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&admin, DEADLINE).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    // Envoy's admin speaks no HTTP/1.0.
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 fn configuration(upstream: SocketAddr, log: &Path) -> String {

@@ -216,7 +216,7 @@ fn frames(probes: &mut Vec<Probe>) {
         ("RST_STREAM on an idle stream", frame(RST_STREAM, 0, 1, [0; 4])),
         ("RST_STREAM of a wrong size", [post(&[]), frame(RST_STREAM, 0, 1, [0; 3])].concat()),
         ("PUSH_PROMISE by the caller", frame(PUSH_PROMISE, END_HEADERS, 1, [0, 0, 0, 2])),
-        ("GOAWAY, then a request", [frame(GOAWAY, 0, 0, [0; 8]), request()].concat()),
+        ("GOAWAY on a stream", frame(GOAWAY, 0, 1, [0; 8])),
         ("a frame that is unknown", [frame(0x42, 0xff, 0, "abc"), request()].concat()),
         ("a frame that is too large", frame(DATA, 0, 1, vec![0; 16_385])),
         (
