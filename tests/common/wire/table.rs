@@ -447,6 +447,10 @@ fn differences(up: Http, got: &Got, want: &Want) -> Vec<String> {
     let framing = match (want.length, want.chunked, up) {
         (Some(length), ..) => Some(("content-length".to_owned(), length.to_string())),
         (None, true, Http::One) => Some(("transfer-encoding".to_owned(), "chunked".to_owned())),
+        // RFC 9110 section 8.6: where a body is usual, that there is none is said.
+        (None, false, Http::One) if ["POST", "PUT", "PATCH"].contains(&want.method.as_str()) => {
+            Some(("content-length".to_owned(), "0".to_owned()))
+        }
         _ => None,
     };
     differ("framing", &got.framing, &framing);
