@@ -40,7 +40,7 @@ fn a_chunks_size_is_1_to_16_hexadecimal_digits() {
         ("no digit", "\r\nab\r\n0\r\n\r\n"),
         ("17 digits", "00000000000000002\r\nab\r\n0\r\n\r\n"),
         ("a size beyond 64 bits", "10000000000000002\r\nab\r\n0\r\n\r\n"),
-        ("the largest size of 64 bits", "ffffffffffffffff\r\nab\r\n0\r\n\r\n"),
+        ("17 digits of f", "fffffffffffffffff\r\nab\r\n0\r\n\r\n"),
         ("0x", "0x2\r\nab\r\n0\r\n\r\n"),
         ("a plus", "+2\r\nab\r\n0\r\n\r\n"),
         ("a minus", "-2\r\nab\r\n0\r\n\r\n"),

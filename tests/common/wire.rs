@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod caller;
+pub mod frames;
 pub mod recorder;
 pub mod table;
 

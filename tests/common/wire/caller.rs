@@ -141,6 +141,17 @@ impl Caller {
         }
     }
 
+    /// The next head, an interim one or the answer's.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn head(&mut self) -> Result<String, String> {
+        match timeout(SOON, self.until(b"\r\n\r\n")).await {
+            Ok(head) => head,
+            Err(_) => Err(format!("no head within {SOON:?}, only {}", shown(&self.ahead))),
+        }
+    }
+
     /// Waits for the end, before which nothing more may come.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! as a fault, for then a proxy has passed on what two servers could read differently.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 
 use super::super::world::{Http, until};
@@ -54,6 +56,25 @@ struct Memory {
     got: RefCell<Vec<Got>>,
     begun: Cell<usize>,
     connections: Cell<usize>,
+    /// Answers that are held back, and those of them whose request was given up.
+    held: Cell<usize>,
+    given_up: Cell<usize>,
+    release: watch::Sender<bool>,
+}
+
+impl Memory {
+    /// Waits for the release; `None`: `left` was first.
+    async fn hold<T>(&self, left: impl Future<Output = T>) -> Option<()> {
+        let mut released = self.release.subscribe();
+        self.held.set(self.held.get() + 1);
+        tokio::select! {
+            _ = released.wait_for(|released| *released) => Some(()),
+            _ = left => {
+                self.given_up.set(self.given_up.get() + 1);
+                None
+            }
+        }
+    }
 }
 
 /// See the module. Serves HTTP/1.1 and HTTP/2 with prior knowledge, until the test ends.
@@ -94,6 +115,21 @@ impl Recorder {
     /// How many requests have begun.
     pub fn begun(&self) -> usize {
         self.memory.begun.get()
+    }
+
+    /// How many answers are held back: see [`Recorder::release`].
+    pub fn held(&self) -> usize {
+        self.memory.held.get()
+    }
+
+    /// How many requests were given up while their answer was held back.
+    pub fn given_up(&self) -> usize {
+        self.memory.given_up.get()
+    }
+
+    /// Sends what was held back: the answers to `/hold`, and what stands behind the first half of those to `/half`.
+    pub fn release(&self) {
+        self.memory.release.send_replace(true);
     }
 
     /// Every request that has ended, one way or another, in that order.
@@ -155,7 +191,15 @@ impl One {
             return None;
         }
         let (answer, closes) = answer_of_one(&method, &target);
-        self.stream.write_all(answer.as_bytes()).await.ok()?;
+        let mut rest = answer.as_bytes();
+        if target == "/hold" || target == "/half" {
+            let first = if target == "/half" { rest.len() - 5 } else { 0 };
+            self.stream.write_all(&rest[..first]).await.ok()?;
+            rest = &rest[first..];
+            let memory = self.memory.clone();
+            memory.hold(self.more()).await?;
+        }
+        self.stream.write_all(rest).await.ok()?;
         (!closes).then_some(())
     }
 
@@ -318,6 +362,8 @@ fn answer_of_one(method: &str, target: &str) -> (String, bool) {
         ),
         "/close" => ("HTTP/1.0 200 OK\r\n\r\n", "hello", true),
         "/none" => ("HTTP/1.1 204 No Content\r\n\r\n", "", false),
+        "/half" => ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", "helloagain", false),
+        "/cut" => ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "5\r\nhello\r\n", true),
         _ => ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", "ok", false),
     };
     (if method == "HEAD" { head.to_owned() } else { format!("{head}{body}") }, closes)
@@ -364,7 +410,7 @@ async fn request_of_two(
     memory.got.borrow_mut().push(got);
     if whole {
         // The caller may have left.
-        let _ = answer_two(respond, &head.method, &target);
+        let _ = answer_two(respond, &head.method, &target, &memory).await;
     }
 }
 
@@ -385,15 +431,17 @@ fn fields_of(headers: &HeaderMap) -> Fields {
 }
 
 /// The same answers by HTTP/2.
-fn answer_two(
+async fn answer_two(
     mut respond: h2::server::SendResponse<Bytes>,
     method: &http::Method,
     target: &str,
+    memory: &Memory,
 ) -> Result<(), h2::Error> {
     let mut head = http::Response::new(());
     let (body, told) = match target {
         "/chunked" => ("hello again", false),
-        "/trailers" | "/close" => ("hello", false),
+        "/trailers" | "/close" | "/cut" => ("hello", false),
+        "/half" => ("helloagain", true),
         "/none" => {
             *head.status_mut() = http::StatusCode::NO_CONTENT;
             ("", false)
@@ -403,13 +451,30 @@ fn answer_two(
     if told {
         head.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
+    if target == "/hold" && memory.hold(poll_fn(|cx| respond.poll_reset(cx))).await.is_none() {
+        return Ok(());
+    }
     let over = body.is_empty() || method == http::Method::HEAD;
     let mut stream = respond.send_response(head, over)?;
     if over {
         return Ok(());
     }
-    let trailers = target == "/trailers";
-    stream.send_data(Bytes::from_static(body.as_bytes()), !trailers)?;
+    let (mut body, trailers) = (Bytes::from_static(body.as_bytes()), target == "/trailers");
+    if target == "/half" {
+        stream.send_data(body.split_to(5), false)?;
+        if memory.hold(poll_fn(|cx| stream.poll_reset(cx))).await.is_none() {
+            return Ok(());
+        }
+    }
+    if target == "/cut" {
+        stream.reserve_capacity(body.len());
+        stream.send_data(body, false)?;
+        // What was sent goes out first.
+        tokio::task::yield_now().await;
+        stream.send_reset(h2::Reason::INTERNAL_ERROR);
+        return Ok(());
+    }
+    stream.send_data(body, !trailers)?;
     if trailers {
         let name = HeaderName::from_static("x-after");
         stream.send_trailers(HeaderMap::from_iter([(name, HeaderValue::from_static("1"))]))?;
