@@ -14,7 +14,7 @@ use crate::config::{Diagnostics, Loaded};
 
 pub use read::{Documents, read, read_file};
 pub use start::{FileSource, Start, start};
-pub use watch::Watcher;
+pub use watch::{Bell, Watcher};
 
 /// What became of a change.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,4 +25,6 @@ pub enum Verdict {
     Refused(Diagnostics),
     /// After a refusal, the files hold again what is in force.
     Restored,
+    /// Somebody asked, and nothing has changed.
+    Unchanged,
 }

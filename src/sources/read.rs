@@ -3,9 +3,10 @@
 //! Law: everything is bounded, only regular files are opened, and every fault is named. It must not know what stands
 //! in a file but for the names of the others.
 
-use std::fs::{self, File};
+use std::fs::{self, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
@@ -154,14 +155,22 @@ fn rule_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The content of a regular file, up to a byte more than `config` allows.
 fn content(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for a writer.
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
-        return Err(io::Error::other(what));
-    }
+    // Before it is opened: opening a device may do something.
+    check_regular(&fs::metadata(path)?)?;
+    // Opening a pipe would wait for a writer, and a pipe may have taken the file's place just now.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    check_regular(&file.metadata()?)?;
     let mut bytes = Vec::new();
     // Bounded, as the size may change while we read.
-    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+fn check_regular(found: &Metadata) -> io::Result<()> {
+    match found.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err(io::Error::other("it is a directory")),
+        _ => Err(io::Error::other("it is no regular file")),
+    }
 }

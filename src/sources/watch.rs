@@ -32,9 +32,24 @@ const LOOK_EVERY_UNWATCHED: Duration = Duration::from_millis(500);
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
-    bell: SyncSender<()>,
+    bell: Bell,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Asks the watcher to look now, and to say what it sees even if it has said so before.
+#[derive(Clone, Debug)]
+pub struct Bell {
+    bell: SyncSender<()>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Bell {
+    /// Returns at once; the verdict comes as any other.
+    pub fn ring(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        let _ = self.bell.try_send(()); // full: it will wake up anyway
+    }
 }
 
 impl Watcher {
@@ -46,24 +61,23 @@ impl Watcher {
         start: &Start,
         deliver: impl FnMut(Verdict) -> bool + Send + 'static,
     ) -> io::Result<Watcher> {
-        if start.refused.is_none() {
-            source.remember(&start.documents);
-        }
         // One place: a bell that has rung need not ring again before it is heard.
         let (bell, heard) = sync_channel(1);
+        let bell = Bell { bell, asked: Arc::default() };
         let stop = Arc::new(AtomicBool::new(false));
         let places = Arc::new(Mutex::new(Places::default()));
         let mut watch = Watch {
             notices: Notices {
                 watcher: None,
-                bell: bell.clone(),
+                bell: bell.bell.clone(),
                 places,
                 watched: BTreeSet::new(),
                 complete: false,
             },
-            judge: Judge::new(source, start),
+            judge: Judge::started(source, start),
             settle: Settle::default(),
             rule_paths: Vec::new(),
+            asked: bell.asked.clone(),
             deliver,
         };
         let stopped = stop.clone();
@@ -71,12 +85,17 @@ impl Watcher {
         let thread = std::thread::Builder::new().name("weir-files".to_owned()).spawn(run)?;
         Ok(Watcher { bell, stop, thread: Some(thread) })
     }
+
+    /// To be rung by whoever has been asked to look.
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.bell.try_send(()); // full: it will wake up anyway
+        let _ = self.bell.bell.try_send(()); // full: it will wake up anyway
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -90,6 +109,8 @@ struct Watch<D> {
     settle: Settle,
     /// Where the rules were when the main file last told.
     rule_paths: Vec<PathBuf>,
+    /// Somebody wants to hear the next verdict, whatever it is.
+    asked: Arc<AtomicBool>,
     deliver: D,
 }
 
@@ -136,12 +157,14 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
             return;
         }
         self.settle.done();
-        self.judge.settle(judgement, &mut self.deliver);
+        let asked = self.asked.swap(false, Ordering::SeqCst);
+        self.judge.settle(judgement, asked, &mut self.deliver);
     }
 
     /// Reads, to see whether a change went unnoticed.
     fn glance(&mut self) {
         let documents = self.read();
+        self.judge.remember_at_last(&documents);
         if self.judge.is_news(&documents) {
             // Dated after the read: the change may have come while it was under way.
             self.settle.touched(Instant::now());
@@ -234,6 +257,8 @@ struct Judge {
     /// The rule files of the last verdict.
     rule_files: BTreeSet<String>,
     refused: Option<Refusal>,
+    /// Why what is in force could not be remembered, if it could not.
+    forgotten: Option<String>,
 }
 
 /// The last verdict, if it was a refusal or did not come into force.
@@ -251,10 +276,38 @@ enum Judgement {
 }
 
 impl Judge {
-    fn new(source: FileSource, start: &Start) -> Judge {
+    /// After a start, which is remembered if it was by the files.
+    fn started(source: FileSource, start: &Start) -> Judge {
         let rule_files = names(&start.documents);
         let refused = start.refused.clone().map(|faults| Refusal { fingerprint: None, faults });
-        Judge { source, in_force: start.documents.fingerprint(), rule_files, refused }
+        let in_force = start.documents.fingerprint();
+        let mut judge = Judge { source, in_force, rule_files, refused, forgotten: None };
+        if start.refused.is_none() {
+            judge.remember(&start.documents);
+        }
+        judge
+    }
+
+    /// Keeps what is in force for a restart. Failing to does not make it worse, and is told once for each reason.
+    fn remember(&mut self, documents: &Documents) {
+        let before = std::mem::replace(&mut self.forgotten, self.source.remember(documents).err());
+        match (before, &self.forgotten) {
+            (before, Some(reason)) if before.as_ref() != Some(reason) => {
+                tracing::warn!("the configuration in force could not be kept for a restart: {reason}");
+            }
+            (Some(_), None) => tracing::info!("the configuration in force is kept for a restart"),
+            _ => {}
+        }
+    }
+
+    /// Tries again what failed: the disk may have room by now.
+    fn remember_at_last(&mut self, documents: &Result<Documents, Diagnostics>) {
+        if let Ok(documents) = documents
+            && self.forgotten.is_some()
+            && documents.fingerprint() == self.in_force
+        {
+            self.remember(documents);
+        }
     }
 
     /// Whether a rule file of the last verdict is not among `documents`, for no reason that is a fault.
@@ -291,18 +344,26 @@ impl Judge {
     }
 
     /// Makes a judgement the last one, and delivers what is to be said about it.
-    fn settle(&mut self, judgement: Judgement, deliver: &mut impl FnMut(Verdict) -> bool) {
+    /// If it was `asked` for, that is what was said already, too.
+    fn settle(&mut self, judgement: Judgement, asked: bool, deliver: &mut impl FnMut(Verdict) -> bool) {
         match judgement {
             Judgement::Known(documents) => {
                 self.rule_files = names(&documents);
-                if documents.fingerprint() == self.in_force && self.refused.take().is_some() {
+                if documents.fingerprint() != self.in_force {
+                    if let Some(refusal) = self.refused.as_ref().filter(|_| asked) {
+                        deliver(Verdict::Refused(refusal.faults.clone()));
+                    }
+                } else if self.refused.take().is_some() {
                     deliver(Verdict::Restored);
+                } else if asked {
+                    self.remember_at_last(&Ok(documents));
+                    deliver(Verdict::Unchanged);
                 }
             }
             Judgement::Good(documents, loaded) => {
                 self.rule_files = names(&documents);
                 if deliver(Verdict::Accepted(loaded)) {
-                    self.source.remember(&documents);
+                    self.remember(&documents);
                     self.in_force = documents.fingerprint();
                     self.refused = None;
                 } else {
@@ -317,7 +378,7 @@ impl Judge {
                 }
                 let fingerprint = documents.as_ref().map(Documents::fingerprint);
                 let before = self.refused.replace(Refusal { fingerprint, faults: faults.clone() });
-                if before.is_none_or(|before| before.faults != faults) {
+                if asked || before.is_none_or(|before| before.faults != faults) {
                     deliver(Verdict::Refused(faults));
                 }
             }
