@@ -204,12 +204,13 @@ impl LineWriter {
                 let Ok(item) = self.items.try_recv() else { break };
                 lines += take(item, &mut batch);
             }
-            if self.shared.reopen.swap(false, SeqCst) {
-                self.reopen();
-            }
             self.write(&batch);
             self.shared.forget(lines, batch.len());
             batch.clear();
+            // Afterwards, so that the lines from before it was asked for are in the old file.
+            if self.shared.reopen.swap(false, SeqCst) {
+                self.reopen();
+            }
         }
     }
 

@@ -86,7 +86,7 @@ impl<B: http_body::Body + 'static> Http1Pool<B> {
         let limit = self.shared.idle.get().http1;
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|idle| !idle.sender.is_closed() && now.since(idle.since) <= limit);
+        idle.retain(|idle| !idle.sender.is_closed() && now.age_since(idle.since) <= limit);
         self.shared.meter.cx_idle_timeout.increment((before - idle.len()) as u64);
     }
 
@@ -105,7 +105,7 @@ impl<B: http_body::Body + 'static> Http1Pool<B> {
             let mut idle = {
                 let mut all = self.idle.borrow_mut();
                 // The top is the youngest: when it is too old, all are.
-                if clock::now().since(all.last()?.since) > limit {
+                if clock::now().age_since(all.last()?.since) > limit {
                     return None;
                 }
                 all.pop()?
