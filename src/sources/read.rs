@@ -97,7 +97,9 @@ struct Reader {
 impl Reader {
     /// The rule files at `path`: itself, or what a directory holds.
     fn rules(&mut self, path: &Path) -> Vec<Document> {
-        if !path.is_dir() {
+        // What has a rule file's name should be one: an empty directory in its place (as Kubernetes makes for a mount
+        // whose source is missing) does not mean that there are no rules.
+        if is_rule_file(path) || !path.is_dir() {
             return self.file(path).into_iter().collect();
         }
         match rule_files(path) {
@@ -144,8 +146,8 @@ fn rule_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        // A link that leads nowhere is read, too: that is a fault, not a file gone.
-        if is_rule_file(&path) && !path.is_dir() {
+        // A link that leads nowhere is read, too, and so is a directory: that is a fault, not a file gone.
+        if is_rule_file(&path) {
             files.push(path);
         }
     }

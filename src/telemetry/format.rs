@@ -297,7 +297,7 @@ mod tests {
         assert!(refusal("%REQ(a b)%").contains("not the name of a header"));
         assert!(refusal("%REQ(a%").contains("no closing `)`"));
         assert!(refusal("%REQ(a):x%").contains("`:number`"));
-        assert!(refusal("%START_TIME(%Q!)%").contains("no form of time"));
+        assert!(refusal("%START_TIME(%!)%").contains("no form of time"));
         assert!(refusal("%START_TIME(%s%").contains("no closing"));
         assert!(refusal("%DURATION(x)%").contains("takes no argument"));
         assert!(refusal("%DURATION%\n%DURATION%").contains("one line"));
