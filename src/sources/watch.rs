@@ -29,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Where directories cannot be watched (the system's limit of watches is spent).
 const LOOK_EVERY_UNWATCHED: Duration = Duration::from_millis(500);
 
+/// How often files that change while they are read are read again.
+const READS_MAX: u32 = 3;
+
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
@@ -142,7 +145,7 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
 
     /// Reads and judges, unless it is too early for that at `now`, when the look began.
     fn look(&mut self, now: Instant, bell: &Receiver<()>) {
-        let documents = self.read();
+        let documents = self.read_at_one_moment();
         if bell.try_recv().is_ok() {
             // Somebody wrote while we read: this was not quiet.
             self.settle.touched(Instant::now());
@@ -159,6 +162,26 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
         self.settle.done();
         let asked = self.asked.swap(false, Ordering::SeqCst);
         self.judge.settle(judgement, asked, &mut self.deliver);
+    }
+
+    /// Reads until it reads the same twice: files that are replaced together (a ConfigMap's, by one link) and between
+    /// two reads shall not be half old, half new. Who never stops writing is not waited for.
+    fn read_at_one_moment(&mut self) -> Result<Documents, Diagnostics> {
+        let mut documents = self.read();
+        for _ in 0..READS_MAX {
+            let again = self.read();
+            let same = match (&documents, &again) {
+                (Ok(documents), Ok(again)) => documents.fingerprint() == again.fingerprint(),
+                (Err(faults), Err(again)) => faults == again,
+                _ => false,
+            };
+            documents = again;
+            if same {
+                break;
+            }
+            self.settle.touched(Instant::now());
+        }
+        documents
     }
 
     /// Reads, to see whether a change went unnoticed.

@@ -31,6 +31,7 @@ pub struct Setup {
     /// Commands of a shell that run before it in a mount namespace of its own.
     before: Option<String>,
     stdout: Option<Stdio>,
+    stderr: Option<Stdio>,
     nobody: bool,
 }
 
@@ -43,8 +44,16 @@ impl Setup {
         // All at once, so that they differ.
         let [address, admin] =
             [(); 2].map(|()| TcpListener::bind((ip, 0)).unwrap()).map(|free| free.local_addr().unwrap());
-        let setup =
-            Setup { folder, address, admin, args: Vec::new(), before: None, stdout: None, nobody: false };
+        let setup = Setup {
+            folder,
+            address,
+            admin,
+            args: Vec::new(),
+            before: None,
+            stdout: None,
+            stderr: None,
+            nobody: false,
+        };
         setup.write("weir.yaml", setup.main(yaml));
         setup
     }
@@ -80,6 +89,12 @@ impl Setup {
         self
     }
 
+    /// What is said there is not to be had by [`Process::said`].
+    pub fn stderr(mut self, stderr: Stdio) -> Setup {
+        self.stderr = Some(stderr);
+        self
+    }
+
     /// As the user that may do nothing, where we are root, who may do everything.
     pub fn as_nobody(mut self) -> Setup {
         self.nobody = rustix::process::geteuid().is_root();
@@ -106,7 +121,7 @@ impl Setup {
             command.uid(65534).gid(65534);
         }
         let stdout = self.stdout.take().unwrap_or_else(|| File::create(self.path("stdout")).unwrap().into());
-        let stderr = File::create(self.path("stderr")).unwrap();
+        let stderr = self.stderr.take().unwrap_or_else(|| File::create(self.path("stderr")).unwrap().into());
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         command
     }
@@ -258,13 +273,13 @@ impl Process {
         answer.map(|(_, body)| body).unwrap_or_default()
     }
 
-    /// The sum of a metric's series.
-    pub fn metric(&self, family: &str) -> f64 {
+    /// The sum of the series that begin with `series`: a family, or a family with its first labels.
+    pub fn metric(&self, series: &str) -> f64 {
         let page = self.page("/metrics");
-        let of_family = page
-            .lines()
-            .filter(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        of_family.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let those = page.lines().filter(|line| {
+            line.strip_prefix(series).is_some_and(|rest| rest.starts_with(['{', ' ', ',', '}']))
+        });
+        those.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 }
 
@@ -363,6 +378,11 @@ impl Caller {
         let count = self.stream.read(&mut some).ok().filter(|&count| count > 0)?;
         self.ahead.extend_from_slice(&some[..count]);
         Some(())
+    }
+
+    /// Says that nothing more will be written.
+    pub fn end_writing(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Whether the peer has closed; waits for bytes or the end.
