@@ -267,10 +267,10 @@ fn a_standard_error_that_nobody_reads_holds_up_nothing() {
     let setup = Setup::new(&services(&upstream, "rules: [rules.yaml]\n")).args(&LOUD).stderr(writer.into());
     setup.write("rules.yaml", RULE);
     let mut weir = setup.start();
-    // Each has a hundred faults, some 200 bytes each: the pipe is full after a few.
+    // Each has a hundred faults, in lines of their own, some 200 bytes each: the pipe is full after a few.
     for turn in 0..8 {
         let refused = weir.metric("weir_config_reloads_total{result=\"refused\"");
-        weir.write("rules.yaml", format!("wrong{turn}: 1\n---\n").repeat(100));
+        weir.write("rules.yaml", "\n".repeat(turn) + &"wrong: 1\n---\n".repeat(100));
         weir.until("it is refused", |weir| {
             weir.metric("weir_config_reloads_total{result=\"refused\"") > refused
         });

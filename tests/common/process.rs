@@ -32,6 +32,7 @@ pub struct Setup {
     before: Option<String>,
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
+    env: Vec<(&'static str, PathBuf)>,
     nobody: bool,
 }
 
@@ -52,6 +53,7 @@ impl Setup {
             before: None,
             stdout: None,
             stderr: None,
+            env: Vec::new(),
             nobody: false,
         };
         setup.write("weir.yaml", setup.main(yaml));
@@ -95,6 +97,12 @@ impl Setup {
         self
     }
 
+    /// With a variable in its environment that holds a path.
+    pub fn env(mut self, name: &'static str, path: PathBuf) -> Setup {
+        self.env.push((name, path));
+        self
+    }
+
     /// As the user that may do nothing, where we are root, who may do everything.
     pub fn as_nobody(mut self) -> Setup {
         self.nobody = rustix::process::geteuid().is_root();
@@ -115,6 +123,7 @@ impl Setup {
             }
         };
         command.args(["proxy", "-c"]).arg(self.path("weir.yaml")).args(&self.args);
+        command.envs(self.env.iter().map(|(name, path)| (name, path)));
         if self.nobody {
             use std::os::unix::fs::PermissionsExt;
             fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -326,21 +335,27 @@ impl Caller {
         self.answer()
     }
 
+    /// The value of a field in the answer to a GET.
+    pub fn field(&mut self, path: &str, name: &str) -> Option<String> {
+        self.write(format!("GET {path} HTTP/1.1\r\nhost: m\r\n\r\n"))?;
+        let head = self.until(b"\r\n\r\n")?;
+        self.body(&head)?;
+        field_of(&head, name)
+    }
+
     /// The next answer, by its length or its chunks.
     pub fn answer(&mut self) -> Option<(u16, String)> {
         let head = self.until(b"\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        let field = |name: &str| {
-            head.lines()
-                .filter_map(|line| line.split_once(':'))
-                .find_map(|(field, value)| field.eq_ignore_ascii_case(name).then(|| value.trim().to_owned()))
-        };
-        let body = match field("content-length") {
-            Some(length) => self.exactly(length.parse().ok()?)?,
-            None if field("transfer-encoding").is_some() => self.chunks()?,
-            None => Vec::new(),
-        };
-        Some((status, String::from_utf8_lossy(&body).into_owned()))
+        Some((status, String::from_utf8_lossy(&self.body(&head)?).into_owned()))
+    }
+
+    fn body(&mut self, head: &str) -> Option<Vec<u8>> {
+        match field_of(head, "content-length") {
+            Some(length) => self.exactly(length.parse().ok()?),
+            None if field_of(head, "transfer-encoding").is_some() => self.chunks(),
+            None => Some(Vec::new()),
+        }
     }
 
     fn chunks(&mut self) -> Option<Vec<u8>> {
@@ -389,6 +404,11 @@ impl Caller {
     pub fn is_closed(&mut self) -> bool {
         self.more().is_none()
     }
+}
+
+fn field_of(head: &str, name: &str) -> Option<String> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
 }
 
 /// An upstream that answers each request with its name; those whose path has `hold` when it is told to.
