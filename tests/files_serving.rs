@@ -246,6 +246,27 @@ fn a_full_disk_costs_lines_of_the_access_log_which_are_counted_and_no_request() 
 }
 
 #[test]
+fn a_log_that_may_not_grow_further_costs_lines_and_no_request() {
+    let upstream = Upstream::start("v1");
+    let setup = Setup::new("");
+    let yaml = format!(
+        "{}access_log: {{path: '{}', format: json}}\n",
+        Upstream::services(&[(&upstream, "v1")]),
+        setup.path("access.log").display()
+    );
+    setup.write("weir.yaml", setup.main(&yaml));
+    // 32 KiB a file, in the shell's blocks of 512 bytes. What it says itself goes to a pipe, which has no limit.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut weir = setup.with("ulimit -f 64").stderr(writer.into()).start();
+    let traffic = Traffic::start(weir.address, 1);
+    weir.until("lines are lost", |weir| weir.metric("weir_access_log_dropped_total") > 10.0);
+    let (asked, failed) = traffic.stop();
+    assert!(failed.is_empty(), "{asked} requests: {failed:?}");
+    weir.send(rustix::process::Signal::TERM);
+    assert_eq!(weir.exit().code(), Some(0));
+}
+
+#[test]
 fn a_configuration_that_cannot_be_kept_for_a_restart_serves_all_the_same_and_is_kept_when_it_can() {
     if !may_mount(
         "a_configuration_that_cannot_be_kept_for_a_restart_serves_all_the_same_and_is_kept_when_it_can",

@@ -28,6 +28,8 @@ pub trait Obey {
 
 /// The handlers. SIGPIPE is ignored by every Rust program: writing to a closed pipe is an error like any other.
 pub struct Signals {
+    /// A log that reaches the limit of a file's size (`ulimit -f`) shall be an error like any other, too.
+    _file_size: Signal,
     leave: oneshot::Receiver<()>,
     who: Rc<OnceCell<Box<dyn Obey>>>,
     ready: Rc<Notify>,
@@ -41,6 +43,7 @@ impl Signals {
     pub fn listen() -> io::Result<Signals> {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let file_size = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         let (mut hangup, mut user1) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
         let (first, leave) = oneshot::channel();
         let who: Rc<OnceCell<Box<dyn Obey>>> = Rc::default();
@@ -74,7 +77,7 @@ impl Signals {
                 }
             }
         });
-        Ok(Signals { leave, who, ready })
+        Ok(Signals { _file_size: file_size, leave, who, ready })
     }
 
     /// From now on `obey` does what is asked. Returns when SIGTERM or SIGINT has come.

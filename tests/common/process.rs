@@ -28,8 +28,8 @@ pub struct Setup {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     args: Vec<String>,
-    /// Commands of a shell that run before it in a mount namespace of its own.
-    before: Option<String>,
+    /// Commands of a shell that run before it, and whether in a mount namespace of its own.
+    before: Option<(String, bool)>,
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
     env: Vec<(&'static str, PathBuf)>,
@@ -82,7 +82,13 @@ impl Setup {
 
     /// Runs in a mount namespace of its own, after these commands of a shell; `{}` stands for the folder.
     pub fn after(mut self, commands: &str) -> Setup {
-        self.before = Some(commands.replace("{}", &self.folder.path().display().to_string()));
+        self.before = Some((commands.replace("{}", &self.folder.path().display().to_string()), true));
+        self
+    }
+
+    /// Runs with what this command of a shell sets, such as `ulimit`.
+    pub fn with(mut self, command: &str) -> Setup {
+        self.before = Some((command.to_owned(), false));
         self
     }
 
@@ -113,12 +119,10 @@ impl Setup {
         let binary = env!("CARGO_BIN_EXE_weir");
         let mut command = match &self.before {
             None => Command::new(binary),
-            Some(before) => {
-                let mut command = Command::new("unshare");
-                command
-                    .args(["-m", "sh", "-c"])
-                    .arg(format!("set -e; {before}; exec \"$0\" \"$@\""))
-                    .arg(binary);
+            Some((before, in_namespace)) => {
+                let mut command = Command::new(if *in_namespace { "unshare" } else { "sh" });
+                command.args(if *in_namespace { &["-m", "sh", "-c"][..] } else { &["-c"] });
+                command.arg(format!("set -e; {before}; exec \"$0\" \"$@\"")).arg(binary);
                 command
             }
         };
