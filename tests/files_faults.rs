@@ -21,6 +21,12 @@ use world::{VISIBLE_WITHIN, World, config_map, main_file, rule, weights};
 /// "Refused in under 1 s", by the specification, which means what people run: without optimisation it takes longer.
 const JUDGED_WITHIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
 
+/// Time that this thread has had a core: on a busy machine the clock on the wall says nothing of what a file costs.
+fn cpu_time() -> Duration {
+    let spent = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(spent.split(' ').next().and_then(|spent| spent.parse().ok()).unwrap())
+}
+
 /// What puts something else in the place of the file at a path.
 type Replace = fn(&Path);
 
@@ -219,9 +225,9 @@ fn every_nasty_file_is_refused_by_its_name_and_line_in_under_a_second() {
     let mut wrong = String::new();
     for Content { what, bytes, code, line } in nasty_contents() {
         let rules = [Document { name: "rules/a.yaml".into(), bytes }];
-        let started = Instant::now();
+        let before = cpu_time();
         let result = load(&main, &rules, &Environment::default());
-        let took = started.elapsed();
+        let took = cpu_time() - before;
         let faults = result.err().unwrap_or_default();
         let told = |faults: &Diagnostics| {
             let mut all = faults.iter();

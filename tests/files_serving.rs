@@ -175,7 +175,7 @@ fn files_that_may_not_be_read_are_a_fault_and_seen_when_they_may() {
     fs::create_dir(setup.path("rules")).unwrap();
     fs::set_permissions(setup.path("rules"), fs::Permissions::from_mode(0o755)).unwrap();
     setup.write("rules/all.yaml", rule("v1"));
-    let mut weir = setup.as_nobody().start();
+    let mut weir = setup.by_nobody().start();
     for (turn, (name, readable)) in
         [("rules/all.yaml", 0o644), ("rules", 0o755), ("weir.yaml", 0o644)].into_iter().enumerate()
     {
@@ -411,7 +411,7 @@ fn a_path_that_may_not_be_written_to_is_named() {
             "access.log",
         ),
     ] {
-        let setup = Setup::new("").as_nobody();
+        let setup = Setup::new("").by_nobody();
         setup.write("weir.yaml", yaml);
         let (status, said) = setup.fail();
         assert!(

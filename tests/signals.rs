@@ -74,6 +74,42 @@ fn a_second_signal_ends_the_process_at_once_with_status_1_and_what_was_answered_
 }
 
 #[test]
+fn a_request_that_the_deadline_cuts_has_its_line_too() {
+    let upstream = Upstream::start("v1");
+    let mut weir = setup(&upstream, "drain: {grace: 0s, deadline: 500ms}\n").start();
+    let address = weir.address;
+    let held = thread::spawn(move || Caller::connect(address).unwrap().get("/hold", ""));
+    upstream.until_holding(1);
+    weir.send(Signal::TERM);
+    assert_eq!(weir.exit().code(), Some(0));
+    assert_eq!(held.join().unwrap(), None);
+    let log = weir.read("access.log");
+    assert!(matches!(lines(&log)[..], [line] if line.starts_with("/hold ")), "{log}");
+    assert!(weir.said().contains("the deadline cut requests"), "{}", weir.said());
+}
+
+#[test]
+#[cfg(feature = "demo")]
+fn a_demo_whose_terminal_is_closed_leaves_and_takes_its_files_along() {
+    use std::io::{BufRead, BufReader};
+    let mut demo = std::process::Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["demo", "--for", "60s", "--port", "0", "--admin-port", "0", "--no-traffic"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut output = BufReader::new(demo.stdout.take().unwrap());
+    output.read_line(&mut first).unwrap();
+    let folder = first.trim().rsplit("its files are in ").next().unwrap().to_owned();
+    assert!(fs::metadata(&folder).is_ok(), "{first}");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&demo), Signal::HUP).unwrap();
+    std::io::copy(&mut output, &mut std::io::sink()).unwrap(); // ends with the demo, which `--for` ends at the latest
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
+    assert!(fs::metadata(&folder).is_err(), "{folder} is left");
+}
+
+#[test]
 fn sighup_has_the_files_looked_at_and_told_of_and_kills_nobody() {
     let upstream = Upstream::start("v1");
     let mut weir = setup(&upstream, "").start();

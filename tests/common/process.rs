@@ -110,7 +110,7 @@ impl Setup {
     }
 
     /// As the user that may do nothing, where we are root, who may do everything.
-    pub fn as_nobody(mut self) -> Setup {
+    pub fn by_nobody(mut self) -> Setup {
         self.nobody = rustix::process::geteuid().is_root();
         self
     }
