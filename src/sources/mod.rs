@@ -3,6 +3,7 @@
 //! Law: whole or not at all. What is in force is replaced by a configuration without a fault, or by nothing; every
 //! verdict is handed over as data. It must not know what a key means (`config`) nor what a snapshot is for (`proxy`).
 
+mod judge;
 mod last_good;
 mod places;
 mod read;
