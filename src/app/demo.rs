@@ -231,22 +231,28 @@ fn introduce(out: &mut impl Write, addresses: &Addresses, files: &Files) -> io::
     out.flush()
 }
 
-/// SIGINT, as Ctrl-C sends it, and SIGTERM.
+/// SIGINT, as Ctrl-C sends it, SIGTERM, and SIGHUP, as a terminal sends that is closed.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn listen() -> Result<Self, Fault> {
         let listen = |kind| signal(kind).map_err(|fault| Fault::io("wait for signals", fault));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

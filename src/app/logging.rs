@@ -1,10 +1,13 @@
 //! The process's own log: to the standard error, as text or JSON, with levels that can be changed while it runs.
 //!
 //! Law: it never holds a header or a body. Ours are never logged; what the libraries below us say under `info` may show
-//! them, so it is left out whatever the levels are.
+//! them, so it is left out whatever the levels are. A panic is an event like any other.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
+use std::panic::PanicHookInfo;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
@@ -14,12 +17,15 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::log_lines::{OneLine, StandardError};
 use crate::admin::Levels;
 
 /// What is logged when nothing else is said.
 pub const DEFAULT_LEVELS: &str = "info";
 /// Directives in force at once.
 const MAX_DIRECTIVES: usize = 64;
+/// How long a thread that panics waits for its panic to be written.
+const PANIC_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -38,6 +44,8 @@ pub struct LogLevels {
     handle: Option<reload::Handle<Targets, Registry>>,
     directives: Arc<Mutex<String>>,
     format: LogFormat,
+    /// Where the lines go, if that is ours.
+    lines: Option<StandardError>,
 }
 
 /// Starts logging, once a process. `levels`: directives separated by commas, `debug` or `weir::proxy=debug`.
@@ -47,9 +55,29 @@ pub struct LogLevels {
 pub fn init(levels: &str, format: LogFormat) -> Result<LogLevels, String> {
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let (subscriber, levels) = subscriber(levels, format, colours, io::stderr)?;
+    let lines = StandardError::start(format).map_err(|error| format!("the log: {error}"))?;
+    let writer = lines.clone();
+    let (subscriber, levels) = subscriber(levels, format, colours, move || writer.clone())?;
     subscriber.try_init().map_err(|error| error.to_string())?;
+    let levels = LogLevels { lines: Some(lines), ..levels };
+    let log = levels.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell_panic(panic);
+        log.flush(PANIC_PATIENCE);
+    }));
     Ok(levels)
+}
+
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let (thread, reason) =
+        (thread.name().unwrap_or("unnamed"), panic.payload_as_str().unwrap_or("no reason"));
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    let trace = Backtrace::capture();
+    match trace.status() {
+        BacktraceStatus::Captured => tracing::error!(thread, at, %trace, "panic: {reason}"),
+        _ => tracing::error!(thread, at, "panic: {reason}"),
+    }
 }
 
 /// Whether `levels` would be taken. Returns them as given.
@@ -65,13 +93,20 @@ impl LogLevels {
     pub fn format(&self) -> LogFormat {
         self.format
     }
+
+    /// Waits until what was logged is written, but not longer than `patience`.
+    pub fn flush(&self, patience: Duration) {
+        if let Some(lines) = &self.lines {
+            lines.flush(patience);
+        }
+    }
 }
 
 impl Default for LogLevels {
     /// For a proxy within a process whose log is somebody else's: the levels are not to be changed.
     fn default() -> LogLevels {
         let directives = Arc::new(Mutex::new(DEFAULT_LEVELS.to_owned()));
-        LogLevels { handle: None, directives, format: LogFormat::default() }
+        LogLevels { handle: None, directives, format: LogFormat::default(), lines: None }
     }
 }
 
@@ -111,6 +146,7 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(parse(levels)?);
+    let writer = OneLine { inner: writer, format, colours: colours && format == LogFormat::Text };
     let lines = fmt::layer().with_writer(writer).with_ansi(colours);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
@@ -118,7 +154,7 @@ where
     };
     let subscriber = Registry::default().with(filter).with(lines.with_filter(filter_fn(may_print)));
     let directives = Arc::new(Mutex::new(levels.to_owned()));
-    Ok((subscriber, LogLevels { handle: Some(handle), directives, format }))
+    Ok((subscriber, LogLevels { handle: Some(handle), directives, format, lines: None }))
 }
 
 /// The law of the module.

@@ -4,5 +4,7 @@
 
 #[cfg(feature = "demo")]
 pub mod demo;
+mod log_lines;
 pub mod logging;
 pub mod sidecar;
+pub mod signals;

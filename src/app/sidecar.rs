@@ -3,51 +3,51 @@
 //! Everything here runs on one control thread. Law: a step that fails leaves what serves as it is; on the way out
 //! nothing that was accepted is dropped before the deadline.
 
+mod control;
+mod pages;
+
 use std::cell::RefCell;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use jiff::Timestamp;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::logging::LogLevels;
-use crate::admin::{About, Admin, Command, Levels, Reloads, SplitStats};
-use crate::config::{Diagnostics, Environment, Loaded};
+use super::logging::{LogFormat, LogLevels};
+use super::signals::{Obey, Signals};
+use crate::admin::{Command, Reloads, SplitStats};
+use crate::config::{Diagnostics, Environment};
 use crate::proxy::planner::Planner;
 use crate::proxy::server::{Server, Shared};
 use crate::runtime::cores;
 use crate::runtime::readiness::Readiness;
 use crate::runtime::worker;
 use crate::snapshot::{Snapshot, Workers};
-use crate::sources::{self, FileSource, Start, Verdict, Watcher};
-use crate::telemetry::{Format, ProcessMeter, Recorder, ServerMeter};
-use crate::transport::endpoint::{self, Handler};
-use crate::upstream::resolve::{self, Answer, Watches};
+use crate::sources::{self, Bell, FileSource, Watcher};
+use crate::telemetry::{Format, ProcessMeter, Recorder};
+use crate::upstream::resolve::{Answer, Watches};
 
-/// Exit status after a second signal: what was in flight was not finished.
-const EXIT_AT_ONCE: i32 = 1;
+use control::{Control, Judged, tell_faults, tell_warnings};
+use pages::Page;
+
 /// Workers of a sidecar whose cgroup has no quota.
 const WORKERS_WITHOUT_QUOTA: usize = 2;
 /// Verdicts, look-ups and commands that may wait, of each, for the control thread.
 const QUEUE: usize = 16;
-/// Part of the cgroup's memory at which accepting pauses, in percent.
-const MEMORY_PERCENT: u64 = 80;
-/// How long a configuration waits for the names of new endpoints; later ones are added as they resolve.
-const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
 /// How often series that nobody holds are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long the process's own log may take for its last lines.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a process that leaves at once waits for the lines that it has queued.
+const LAST_WORDS_AT_ONCE: Duration = Duration::from_millis(200);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -71,62 +71,74 @@ impl Options {
 pub fn run(options: &Options) -> ExitCode {
     let runtime = match worker::local_runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&Fault::Io(error)),
+        Err(error) => return fail(options, &Fault::Io(error)),
     };
     let code = runtime.block_on(async {
-        let leave = match signals() {
-            Ok(leave) => leave,
-            Err(error) => return fail(&Fault::Io(error)),
+        let signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return fail(options, &Fault::Io(error)),
         };
         match Sidecar::start(options).await {
             Ok(sidecar) => {
-                sidecar.run(leave).await;
+                let ears = sidecar.ears(options.log.clone());
+                sidecar.run(signals.obeyed_by(ears)).await;
                 ExitCode::SUCCESS
             }
-            Err(fault) => fail(&fault),
+            Err(fault) => fail(options, &fault),
         }
     });
     // Dropping it would wait for look-ups, and a name server that is silent would keep us beyond every deadline.
     runtime.shutdown_background();
+    if let Some(log) = &options.log {
+        log.flush(LAST_WORDS);
+    }
     code
 }
 
-fn fail(fault: &Fault) -> ExitCode {
+/// Tells why nothing was started: in lines for people and their editors, or as the log's JSON.
+fn fail(options: &Options, fault: &Fault) -> ExitCode {
+    const ADVICE: &str =
+        "the configuration has faults, so nothing was started; mend them, or start with --last-good";
+    let as_json = options.log.as_ref().is_some_and(|log| log.format() == LogFormat::Json);
     match fault {
-        Fault::Config(faults) => {
-            eprintln!("{faults}");
-            eprintln!(
-                "weir proxy: the configuration has faults, so nothing was started; mend them, or start with --last-good"
-            );
+        Fault::Config(faults) if as_json => {
+            tell_faults(faults);
+            tracing::error!(faults = faults.len(), "{ADVICE}");
         }
-        Fault::Io(error) => eprintln!("weir proxy: {error}"),
+        Fault::Io(error) if as_json => tracing::error!("{error}"),
+        Fault::Config(faults) => say(&format!("{faults}\nweir proxy: {ADVICE}")),
+        Fault::Io(error) => say(&format!("weir proxy: {}", error.to_string().escape_default())),
     }
     ExitCode::FAILURE
 }
 
-/// SIGTERM and SIGINT ask to leave; whichever comes second does not ask.
-fn signals() -> io::Result<impl Future<Output = Leave>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (first, asked) = oneshot::channel();
-    spawn_local(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        next().await;
-        let _ = first.send(());
-        next().await;
-        tracing::warn!("a second signal: leaving at once");
-        std::process::exit(EXIT_AT_ONCE);
-    });
-    Ok(async move {
-        // The task above lives as long as the runtime; an error cannot come before a signal.
-        let _ = asked.await;
-        Leave::Drain
-    })
+/// To the standard error, behind what the log has to say. Nobody may be listening.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// What a proxy hears of signals.
+struct Ears {
+    control: Rc<Control>,
+    bell: Bell,
+    log: Option<LogLevels>,
+}
+
+impl Obey for Ears {
+    fn look_again(&self) {
+        self.bell.ring();
+    }
+
+    fn reopen_logs(&self) {
+        self.control.planner.borrow().logs.reopen();
+    }
+
+    fn last_words(&self) {
+        self.control.write_last_lines(LAST_WORDS_AT_ONCE);
+        if let Some(log) = &self.log {
+            log.flush(LAST_WORDS_AT_ONCE);
+        }
+    }
 }
 
 /// Why it does not run.
@@ -145,12 +157,6 @@ impl fmt::Display for Fault {
             Fault::Io(error) => error.fmt(f),
         }
     }
-}
-
-/// A verdict, and who waits to hear whether it is in force now.
-struct Judged {
-    verdict: Verdict,
-    in_force: oneshot::Sender<bool>,
 }
 
 /// Ends the process's service, from a signal or from the admin pages.
@@ -172,22 +178,6 @@ pub struct Sidecar {
     watcher: Watcher,
 }
 
-/// An admin address that answers.
-struct Page {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-/// What the control thread holds.
-struct Control {
-    shared: Arc<Shared>,
-    planner: RefCell<Planner>,
-    server: RefCell<Server>,
-    stats: Rc<RefCell<SplitStats>>,
-    reloads: Rc<RefCell<Reloads>>,
-    watches: RefCell<Watches>,
-}
-
 impl Sidecar {
     /// Loads, binds and serves. Must run on a current-thread runtime that takes local tasks.
     ///
@@ -199,7 +189,8 @@ impl Sidecar {
         let start = sources::start(&source).map_err(Fault::Config)?;
         tell_warnings(&start.loaded);
         if let Some(faults) = &start.refused {
-            tracing::error!("the configuration has faults; the last good one serves\n{faults}");
+            tracing::error!("the configuration has faults; the last good one serves");
+            tell_faults(faults);
         }
         let snapshot = Arc::new(start.loaded.snapshot.clone());
         let workers = workers(&snapshot);
@@ -252,6 +243,10 @@ impl Sidecar {
         self.control.server.borrow().bound(&listener.listener.address)
     }
 
+    fn ears(&self, log: Option<LogLevels>) -> Ears {
+        Ears { control: self.control.clone(), bell: self.watcher.bell(), log }
+    }
+
     /// Serves until `leave` says how to end; then ends that way. Returns the requests that the deadline cut.
     pub async fn run(self, leave: impl Future<Output = Leave>) -> usize {
         let Sidecar { control, mut judged, mut answers, mut commands, pages, watcher } = self;
@@ -284,218 +279,10 @@ impl Sidecar {
         // Not waited for: it may be reading from a file system that hangs.
         std::thread::spawn(move || drop(watcher));
         for page in pages {
-            let _ = page.stop.send(());
-            let _ = page.task.await;
+            page.close().await;
         }
         cut
     }
-}
-
-impl Control {
-    async fn obey(self: &Rc<Self>, judged: Judged) {
-        let in_force = match judged.verdict {
-            Verdict::Accepted(loaded) => self.accept(*loaded).await,
-            Verdict::Refused(faults) => {
-                self.reloads.borrow_mut().refused(Timestamp::now(), self.generation(), &faults);
-                self.refuse(&faults.to_string());
-                false
-            }
-            Verdict::Restored => {
-                tracing::info!("the files hold again what is in force");
-                self.reloads.borrow_mut().restored(Timestamp::now(), self.generation());
-                self.shared.process.config_last_reload_success.set(1.0);
-                true
-            }
-        };
-        let _ = judged.in_force.send(in_force);
-    }
-
-    /// Returns whether it is in force now.
-    async fn accept(self: &Rc<Self>, mut loaded: Loaded) -> bool {
-        tell_warnings(&loaded);
-        self.keep_fixed(&mut loaded.snapshot);
-        self.look_up_new(&loaded.snapshot).await;
-        match self.publish(Arc::new(loaded.snapshot)) {
-            Ok(generation) => {
-                tracing::info!(generation, rules = loaded.rules, "a new configuration is in force");
-                self.shared.process.config_accepted.increment(1);
-                self.reloads.borrow_mut().accepted(Timestamp::now(), generation, &loaded.warnings);
-                true
-            }
-            Err(error) => {
-                self.reloads.borrow_mut().failed(Timestamp::now(), self.generation(), &error.to_string());
-                self.refuse(&error.to_string());
-                false
-            }
-        }
-    }
-
-    /// What was bound, started and named at the start stays: a snapshot that said otherwise would make labels and the
-    /// admin pages lie.
-    fn keep_fixed(&self, snapshot: &mut Snapshot) {
-        if let Some(plane) = self.shared.plane.load_full() {
-            let running = &plane.snapshot;
-            keep("admin", &running.admin, &mut snapshot.admin);
-            keep("workers", &running.workers, &mut snapshot.workers);
-            keep("node", &running.node, &mut snapshot.node);
-        }
-    }
-
-    fn refuse(&self, faults: &str) {
-        tracing::error!("the new configuration is refused; what is in force stays\n{faults}");
-        self.shared.process.config_refused.increment(1);
-        self.shared.process.config_last_reload_success.set(0.0);
-    }
-
-    /// Binds what is new, publishes, lets go of what is gone. Returns the generation.
-    fn publish(self: &Rc<Self>, snapshot: Arc<Snapshot>) -> io::Result<u64> {
-        let bound = self.server.borrow().bind(&snapshot)?;
-        let previous = self.shared.plane.load_full();
-        let plane = self.planner.borrow_mut().publish(snapshot)?;
-        self.server.borrow_mut().apply(&plane, previous.as_ref(), bound);
-        let control = self.clone();
-        spawn_local(async move { Server::close_removed(&control.server).await });
-        self.stats.borrow_mut().adopt(self.planner.borrow().declared());
-        let wanted = resolve::wanted(&plane.snapshot);
-        let names = &mut self.planner.borrow_mut().names;
-        names.retain(&wanted);
-        self.watches.borrow_mut().want(&wanted, names);
-        self.shared.process.config_last_reload_success.set(1.0);
-        if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            self.shared.process.config_last_success_timestamp.set(now.as_secs_f64());
-        }
-        Ok(plane.generation)
-    }
-
-    fn generation(&self) -> u64 {
-        self.shared.plane.load().as_ref().map_or(0, |plane| plane.generation)
-    }
-
-    fn note_start(&self, start: &Start, generation: u64) {
-        let mut reloads = self.reloads.borrow_mut();
-        match &start.refused {
-            Some(faults) => {
-                self.shared.process.config_last_reload_success.set(0.0);
-                reloads.refused(Timestamp::now(), generation, faults);
-            }
-            None => reloads.accepted(Timestamp::now(), generation, &start.loaded.warnings),
-        }
-    }
-
-    /// The admin pages, which answer from now on: `/ready` says what is missing.
-    async fn pages(
-        &self,
-        options: &Options,
-        snapshot: &Snapshot,
-        workers: usize,
-        commands: mpsc::Sender<Command>,
-    ) -> io::Result<Vec<Page>> {
-        let admin = Rc::new(Admin {
-            plane: self.shared.plane.clone(),
-            recorder: self.shared.recorder.clone(),
-            server: ServerMeter::new(&self.shared.recorder, self.shared.start, workers),
-            readiness: self.shared.readiness.clone(),
-            reloads: self.reloads.clone(),
-            stats: self.stats.clone(),
-            commands,
-            levels: match &options.log {
-                Some(levels) => Rc::new(levels.clone()),
-                None => Rc::new(NoLevels),
-            },
-            about: About {
-                node: snapshot.node.clone(),
-                concurrency: workers,
-                config_path: options.config.display().to_string(),
-                last_good: options.last_good.as_ref().map(|path| path.display().to_string()),
-                log_format: options.log.as_ref().map_or("none", |log| log.format().as_str()),
-            },
-            start: self.shared.start,
-        });
-        let mut pages = vec![page("admin.address", snapshot.admin.address, admin.everything()).await?];
-        if let Some(address) = snapshot.admin.metrics_address {
-            pages.push(page("admin.metrics_address", address, admin.public()).await?);
-        }
-        Ok(pages)
-    }
-
-    /// Asks for names that nobody asks for yet, before the plane that wants them, so that it does not begin with
-    /// empty clusters. Holds up everything else on this thread, hence the deadline.
-    async fn look_up_new(&self, snapshot: &Snapshot) {
-        let mut wanted = resolve::wanted(snapshot);
-        wanted.retain(|name, _| !self.watches.borrow().holds(name));
-        let answers = resolve::ask_all(wanted.into_keys(), FIRST_LOOK_UP).await;
-        let mut planner = self.planner.borrow_mut();
-        for answer in answers {
-            planner.names.learn(answer);
-        }
-    }
-
-    fn learn(&self, answer: Answer) {
-        // An answer may have waited here while a reload let go of its name.
-        if !self.watches.borrow().holds(&answer.name) {
-            return;
-        }
-        let mut planner = self.planner.borrow_mut();
-        if planner.names.learn(answer) {
-            planner.publish_endpoints();
-            self.stats.borrow_mut().adopt(planner.declared());
-        }
-    }
-
-    fn each_second(&self) {
-        self.planner.borrow_mut().collect();
-        self.stats.borrow_mut().tick(Instant::now());
-        let buffered: usize = self.shared.buffered.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        self.shared.process.buffered_bytes.set(buffered as f64);
-        let short = match (cores::cgroup_memory_limit(), cores::cgroup_memory_in_use()) {
-            (Some(limit), Some(used)) => used > limit / 100 * MEMORY_PERCENT,
-            _ => false,
-        };
-        self.server.borrow().set_memory_is_short(short);
-    }
-
-    async fn leave(self: Rc<Self>, how: Leave) -> usize {
-        let drain = self.shared.plane.load_full().map_or_else(Default::default, |plane| plane.snapshot.drain);
-        tracing::info!(?how, grace = ?drain.grace, deadline = ?drain.deadline, "leaving");
-        self.server.borrow().begin_drain();
-        let grace = if how == Leave::Drain { drain.grace } else { Duration::ZERO };
-        sleep(grace).await;
-        let fresh = Server::start(self.shared.clone(), 0);
-        let server = match fresh {
-            Ok(empty) => self.server.replace(empty),
-            Err(_) => return 0,
-        };
-        let cut = server.finish(drain.deadline.saturating_sub(grace)).await;
-        if cut > 0 {
-            tracing::warn!(cut, "the deadline cut requests");
-        }
-        cut
-    }
-}
-
-/// Levels of a log that is not ours to change.
-struct NoLevels;
-
-impl Levels for NoLevels {
-    fn directives(&self) -> String {
-        "off".to_owned()
-    }
-
-    fn set(&self, _: &str) -> Result<(), String> {
-        Err("this process has no log of its own".to_owned())
-    }
-}
-
-async fn page(key: &str, address: SocketAddr, handler: Rc<dyn Handler>) -> io::Result<Page> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let text = format!(
-            "{key}: cannot bind {address}: {error}: stop what listens there or choose another address"
-        );
-        io::Error::new(error.kind(), text)
-    })?;
-    let (stop, stopped) = oneshot::channel();
-    let task = spawn_local(endpoint::serve(listener, handler, async move { drop(stopped.await) }));
-    Ok(Page { stop, task })
 }
 
 fn tell_ready(snapshot: &Snapshot, workers: usize) {
@@ -520,19 +307,5 @@ pub fn environment() -> Environment {
     Environment {
         check_log_format: |format| Format::parse(format).map(drop).map_err(|error| error.to_string()),
         ..Environment::from_variables(|name| std::env::var(name).ok())
-    }
-}
-
-/// Puts the `running` value in place of a new one, and says so.
-fn keep<T: Clone + PartialEq>(key: &str, running: &T, new: &mut T) {
-    if new != running {
-        tracing::warn!("`{key}` takes effect at a restart");
-        new.clone_from(running);
-    }
-}
-
-fn tell_warnings(loaded: &Loaded) {
-    for warning in loaded.warnings.iter() {
-        tracing::warn!("{warning}");
     }
 }

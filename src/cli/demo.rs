@@ -29,15 +29,23 @@ pub struct DemoArgs {
     pub admin_port: u16,
 }
 
+/// How long the log may take for its last lines.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Runs the demo to its end.
 #[must_use]
 pub fn main(args: &DemoArgs) -> ExitCode {
     // A line among the table's would tear it: only what is amiss is told.
-    if let Err(reason) = logging::init("warn", LogFormat::Text) {
+    let log = logging::init("warn", LogFormat::Text);
+    if let Err(reason) = &log {
         eprintln!("weir demo: {reason}");
     }
     let &DemoArgs { run_for, no_traffic, port, admin_port } = args;
-    match (Demo { run_for, traffic: !no_traffic, port, admin_port }).run() {
+    let ended = Demo { run_for, traffic: !no_traffic, port, admin_port }.run();
+    if let Ok(log) = log {
+        log.flush(LAST_WORDS);
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("weir demo: {fault}");

@@ -14,7 +14,8 @@ const EXAMPLES: &str = "Examples:
   weir proxy -c weir.yaml --log-level info,weir::proxy=debug
 
 The configuration reloads when a file changes; `weir validate` checks one beforehand.
-SIGTERM, like `weir drain`, lets it finish what it has and leave.";
+SIGTERM, like `weir drain`, lets it finish what it has and leave; a second one ends it at once.
+SIGHUP has it look at the files now, SIGUSR1 open the access log anew.";
 
 /// Serve: split the traffic of the configured services between their versions
 #[derive(Clone, Debug, clap::Args)]

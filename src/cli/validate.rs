@@ -152,7 +152,7 @@ mod tests {
     fn world() -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
-        fs::create_dir_all(folder.path().join("rules/deeper.yaml")).expect("folders");
+        fs::create_dir_all(folder.path().join("rules/deeper")).expect("folders");
         write("weir.yaml", MAIN);
         write("more.yaml", &rule("c", ", precedence: 3, match: {request: {headers: {x: {exact: c}}}}"));
         write("rules/b.json", &rule("b", ", precedence: 2, match: {request: {headers: {x: {exact: b}}}}"));

@@ -32,7 +32,7 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
+        OneLine(&self.file, usize::MAX).fmt(f)?;
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
         }
@@ -86,29 +86,32 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}[{}] ", self.origin, self.severity, self.code)?;
         if !self.path.is_empty() {
-            write!(f, "{}: ", OneLine(&self.path))?;
+            write!(f, "{}: ", OneLine(&self.path, MAX_CHARS))?;
         }
-        OneLine(&self.reason).fmt(f)?;
+        OneLine(&self.reason, MAX_CHARS).fmt(f)?;
         match &self.help {
-            Some(help) => write!(f, " ({})", OneLine(help)),
+            Some(help) => write!(f, " ({})", OneLine(help, MAX_CHARS)),
             None => Ok(()),
         }
     }
 }
 
-/// Keys and values come from the file; they shall neither break a line, nor fill the screen, nor colour it.
-struct OneLine<'t>(&'t str);
+/// Of a key, a value or a reason, so many characters are told.
+const MAX_CHARS: usize = 400;
+
+/// Keys, values and the names of files come from whoever writes them; they shall neither break a line, nor fill the
+/// screen, nor colour it.
+struct OneLine<'t>(&'t str, usize);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MAX_CHARS: usize = 400;
-        for c in self.0.chars().take(MAX_CHARS) {
-            match c.is_control() {
+        for c in self.0.chars().take(self.1) {
+            match c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
                 true => write!(f, "{}", c.escape_default())?,
                 false => write!(f, "{c}")?,
             }
         }
-        f.write_str(if self.0.chars().nth(MAX_CHARS).is_some() { "…" } else { "" })
+        f.write_str(if self.0.chars().nth(self.1).is_some() { "…" } else { "" })
     }
 }
 

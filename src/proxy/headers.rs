@@ -172,6 +172,8 @@ pub(super) fn from_upstream(headers: &mut HeaderMap, service_time: Duration) {
 /// What every answer carries, whoever gave it.
 pub(super) fn to_downstream(exchange: &Exchange, headers: &mut HeaderMap) {
     let lane = &exchange.downstream.lane;
+    // Ours for HTTP/1, too: an engine that keeps its date until the wall clock passes it never sets it back.
+    headers.entry(DATE).or_insert_with(date);
     if exchange.record.borrow().http_version == HttpVersion::Http2 {
         headers.remove(CONNECTION);
     } else if lane.says_goodbye() || exchange.downstream.phase() > crate::runtime::drain::Phase::Serving {

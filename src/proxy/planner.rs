@@ -20,8 +20,8 @@ use crate::snapshot::{
 };
 use crate::telemetry::families::envoy_server::PlannerSeries;
 use crate::telemetry::{
-    AccessLog, ClusterMeter, Counter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
-    VersionMeter, families,
+    AccessLog, AccessLogs, ClusterMeter, Counter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter,
+    Recorder, VersionMeter, families,
 };
 use crate::transport::dial::Target;
 use crate::upstream::cluster::{ClusterState, EndpointState};
@@ -38,6 +38,8 @@ pub struct Planner {
     endpoints: HashMap<(Arc<str>, Target), Weak<EndpointState>>,
     retired: Vec<Arc<Plane>>,
     log: Option<(snapshot::AccessLog, AccessLog)>,
+    /// Whatever is written to the log's files, to be told of rotation and of the end.
+    pub logs: AccessLogs,
     /// The version series of the present plane: held so that they stay, at zero until the first request.
     declared: Vec<VersionMeter>,
     next_number: u64,
@@ -56,6 +58,7 @@ impl Planner {
             endpoints: HashMap::new(),
             retired: Vec::new(),
             log: None,
+            logs: AccessLogs::default(),
             declared: Vec::new(),
             next_number: 1,
             generation: 0,
@@ -315,11 +318,8 @@ impl Planner {
             LogFormat::Custom(format) => format,
         };
         let format = Format::parse(format).map_err(|error| io::Error::other(error.to_string()))?;
-        let opened = AccessLog::open(&wanted.path, format, self.process.access_log_dropped.clone());
-        let (log, writer) = opened.map_err(|error| {
-            io::Error::new(error.kind(), format!("access log {}: {error}", wanted.path.display()))
-        })?;
-        std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
+        let dropped = self.process.access_log_dropped.clone();
+        let log = self.logs.open(&wanted.path, format, dropped)?;
         self.log = Some((wanted.clone(), log.clone()));
         Ok(Some(log))
     }

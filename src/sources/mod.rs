@@ -3,6 +3,7 @@
 //! Law: whole or not at all. What is in force is replaced by a configuration without a fault, or by nothing; every
 //! verdict is handed over as data. It must not know what a key means (`config`) nor what a snapshot is for (`proxy`).
 
+mod judge;
 mod last_good;
 mod places;
 mod read;
@@ -14,7 +15,7 @@ use crate::config::{Diagnostics, Loaded};
 
 pub use read::{Documents, read, read_file};
 pub use start::{FileSource, Start, start};
-pub use watch::Watcher;
+pub use watch::{Bell, Watcher};
 
 /// What became of a change.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,4 +26,6 @@ pub enum Verdict {
     Refused(Diagnostics),
     /// After a refusal, the files hold again what is in force.
     Restored,
+    /// Somebody asked, and nothing has changed.
+    Unchanged,
 }

@@ -3,9 +3,10 @@
 //! Law: everything is bounded, only regular files are opened, and every fault is named. It must not know what stands
 //! in a file but for the names of the others.
 
-use std::fs::{self, File};
+use std::fs::{self, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
@@ -96,7 +97,9 @@ struct Reader {
 impl Reader {
     /// The rule files at `path`: itself, or what a directory holds.
     fn rules(&mut self, path: &Path) -> Vec<Document> {
-        if !path.is_dir() {
+        // What has a rule file's name should be one: an empty directory in its place (as Kubernetes makes for a mount
+        // whose source is missing) does not mean that there are no rules.
+        if is_rule_file(path) || !path.is_dir() {
             return self.file(path).into_iter().collect();
         }
         match rule_files(path) {
@@ -143,8 +146,8 @@ fn rule_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        // A link that leads nowhere is read, too: that is a fault, not a file gone.
-        if is_rule_file(&path) && !path.is_dir() {
+        // A link that leads nowhere is read, too, and so is a directory: that is a fault, not a file gone.
+        if is_rule_file(&path) {
             files.push(path);
         }
     }
@@ -154,14 +157,22 @@ fn rule_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The content of a regular file, up to a byte more than `config` allows.
 fn content(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would wait for a writer.
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
-        return Err(io::Error::other(what));
-    }
+    // Before it is opened: opening a device may do something.
+    check_regular(&fs::metadata(path)?)?;
+    // Opening a pipe would wait for a writer, and a pipe may have taken the file's place just now.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    check_regular(&file.metadata()?)?;
     let mut bytes = Vec::new();
     // Bounded, as the size may change while we read.
-    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+fn check_regular(found: &Metadata) -> io::Result<()> {
+    match found.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err(io::Error::other("it is a directory")),
+        _ => Err(io::Error::other("it is no regular file")),
+    }
 }

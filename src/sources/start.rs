@@ -27,14 +27,10 @@ impl FileSource {
         FileSource { last_good: folder.map(LastGood), ..self }
     }
 
-    /// Keeps `documents` for a restart, if that is wanted. Failing to does not make them worse.
-    pub(super) fn remember(&self, documents: &Documents) {
-        if let Some(last_good) = &self.last_good
-            && let Err(error) = last_good.save(documents)
-        {
-            let path = last_good.path();
-            tracing::warn!(path = %path.display(), %error, "the accepted configuration could not be kept");
-        }
+    /// Keeps `documents` for a restart, if that is wanted. The error is the reason why it could not.
+    pub(super) fn remember(&self, documents: &Documents) -> Result<(), String> {
+        let Some(last_good) = &self.last_good else { return Ok(()) };
+        last_good.save(documents).map_err(|error| format!("{}: {error}", last_good.path().display()))
     }
 }
 

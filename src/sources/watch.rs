@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -18,23 +17,42 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::Verdict;
+use super::judge::{Judge, Judgement};
 use super::places::Places;
-use super::read::{Documents, fault, read_file, read_rules, rule_paths};
+use super::read::{Documents, read_file, read_rules, rule_paths};
 use super::settle::Settle;
 use super::start::{FileSource, Start};
-use crate::config::{Diagnostics, Loaded};
+use crate::config::Diagnostics;
 
 /// Some file systems (network, FUSE) send no notice of what others change.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Where directories cannot be watched (the system's limit of watches is spent).
 const LOOK_EVERY_UNWATCHED: Duration = Duration::from_millis(500);
 
+/// How often files that change while they are read are read again.
+const READS_MAX: u32 = 3;
+
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
-    bell: SyncSender<()>,
+    bell: Bell,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Asks the watcher to look now, and to say what it sees even if it has said so before.
+#[derive(Clone, Debug)]
+pub struct Bell {
+    bell: SyncSender<()>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Bell {
+    /// Returns at once; the verdict comes as any other.
+    pub fn ring(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        let _ = self.bell.try_send(()); // full: it will wake up anyway
+    }
 }
 
 impl Watcher {
@@ -46,24 +64,23 @@ impl Watcher {
         start: &Start,
         deliver: impl FnMut(Verdict) -> bool + Send + 'static,
     ) -> io::Result<Watcher> {
-        if start.refused.is_none() {
-            source.remember(&start.documents);
-        }
         // One place: a bell that has rung need not ring again before it is heard.
         let (bell, heard) = sync_channel(1);
+        let bell = Bell { bell, asked: Arc::default() };
         let stop = Arc::new(AtomicBool::new(false));
         let places = Arc::new(Mutex::new(Places::default()));
         let mut watch = Watch {
             notices: Notices {
                 watcher: None,
-                bell: bell.clone(),
+                bell: bell.bell.clone(),
                 places,
                 watched: BTreeSet::new(),
                 complete: false,
             },
-            judge: Judge::new(source, start),
+            judge: Judge::started(source, start),
             settle: Settle::default(),
             rule_paths: Vec::new(),
+            asked: bell.asked.clone(),
             deliver,
         };
         let stopped = stop.clone();
@@ -71,12 +88,17 @@ impl Watcher {
         let thread = std::thread::Builder::new().name("weir-files".to_owned()).spawn(run)?;
         Ok(Watcher { bell, stop, thread: Some(thread) })
     }
+
+    /// To be rung by whoever has been asked to look.
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.bell.try_send(()); // full: it will wake up anyway
+        let _ = self.bell.bell.try_send(()); // full: it will wake up anyway
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -90,6 +112,8 @@ struct Watch<D> {
     settle: Settle,
     /// Where the rules were when the main file last told.
     rule_paths: Vec<PathBuf>,
+    /// Somebody wants to hear the next verdict, whatever it is.
+    asked: Arc<AtomicBool>,
     deliver: D,
 }
 
@@ -121,7 +145,7 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
 
     /// Reads and judges, unless it is too early for that at `now`, when the look began.
     fn look(&mut self, now: Instant, bell: &Receiver<()>) {
-        let documents = self.read();
+        let documents = self.read_at_one_moment();
         if bell.try_recv().is_ok() {
             // Somebody wrote while we read: this was not quiet.
             self.settle.touched(Instant::now());
@@ -136,12 +160,34 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
             return;
         }
         self.settle.done();
-        self.judge.settle(judgement, &mut self.deliver);
+        let asked = self.asked.swap(false, Ordering::SeqCst);
+        self.judge.settle(judgement, asked, &mut self.deliver);
+    }
+
+    /// Reads until it reads the same twice: files that are replaced together (a ConfigMap's, by one link) and between
+    /// two reads shall not be half old, half new. Who never stops writing is not waited for.
+    fn read_at_one_moment(&mut self) -> Result<Documents, Diagnostics> {
+        let mut documents = self.read();
+        for _ in 0..READS_MAX {
+            let again = self.read();
+            let same = match (&documents, &again) {
+                (Ok(documents), Ok(again)) => documents.fingerprint() == again.fingerprint(),
+                (Err(faults), Err(again)) => faults == again,
+                _ => false,
+            };
+            documents = again;
+            if same {
+                break;
+            }
+            self.settle.touched(Instant::now());
+        }
+        documents
     }
 
     /// Reads, to see whether a change went unnoticed.
     fn glance(&mut self) {
         let documents = self.read();
+        self.judge.remember_at_last(&documents);
         if self.judge.is_news(&documents) {
             // Dated after the read: the change may have come while it was under way.
             self.settle.touched(Instant::now());
@@ -225,116 +271,4 @@ fn ringing(bell: SyncSender<()>, places: Arc<Mutex<Places>>) -> notify::Result<R
 /// Our own reading is no change.
 fn is_change(kind: &EventKind) -> bool {
     !matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
-}
-
-/// What is in force, and what was said last.
-struct Judge {
-    source: FileSource,
-    in_force: u64,
-    /// The rule files of the last verdict.
-    rule_files: BTreeSet<String>,
-    refused: Option<Refusal>,
-}
-
-/// The last verdict, if it was a refusal or did not come into force.
-struct Refusal {
-    /// Of the files; `None`: they could not be read, or are to be tried again.
-    fingerprint: Option<u64>,
-    faults: Diagnostics,
-}
-
-enum Judgement {
-    /// What is in force, or what was refused already.
-    Known(Documents),
-    Good(Documents, Box<Loaded>),
-    Faulty(Option<Documents>, Diagnostics),
-}
-
-impl Judge {
-    fn new(source: FileSource, start: &Start) -> Judge {
-        let rule_files = names(&start.documents);
-        let refused = start.refused.clone().map(|faults| Refusal { fingerprint: None, faults });
-        Judge { source, in_force: start.documents.fingerprint(), rule_files, refused }
-    }
-
-    /// Whether a rule file of the last verdict is not among `documents`, for no reason that is a fault.
-    fn misses_a_file(&self, documents: &Documents) -> bool {
-        documents.unread.is_empty() && !self.rule_files.is_subset(&names(documents))
-    }
-
-    /// Whether `documents` differ from those of the last verdict.
-    fn is_news(&self, documents: &Result<Documents, Diagnostics>) -> bool {
-        let fingerprint = documents.as_ref().ok().map(Documents::fingerprint);
-        match (&self.refused, documents) {
-            (None, _) => fingerprint != Some(self.in_force),
-            (Some(refusal), Ok(_)) => fingerprint != refusal.fingerprint,
-            (Some(refusal), Err(faults)) => *faults != refusal.faults,
-        }
-    }
-
-    fn judge(&self, documents: Result<Documents, Diagnostics>) -> Judgement {
-        let documents = match documents {
-            Ok(documents) => documents,
-            Err(faults) => return Judgement::Faulty(None, faults),
-        };
-        let fingerprint = documents.fingerprint();
-        let refused = self.refused.as_ref().and_then(|refusal| refusal.fingerprint);
-        if fingerprint == self.in_force || Some(fingerprint) == refused {
-            return Judgement::Known(documents);
-        }
-        // A parser that panics must not end the watching.
-        let load = AssertUnwindSafe(|| documents.load(&self.source.environment));
-        match catch_unwind(load).unwrap_or_else(|_| Err(self.panicked())) {
-            Ok(loaded) => Judgement::Good(documents, Box::new(loaded)),
-            Err(faults) => Judgement::Faulty(Some(documents), faults),
-        }
-    }
-
-    /// Makes a judgement the last one, and delivers what is to be said about it.
-    fn settle(&mut self, judgement: Judgement, deliver: &mut impl FnMut(Verdict) -> bool) {
-        match judgement {
-            Judgement::Known(documents) => {
-                self.rule_files = names(&documents);
-                if documents.fingerprint() == self.in_force && self.refused.take().is_some() {
-                    deliver(Verdict::Restored);
-                }
-            }
-            Judgement::Good(documents, loaded) => {
-                self.rule_files = names(&documents);
-                if deliver(Verdict::Accepted(loaded)) {
-                    self.source.remember(&documents);
-                    self.in_force = documents.fingerprint();
-                    self.refused = None;
-                } else {
-                    // The reason is not in the files (a port is taken, say) and may pass: no fingerprint, so that the
-                    // same files are news at the next look.
-                    self.refused = Some(Refusal { fingerprint: None, faults: Diagnostics::new() });
-                }
-            }
-            Judgement::Faulty(documents, faults) => {
-                if let Some(documents) = documents.as_ref().filter(|documents| documents.unread.is_empty()) {
-                    self.rule_files = names(documents);
-                }
-                let fingerprint = documents.as_ref().map(Documents::fingerprint);
-                let before = self.refused.replace(Refusal { fingerprint, faults: faults.clone() });
-                if before.is_none_or(|before| before.faults != faults) {
-                    deliver(Verdict::Refused(faults));
-                }
-            }
-        }
-    }
-
-    fn panicked(&self) -> Diagnostics {
-        let mut faults = Diagnostics::new();
-        faults.push(fault(
-            &self.source.main,
-            "internal",
-            "reading it failed for a reason of our own".to_owned(),
-        ));
-        faults
-    }
-}
-
-fn names(documents: &Documents) -> BTreeSet<String> {
-    documents.rules.iter().map(|document| document.name.clone()).collect()
 }

@@ -1,64 +1,79 @@
 //! The access log: lines are made where the request ends and written elsewhere.
 //!
-//! Law: a worker never waits for the log. The queue is bounded in lines and bytes; what does not fit is dropped and
-//! counted. Knows nothing of rotation: whoever moves the file away starts a new log.
+//! Law: a worker never waits for the log, and what was queued when the process leaves is written before it has left.
+//! What does not fit is dropped and counted. Knows nothing of rotation but to open its file anew when it is told to.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 
 pub use super::format::{Format, InvalidFormat};
 pub use super::heads::LoggedHeads;
 use super::line::write_line;
+use super::line_queue::{Happened, LineQueue, LineThread, Sink};
 use super::record::RequestRecord;
 use super::recorder::Counter;
 
-/// Lines that may wait for the writer: a burst of a tenth of a second at 80,000 requests a second.
-const QUEUE_LINES: usize = 8 * 1024;
-/// Bytes that may wait for the writer, as one line may hold a path of 60 KiB.
-const QUEUE_BYTES: usize = 8 * 1024 * 1024;
-/// The writer hands over at once what is there, up to so many bytes.
-const BATCH_BYTES: usize = 64 * 1024;
-
-/// The workers' side of one access log. Cloning shares it; the writer ends when the last clone is gone.
+/// The workers' side of one access log. Cloning shares it; the file is closed when the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    shared: Arc<Shared>,
-    lines: SyncSender<String>,
+    format: Arc<Format>,
+    lines: LineQueue,
 }
 
-#[derive(Debug)]
-struct Shared {
-    format: Format,
-    dropped: Counter,
-    queued_bytes: AtomicUsize,
+/// Every access log that is being written: the present one, and those of planes that have requests yet.
+#[derive(Debug, Default)]
+pub struct AccessLogs(Vec<LineThread>);
+
+impl AccessLogs {
+    /// Opens `path` for appending (`/dev/stdout` and `/dev/stderr` are the process's own) and starts its writer.
+    /// `dropped` counts the lines that are lost.
+    ///
+    /// # Errors
+    /// The operating system's, with the path.
+    pub fn open(&mut self, path: &Path, format: Format, dropped: Counter) -> io::Result<AccessLog> {
+        let name = path.display().to_string();
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("access log {name}: {error}"));
+        let sink = Sink::open(path).map_err(named)?;
+        let told = name.clone();
+        let tell = move |what: Happened<'_>| tell(&told, &dropped, what);
+        let (lines, thread) = LineQueue::start("access-log", sink, tell).map_err(named)?;
+        self.0.retain(|thread| !thread.has_ended());
+        self.0.push(thread);
+        Ok(AccessLog { format: Arc::new(format), lines })
+    }
+
+    /// Opens every file anew by its path.
+    pub fn reopen(&self) {
+        self.0.iter().for_each(LineThread::reopen);
+    }
+
+    /// Writes what is queued and ends, within `patience`: a pipe that nobody reads may hold a writer up for ever.
+    /// Returns the lines that were left. What is logged from now on is lost.
+    pub fn close(&self, patience: Duration) -> u64 {
+        let until = Instant::now() + patience;
+        self.0.iter().for_each(LineThread::close);
+        self.0.iter().map(|thread| thread.wait(until)).sum()
+    }
+}
+
+fn tell(path: &str, dropped: &Counter, what: Happened<'_>) {
+    match what {
+        Happened::Lost(lines) => dropped.increment(lines),
+        // The file may come back (a full disk does); the request has long been answered.
+        Happened::Failing(error) => tracing::warn!(path, %error, "access log lines are lost"),
+        Happened::Recovered(lost) => tracing::info!(path, lost, "the access log is written again"),
+        Happened::Reopened => tracing::info!(path, "the access log was opened anew"),
+        Happened::NotReopened(error) => {
+            tracing::warn!(path, %error, "the access log cannot be opened anew; the old file is still written to");
+        }
+    }
 }
 
 impl AccessLog {
-    /// Opens `path` for appending (`/dev/stdout` and `/dev/stderr` are the process' own) and makes both sides.
-    /// `dropped` counts the lines that are lost.
-    pub fn open(path: &Path, format: Format, dropped: Counter) -> io::Result<(AccessLog, Writer)> {
-        let sink: Box<dyn Write + Send> = match path.to_str() {
-            // Opening these anew fails where they are sockets, as under some supervisors.
-            Some("/dev/stdout") => Box::new(io::stdout()),
-            Some("/dev/stderr") => Box::new(io::stderr()),
-            _ => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
-        };
-        Ok(Self::to_sink(sink, format, dropped))
-    }
-
-    fn to_sink(sink: Box<dyn Write + Send>, format: Format, dropped: Counter) -> (AccessLog, Writer) {
-        let (sender, receiver) = sync_channel(QUEUE_LINES);
-        let shared = Arc::new(Shared { format, dropped, queued_bytes: AtomicUsize::new(0) });
-        let writer = Writer { shared: Arc::clone(&shared), lines: receiver, sink };
-        (AccessLog { shared, lines: sender }, writer)
-    }
-
     /// Takes what the format asks of a request's head. To be called when the proxy has made its own changes to the
     /// headers, so that the log shows the request id and the original path.
     pub fn request_heads(
@@ -68,60 +83,19 @@ impl AccessLog {
         authority: &[u8],
         headers: &HeaderMap,
     ) -> Box<LoggedHeads> {
-        Box::new(LoggedHeads::of_request(&self.shared.format, method, path, authority, headers))
+        Box::new(LoggedHeads::of_request(&self.format, method, path, authority, headers))
     }
 
     /// Takes what the format asks of the response's head, as the caller gets it.
     pub fn response_head(&self, logged: &mut LoggedHeads, headers: &HeaderMap) {
-        logged.add_response(&self.shared.format, headers);
+        logged.add_response(&self.format, headers);
     }
 
     /// Queues the record's line, or counts it as dropped. Never waits.
     pub fn log(&self, record: &RequestRecord) {
         let mut line = String::with_capacity(512);
-        write_line(&mut line, &self.shared.format, record);
-        let bytes = line.len();
-        let fits = self.shared.queued_bytes.fetch_add(bytes, Relaxed) + bytes <= QUEUE_BYTES;
-        if !fits || self.lines.try_send(line).is_err() {
-            self.shared.queued_bytes.fetch_sub(bytes, Relaxed);
-            self.shared.dropped.increment(1);
-        }
-    }
-}
-
-/// The control side: puts lines into the file.
-pub struct Writer {
-    shared: Arc<Shared>,
-    lines: Receiver<String>,
-    sink: Box<dyn Write + Send>,
-}
-
-impl std::fmt::Debug for Writer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").finish_non_exhaustive()
-    }
-}
-
-impl Writer {
-    /// Writes until every [`AccessLog`] of this log is gone and the queue is empty. Blocks: for a thread of its own.
-    pub fn run(mut self) {
-        let mut batch = String::new();
-        while let Ok(line) = self.lines.recv() {
-            batch.push_str(&line);
-            let mut lines = 1;
-            while batch.len() < BATCH_BYTES {
-                let Ok(line) = self.lines.try_recv() else { break };
-                batch.push_str(&line);
-                lines += 1;
-            }
-            if let Err(error) = self.sink.write_all(batch.as_bytes()).and_then(|()| self.sink.flush()) {
-                // The file may come back (a full disk does); the request has long been answered.
-                tracing::warn!(%error, lines, "access log lines lost");
-                self.shared.dropped.increment(lines);
-            }
-            self.shared.queued_bytes.fetch_sub(batch.len(), Relaxed);
-            batch.clear();
-        }
+        write_line(&mut line, &self.format, record);
+        self.lines.push(line);
     }
 }
 

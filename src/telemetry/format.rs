@@ -80,6 +80,8 @@ pub(super) struct Field {
 pub(super) enum Source {
     /// Of the record, by an operator without argument.
     Record(Operator),
+    /// The start, in the form that was asked for.
+    StartTime(Box<str>),
     /// Of the heads: the first that is there.
     Head(HeadPart, Option<HeadPart>),
 }
@@ -135,7 +137,7 @@ impl Format {
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once('%') {
             push_literal(&mut pieces, literal);
-            let Some((operator, after)) = after.split_once('%') else {
+            let Some((operator, after)) = split_operator(after) else {
                 return refuse(format!("`%{after}` has no closing `%`; write `%%` for a percent sign"));
             };
             match operator {
@@ -157,7 +159,8 @@ impl Format {
         let Some(operator) = Operator::parse(name) else {
             return refuse(format!("operator `{name}` is not supported; allowed are {}", allowed()));
         };
-        if !operator.wants_header() && rest.starts_with('(') {
+        let takes_one = operator.wants_header() || operator == Operator::StartTime;
+        if !takes_one && rest.starts_with('(') {
             return refuse(format!("operator `{name}` takes no argument"));
         }
         let (argument, limit) = match rest.strip_prefix('(').map(|rest| rest.split_once(')')) {
@@ -171,6 +174,7 @@ impl Format {
             _ => return refuse(format!("`%{text}%` ends in `{limit}`, which is no `:number`")),
         };
         let source = match argument.filter(|argument| !argument.is_empty()) {
+            Some(form) if operator == Operator::StartTime => start_time(form)?,
             Some(argument) => self.head(operator, argument)?,
             None if operator.wants_header() => {
                 return refuse(format!("operator `{name}` needs a header: `{name}(X)`"));
@@ -209,6 +213,25 @@ impl Format {
             Operator::Resp => HeadPart::Response(place(&mut self.response_headers, header)),
             _ => HeadPart::Request(place(&mut self.request_headers, header)),
         })
+    }
+}
+
+/// An operator and what follows its closing `%`. A form of time in parentheses has percent signs of its own.
+fn split_operator(text: &str) -> Option<(&str, &str)> {
+    const START_TIME: &str = "START_TIME(";
+    let argument = match text.starts_with(START_TIME) {
+        true => text.find(')')?,
+        false => 0,
+    };
+    let end = argument + text[argument..].find('%')?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
+/// `%START_TIME(form)%`: a form is right if it can print a time.
+fn start_time(form: &str) -> Result<Source, InvalidFormat> {
+    match jiff::fmt::strtime::format(form, jiff::Timestamp::UNIX_EPOCH) {
+        Ok(_) => Ok(Source::StartTime(form.into())),
+        Err(error) => refuse(format!("`{form}` is no form of time: {error}")),
     }
 }
 
@@ -274,7 +297,8 @@ mod tests {
         assert!(refusal("%REQ(a b)%").contains("not the name of a header"));
         assert!(refusal("%REQ(a%").contains("no closing `)`"));
         assert!(refusal("%REQ(a):x%").contains("`:number`"));
-        assert!(refusal("%START_TIME(%s)%").contains("takes no argument"));
+        assert!(refusal("%START_TIME(%!)%").contains("no form of time"));
+        assert!(refusal("%START_TIME(%s%").contains("no closing"));
         assert!(refusal("%DURATION(x)%").contains("takes no argument"));
         assert!(refusal("%DURATION%\n%DURATION%").contains("one line"));
     }

@@ -69,6 +69,7 @@ fn write_json(line: &mut String, field: &Field, record: &RequestRecord) {
 fn value<'a>(field: &Field, record: &'a RequestRecord) -> Value<'a> {
     match &field.source {
         Source::Record(operator) => record_value(*operator, record),
+        Source::StartTime(form) => start_time_as(form, record),
         Source::Head(first, second) => {
             let part = |part| record.logged.as_deref().and_then(|heads| heads.part(part));
             let found = part(*first).or_else(|| second.and_then(part));
@@ -122,6 +123,13 @@ fn address(address: Option<SocketAddr>) -> Value<'static> {
 fn start_time(record: &RequestRecord) -> Value<'static> {
     let time = jiff::Timestamp::try_from(record.start_wall);
     time.map_or(Value::Unset, |time| Value::Text(format!("{time:.3}")))
+}
+
+/// In a form that was tried when the format was read.
+fn start_time_as(form: &str, record: &RequestRecord) -> Value<'static> {
+    let time = jiff::Timestamp::try_from(record.start_wall);
+    let text = time.and_then(|time| jiff::fmt::strtime::format(form, time));
+    text.map_or(Value::Unset, Value::Text)
 }
 
 /// As `%GRPC_STATUS%` prints it.

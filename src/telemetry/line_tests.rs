@@ -123,6 +123,18 @@ fn an_operator_with_a_choice_takes_the_first_that_is_there_and_a_limit_cuts() {
     assert_eq!(line(&format, &record), "/a/l b NotFound 5\n");
 }
 
+#[test]
+fn a_time_is_printed_in_the_form_that_is_asked_for_in_utc() {
+    for (format, expected) in [
+        ("%START_TIME(%Y/%m/%dT%H:%M:%S%z)%", "2025/11/22T17:49:46+0000\n"),
+        ("[%START_TIME(%s.%3f)%] %DURATION%", "[1763833786.746] 7\n"),
+        ("%START_TIME(%d/%b/%Y:%T)%%%%START_TIME%", "22/Nov/2025:17:49:46%2025-11-22T17:49:46.746Z\n"),
+        ("%START_TIME(%F):4%", "2025\n"),
+    ] {
+        assert_eq!(line(&Format::parse(format).unwrap(), &record()), expected, "{format}");
+    }
+}
+
 fn anything() -> impl Strategy<Value = (RequestRecord, Vec<u8>, Vec<u8>, Vec<u8>)> {
     let bytes = || {
         // As many control characters, separators and broken sequences as possible.

@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod families;
+pub mod line_queue;
 pub mod record;
 pub mod window;
 
@@ -20,7 +21,7 @@ mod registry;
 mod shard;
 mod version;
 
-pub use access_log::{AccessLog, Format, InvalidFormat, LoggedHeads, Writer};
+pub use access_log::{AccessLog, AccessLogs, Format, InvalidFormat, LoggedHeads};
 pub use exposition::{CONTENT_TYPE, Page};
 pub use families::{ClusterMeter, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, ServerMeter};
 pub use family::{Family, Kind, Labels};

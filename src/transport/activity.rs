@@ -204,7 +204,10 @@ mod tests {
 
     fn at(seconds: u64) -> Tick {
         let start = Instant::now();
-        clock::advance(start, start + Duration::from_secs(seconds));
+        // In steps, as sweeps make them: a longer one is a process that was stopped.
+        for half in 0..=2 * seconds {
+            clock::advance(start, start + Duration::from_millis(500 * half));
+        }
         clock::now()
     }
 

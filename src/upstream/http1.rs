@@ -108,7 +108,7 @@ impl Http1Pool {
         let limit = self.shared.idle.get().http1;
         let mut timed_out = 0;
         self.idle.borrow_mut().retain(|idle| {
-            let late = now.since(idle.since) > limit;
+            let late = now.age_since(idle.since) > limit;
             timed_out += u64::from(late);
             !late && idle.connection.is_quiet()
         });
@@ -128,7 +128,7 @@ impl Http1Pool {
             let idle = {
                 let mut all = self.idle.borrow_mut();
                 // The top is the youngest: when it is too old, all are.
-                if clock::now().since(all.last()?.since) > limit {
+                if clock::now().age_since(all.last()?.since) > limit {
                     return None;
                 }
                 all.pop()?

@@ -102,7 +102,7 @@ impl Http2Pool {
     pub(super) fn sweep(&self, now: Tick) {
         let limit = self.shared.idle.get().http2;
         self.state.connections.borrow_mut().retain(|connection| {
-            let idle = connection.streams.get() == 0 && now.since(connection.idle_since.get()) > limit;
+            let idle = connection.streams.get() == 0 && now.age_since(connection.idle_since.get()) > limit;
             if idle {
                 self.shared.meter.cx_idle_timeout.increment(1);
             }
