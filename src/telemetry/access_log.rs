@@ -76,10 +76,16 @@ impl AccessLog {
         logged.add_response(&self.shared.format, headers);
     }
 
-    /// Queues the record's line, or counts it as dropped. Never waits.
-    pub fn log(&self, record: &RequestRecord) {
+    /// The record's line, with its newline.
+    pub fn line(&self, record: &RequestRecord) -> String {
         let mut line = String::with_capacity(512);
         write_line(&mut line, &self.shared.format, record);
+        line
+    }
+
+    /// Queues the record's line, or counts it as dropped. Never waits.
+    pub fn log(&self, record: &RequestRecord) {
+        let line = self.line(record);
         let bytes = line.len();
         let fits = self.shared.queued_bytes.fetch_add(bytes, Relaxed) + bytes <= QUEUE_BYTES;
         if !fits || self.lines.try_send(line).is_err() {
