@@ -56,8 +56,8 @@ fn dropped() -> Counter {
 }
 
 fn record(input: &mut Input<'_>, log: &AccessLog) -> RequestRecord {
-    let version = *input.pick(&[HttpVersion::Http10, HttpVersion::Http11, HttpVersion::Http2]);
-    let protocol = *input.pick(&Protocol::ALL);
+    let version = input.pick(&[HttpVersion::Http10, HttpVersion::Http11, HttpVersion::Http2]);
+    let protocol = input.pick(&Protocol::ALL);
     // Clocks jump: before 1970 and beyond the calendar's end.
     let seconds = Duration::from_secs(input.number() >> input.below(64));
     let wall = match input.flag() {

@@ -33,8 +33,8 @@ impl<'a> Input<'a> {
     }
 
     /// One of `list`.
-    pub fn pick<'l, T>(&mut self, list: &'l [T]) -> &'l T {
-        &list[self.below(list.len())]
+    pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len())]
     }
 
     /// Up to `most` bytes (and never more than 255).

@@ -95,7 +95,7 @@ impl Request {
         };
         assert!(same, "{head:?} with {} found {found:?}, not {expected:?}", self.draw);
         let told = explain(config, &head, self.draw);
-        assert_eq!(told.choice.map(|choice| choice.route), found.map(|found| found.route.name.clone()));
+        assert_eq!(told.choice.map(|choice| choice.name), found.map(|found| found.route.name.clone()));
     }
 }
 
@@ -222,6 +222,6 @@ fn caller(input: &mut Input<'_>) -> Caller {
 fn text(input: &mut Input<'_>, list: &[&str]) -> String {
     match input.below(16) {
         15 => input.text(8),
-        _ => (*input.pick(list)).to_owned(),
+        _ => input.pick(list).to_owned(),
     }
 }

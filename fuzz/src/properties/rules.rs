@@ -14,7 +14,7 @@ services:
   - {address: '10.0.0.2:8500', labels: {version: v2, track: canary}}
 - {name: mnist, namespace: web, endpoints: [{address: '10.0.0.3:8500'}]}
 callers:
-- {cidr: 10.1.0.0/16, service: mnist, namespace: web, labels: {app: mnist}}
+- {cidr: 10.1.0.0/16, service: mnist.web, labels: {app: mnist}}
 ";
 
 /// See the module.
@@ -31,7 +31,7 @@ pub fn check(data: &[u8]) {
         Err(found) => {
             readable(&found, &[&main, &rules]);
             assert!(found.has_errors(), "refused for no reason");
-            assert!(found.iter().any(|one| &*one.origin.file == "rules.yaml"), "the configuration is right");
+            assert!(found.iter().any(|one| &*one.origin.file == "rules.yaml"), "the configuration is right: {found:?}");
         }
     }
 }
