@@ -53,8 +53,8 @@ pub fn readable(found: &Diagnostics, files: &[&Document]) {
         assert!(!one.reason.is_empty() && !one.code.is_empty(), "{shown:?} gives no reason");
         let file = files.iter().find(|file| *file.name == *one.origin.file);
         let Some(file) = file else { panic!("{shown:?} is about no file") };
-        // YAML ends lines with CR, too.
-        let lines = 1 + file.bytes.iter().filter(|&&byte| matches!(byte, b'\n' | b'\r')).count();
+        // YAML ends lines with CR, too; what is missing at the end stands in the line behind the last.
+        let lines = 2 + file.bytes.iter().filter(|&&byte| matches!(byte, b'\n' | b'\r')).count();
         assert!(one.origin.line as usize <= lines, "{shown:?} stands behind the last of {lines} lines");
     }
 }
