@@ -6,5 +6,6 @@ pub mod body;
 pub mod grpc;
 pub mod hop_by_hop;
 pub mod host;
+pub mod http1;
 pub mod path;
 pub mod pump;
