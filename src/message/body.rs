@@ -3,7 +3,9 @@
 //! Law: reading a frame releases its flow-control window, so a body that nobody reads stops its sender.
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,6 +13,8 @@ use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use super::http1::HeadError;
 
 /// A body from the network, or one of our own.
 #[derive(Debug, Default)]
@@ -22,8 +26,27 @@ pub enum Body {
     Full(Bytes),
     /// From an HTTP/1 connection.
     Http1(Incoming),
+    /// From an HTTP/1 connection of our own engine.
+    Wire(Http1Body),
     /// From an HTTP/2 stream.
     Http2(Http2Body),
+}
+
+/// The body of an HTTP/1 message, read from its connection as it is asked for.
+pub struct Http1Body(Rc<dyn Http1Source>);
+
+/// The connection under an HTTP/1 body.
+pub trait Http1Source {
+    /// The next frame; `None` at its proper end.
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+    /// Whether all of it was handed out.
+    fn is_done(&self) -> bool;
+    /// Bytes still to come, where the head said how many.
+    fn remaining(&self) -> Option<u64>;
+    /// Bytes read from the socket and not yet handed out.
+    fn unread_bytes(&self) -> usize;
+    /// Nobody reads any further: the body was dropped.
+    fn abandon(&self);
 }
 
 /// The body of an HTTP/2 message.
@@ -40,10 +63,40 @@ pub struct Http2Body {
 pub enum BodyError {
     /// The HTTP/1 engine's reason.
     Http1(hyper::Error),
+    /// Our HTTP/1 engine's reason.
+    Wire(Http1Error),
     /// The HTTP/2 engine's reason.
     Http2(h2::Error),
     /// Weir gave the stream up: a budget, an idle limit, an attempt that was replaced.
     Abandoned,
+}
+
+/// Why an HTTP/1 body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http1Error {
+    /// The peer closed or reset the connection.
+    Cut(io::ErrorKind),
+    /// Its framing cannot be read.
+    Malformed(HeadError),
+}
+
+impl Http1Body {
+    /// The body that `source` reads from now on.
+    pub fn new(source: Rc<dyn Http1Source>) -> Http1Body {
+        Http1Body(source)
+    }
+}
+
+impl Drop for Http1Body {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl fmt::Debug for Http1Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http1Body").field("remaining", &self.0.remaining()).finish_non_exhaustive()
+    }
 }
 
 impl Body {
@@ -69,6 +122,7 @@ impl Body {
         match self {
             Body::Http2(body) => body.stream.flow_control().used_capacity(),
             Body::Full(bytes) => bytes.len(),
+            Body::Wire(body) => body.0.unread_bytes(),
             Body::Empty | Body::Http1(_) => 0,
         }
     }
@@ -91,6 +145,7 @@ impl http_body::Body for Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Body::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Http1),
+            Body::Wire(body) => body.0.poll_frame(cx),
             Body::Http2(body) => body.poll_frame(cx),
         }
     }
@@ -100,6 +155,7 @@ impl http_body::Body for Body {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_empty(),
             Body::Http1(incoming) => incoming.is_end_stream(),
+            Body::Wire(body) => body.0.is_done(),
             Body::Http2(body) => body.stream.is_end_stream(),
         }
     }
@@ -109,6 +165,7 @@ impl http_body::Body for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Http1(incoming) => incoming.size_hint(),
+            Body::Wire(body) => body.0.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
             Body::Http2(body) => match body.remaining {
                 Some(remaining) => SizeHint::with_exact(remaining),
                 None => SizeHint::default(),
@@ -146,6 +203,10 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BodyError::Http1(error) => error.fmt(f),
+            BodyError::Wire(Http1Error::Cut(kind)) => write!(f, "the connection ended: {kind}"),
+            BodyError::Wire(Http1Error::Malformed(error)) => {
+                write!(f, "its framing cannot be read: {error:?}")
+            }
             BodyError::Http2(error) => error.fmt(f),
             BodyError::Abandoned => f.write_str("the stream was given up"),
         }

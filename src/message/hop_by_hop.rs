@@ -60,7 +60,8 @@ fn keep_te_trailers(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes from trailers what must not stand there: framing, routing and authentication fields.
+/// Removes from trailers what must not stand there: framing, routing and authentication fields, and those by which
+/// proxies control each other.
 ///
 /// Source: RFC 9110 section 6.5.1.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
@@ -76,10 +77,13 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
         "content-type",
         "set-cookie",
     ];
-    if trailers.keys().any(|name| FORBIDDEN.contains(&name.as_str())) {
-        for name in FORBIDDEN {
-            trailers.remove(name);
-        }
+    let is_forbidden = |name: &HeaderName| {
+        let name = name.as_str();
+        FORBIDDEN.contains(&name) || name.starts_with("x-weir-") || name.starts_with("x-envoy-")
+    };
+    let forbidden: Vec<HeaderName> = trailers.keys().filter(|name| is_forbidden(name)).cloned().collect();
+    for name in forbidden {
+        trailers.remove(name);
     }
 }
 

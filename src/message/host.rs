@@ -92,17 +92,14 @@ fn check_name(name: &str) -> Result<(), InvalidHost> {
     Ok(())
 }
 
-/// The bytes of a `reg-name`: unreserved, sub-delims and `%`.
+/// The bytes of a `reg-name`: unreserved, sub-delims and `%`; but no comma, which makes one field of two.
 static IN_NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 0x80 {
         table[byte] = (byte as u8).is_ascii_alphanumeric()
             || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'%')
-            || matches!(
-                byte as u8,
-                b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
-            );
+            || matches!(byte as u8, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=');
         byte += 1;
     }
     table

@@ -1,14 +1,21 @@
 //! Moves a body into an HTTP/2 stream: no faster than the peer's windows allow, no more than one piece held.
 //!
-//! Law: the stream ends cleanly only if the body did; otherwise it is reset, so that a cut is always visible.
+//! Laws: the stream ends cleanly only if the body did; otherwise it is reset, so that a cut is always visible. Small
+//! pieces that are there at the same time leave as one DATA frame: a peer takes a burst of tiny frames for an attack and
+//! ends the connection, which other requests share.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, SendStream};
 use http::HeaderMap;
 use http_body::Body;
+
+/// Pieces below this size are gathered; h2 counts smaller DATA frames against its peer.
+const SMALL: usize = 256;
+/// What is gathered at most.
+const GATHERED: usize = 4 << 10;
 
 /// A body on its way into a stream. Dropped before its end, the stream is reset with CANCEL.
 #[derive(Debug)]
@@ -55,10 +62,9 @@ impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
             } else if self.body_done {
                 return Poll::Ready(self.end());
             } else {
-                match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => self.take(frame),
-                    Poll::Ready(None) => self.body_done = true,
-                    Poll::Ready(Some(Err(_))) => {
+                match self.poll_piece(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(())) => {
                         self.stream.send_reset(Reason::INTERNAL_ERROR);
                         return Poll::Ready(PumpEnd::Body);
                     }
@@ -68,15 +74,34 @@ impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
         }
     }
 
-    fn take(&mut self, frame: http_body::Frame<Bytes>) {
-        match frame.into_data() {
-            Ok(piece) => self.piece = piece,
-            Err(frame) => {
-                self.trailers = frame.into_trailers().ok();
-                self.body_done = true;
+    /// Takes the next piece of the body, or its end; with a small piece those that are there behind it.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        let mut gathered = BytesMut::new();
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(piece) => self.piece = piece,
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok();
+                        self.body_done = true;
+                    }
+                },
+                Poll::Ready(None) => self.body_done = true,
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(())),
+                Poll::Pending if gathered.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+            self.body_done |= self.trailers.is_none() && self.body.is_end_stream();
+            if gathered.is_empty() && (self.body_done || self.piece.len() >= SMALL) {
+                return Poll::Ready(Ok(())); // nothing to gather
+            }
+            gathered.extend_from_slice(&std::mem::take(&mut self.piece));
+            if self.body_done || gathered.len() >= GATHERED {
+                break;
             }
         }
-        self.body_done |= self.trailers.is_none() && self.body.is_end_stream();
+        self.piece = gathered.freeze();
+        Poll::Ready(Ok(()))
     }
 
     /// Sends as much of the piece as the windows allow. The last bytes carry the end when nothing follows them.

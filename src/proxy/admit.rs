@@ -2,9 +2,9 @@
 //!
 //! Law: what two servers could read differently is refused, not repaired. Each check cites what it guards.
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{HOST, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 
 use super::exchange::Exchange;
 use super::hop;
@@ -19,14 +19,13 @@ const FIELD_OVERHEAD: usize = 4;
 pub(super) fn admit(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     head_size(exchange, parts)?;
     if parts.method == Method::CONNECT {
-        return Err(Reason::NoRoute); // RFC 9110 section 9.3.6: no tunnel is offered
+        return Err(Reason::NoTunnel); // RFC 9110 section 9.3.6
     }
     if parts.uri.path() == "*" {
         return Err(Reason::NoRoute); // `OPTIONS *` asks about the proxy itself
     }
     if parts.version < Version::HTTP_2 {
-        framing(&parts.headers)?;
-        upgrade(&parts.headers)?;
+        upgrade(parts)?;
     }
     host(exchange, parts)?;
     peer(exchange, parts)
@@ -50,31 +49,14 @@ fn head_size(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     Ok(())
 }
 
-/// RFC 9112 sections 6.1 and 6.3: exactly one `chunked`, or at most one length; never both.
-fn framing(headers: &HeaderMap) -> Result<(), Reason> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    if codings.next().is_some()
-        || coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
-        return Err(Reason::BadRequest("http1.invalid_transfer_encoding"));
-    }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next();
-    let digits =
-        length.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit) && !length.is_empty());
-    if lengths.next().is_some() || !digits {
-        return Err(Reason::BadRequest("http1.unexpected_content_length"));
-    }
-    if coding.is_some() && length.is_some() {
-        return Err(Reason::BadRequest("http1.content_length_and_chunked_not_allowed"));
-    }
-    Ok(())
-}
-
 /// `h2c` may be ignored (RFC 9110 section 7.8); anything else would wait for an answer that no route gives.
-fn upgrade(headers: &HeaderMap) -> Result<(), Reason> {
-    let asks = headers.get_all(UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
+/// HTTP/1.0 has no upgrades.
+fn upgrade(parts: &Parts) -> Result<(), Reason> {
+    if parts.version == Version::HTTP_10 {
+        return Ok(());
+    }
+    let asks =
+        parts.headers.get_all(UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
     if asks { Err(Reason::UpgradeRefused) } else { Ok(()) }
 }
 

@@ -288,6 +288,11 @@ impl Downstream {
         }
     }
 
+    /// Whether the deadline of the drain has ended it.
+    pub(super) fn was_cut(&self) -> bool {
+        self.activity.ended() == Some(End::Drain)
+    }
+
     /// Ends the connection at the deadline of the drain.
     pub(super) fn cut(&self) {
         self.activity.end(End::Drain);

@@ -11,28 +11,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::Response;
-use http::header::EXPECT;
 use http::request::Parts;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt as _;
-use tokio::task::spawn_local;
 
 use super::attempt::Lease;
 use super::downstream::{Downstream, Seat};
 use super::reply::Reason;
-use crate::message::body::{Body, BodyError};
+use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::{self, MessageCounter};
 use crate::message::hop_by_hop;
 use crate::runtime::clock::{self, Tick};
 use crate::telemetry::{GrpcOutcome, RequestRecord};
-use crate::transport::activity::End;
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, HttpVersion, Protocol};
-
-/// What is read of a request that is answered already.
-const REST_BYTES: usize = 16 << 20;
-/// How long it is read.
-const REST_TIME: Duration = Duration::from_secs(2);
 
 mod upload;
 
@@ -54,8 +45,6 @@ pub(super) struct Exchange {
     pub(super) seat: Seat,
     pub(super) record: RefCell<RequestRecord>,
     pub(super) upload: Upload,
-    /// `expect: 100-continue`
-    expects_leave: bool,
     download: RefCell<Download>,
     /// What the split chose, for the meters.
     pub(super) chosen: RefCell<Option<Chosen>>,
@@ -104,18 +93,36 @@ struct Download {
     /// Weir's own answer: a few bytes, which being given up is no reason to cut.
     ours: bool,
     complete: bool,
+    /// Bytes that an HTTP/1 caller has not taken yet.
+    unwritten: usize,
 }
 
 impl Exchange {
     /// The exchange of a request whose head is complete. It ends when the returned body does.
     pub(super) fn begin(downstream: &Rc<Downstream>, parts: &Parts, body: Body) -> DownloadBody {
+        let protocol = grpc::classify(&parts.method, &parts.headers);
+        let download = Exchange::begin_as(downstream, parts.version, protocol, body);
+        download.exchange.log_request_head(parts);
+        download
+    }
+
+    /// The exchange of a message whose head cannot be read.
+    pub(super) fn begin_unread(downstream: &Rc<Downstream>) -> DownloadBody {
+        Exchange::begin_as(downstream, http::Version::HTTP_11, Protocol::Http, Body::Empty)
+    }
+
+    fn begin_as(
+        downstream: &Rc<Downstream>,
+        version: http::Version,
+        protocol: Protocol,
+        body: Body,
+    ) -> DownloadBody {
         let seat = downstream.seat();
-        let version = match parts.version {
+        let version = match version {
             http::Version::HTTP_10 => HttpVersion::Http10,
             http::Version::HTTP_2 => HttpVersion::Http2,
             _ => HttpVersion::Http11,
         };
-        let protocol = grpc::classify(&parts.method, &parts.headers);
         let mut record = RequestRecord::new(Instant::now(), SystemTime::now(), version, protocol);
         record.downstream_remote = downstream.peer;
         record.downstream_local = downstream.local;
@@ -129,7 +136,6 @@ impl Exchange {
             seat,
             record: RefCell::new(record),
             upload: Upload::new(body, protocol == Protocol::Grpc),
-            expects_leave: parts.headers.contains_key(EXPECT),
             download: RefCell::default(),
             chosen: RefCell::default(),
             reached: Cell::new(Reached::Nobody),
@@ -142,7 +148,6 @@ impl Exchange {
         });
         let key = downstream.lane.exchanges.borrow_mut().insert(exchange.clone());
         exchange.key.set(key);
-        exchange.log_request_head(parts);
         DownloadBody { exchange }
     }
 
@@ -203,6 +208,7 @@ impl Exchange {
             lease,
             started: true,
             complete,
+            unwritten: 0,
         };
         Response::from_parts(parts, ())
     }
@@ -240,6 +246,24 @@ impl Exchange {
         if let Some(flag) = crate::words::Flag::ALL.into_iter().find(|&flag| reason.flags().has(flag)) {
             record.flags.raise(flag);
         }
+    }
+
+    /// A caller that has left got no status.
+    pub(super) fn note_if_left(&self) {
+        let mut record = self.record.borrow_mut();
+        if record.flags.has(Flag::DownstreamConnectionTermination) {
+            record.status = 0;
+        }
+    }
+
+    /// An HTTP/1 caller has still to take `bytes` of what was read for it.
+    pub(super) fn set_unwritten(&self, bytes: usize) {
+        self.download.borrow_mut().unwritten = bytes;
+    }
+
+    /// The engine could not write all of the answer, though its body may have ended.
+    pub(super) fn cut_short(&self) {
+        self.download.borrow_mut().complete = false;
     }
 
     /// A byte moved.
@@ -304,10 +328,6 @@ impl Exchange {
                 lease.ran_out_of_time();
             }
             self.blame(reason);
-            if reason == Reason::LocalReset && self.record.borrow().http_version != HttpVersion::Http2 {
-                // What hyper holds for a caller that does not read goes with the connection only.
-                self.downstream.activity.end(End::NoProgress);
-            }
         }
         self.upload.abandon();
         if let Some(task) = self.task.borrow_mut().take() {
@@ -323,12 +343,9 @@ impl Exchange {
         let download = self.download.take();
         self.upload.settle(self);
         self.conclude(&download);
-        let answered = download.complete;
         drop(download);
-        if answered && self.sends_on() {
-            spawn_local(read_out(self.upload.take_rest()));
-        } else if !self.upload.is_complete() {
-            // Nobody watches over it from here on.
+        if !self.upload.is_complete() {
+            // Nobody watches over it from here on. What an HTTP/1 caller still sends its connection reads out.
             self.upload.abandon();
         }
         let lane = &self.downstream.lane;
@@ -336,12 +353,6 @@ impl Exchange {
         self.report();
         drop(self.chosen.take());
         self.downstream.close_request();
-    }
-
-    /// Whether an HTTP/1 caller is still sending its body. One that waits for leave, and got none, does not.
-    fn sends_on(&self) -> bool {
-        let leave = !self.expects_leave || self.upload.counted().0 > 0;
-        leave && !self.upload.is_complete() && self.record.borrow().http_version != HttpVersion::Http2
     }
 
     /// The last entries of the record, and what becomes of the connection upstream.
@@ -354,7 +365,7 @@ impl Exchange {
         }
         if download.complete {
             if let Some(lease) = &download.lease {
-                lease.completed(self.upload.is_complete());
+                lease.completed();
             }
         } else if record.flags.is_empty() {
             record.flags.raise(Flag::DownstreamConnectionTermination);
@@ -394,22 +405,6 @@ impl Exchange {
             meter(!splits).report_destination(record);
         }
     }
-}
-
-/// Reads and drops what an HTTP/1 caller still sends when it has its answer, within bounds. Without that its connection
-/// is closed with bytes unread, the kernel resets it, and the caller may lose the answer (RFC 9112 section 9.6).
-async fn read_out(mut rest: Body) {
-    let reading = async {
-        let mut bytes = 0;
-        while let Some(Ok(frame)) = rest.frame().await {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-            if bytes > REST_BYTES {
-                return;
-            }
-        }
-    };
-    // Too much or too slow: it is closed all the same.
-    let _ = tokio::time::timeout(REST_TIME, reading).await;
 }
 
 fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
@@ -475,7 +470,7 @@ impl http_body::Body for DownloadBody {
 impl Download {
     /// Whether giving the exchange up leaves something to cut.
     fn may_be_cut(&self) -> bool {
-        !self.complete && !self.ours
+        (!self.complete || self.unwritten > 0) && !self.ours
     }
 
     fn pass(&mut self, frame: Frame<Bytes>, record: &mut RequestRecord) -> Frame<Bytes> {
@@ -511,16 +506,18 @@ impl Download {
 impl Exchange {
     /// The upstream cut the answer after its head.
     fn blame_upstream(&self, error: &BodyError) {
+        const CUT: &str = "upstream_reset_after_response_started{connection_termination}";
+        const MALFORMED: &str = "upstream_reset_after_response_started{protocol_error}";
         if let Some(lease) = &self.download.borrow().lease {
             lease.end();
         }
-        let reset = matches!(error, BodyError::Http2(error) if error.is_reset());
         let mut record = self.record.borrow_mut();
-        record.flags.raise(if reset {
-            Flag::UpstreamRemoteReset
-        } else {
-            Flag::UpstreamConnectionTermination
-        });
-        record.details = "upstream_reset_after_response_started{connection_termination}";
+        let (flag, details) = match error {
+            BodyError::Http2(error) if error.is_reset() => (Flag::UpstreamRemoteReset, CUT),
+            BodyError::Wire(Http1Error::Malformed(_)) => (Flag::UpstreamProtocolError, MALFORMED),
+            _ => (Flag::UpstreamConnectionTermination, CUT),
+        };
+        record.flags.raise(flag);
+        record.details = details;
     }
 }

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -32,7 +32,9 @@ pub(super) fn to_upstream(exchange: &Exchange, parts: &mut Parts, way: &Way<'_>,
     let headers = &mut parts.headers;
     hop_by_hop::strip(headers);
     hop::strip(headers);
-    headers.remove(EXPECT); // answered here: the body is asked for as it is read
+    if headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        headers.remove(EXPECT); // answered here: the body is asked for as it is read
+    }
     trust(exchange, headers);
     if let Some(timeout) = timeout {
         let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
@@ -103,9 +105,6 @@ pub(super) fn timeout(exchange: &Exchange, headers: &HeaderMap) -> Option<Durati
 }
 
 fn for_http1(exchange: &Exchange, parts: &mut Parts) {
-    if parts.version == Version::HTTP_2 {
-        join_cookies(&mut parts.headers);
-    }
     if let Some(authority) = parts.uri.authority() {
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
             parts.headers.insert(HOST, host); // RFC 9112 section 3.2.2: the target's authority replaces Host
@@ -117,15 +116,15 @@ fn for_http1(exchange: &Exchange, parts: &mut Parts) {
     {
         parts.headers.insert(HOST, host); // RFC 9112 section 3.2: HTTP/1.0 may leave it out, HTTP/1.1 may not
     }
-    // hyper sends a body with GET only when told to (and RFC 9112 section 6.3 lets every method have one).
-    if !exchange.upload.is_empty() && !parts.headers.contains_key(CONTENT_LENGTH) {
-        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
     parts.version = Version::HTTP_11;
 }
 
-/// RFC 9113 section 8.2.3: what HTTP/2 may send in crumbs is one field for HTTP/1.
-fn join_cookies(headers: &mut HeaderMap) {
+/// RFC 9113 section 8.2.3: what HTTP/2 may send in crumbs is one field, for rules and for HTTP/1.
+pub(super) fn join_cookies(parts: &mut Parts) {
+    if parts.version != Version::HTTP_2 {
+        return;
+    }
+    let headers = &mut parts.headers;
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if crumbs.len() > 1
         && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
@@ -135,6 +134,12 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 fn for_http2(exchange: &Exchange, parts: &mut Parts) {
+    if parts.version != Version::HTTP_2
+        && let Some(length) = parts.headers.get_mut(CONTENT_LENGTH)
+        && let Some(bytes) = exchange.upload.length()
+    {
+        *length = HeaderValue::from(bytes); // without the zeros that may stand before it
+    }
     let host = parts.headers.remove(HOST);
     if parts.uri.authority().is_none() {
         let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
@@ -169,11 +174,11 @@ pub(super) fn to_downstream(exchange: &Exchange, headers: &mut HeaderMap) {
     let lane = &exchange.downstream.lane;
     if exchange.record.borrow().http_version == HttpVersion::Http2 {
         headers.remove(CONNECTION);
-        headers.entry(DATE).or_insert_with(date);
     } else if lane.says_goodbye() || exchange.downstream.phase() > crate::runtime::drain::Phase::Serving {
         exchange.seat.listener.http.cx_drain_close.increment(1);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    headers.entry(DATE).or_insert_with(date); // RFC 9110 section 6.6.1
     if let Some(in_flight) = exchange.delivered_in_flight() {
         headers.insert(hop::IN_FLIGHT, HeaderValue::from(in_flight));
     }

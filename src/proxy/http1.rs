@@ -1,63 +1,110 @@
-//! A caller's HTTP/1 connection, read by hyper.
+//! A caller's HTTP/1 connection, on our own engine: `wire` reads it, `answer` writes it, this page is its life.
 //!
-//! Law: one request at a time. On the way out the present one is finished and answered with `connection: close`;
-//! nothing idle is closed before [`Phase::Closing`], for the caller's next request may be under way.
+//! Law: one request at a time, each answered before the next is looked at. On the way out the present one is finished
+//! and answered with `connection: close`; nothing idle is closed before [`Phase::Closing`], for the caller's next
+//! request may be under way.
 
-use std::convert::Infallible;
+mod answer;
+mod wire;
+
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::{Method, Request, Response, Version};
 
+use self::wire::{Next, Wire};
 use super::downstream::Downstream;
+use super::exchange::DownloadBody;
+use super::reply::Reason;
 use super::request;
-use crate::message::body::Body;
+use crate::message::http1::HeadError;
+use crate::message::http1::head::RequestHead;
 use crate::runtime::drain::Phase;
-use crate::transport::activity::End;
+use crate::telemetry::families::weir::Limit;
 use crate::transport::io::Io;
 
-/// Room that hyper needs beyond the largest head, so that the limit on heads is ours, with our answer.
-const HEAD_SLACK: usize = 4 << 10;
+/// What the request says of its answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    version: Version,
+    /// It was HEAD: the answer has no body.
+    for_head: bool,
+    keep_alive: bool,
+}
 
 /// Serves the connection to its end.
 pub(super) async fn serve(downstream: &Rc<Downstream>, io: Io) {
     downstream.listener.http.cx_http1_total.increment(1);
-    let limits = downstream.seat().generation.plane.snapshot.limits;
-    let service = service_fn(|request: Request<Incoming>| {
-        let served = request::serve(downstream.clone(), request.map(Body::http1));
-        async move { Ok::<_, Infallible>(served.await) }
-    });
-    let connection = Builder::new()
-        .max_buf_size(downstream.lane.read_buffer().max(limits.head_bytes + HEAD_SLACK))
-        .max_headers(limits.head_count + 1)
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = pin!(connection);
-    let mut told = false;
-    let ended = std::future::poll_fn(|cx| {
-        downstream.activity.remember_task(cx.waker());
-        if downstream.activity.ended().is_some_and(|why| why != End::HeadTimeout) {
-            return Poll::Ready(Ok(()));
+    let wire = Rc::new(Wire::new(downstream, io));
+    loop {
+        let persists = match wire.next_head(downstream).await {
+            Next::Head(head) => exchange(downstream, &wire, head).await,
+            Next::Refused(reason) => {
+                refuse(downstream, &wire, reason).await;
+                false
+            }
+            Next::Over => return,
+        };
+        if !persists {
+            wire.say_farewell(downstream).await;
+            return;
         }
-        // Polled before it is told to end: a request that has arrived by now is served.
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(ended);
-        }
-        if told || downstream.phase() < Phase::Closing {
-            return Poll::Pending;
-        }
-        told = true;
-        connection.as_mut().graceful_shutdown();
-        connection.as_mut().poll(cx)
-    })
-    .await;
-    if let Err(error) = ended
-        && (error.is_parse() || error.is_incomplete_message())
-    {
-        downstream.listener.http.cx_protocol_error.increment(1);
     }
+}
+
+/// One request and its answer. Returns whether the connection goes on.
+async fn exchange(downstream: &Rc<Downstream>, wire: &Rc<Wire>, head: RequestHead) -> bool {
+    let RequestHead { parts, framing, keep_alive, expects_continue } = head;
+    let asked = Asked { version: parts.version, for_head: parts.method == Method::HEAD, keep_alive };
+    let body = wire.begin_body(framing, expects_continue, asked.version);
+    let response = {
+        let mut served = pin!(request::serve(downstream.clone(), Request::from_parts(parts, body)));
+        poll_fn(|cx| {
+            downstream.activity.remember_task(cx.waker());
+            // Asked first: the upload that breaks off with its caller looks like an upstream's failure.
+            if downstream.activity.ended().is_some() || wire.poll_left(cx) {
+                return Poll::Ready(None);
+            }
+            let response = served.as_mut().poll(cx);
+            if response.is_ready() && wire.has_left() {
+                return Poll::Ready(None);
+            }
+            response.map(Some)
+        })
+        .await
+    };
+    // Leaving here drops the request, and that cancels it upstream.
+    match response {
+        Some(response) => answer(downstream, wire, response, asked).await,
+        None => false,
+    }
+}
+
+/// A message that has no reading.
+async fn refuse(downstream: &Rc<Downstream>, wire: &Rc<Wire>, reason: Reason) {
+    let http = &downstream.listener.http;
+    let process = &downstream.lane.shared.process;
+    match reason {
+        Reason::HeadTooLarge(detail) => {
+            let of_bytes = detail == HeadError::TooLarge.detail();
+            process.limit_exceeded(if of_bytes { Limit::HeadBytes } else { Limit::HeadCount });
+        }
+        Reason::HeadTimeout => {}
+        _ => http.cx_protocol_error.increment(1),
+    }
+    let response = request::refuse(downstream, reason);
+    let asked = Asked { version: Version::HTTP_11, for_head: false, keep_alive: false };
+    answer(downstream, wire, response, asked).await;
+}
+
+async fn answer(
+    downstream: &Rc<Downstream>,
+    wire: &Rc<Wire>,
+    response: Response<DownloadBody>,
+    asked: Asked,
+) -> bool {
+    let persists = answer::send(downstream, wire, response, asked).await;
+    persists && wire.read_out().await && downstream.phase() < Phase::Closing
 }

@@ -16,7 +16,7 @@ use rand::rngs::SmallRng;
 use slab::Slab;
 
 use super::downstream::{Downstream, Goodbye};
-use super::exchange::{Exchange, UploadBody};
+use super::exchange::Exchange;
 use super::plane::{ClusterPlane, Plane, RoutePlane};
 use super::reply::Reason;
 use crate::runtime::clock::{self, Tick};
@@ -77,7 +77,7 @@ pub(super) struct Lane {
 type PlaneCache = Cache<Arc<ArcSwapOption<Plane>>, Option<Arc<Plane>>>;
 /// Cluster and target.
 type PoolKey = (Arc<str>, Target);
-pub(super) type Pool = Rc<EndpointPool<UploadBody>>;
+pub(super) type Pool = Rc<EndpointPool>;
 
 /// One plane as this worker uses it.
 pub(super) struct Generation {
@@ -224,6 +224,7 @@ impl Lane {
         for (_, connection) in &*self.connections.borrow() {
             connection.follow(present);
             connection.flow.flush();
+            connection.activity.wake_to_watch(now);
             if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
                 self.end_overdue(connection, why, now);
             }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use super::hop;
 use crate::message::body::Body;
 use crate::message::grpc;
+use crate::message::http1::HeadError;
 use crate::telemetry::families::weir::HopError;
 use crate::words::{Flag, Flags, GrpcStatus, Protocol};
 
@@ -19,6 +20,10 @@ pub(super) enum Reason {
     BadRequest(&'static str),
     /// The head is larger than `head_bytes` or has more than `head_count` fields.
     HeadTooLarge(&'static str),
+    /// The head was not whole in time.
+    HeadTimeout,
+    /// CONNECT: no tunnel is offered.
+    NoTunnel,
     /// An upgrade that no route allows.
     UpgradeRefused,
     /// A delivery listener does not know the peer.
@@ -47,6 +52,8 @@ pub(super) enum Reason {
     UpstreamRefusedStream,
     /// The upstream's answer cannot be read.
     UpstreamProtocolError,
+    /// The caller left before its request was whole; nobody reads the answer.
+    CallerLeft,
     /// The request's time is up.
     Timeout,
     /// No byte moved for too long.
@@ -65,6 +72,14 @@ struct Row {
 }
 
 impl Reason {
+    /// Why a message whose head or body cannot be taken is refused.
+    pub(super) fn of_head(error: HeadError) -> Reason {
+        match error {
+            HeadError::TooLarge | HeadError::TooMany => Reason::HeadTooLarge(error.detail()),
+            HeadError::Malformed(_) => Reason::BadRequest(error.detail()),
+        }
+    }
+
     fn row(self) -> Row {
         use StatusCode as S;
         let row = |status, body, flag, details| Row { status, body, flag, details, close: false };
@@ -79,10 +94,20 @@ impl Reason {
                 Some(Flag::DownstreamProtocolError),
                 details,
             ),
+            Reason::HeadTimeout => {
+                close(S::REQUEST_TIMEOUT, "request header timeout", None, "request_header_timeout")
+            }
+            Reason::NoTunnel => close(S::NOT_FOUND, "", Some(Flag::NoRoute), "route_not_found"),
             Reason::UpgradeRefused => close(S::FORBIDDEN, "", None, "upgrade_failed"),
             Reason::PeerRefused => {
                 close(S::FORBIDDEN, "peer is no endpoint of the service", None, "delivery_peer_refused")
             }
+            Reason::CallerLeft => close(
+                S::BAD_REQUEST,
+                "",
+                Some(Flag::DownstreamConnectionTermination),
+                "downstream_remote_disconnect",
+            ),
             Reason::NoRoute => row(S::NOT_FOUND, "", Some(Flag::NoRoute), "route_not_found"),
             Reason::Misdirected => row(S::MISDIRECTED_REQUEST, "", None, "delivery_misdirected"),
             Reason::TooManyHops => row(S::LOOP_DETECTED, "too many hops", None, "too_many_hops"),
@@ -199,7 +224,7 @@ impl Reason {
     }
 }
 
-/// The answer to HEAD: the length is told, the body is not sent (RFC 9110 section 9.3.2). hyper would see to it, h2 not.
+/// The answer to HEAD: the length is told, the body is not sent (RFC 9110 section 9.3.2).
 pub(super) fn head_only(response: Response<Body>) -> Response<Body> {
     let length = http_body::Body::size_hint(response.body()).exact();
     let mut response = response.map(|_| Body::Empty);

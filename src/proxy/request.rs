@@ -49,12 +49,26 @@ pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) ->
     let (response, lease) = match answered {
         Ok((response, lease)) => (response, Some(lease)),
         Err(reason) => {
+            let reason = exchange.upload.fault_or(reason);
             exchange.blame(reason);
             let response = reason.response(exchange.protocol());
             (if asks_for_head { reply::head_only(response) } else { response }, None)
         }
     };
     let mut head = exchange.answer(response, lease);
+    if exchange.upload.has_broken_off() {
+        exchange.note_if_left();
+    }
+    headers::to_downstream(&exchange, head.headers_mut());
+    head.map(|()| download)
+}
+
+/// Answers a message of which nobody can say what it asks for.
+pub(super) fn refuse(downstream: &Rc<Downstream>, reason: Reason) -> Response<DownloadBody> {
+    let download = Exchange::begin_unread(downstream);
+    let exchange = download.exchange.clone();
+    exchange.blame(reason);
+    let mut head = exchange.answer(reason.response(Protocol::Http), None);
     headers::to_downstream(&exchange, head.headers_mut());
     head.map(|()| download)
 }
@@ -93,6 +107,8 @@ async fn answer(
 fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, Option<Duration>), Reason> {
     let plane = &*exchange.seat.generation.plane;
     admit::admit(exchange, head)?;
+    exchange.upload.look_ahead()?;
+    headers::join_cookies(head);
     let at = route(exchange, plane, head)?;
     let route = &plane.routes[at.0].routes[at.1];
     let hops = hop::count(&head.headers);

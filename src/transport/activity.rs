@@ -43,6 +43,7 @@ pub struct Activity {
     bytes_read: Cell<u64>,
     bytes_written: Cell<u64>,
     ended: Cell<Option<End>>,
+    watched: Cell<bool>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -69,6 +70,7 @@ impl Activity {
             bytes_read: Cell::new(0),
             bytes_written: Cell::new(0),
             ended: Cell::new(None),
+            watched: Cell::new(false),
             task: RefCell::new(None),
         }
     }
@@ -93,6 +95,13 @@ impl Activity {
     pub fn wrote(&self, n: usize) {
         self.bytes_written.set(self.bytes_written.get() + n as u64);
         self.progress.set(clock::now());
+    }
+
+    /// A head has begun with bytes that were read before: behind the request that just ended.
+    pub fn begin_head(&self) {
+        if self.stage.get() == Stage::Idle {
+            self.stage.set(Stage::Head(clock::now()));
+        }
     }
 
     /// A head is complete: a request is being served.
@@ -157,6 +166,19 @@ impl Activity {
         match &mut *task {
             Some(known) => known.clone_from(waker),
             None => *task = Some(waker.clone()),
+        }
+    }
+
+    /// Whether the connection's task wants to be polled by the sweep while no byte moves: to see whether its peer,
+    /// whose bytes nobody reads just now, is still there.
+    pub fn watch_peer(&self, watched: bool) {
+        self.watched.set(watched);
+    }
+
+    /// Has the task polled if it wants that and no byte has moved since the last sweep.
+    pub fn wake_to_watch(&self, now: Tick) {
+        if self.watched.get() && now.since(self.progress.get()) >= clock::SWEEP {
+            self.wake();
         }
     }
 

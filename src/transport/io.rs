@@ -7,12 +7,15 @@
 //! Law: what was accepted for writing is either written or still in `out`; `poll_flush` says done only when `out` is empty.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, Bytes, BytesMut};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::activity::{Activity, End};
@@ -21,9 +24,6 @@ use super::activity::{Activity, End};
 const OUT_FULL: usize = 64 << 10;
 /// Capacity kept by a connection whose deferred bytes are out, so that an idle one costs little.
 const OUT_KEPT: usize = 4 << 10;
-/// What a client gets whose head did not come in time (Envoy's words; RFC 9110 section 15.5.9).
-const HEAD_TIMEOUT_REPLY: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\n\
-    content-length: 22\r\nconnection: close\r\n\r\nrequest header timeout";
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -41,6 +41,17 @@ pub enum Writes {
     Direct,
     /// At the end of the tick.
     Deferred,
+}
+
+/// How far a peer has closed its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangUp {
+    /// Not at all, as far as it is known.
+    None,
+    /// Its sending side.
+    SendsNoMore,
+    /// Altogether: nothing that is sent reaches it.
+    Gone,
 }
 
 /// See the module.
@@ -83,22 +94,85 @@ impl Io {
         self.read_ahead = bytes;
     }
 
+    /// Whether a read would find something: bytes, the peer's end or an error.
+    ///
+    /// # Errors
+    /// The connection was ended from outside.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_ended()?;
+        if !self.read_ahead.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match &self.stream {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
     /// The record of this connection.
     pub fn activity(&self) -> &Rc<Activity> {
         &self.activity
     }
 
-    /// Fails when the connection was ended from outside; a late head is answered first.
-    fn check_ended(&mut self) -> io::Result<()> {
+    /// Fails when the connection was ended from outside. A late head of HTTP/1 has an answer to get first.
+    fn check_ended(&self) -> io::Result<()> {
         match self.activity.ended() {
             None => Ok(()),
-            Some(why) => {
-                if why == End::HeadTimeout && self.writes == Writes::Direct {
-                    // One try: a client that will not read its answer must not hold us.
-                    let _ = self.stream.try_write(HEAD_TIMEOUT_REPLY);
-                }
-                Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was ended by a limit"))
+            Some(End::HeadTimeout) if self.writes == Writes::Direct => Ok(()),
+            Some(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was ended by a limit")),
+        }
+    }
+
+    /// Reads what is there into the free room of `buf`, which is made at least `room` large; 0 is the peer's end.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        if !self.read_ahead.is_empty() && buf.is_empty() {
+            self.check_ended()?;
+            let ahead = std::mem::take(&mut self.read_ahead);
+            let n = ahead.len();
+            *buf = ahead.into();
+            return Poll::Ready(Ok(n));
+        }
+        buf.reserve(room);
+        let read = std::pin::pin!(self.read_buf(buf));
+        read.poll(cx)
+    }
+
+    /// What is known of the peer's going, whatever of its bytes is unread: asked without reading or writing.
+    pub fn hang_up(&self) -> HangUp {
+        let events = match &self.stream {
+            Stream::Tcp(stream) => hang_up_events(stream),
+            Stream::Unix(stream) => hang_up_events(stream),
+        };
+        if events.intersects(PollFlags::ERR | PollFlags::HUP) {
+            HangUp::Gone
+        } else if events.contains(PollFlags::RDHUP) {
+            HangUp::SendsNoMore
+        } else {
+            HangUp::None
+        }
+    }
+
+    /// Has the connection reset when it is dropped, so that its peer does not take the end for a proper one.
+    pub fn reset_on_drop(&self) {
+        // Where it fails the connection is gone already.
+        let _ = self.stream.set_linger(Duration::ZERO);
+    }
+
+    /// Writes what goes without waiting.
+    pub fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check_ended()?;
+        match self.stream.try_write(bytes) {
+            Ok(n) => {
+                self.activity.wrote(n);
+                Ok(n)
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error),
         }
     }
 
@@ -228,11 +302,26 @@ impl Stream {
         }
     }
 
+    fn set_linger(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => socket2::SockRef::from(stream).set_linger(Some(time)),
+            Stream::Unix(stream) => socket2::SockRef::from(stream).set_linger(Some(time)),
+        }
+    }
+
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
         }
+    }
+}
+
+fn hang_up_events(socket: &impl AsFd) -> PollFlags {
+    let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
+    match rustix::event::poll(&mut asked, Some(&Timespec::default())) {
+        Ok(_) => asked[0].revents(),
+        Err(_) => PollFlags::empty(),
     }
 }
 
@@ -291,22 +380,6 @@ mod tests {
             io.read_exact(&mut all).await.expect("read");
             assert_eq!(&all, b"GET / rest");
             assert_eq!(io.activity().bytes_read(), 10);
-        });
-    }
-
-    #[test]
-    fn a_late_head_gets_408_and_then_the_connection_ends() {
-        local_runtime().expect("a runtime").block_on(async {
-            let (mut io, mut theirs) = pair();
-            io.activity().end(End::HeadTimeout);
-            assert_eq!(io.read_u8().await.expect_err("ended").kind(), io::ErrorKind::TimedOut);
-            drop(io);
-            let mut reply = String::new();
-            theirs.read_to_string(&mut reply).await.expect("a reply");
-            assert!(
-                reply.starts_with("HTTP/1.1 408 ") && reply.ends_with("request header timeout"),
-                "{reply}"
-            );
         });
     }
 }

@@ -41,6 +41,8 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const SEND_BUFFER: usize = 256 << 10;
 /// Bytes of a response head.
 const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
+/// Interim answers (1xx) before the answer: more than a server has reason to send, and it could go on for ever.
+const INTERIM_ANSWERS: usize = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -242,18 +244,40 @@ impl Http2Lease {
         &self,
         request: http::Request<()>,
         end_of_stream: bool,
-    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+    ) -> Result<(Answer, SendStream<Bytes>), h2::Error> {
         let sent = self.connection.sender.borrow_mut().send_request(request, end_of_stream);
         // Errors of the connection retire it; one of the request itself (no wire form) does not.
         if sent.as_ref().is_err_and(|error| error.is_go_away() || error.is_io() || error.reason().is_some()) {
             self.retire();
         }
-        sent
+        sent.map(|(response, stream)| (Answer { response, interim: 0 }, stream))
     }
 
     /// No new stream goes over this connection: the peer said goodbye or broke the protocol.
     pub fn retire(&self) {
         self.connection.retired.set(true);
+    }
+}
+
+/// The answer to come. Interim ones are passed over, up to [`INTERIM_ANSWERS`].
+#[derive(Debug)]
+pub struct Answer {
+    response: ResponseFuture,
+    interim: usize,
+}
+
+impl Future for Answer {
+    type Output = Result<http::Response<h2::RecvStream>, h2::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // What cannot be an interim answer is found again below.
+        while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
+            self.interim += 1;
+            if self.interim > INTERIM_ANSWERS {
+                return Poll::Ready(Err(h2::Reason::ENHANCE_YOUR_CALM.into()));
+            }
+        }
+        Pin::new(&mut self.response).poll(cx)
     }
 }
 

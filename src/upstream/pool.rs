@@ -32,12 +32,12 @@ pub enum NoConnection {
     Dial(DialError),
 }
 
-/// See the module. `B` is the request body that HTTP/1 connections send.
+/// See the module.
 #[derive(Debug)]
-pub struct EndpointPool<B> {
+pub struct EndpointPool {
     pub(super) shared: Rc<Shared>,
     /// HTTP/1 connections.
-    pub http1: Http1Pool<B>,
+    pub http1: Http1Pool,
     /// HTTP/2 connections.
     pub http2: Http2Pool,
 }
@@ -53,14 +53,14 @@ pub(super) struct Shared {
     flows: RefCell<Slab<Rc<ByteFlow>>>,
 }
 
-impl<B: http_body::Body + 'static> EndpointPool<B> {
+impl EndpointPool {
     /// A pool without connections.
     pub fn new(
         cluster: Arc<ClusterState>,
         endpoint: Arc<EndpointState>,
         meter: Arc<ClusterMeter>,
         idle: IdleTimeouts,
-    ) -> EndpointPool<B> {
+    ) -> EndpointPool {
         let (cluster, idle) = (RefCell::new(cluster), Cell::new(idle));
         let shared = Rc::new(Shared { cluster, endpoint, meter, idle, flows: RefCell::default() });
         EndpointPool { http1: Http1Pool::new(shared.clone()), http2: Http2Pool::new(shared.clone()), shared }

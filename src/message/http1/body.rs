@@ -200,7 +200,12 @@ impl Decoder {
 fn digit(size: u64, digits: u8, byte: u8) -> Result<State, HeadError> {
     let value = char::from(byte).to_digit(16).filter(|_| digits < MAX_SIZE_DIGITS);
     let value = value.ok_or(Malformed::ChunkSize)?;
-    Ok(State::Size { size: size << 4 | u64::from(value), digits: digits + 1 })
+    let size = size << 4 | u64::from(value);
+    // What a signed integer of 64 bits does not hold is a negative size to some reader.
+    if size > i64::MAX as u64 {
+        return Err(Malformed::ChunkSize.into());
+    }
+    Ok(State::Size { size, digits: digits + 1 })
 }
 
 /// At most `left` bytes from the front of `buf`, and what is left then.

@@ -54,11 +54,11 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Notes a field. True if it is a framing field, which the head does not keep.
+    /// Notes a field. True if the head does not keep it: a transfer coding is of this connection only.
     pub(super) fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> bool {
         if *name == CONTENT_LENGTH {
             self.length.say(length(value.as_bytes()));
-            return true;
+            return false;
         }
         if *name == TRANSFER_ENCODING {
             self.coding.say(value.as_bytes().eq_ignore_ascii_case(b"chunked").then_some(()));

@@ -1,13 +1,13 @@
 //! Takes one head from the front of a buffer.
 //!
-//! Law: a head that comes out has one reading (RFC 9112 sections 2.2 to 6.3). `content-length` and `transfer-encoding`
-//! are not among its fields: [`Framing`] says what they said. Only an answer to HEAD, and a 304, keeps its
-//! `content-length`, which tells what a GET would have got. Values are slices of the buffer, not copies.
+//! Law: a head that comes out has one reading (RFC 9112 sections 2.2 to 6.3): [`Framing`] says what the framing fields
+//! said. `transfer-encoding` is not among its fields; `content-length` stays, as one valid value. Values are slices of
+//! the buffer, not copies.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request, response};
 
 use super::framing::Control;
@@ -21,7 +21,7 @@ const VERSION_BYTES: usize = 8;
 /// A request's head.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// Method, target, version and fields, without the framing fields. The target is a path with its query in origin
+    /// Method, target, version and fields, without `transfer-encoding`. The target is a path with its query in origin
     /// form, has scheme and authority in absolute form, is `*` in asterisk form, and an authority for CONNECT. Host
     /// stays as it was sent; `message::host` judges its characters.
     pub parts: request::Parts,
@@ -36,7 +36,7 @@ pub struct RequestHead {
 /// A response's head.
 #[derive(Debug)]
 pub struct ResponseHead {
-    /// Status, version and fields, without the framing fields. The reason phrase is dropped.
+    /// Status, version and fields, without `transfer-encoding`. The reason phrase is dropped.
     pub parts: response::Parts,
     /// How the body is delimited.
     pub framing: Framing,
@@ -118,15 +118,10 @@ pub fn take_response(
     let mut lines = lines::lines(&head);
     let (version, status) = status_line(&head, lines.next().unwrap_or(0..0))?;
     let mut control = Control::default();
-    let mut headers =
+    let headers =
         lines::fields(&head, lines, Section::Response, bounds, |name, value| control.note(name, value))?;
     let is_http10 = version == Version::HTTP_10;
     let said = control.framing(is_http10)?;
-    if let Some(Framing::Length(length)) = said
-        && (to_head || status == StatusCode::NOT_MODIFIED)
-    {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
     let bodiless = to_head
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -14,14 +14,18 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::Exchange;
-use crate::message::body::{Body, BodyError};
+use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::MessageCounter;
 use crate::message::hop_by_hop;
+use crate::message::http1::HeadError;
+use crate::proxy::reply::Reason;
 use crate::telemetry::families::weir::Limit;
 
 /// The state of a request's body, over all attempts.
 pub(in crate::proxy) struct Upload {
     body: RefCell<Body>,
+    /// Its first frame, read before anybody asked.
+    ahead: RefCell<Option<Frame<Bytes>>>,
     kept: RefCell<Kept>,
     /// The attempt that may read.
     attempt: Cell<u32>,
@@ -29,8 +33,19 @@ pub(in crate::proxy) struct Upload {
     bytes: Cell<u64>,
     messages: RefCell<Option<MessageCounter>>,
     complete: Cell<bool>,
+    /// Why the caller's body broke off.
+    fault: Cell<Option<Fault>>,
     /// The task of the attempt that waits for more, to be told when it may no longer read.
     reader: RefCell<Option<Waker>>,
+}
+
+/// What a caller's body that broke off says of its caller.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// It has left.
+    Left,
+    /// What it sent has no reading.
+    Malformed(HeadError),
 }
 
 #[derive(Default)]
@@ -47,7 +62,9 @@ impl Upload {
     pub(super) fn new(body: Body, counts_messages: bool) -> Upload {
         Upload {
             complete: Cell::new(body.is_end_stream()),
+            fault: Cell::new(None),
             body: RefCell::new(body),
+            ahead: RefCell::default(),
             kept: RefCell::default(),
             attempt: Cell::new(0),
             bytes: Cell::new(0),
@@ -84,9 +101,64 @@ impl Upload {
         *kept = Kept { lost, ..Kept::default() };
     }
 
-    /// Whether the caller sends no body.
-    pub(in crate::proxy) fn is_empty(&self) -> bool {
-        self.body.borrow().is_end_stream()
+    /// Reads the first frame of a body whose bytes came with its head. What has no reading is then refused before an
+    /// upstream hears of it: many requests that are cut as soon as they begin are an attack in its eyes, for which all
+    /// that share the connection would pay.
+    pub(in crate::proxy) fn look_ahead(&self) -> Result<(), Reason> {
+        let mut body = self.body.borrow_mut();
+        if !matches!(&*body, Body::Wire(_)) || body.unread_bytes() == 0 {
+            return Ok(());
+        }
+        match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ok(frame))) => drop(self.ahead.replace(Some(frame))),
+            Poll::Ready(Some(Err(error))) => {
+                self.note_fault(&error);
+                return Err(self.fault_or(Reason::CallerLeft));
+            }
+            Poll::Ready(None) => self.complete.set(true),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(frame) = self.ahead.take() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx)
+    }
+
+    /// Whether all of the body was handed to the attempts.
+    fn is_drained(&self) -> bool {
+        self.ahead.borrow().is_none() && self.body.borrow().is_end_stream()
+    }
+
+    /// Bytes of the caller's body that are still to come, where its head says how many.
+    pub(in crate::proxy) fn length(&self) -> Option<u64> {
+        let ahead = self.ahead.borrow();
+        let read = ahead.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        Some(self.body.borrow().size_hint().exact()? + read as u64)
+    }
+
+    fn note_fault(&self, error: &BodyError) {
+        self.fault.set(Some(match error {
+            BodyError::Wire(Http1Error::Malformed(error)) => Fault::Malformed(*error),
+            _ => Fault::Left,
+        }));
+    }
+
+    /// Why the request failed: what the attempt met with, unless it was the caller's own doing.
+    pub(in crate::proxy) fn fault_or(&self, reason: Reason) -> Reason {
+        match self.fault.get() {
+            None => reason,
+            Some(Fault::Left) => Reason::CallerLeft,
+            Some(Fault::Malformed(error)) => Reason::of_head(error),
+        }
+    }
+
+    /// Whether the caller's body broke off, so that what the attempt met with says nothing of its upstream.
+    pub(in crate::proxy) fn has_broken_off(&self) -> bool {
+        self.fault.get().is_some()
     }
 
     /// Whether the caller's body has ended and all of it was passed on.
@@ -110,6 +182,7 @@ impl Upload {
     /// No attempt reads any further; returns what is unread.
     pub(super) fn take_rest(&self) -> Body {
         self.admit(u32::MAX);
+        self.ahead.take();
         self.body.try_borrow_mut().map(|mut body| std::mem::take(&mut *body)).unwrap_or_default()
     }
 
@@ -168,7 +241,7 @@ impl UploadBody {
                 if self.keep(&data) {
                     self.piece += 1;
                 }
-                upload.complete.set(upload.complete.get() || upload.body.borrow().is_end_stream());
+                upload.complete.set(upload.complete.get() || upload.is_drained());
                 Frame::data(data)
             }
             Err(frame) => match frame.into_trailers() {
@@ -238,7 +311,7 @@ impl http_body::Body for UploadBody {
         if this.trailers_sent {
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut *this.exchange.upload.body.borrow_mut()).poll_frame(cx);
+        let polled = this.exchange.upload.poll_frame(cx);
         let frame = match polled {
             Poll::Pending => {
                 this.exchange.upload.remember_reader(cx);
@@ -253,20 +326,23 @@ impl http_body::Body for UploadBody {
                 None
             }
             Some(Ok(frame)) => Some(Ok(this.take(frame))),
-            Some(Err(error)) => Some(Err(error)),
+            Some(Err(error)) => {
+                this.exchange.upload.note_fault(&error);
+                Some(Err(error))
+            }
         })
     }
 
     fn is_end_stream(&self) -> bool {
         let kept = self.exchange.upload.kept.borrow();
         let more_kept = self.piece < kept.pieces.len() || (kept.trailers.is_some() && !self.trailers_sent);
-        !more_kept && (self.trailers_sent || self.exchange.upload.body.borrow().is_end_stream())
+        !more_kept && (self.trailers_sent || self.exchange.upload.is_drained())
     }
 
     fn size_hint(&self) -> SizeHint {
         let kept = self.exchange.upload.kept.borrow();
         let replayed: usize = kept.pieces.iter().skip(self.piece).map(Bytes::len).sum();
-        match self.exchange.upload.body.borrow().size_hint().exact() {
+        match self.exchange.upload.length() {
             Some(rest) => SizeHint::with_exact(rest + replayed as u64),
             None => SizeHint::default(),
         }

@@ -186,7 +186,9 @@ proptest! {
         prop_assert_eq!(head.framing, if is_told { Framing::Length(0) } else { framing });
         prop_assert_eq!((&head.parts.method, head.parts.version), (&method, Version::HTTP_11));
         prop_assert_eq!(head.parts.uri.to_string(), target);
-        prop_assert_eq!(&head.parts.headers, &headers);
+        let mut read = head.parts.headers;
+        read.remove("content-length");
+        prop_assert_eq!(&read, &headers);
         prop_assert!(head.keep_alive && out.is_empty());
     }
 
@@ -208,6 +210,7 @@ proptest! {
         prop_assert_eq!(head.keep_alive, connection != Connection::Close && framing != Framing::UntilClose);
         let mut read = head.parts.headers;
         read.remove("connection");
+        read.remove("content-length");
         prop_assert_eq!(read, headers);
     }
 
@@ -241,7 +244,9 @@ proptest! {
         prop_assert_eq!(&buf[..], &bytes[end..]);
         prop_assert_eq!(Some(head.parts.method.as_str()), other.method);
         prop_assert_eq!(Some(u8::from(head.parts.version == Version::HTTP_11)), other.version);
-        prop_assert_eq!(head.parts.headers, without_framing(other.headers));
+        let mut ours = head.parts.headers;
+        ours.remove("content-length");
+        prop_assert_eq!(ours, without_framing(other.headers));
     }
 
     #[test]

@@ -149,7 +149,7 @@ fn the_framing_of_a_request_has_one_reading_or_none() {
             let head = request(format!("POST / HTTP/{version}\r\nhost: h\r\n{fields}\r\n").as_bytes());
             let row = format!("{row}, HTTP/{version}");
             if let Ok(head) = &head {
-                failures.check(&row, &head.parts.headers.len(), &1);
+                failures.check(&row, &head.parts.headers.contains_key("transfer-encoding"), &false);
             }
             failures.check(&row, &head.map(|head| head.framing), &expected.map_err(HeadError::Malformed));
         }

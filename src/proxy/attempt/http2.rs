@@ -1,0 +1,101 @@
+//! An attempt by HTTP/2: a stream, the request into it, the answer's head out of it.
+//!
+//! Law: what may not have been processed is told apart by what the upstream said of it, never by a guess (RFC 9113
+//! sections 6.8 and 8.7).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::SendStream;
+use http::request::Parts;
+use http::{Request, Response};
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::lease::{Connection, Lease};
+use super::outcome::no_connection;
+use super::{Failed, Keeping};
+use crate::message::body::Body;
+use crate::message::pump::{Pump, PumpEnd};
+use crate::proxy::exchange::{Exchange, Upload, UploadBody};
+use crate::proxy::lane::Pool;
+use crate::proxy::reply::Reason;
+use crate::proxy::retry::{Failure, Processed};
+use crate::telemetry::families::weir::RetryReason;
+
+/// Sends the request and waits for the answer's head.
+pub(super) async fn send(
+    exchange: &Rc<Exchange>,
+    pool: &Pool,
+    head: Box<Parts>,
+    keeping: Keeping,
+    lease: &mut Lease,
+) -> Result<Response<Body>, Failed> {
+    let connection = match pool.http2.acquire().await {
+        Ok(connection) => connection,
+        Err(why) => return Err((no_connection(exchange, why), Some(head))),
+    };
+    lease.begin();
+    let body = Upload::next_attempt(exchange, keeping.body);
+    let no_body = http_body::Body::is_end_stream(&body);
+    let (response, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
+        Ok(sent) => sent,
+        Err(error) => {
+            let processed = Processed::No(RetryReason::Unsent);
+            let reason = if error.is_io() { Reason::UpstreamClosed } else { Reason::UpstreamReset };
+            return Err((Failure { reason, processed }, None));
+        }
+    };
+    let upload = if no_body { None } else { start_upload(body, stream) };
+    lease.hold(Connection::Http2 { connection, upload });
+    match response.await {
+        Ok(response) => {
+            let (parts, stream) = response.into_parts();
+            let body = Body::http2(stream, &parts.headers);
+            Ok(Response::from_parts(parts, body))
+        }
+        Err(error) => Err((http2_failure(&error, lease), None)),
+    }
+}
+
+/// Most requests are whole by now and leave within this very turn; only a longer one gets a task of its own.
+fn start_upload(body: UploadBody, stream: SendStream<Bytes>) -> Option<AbortHandle> {
+    let mut pump = Pump::new(body, stream);
+    if let Poll::Ready(end) = pump.poll(&mut Context::from_waker(Waker::noop())) {
+        cancel_if_body_failed(&mut pump, &end);
+        return None;
+    }
+    let task = spawn_local(async move {
+        let end = poll_fn(|cx| pump.poll(cx)).await;
+        cancel_if_body_failed(&mut pump, &end);
+    });
+    Some(task.abort_handle())
+}
+
+/// The caller left before its body ended: the upstream is told that nobody waits.
+fn cancel_if_body_failed(pump: &mut Pump<UploadBody>, end: &PumpEnd) {
+    if matches!(end, PumpEnd::Body) {
+        pump.reset(h2::Reason::CANCEL);
+    }
+}
+
+fn http2_failure(error: &h2::Error, lease: &Lease) -> Failure {
+    let maybe = |reason| Failure { reason, processed: Processed::Maybe };
+    let reason = error.reason();
+    if error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM) {
+        let processed = Processed::No(RetryReason::RefusedStream);
+        Failure { reason: Reason::UpstreamRefusedStream, processed }
+    } else if error.is_go_away() && error.is_remote() && reason == Some(h2::Reason::NO_ERROR) {
+        // With NO_ERROR only the streams above its last one are told; with an error all are, processed or not.
+        lease.retire();
+        Failure { reason: Reason::UpstreamReset, processed: Processed::No(RetryReason::Goaway) }
+    } else if error.is_io() {
+        maybe(Reason::UpstreamClosed)
+    } else if error.is_remote() {
+        maybe(Reason::UpstreamReset)
+    } else {
+        lease.retire();
+        maybe(Reason::UpstreamProtocolError)
+    }
+}

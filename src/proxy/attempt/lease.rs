@@ -1,0 +1,123 @@
+//! What an attempt holds until its answer's body has ended: its connection and its place in the counts.
+//!
+//! Law: dropped at any time, it ends the attempt at once: the upstream sees its connection close, or its stream reset.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
+
+use crate::telemetry::ClusterMeter;
+use crate::upstream::breaker::Permit;
+use crate::upstream::cluster::{EndpointState, InFlight};
+use crate::upstream::http1::Http1Lease;
+use crate::upstream::http2::Http2Lease;
+
+/// What an attempt holds until the answer's body has ended: its connection and its place in the counts.
+pub(in crate::proxy) struct Lease {
+    connection: RefCell<Option<Connection>>,
+    _in_flight: InFlight,
+    endpoint: Arc<EndpointState>,
+    meter: Arc<ClusterMeter>,
+    started: Instant,
+    begun: bool,
+    /// Nothing more will come: if it is dropped before that, the attempt was given up here.
+    over: Cell<bool>,
+    _retry: Option<Permit>,
+}
+
+/// What an attempt runs on.
+pub(super) enum Connection {
+    Http1(Http1Lease),
+    Http2 { connection: Http2Lease, upload: Option<AbortHandle> },
+}
+
+impl Lease {
+    /// An attempt at `endpoint` that has no connection yet.
+    pub(super) fn new(
+        meter: Arc<ClusterMeter>,
+        endpoint: Arc<EndpointState>,
+        retry: Option<Permit>,
+    ) -> Lease {
+        Lease {
+            connection: RefCell::default(),
+            _in_flight: endpoint.begin(),
+            begun: false,
+            over: Cell::new(false),
+            endpoint,
+            meter,
+            started: Instant::now(),
+            _retry: retry,
+        }
+    }
+
+    /// The connection is there: from now on the upstream's time runs.
+    pub(super) fn begin(&mut self) {
+        self.started = Instant::now();
+        self.begun = true;
+        self.meter.rq_total.increment(1);
+        self.meter.rq_active.increment(1.0);
+    }
+
+    /// It runs on `connection`.
+    pub(super) fn hold(&self, connection: Connection) {
+        self.connection.replace(Some(connection));
+    }
+
+    /// Its connection takes no new stream.
+    pub(super) fn retire(&self) {
+        if let Some(Connection::Http2 { connection, .. }) = &*self.connection.borrow() {
+            connection.retire();
+        }
+    }
+
+    /// It failed, the upstream cut its answer, or the answer is whole.
+    pub(in crate::proxy) fn end(&self) {
+        self.over.set(true);
+    }
+
+    /// Requests in flight at the endpoint.
+    pub(in crate::proxy) fn in_flight(&self) -> u32 {
+        self.endpoint.in_flight()
+    }
+
+    /// The answer's body was not whole when the request's time was up.
+    pub(in crate::proxy) fn ran_out_of_time(&self) {
+        self.meter.rq_timeout.increment(1);
+        self.endpoint.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The answer's body has ended as it should. An HTTP/1 connection knows by itself whether it may serve again.
+    pub(in crate::proxy) fn completed(&self) {
+        self.end();
+        let mut held = self.connection.borrow_mut();
+        if let Some(Connection::Http1(connection)) = held.take_if(|held| matches!(held, Connection::Http1(_)))
+        {
+            connection.give_back();
+        }
+    }
+
+    /// Time since the request was sent.
+    pub(super) fn service_time(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(Connection::Http2 { upload: Some(upload), .. }) = &*self.connection.borrow() {
+            upload.abort();
+        }
+        let given_up = !self.over.get();
+        if self.begun {
+            self.meter.rq_active.decrement(1.0);
+            if given_up {
+                self.meter.rq_tx_reset.increment(1);
+            }
+        } else if given_up {
+            self.meter.rq_cancelled.increment(1);
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The receiving side of a caller's HTTP/1 connection: heads, bodies, and whether anybody is still there.
+//!
+//! Law: one reader at a time. While a body is under way its reader reads, in whatever task; between bodies, and when
+//! the present one is whole, the connection's own task does, and so sees that the caller leaves.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Version;
+use http_body::Frame;
+use tokio::io::AsyncWrite as _;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::message::body::{Body, BodyError, Http1Body, Http1Error, Http1Source};
+use crate::message::http1::body::{Decoder, Piece};
+use crate::message::http1::head::{self, RequestHead};
+use crate::message::http1::{Framing, HeadBounds, HeadError};
+use crate::proxy::downstream::Downstream;
+use crate::proxy::reply::Reason;
+use crate::runtime::clock::{self, Tick};
+use crate::runtime::drain::Phase;
+use crate::transport::activity::{Activity, End};
+use crate::transport::io::{HangUp, Io};
+
+/// Room for most whole requests.
+const HEAD_READ: usize = 8 << 10;
+/// What is read of the requests behind the present one; the rest waits in the kernel.
+const AHEAD: usize = 16 << 10;
+/// What is read of a body that nobody wants any more, so that its caller may read the answer.
+const REST_BYTES: usize = 16 << 20;
+/// How long it is read.
+const REST_TIME: Duration = Duration::from_secs(2);
+/// How long a caller may take to close after the last answer.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How soon a caller that has closed its sending side is looked at again, at first and at the most.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(80)];
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What comes next on the connection.
+pub(super) enum Next {
+    Head(RequestHead),
+    Refused(Reason),
+    /// Nothing more.
+    Over,
+}
+
+/// See the module.
+pub(super) struct Wire {
+    io: RefCell<Io>,
+    activity: Rc<Activity>,
+    read: RefCell<Reading>,
+    bounds: HeadBounds,
+    /// The largest read of a body.
+    room: usize,
+    /// The caller has left before its request was whole, or before it had its answer.
+    left: Cell<bool>,
+    /// Interim answers that the socket did not take; they go before the answer.
+    interim: RefCell<BytesMut>,
+    half_close: RefCell<Option<HalfClose>>,
+    /// The answer's head has been written.
+    answering: Cell<bool>,
+    version: Cell<Version>,
+    /// When the socket was last asked whether the caller is there.
+    looked: Cell<Tick>,
+}
+
+#[derive(Default)]
+struct Reading {
+    buf: BytesMut,
+    scanned: usize,
+    decoder: Option<Decoder>,
+    /// `100 Continue` is due when the body is asked for.
+    leave_due: bool,
+    eof: bool,
+    broken: bool,
+}
+
+/// A caller that has closed its sending side, after a whole request.
+struct HalfClose {
+    look: Pin<Box<Sleep>>,
+    interval: Duration,
+    written: u64,
+}
+
+impl Wire {
+    pub(super) fn new(downstream: &Downstream, io: Io) -> Wire {
+        let limits = downstream.seat().generation.plane.snapshot.limits;
+        Wire {
+            activity: io.activity().clone(),
+            io: RefCell::new(io),
+            read: RefCell::default(),
+            bounds: HeadBounds { bytes: limits.head_bytes, count: limits.head_count },
+            room: downstream.lane.read_buffer(),
+            left: Cell::new(false),
+            interim: RefCell::default(),
+            half_close: RefCell::default(),
+            answering: Cell::new(false),
+            version: Cell::new(Version::HTTP_11),
+            looked: Cell::new(clock::now()),
+        }
+    }
+
+    /// Waits for the next head.
+    pub(super) async fn next_head(&self, downstream: &Downstream) -> Next {
+        if !self.read.borrow().buf.is_empty() {
+            self.activity.begin_head();
+        }
+        poll_fn(|cx| {
+            self.activity.remember_task(cx.waker());
+            match self.activity.ended() {
+                Some(End::HeadTimeout) => return Poll::Ready(Next::Refused(Reason::HeadTimeout)),
+                Some(_) => return Poll::Ready(Next::Over),
+                None => {}
+            }
+            self.poll_head(cx, downstream)
+        })
+        .await
+    }
+
+    fn poll_head(&self, cx: &mut Context<'_>, downstream: &Downstream) -> Poll<Next> {
+        let mut read = self.read.borrow_mut();
+        let read = &mut *read;
+        loop {
+            if !read.buf.is_empty() {
+                match head::take_request(&mut read.buf, self.bounds, &mut read.scanned) {
+                    Ok(Some(head)) => return Poll::Ready(Next::Head(head)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        read.broken = true;
+                        return Poll::Ready(Next::Refused(Reason::of_head(error)));
+                    }
+                }
+            }
+            if read.eof {
+                if !read.buf.is_empty() {
+                    downstream.listener.http.cx_protocol_error.increment(1);
+                }
+                return Poll::Ready(Next::Over);
+            }
+            match self.poll_fill(read, cx, HEAD_READ) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Next::Over),
+                Poll::Pending => {
+                    if read.buf.is_empty() {
+                        // An idle connection holds no buffer.
+                        read.buf = BytesMut::new();
+                        // Read before this is asked: a request that has arrived by now is served.
+                        if downstream.phase() == Phase::Closing {
+                            return Poll::Ready(Next::Over);
+                        }
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// The body of the request whose head was just taken.
+    pub(super) fn begin_body(
+        self: &Rc<Wire>,
+        framing: Framing,
+        expects_continue: bool,
+        version: Version,
+    ) -> Body {
+        self.answering.set(false);
+        self.version.set(version);
+        if framing == Framing::Empty {
+            return Body::Empty;
+        }
+        let mut read = self.read.borrow_mut();
+        read.decoder = Some(Decoder::new(framing, self.bounds));
+        read.leave_due = expects_continue;
+        drop(read);
+        if self.is_done() {
+            return Body::Empty;
+        }
+        self.activity.watch_peer(true);
+        Body::Wire(Http1Body::new(self.clone()))
+    }
+
+    fn poll_fill(&self, read: &mut Reading, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        let n = ready!(self.io.borrow_mut().poll_fill(cx, &mut read.buf, room))?;
+        read.eof |= n == 0;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Whether the caller has gone, so that nobody waits for the answer.
+    pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> bool {
+        if self.left.get() {
+            return true;
+        }
+        if !self.is_done() {
+            return self.poll_left_in_body(cx);
+        }
+        let mut read = self.read.borrow_mut();
+        while !read.eof && read.buf.len() < AHEAD {
+            match self.poll_fill(&mut read, cx, HEAD_READ) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => self.left.set(true),
+                Poll::Pending => {
+                    if read.buf.is_empty() {
+                        read.buf = BytesMut::new();
+                    }
+                    return false;
+                }
+            }
+            if self.left.get() {
+                return true;
+            }
+        }
+        if read.eof && self.poll_half_closed(cx) {
+            self.left.set(true);
+        }
+        self.left.get()
+    }
+
+    /// Whoever reads the body sees its end. But it may stand still: then the socket is asked, as often as the sweep
+    /// wakes this task.
+    fn poll_left_in_body(&self, cx: &mut Context<'_>) -> bool {
+        let now = clock::now();
+        if now.since(self.looked.replace(now)).is_zero() || self.answering.get() {
+            return false;
+        }
+        let hang_up = self.io.borrow().hang_up();
+        let gone = match hang_up {
+            HangUp::None => false,
+            HangUp::Gone => true,
+            HangUp::SendsNoMore => self.poll_half_closed(cx),
+        };
+        self.left.set(gone);
+        gone
+    }
+
+    /// The caller has closed its sending side. Whether it has gone altogether TCP does not say, until something is
+    /// sent: an interim answer, which every HTTP/1.1 caller has to bear (RFC 9110 section 15.2). Who has gone resets it.
+    ///
+    /// Behind the answer's head nothing of the kind can be sent: there it counts as gone when nothing else is written.
+    fn poll_half_closed(&self, cx: &mut Context<'_>) -> bool {
+        let mut half_close = self.half_close.borrow_mut();
+        let state = half_close.get_or_insert_with(|| {
+            if !self.answering.get() && self.version.get() == Version::HTTP_11 {
+                self.write_interim(CONTINUE);
+            }
+            let interval = if self.answering.get() { LOOK_AGAIN[1] } else { LOOK_AGAIN[0] };
+            let written = self.activity.bytes_written();
+            HalfClose { look: Box::pin(sleep(interval)), interval, written }
+        });
+        while state.look.as_mut().poll(cx).is_ready() {
+            let written = self.activity.bytes_written();
+            let silent = self.answering.get() && written == state.written;
+            if self.io.borrow().hang_up() == HangUp::Gone || silent {
+                return true;
+            }
+            state.written = written;
+            state.interval = (state.interval * 2).min(LOOK_AGAIN[1]);
+            state.look.as_mut().reset(Instant::now() + state.interval);
+        }
+        self.left.get()
+    }
+
+    /// Sends an interim answer now, or with the answer where the socket does not take it.
+    fn write_interim(&self, bytes: &[u8]) {
+        let mut interim = self.interim.borrow_mut();
+        let sent = if interim.is_empty() { self.io.borrow_mut().write_now(bytes) } else { Ok(0) };
+        match sent {
+            Ok(n) => interim.extend_from_slice(&bytes[n..]),
+            Err(_) => self.left.set(true),
+        }
+    }
+
+    /// The answer begins: what was kept to be sent before it.
+    pub(super) fn begin_answer(&self) -> BytesMut {
+        self.answering.set(true);
+        self.activity.watch_peer(false);
+        self.read.borrow_mut().leave_due = false;
+        self.interim.take()
+    }
+
+    /// Whether the connection can take another request after the present one, as far as the caller shows.
+    pub(super) fn may_persist(&self) -> bool {
+        let read = self.read.borrow();
+        let sends_no_more = read.eof && read.buf.is_empty();
+        !(read.leave_due || read.broken || sends_no_more)
+    }
+
+    /// Whether the caller was found to have left.
+    pub(super) fn has_left(&self) -> bool {
+        self.left.get()
+    }
+
+    /// Has the caller see a reset: for an answer whose end would look like a proper one.
+    pub(super) fn reset_on_drop(&self) {
+        self.io.borrow().reset_on_drop();
+    }
+
+    /// Writes from `bufs`; for [`answer`](super::answer) alone.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.io.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+
+    /// Reads the rest of a body that nobody wants, within bounds. Returns whether that was its proper end.
+    pub(super) async fn read_out(&self) -> bool {
+        if self.is_done() {
+            return true;
+        }
+        let reading = async {
+            let mut bytes = 0;
+            loop {
+                match poll_fn(|cx| self.poll_piece(cx)).await {
+                    Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, Bytes::len),
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
+                if bytes > REST_BYTES {
+                    return false;
+                }
+            }
+        };
+        timeout(REST_TIME, reading).await.unwrap_or(false)
+    }
+
+    /// Closes. A connection that is closed with bytes unread is reset by the kernel, and the caller may lose the
+    /// answer (RFC 9112 section 9.6): so what still comes is read for a moment.
+    pub(super) async fn say_farewell(&self, downstream: &Downstream) {
+        let read = self.read.borrow();
+        let nothing_to_come = read.eof || (is_done(&read) && read.buf.is_empty() && !read.broken);
+        drop(read);
+        if nothing_to_come || self.left.get() || self.activity.ended().is_some_and(|why| why == End::Drain) {
+            return;
+        }
+        let farewell = async {
+            let shut = poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx)).await;
+            let mut bytes = 0;
+            while shut.is_ok() && bytes < REST_BYTES && !downstream.was_cut() {
+                let mut read = self.read.borrow_mut();
+                read.buf.clear();
+                drop(read);
+                let filled = poll_fn(|cx| {
+                    self.activity.remember_task(cx.waker());
+                    self.poll_fill(&mut self.read.borrow_mut(), cx, HEAD_READ)
+                });
+                match filled.await {
+                    Ok(0) | Err(_) => return,
+                    Ok(n) => bytes += n,
+                }
+            }
+        };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut read = self.read.borrow_mut();
+        let read = &mut *read;
+        if std::mem::take(&mut read.leave_due) {
+            self.write_interim(CONTINUE);
+        }
+        loop {
+            let Some(decoder) = &mut read.decoder else { return Poll::Ready(None) };
+            if decoder.is_done() {
+                return Poll::Ready(None);
+            }
+            match decoder.take(&mut read.buf) {
+                Ok(Some(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Some(Piece::End(trailers))) => {
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(self.break_off(read, error)))),
+            }
+            let room =
+                decoder.remaining().map_or(HEAD_READ, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
+            let room = room.clamp(HEAD_READ, self.room);
+            let cut = match self.poll_fill(read, cx, room) {
+                Poll::Ready(Ok(0)) => io::ErrorKind::UnexpectedEof,
+                Poll::Ready(Ok(_)) => continue,
+                Poll::Ready(Err(error)) => error.kind(),
+                Poll::Pending => return Poll::Pending,
+            };
+            self.left.set(true);
+            self.activity.wake();
+            return Poll::Ready(Some(Err(BodyError::Wire(Http1Error::Cut(cut)))));
+        }
+    }
+
+    fn break_off(&self, read: &mut Reading, error: HeadError) -> BodyError {
+        read.broken = true;
+        self.activity.wake();
+        BodyError::Wire(Http1Error::Malformed(error))
+    }
+}
+
+fn is_done(read: &Reading) -> bool {
+    read.decoder.as_ref().is_none_or(Decoder::is_done)
+}
+
+impl Http1Source for Wire {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.poll_piece(cx)
+    }
+
+    fn is_done(&self) -> bool {
+        is_done(&self.read.borrow())
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.read.borrow().decoder.as_ref().map_or(Some(0), Decoder::remaining)
+    }
+
+    fn unread_bytes(&self) -> usize {
+        self.read.borrow().buf.len()
+    }
+
+    fn abandon(&self) {
+        // The connection's own task reads what is left, once the answer is out.
+    }
+}

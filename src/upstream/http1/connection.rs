@@ -1,0 +1,325 @@
+//! One HTTP/1 connection to an upstream: its socket, what was read of the answer, and whether it may serve again.
+//!
+//! Law: no buffer is held while nothing can be read; what was read and not yet handed out is bounded by one read.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::super::pool::Open;
+use super::{Counted, SendError};
+use crate::message::body::{BodyError, Http1Error, Http1Source};
+use crate::message::http1::body::{Decoder, Piece};
+use crate::message::http1::head::{self, ResponseHead};
+use crate::message::http1::{Framing, HeadBounds};
+use crate::transport::io::Io;
+
+/// What the head of an answer, and its trailers, may cost.
+const BOUNDS: HeadBounds = HeadBounds { bytes: 60 << 10, count: 100 };
+/// What is read at once where a head is due: nearly every answer is whole with it.
+const HEAD_ROOM: usize = 16 << 10;
+/// The least that is read at once: less would cost a system call for a few bytes.
+const LEAST_ROOM: usize = 4 << 10;
+/// Room that is left of a buffer and as good as a new one.
+const ROOM_ENOUGH: usize = 32 << 10;
+/// Interim answers (1xx) before the answer itself.
+const MOST_INTERIM: u32 = 16;
+
+/// See the module.
+pub(super) struct Connection {
+    /// Gone once the connection was closed.
+    live: RefCell<Option<Live>>,
+    reading: RefCell<Reading>,
+    /// The request was written whole.
+    sent: Cell<bool>,
+    /// The answer's reader, to be told when the connection is closed under it.
+    reader: RefCell<Option<Waker>>,
+    /// What is read at once of a long body.
+    most_room: usize,
+}
+
+struct Live {
+    io: Io,
+    /// Its places in the counts.
+    _counts: (Open, Counted),
+}
+
+/// The answer as far as it was read.
+struct Reading {
+    buf: BytesMut,
+    scanned: usize,
+    interim: u32,
+    body: Decoder,
+    /// The answer's head is here.
+    begun: bool,
+    /// The end was handed out.
+    ended: bool,
+    /// Another request may follow this answer.
+    keeps: bool,
+    /// What the next read of a body may bring, by what the last ones did.
+    room: usize,
+}
+
+impl Connection {
+    /// A connection that was just made, counted until it is closed.
+    pub(super) fn new(io: Io, counts: (Open, Counted), most_room: usize) -> Connection {
+        Connection {
+            live: RefCell::new(Some(Live { io, _counts: counts })),
+            reading: RefCell::new(Reading::new()),
+            sent: Cell::new(false),
+            reader: RefCell::default(),
+            most_room,
+        }
+    }
+
+    /// Whether nothing came while it was idle: a byte would be read as the next request's answer, and an end or an
+    /// error is one. Costs no system call unless the kernel told of something.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut live = self.live.borrow_mut();
+        let Some(live) = &mut *live else { return false };
+        let mut byte = [0];
+        let mut byte = ReadBuf::new(&mut byte);
+        let mut nobody = Context::from_waker(Waker::noop());
+        Pin::new(&mut live.io).poll_read(&mut nobody, &mut byte).is_pending()
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self) {
+        self.sent.set(false);
+        self.reading.replace(Reading::new());
+    }
+
+    /// The request was written whole.
+    pub(super) fn note_sent(&self) {
+        self.sent.set(true);
+    }
+
+    /// Whether it may serve another request; then it holds no buffer any more.
+    pub(super) fn rest(&self) -> bool {
+        let mut reading = self.reading.borrow_mut();
+        let whole = self.sent.get() && reading.begun && reading.body.is_done();
+        let fit = whole && reading.keeps && reading.buf.is_empty() && self.live.borrow().is_some();
+        if fit {
+            reading.buf = BytesMut::new();
+            self.reader.take();
+        }
+        fit
+    }
+
+    /// Closes it, whatever is on its way.
+    pub(super) fn close(&self) {
+        self.live.take();
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Has whoever waits for more of the answer woken when the connection is closed under it.
+    fn remember_reader(&self, waker: &Waker) {
+        // Only the rest of the request can close it meanwhile.
+        if self.sent.get() {
+            return;
+        }
+        let mut reader = self.reader.borrow_mut();
+        match &mut *reader {
+            Some(known) => known.clone_from(waker),
+            None => *reader = Some(waker.clone()),
+        }
+    }
+
+    /// Writes what goes of `pieces`.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut live = self.live.borrow_mut();
+        let Some(live) = &mut *live else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        match ready!(Pin::new(&mut live.io).poll_write_vectored(cx, pieces)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => Poll::Ready(written),
+        }
+    }
+
+    /// Reads once, where there is room for about `room` bytes; 0 is the upstream's end.
+    fn poll_fill(&self, cx: &mut Context<'_>, buf: &mut BytesMut, room: usize) -> Poll<io::Result<usize>> {
+        let mut live = self.live.borrow_mut();
+        let Some(live) = &mut *live else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        // Asked first, so that an upstream that thinks for long costs no buffer.
+        ready!(live.io.poll_readable(cx))?;
+        if buf.capacity() - buf.len() < room.min(ROOM_ENOUGH) {
+            buf.reserve(room);
+        }
+        pin!(live.io.read_buf(buf)).poll(cx)
+    }
+
+    /// The head of the answer. Interim answers are read over (RFC 9110 section 15.2); this is the place from which
+    /// they could be passed on.
+    pub(super) fn poll_head(
+        &self,
+        cx: &mut Context<'_>,
+        to_head: bool,
+    ) -> Poll<Result<ResponseHead, SendError>> {
+        let reading = &mut *self.reading.borrow_mut();
+        loop {
+            match reading.take_head(to_head) {
+                Ok(None) => {}
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            let room = if reading.buf.len() < reading.buf.capacity() { 1 } else { HEAD_ROOM };
+            if !matches!(ready!(self.poll_fill(cx, &mut reading.buf, room)), Ok(1..)) {
+                return Poll::Ready(Err(SendError::Closed));
+            }
+        }
+    }
+
+    /// The answer's head has come: what follows is its body. Whether there is one.
+    pub(super) fn begin_body(&self, head: &ResponseHead) -> bool {
+        let reading = &mut *self.reading.borrow_mut();
+        reading.begun = true;
+        reading.body = Decoder::new(head.framing, BOUNDS);
+        reading.keeps = head.keep_alive && head.framing != Framing::UntilClose;
+        // A length that is known is believed; otherwise what comes decides.
+        reading.room = if matches!(head.framing, Framing::Length(_)) { self.most_room } else { HEAD_ROOM };
+        !reading.body.is_done()
+    }
+}
+
+impl Http1Source for Connection {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let reading = &mut *self.reading.borrow_mut();
+        loop {
+            match reading.take_frame() {
+                Ok(None) => {}
+                Ok(Some(Taken::Frame(frame))) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Some(Taken::End)) => return Poll::Ready(None),
+                Err(error) => {
+                    self.live.take();
+                    return Poll::Ready(Some(Err(BodyError::Wire(error))));
+                }
+            }
+            let room = reading.next_room();
+            let Poll::Ready(read) = self.poll_fill(cx, &mut reading.buf, room) else {
+                self.remember_reader(cx.waker());
+                return Poll::Pending;
+            };
+            let cut = match read {
+                Ok(0) if reading.body.close() => continue,
+                Ok(0) => io::ErrorKind::UnexpectedEof,
+                Ok(read) => {
+                    reading.note_read(read, room, self.most_room);
+                    continue;
+                }
+                Err(error) => error.kind(),
+            };
+            self.live.take();
+            return Poll::Ready(Some(Err(BodyError::Wire(Http1Error::Cut(cut)))));
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let reading = self.reading.borrow();
+        reading.ended || reading.body.is_done()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.reading.borrow().body.remaining()
+    }
+
+    fn unread_bytes(&self) -> usize {
+        self.reading.borrow().buf.len()
+    }
+
+    fn abandon(&self) {
+        if !self.is_done() {
+            self.close();
+        }
+    }
+}
+
+/// What was taken of a body.
+enum Taken {
+    Frame(Frame<Bytes>),
+    End,
+}
+
+impl Reading {
+    fn new() -> Reading {
+        Reading {
+            buf: BytesMut::new(),
+            scanned: 0,
+            interim: 0,
+            body: Decoder::new(Framing::Empty, BOUNDS),
+            begun: false,
+            ended: false,
+            keeps: false,
+            room: HEAD_ROOM,
+        }
+    }
+
+    fn take_head(&mut self, to_head: bool) -> Result<Option<ResponseHead>, SendError> {
+        while !self.buf.is_empty() {
+            let taken = head::take_response(&mut self.buf, BOUNDS, &mut self.scanned, to_head);
+            let Some(head) = taken.map_err(|_| SendError::Unreadable)? else {
+                return if self.may_be_a_head() { Ok(None) } else { Err(SendError::Unreadable) };
+            };
+            if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Err(SendError::Unreadable); // RFC 9110 section 15.2.2: nobody asked for it
+            }
+            if !head.parts.status.is_informational() {
+                return Ok(Some(head));
+            }
+            self.interim += 1;
+            if self.interim > MOST_INTERIM {
+                return Err(SendError::Unreadable);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether what is there of the head begins as one: who speaks TLS or HTTP/2 may never send a line's end.
+    fn may_be_a_head(&self) -> bool {
+        self.buf.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected)
+    }
+
+    fn take_frame(&mut self) -> Result<Option<Taken>, Http1Error> {
+        if self.ended {
+            return Ok(Some(Taken::End));
+        }
+        Ok(match self.body.take(&mut self.buf).map_err(Http1Error::Malformed)? {
+            None => None,
+            Some(Piece::Data(data)) => Some(Taken::Frame(Frame::data(data))),
+            Some(Piece::End(trailers)) => {
+                self.ended = true;
+                Some(trailers.map_or(Taken::End, |trailers| Taken::Frame(Frame::trailers(trailers))))
+            }
+        })
+    }
+
+    /// What the next read may bring.
+    fn next_room(&self) -> usize {
+        let rest = self.body.remaining().map_or(self.room, |rest| usize::try_from(rest).unwrap_or(self.room));
+        rest.clamp(LEAST_ROOM, self.room)
+    }
+
+    /// The next read is larger if this one was filled, smaller if it brought little: a piece keeps all of the buffer
+    /// that it stands in.
+    fn note_read(&mut self, read: usize, room: usize, most: usize) {
+        if self.buf.len() == self.buf.capacity() {
+            self.room = (self.room * 2).min(most);
+        } else if read < room / 8 {
+            self.room = (self.room / 2).max(HEAD_ROOM);
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.live.borrow().is_some();
+        f.debug_struct("Connection").field("open", &open).field("sent", &self.sent).finish_non_exhaustive()
+    }
+}

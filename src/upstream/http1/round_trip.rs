@@ -1,0 +1,91 @@
+//! One request and the head of its answer on one connection.
+//!
+//! Law: writing and reading never wait for each other, and an answer that has come is worth more than a write that
+//! failed: an upstream may answer early and close (RFC 9112 section 9.5).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response};
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::SendError;
+use super::connection::Connection;
+use super::sending::{Sending, Stop};
+use crate::message::body::{Body, BodyError, Http1Body};
+use crate::message::http1::head::ResponseHead;
+
+/// Sends the request and waits for the answer's head. What is left of the request goes on by the task that is returned.
+pub(super) async fn run<B>(
+    connection: &Rc<Connection>,
+    head: Box<Parts>,
+    body: B,
+) -> Result<(Response<Body>, Option<AbortHandle>), SendError>
+where
+    B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
+{
+    connection.begin();
+    let sending = Some(Sending::new(&head, body));
+    let mut trip = RoundTrip { connection, sending, unsent: true, to_head: head.method == Method::HEAD };
+    let answer = match poll_fn(|cx| trip.poll(cx)).await {
+        Ok(answer) => answer,
+        Err(SendError::Closed) if trip.unsent => return Err(SendError::Unsent(head)),
+        Err(error) => return Err(error),
+    };
+    let has_body = connection.begin_body(&answer);
+    let upload = trip.sending.map(|sending| go_on(connection.clone(), sending));
+    let body = if has_body { Body::Wire(Http1Body::new(connection.clone())) } else { Body::Empty };
+    Ok((Response::from_parts(answer.parts, body), upload))
+}
+
+struct RoundTrip<'a, B> {
+    connection: &'a Rc<Connection>,
+    /// The request, until it was written whole.
+    sending: Option<Sending<B>>,
+    /// None of it was written.
+    unsent: bool,
+    to_head: bool,
+}
+
+impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin> RoundTrip<'_, B> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, SendError>> {
+        self.poll_send(cx)?;
+        self.connection.poll_head(cx, self.to_head)
+    }
+
+    /// Writes on. A connection that takes no more is still read: its answer may be there.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), SendError> {
+        let Some(sending) = &mut self.sending else { return Ok(()) };
+        let polled = sending.poll(self.connection, cx);
+        self.unsent = !sending.has_begun();
+        match polled {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(())) => self.connection.note_sent(),
+            Poll::Ready(Err(Stop::Wire)) if self.unsent => return Err(SendError::Closed),
+            Poll::Ready(Err(Stop::Wire)) => {}
+            Poll::Ready(Err(Stop::Body(error))) => return Err(SendError::Upload(error)),
+        }
+        self.sending = None;
+        Ok(())
+    }
+}
+
+/// The answer has begun before the request's end: the rest of it gets a task, so that neither waits for the other.
+fn go_on<B>(connection: Rc<Connection>, mut sending: Sending<B>) -> AbortHandle
+where
+    B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
+{
+    let task = spawn_local(async move {
+        match poll_fn(|cx| sending.poll(&connection, cx)).await {
+            Ok(()) => connection.note_sent(),
+            // The answer may be whole all the same; it is read to its end.
+            Err(Stop::Wire) => {}
+            // What was sent of the request must not look like all of it.
+            Err(Stop::Body(_)) => connection.close(),
+        }
+    });
+    task.abort_handle()
+}

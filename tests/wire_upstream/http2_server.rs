@@ -1,0 +1,175 @@
+//! HTTP/2 frames by hand, and a server that does with them what a [`Row`](super::battery::Row) says.
+//!
+//! It knows as much HPACK as it takes to write literal fields, and none to read: what is asked stands in the [`Book`].
+#![allow(dead_code, unreachable_pub, clippy::expect_used)]
+
+use std::rc::Rc;
+
+use super::battery::Book;
+use super::http1_server::{Peer, Then, act};
+use crate::common::world::raw::RawUpstream;
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+
+/// END_STREAM of DATA and HEADERS, ACK of SETTINGS and PING.
+pub const END: u8 = 1;
+pub const ACK: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
+
+const PREFACE: usize = 24;
+
+/// One frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// A block of literal fields, never indexed (RFC 7541 section 6.2.2).
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in fields {
+        bytes.push(0);
+        for text in [name, value] {
+            length(text.len(), &mut bytes);
+            bytes.extend(text.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// An integer with a prefix of seven bits (RFC 7541 section 5.1).
+fn length(mut value: usize, bytes: &mut Vec<u8>) {
+    if value < 127 {
+        return bytes.push(value as u8);
+    }
+    bytes.push(127);
+    value -= 127;
+    while value >= 128 {
+        bytes.push((value % 128) as u8 | 128);
+        value /= 128;
+    }
+    bytes.push(value as u8);
+}
+
+/// HEADERS, whole.
+pub fn headers(stream: u32, fields: &[(&str, &str)], end: bool) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | u8::from(end), stream, block(fields))
+}
+
+/// The head `:status: 200`.
+pub fn ok(stream: u32) -> Vec<u8> {
+    headers(stream, &[(":status", "200")], false)
+}
+
+pub fn data(stream: u32, bytes: impl AsRef<[u8]>, end: bool) -> Vec<u8> {
+    frame(DATA, u8::from(end), stream, bytes)
+}
+
+pub fn rst(stream: u32, code: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, code.to_be_bytes())
+}
+
+pub fn goaway(last: u32, code: u32) -> Vec<u8> {
+    frame(GOAWAY, 0, 0, [last.to_be_bytes(), code.to_be_bytes()].concat())
+}
+
+pub fn setting(id: u16, value: u32) -> Vec<u8> {
+    [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()
+}
+
+pub fn window_update(stream: u32, by: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, by.to_be_bytes())
+}
+
+/// A frame as it was read.
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// Reads one frame.
+pub async fn read_frame(peer: &mut Peer) -> Option<Frame> {
+    let head = peer.exactly(9).await?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & (u32::MAX >> 1);
+    Some(Frame { kind: head[3], flags: head[4], stream, payload: peer.exactly(length).await? })
+}
+
+/// Reads the next frame of a stream, or RST_STREAM, GOAWAY; SETTINGS and PING are acknowledged on the way.
+pub async fn next_frame(peer: &mut Peer) -> Option<Frame> {
+    loop {
+        let frame_read = read_frame(peer).await?;
+        match frame_read.kind {
+            SETTINGS if frame_read.flags & ACK == 0 => peer.write(&frame(SETTINGS, ACK, 0, [])).await?,
+            PING if frame_read.flags & ACK == 0 => {
+                peer.write(&frame(PING, ACK, 0, &frame_read.payload)).await?;
+            }
+            SETTINGS | PING | WINDOW_UPDATE | PRIORITY => {}
+            _ => return Some(frame_read),
+        }
+    }
+}
+
+/// Reads up to the acknowledgement of a PING.
+pub async fn ping_ack(peer: &mut Peer) -> bool {
+    while let Some(frame) = read_frame(peer).await {
+        if frame.kind == PING && frame.flags & ACK != 0 {
+            return true;
+        }
+    }
+    false
+}
+
+/// Takes the preface and tells settings.
+pub async fn greet(peer: &mut Peer, settings: &[u8]) -> Option<()> {
+    peer.exactly(PREFACE).await?;
+    peer.write(&frame(SETTINGS, 0, 0, settings)).await
+}
+
+/// Reads up to the end of the next request; its stream.
+pub async fn next_request(peer: &mut Peer) -> Option<u32> {
+    loop {
+        let frame = next_frame(peer).await?;
+        if matches!(frame.kind, HEADERS | DATA) && frame.flags & END != 0 {
+            return Some(frame.stream);
+        }
+    }
+}
+
+/// The server.
+pub async fn serve(book: Rc<Book>) -> RawUpstream {
+    RawUpstream::start(move |raw, number| {
+        let book = book.clone();
+        async move {
+            let mut peer = Peer::over(raw.into_stream());
+            if greet(&mut peer, &[]).await.is_none() {
+                return String::new();
+            }
+            while let Some(stream) = next_request(&mut peer).await {
+                let Some((id, steps)) = book.take(number) else { break };
+                if matches!(act(&mut peer, &book, id, stream, &steps).await, Then::Ends) {
+                    break;
+                }
+            }
+            book.connection_closed(number);
+            String::new()
+        }
+    })
+    .await
+}
