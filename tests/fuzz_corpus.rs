@@ -4,6 +4,7 @@
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[allow(unreachable_pub)] // public in the crate of the fuzz targets
 #[path = "../fuzz/src/properties/mod.rs"]
 mod properties;
 
