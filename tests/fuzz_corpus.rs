@@ -32,7 +32,8 @@ fn every_target_is_one_of_the_properties_and_every_corpus_has_its_target() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     let names = |folder: &str| -> Vec<String> {
         let entries = std::fs::read_dir(fuzz.join(folder)).expect("can be listed");
-        let stem = |path: std::path::PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let stem =
+            |path: std::path::PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let mut names: Vec<_> = entries.filter_map(|entry| stem(entry.ok()?.path())).collect();
         names.sort();
         names

@@ -84,7 +84,10 @@ fn a_reload_and_permits_beyond_the_limit_leave_the_count_right() {
             });
             assert_eq!(breakers.of(Limit::Requests).out(), 0);
             let permit = breakers.try_acquire(Limit::Requests);
-            assert!(permit.is_some() && breakers.try_acquire(Limit::Requests).is_none(), "the new limit holds");
+            assert!(
+                permit.is_some() && breakers.try_acquire(Limit::Requests).is_none(),
+                "the new limit holds"
+            );
         },
         10_000,
     );

@@ -79,7 +79,8 @@ fn reads_alike(raw: &[u8], head: &RequestHead, bounds: HeadBounds) {
         assert_eq!(byte == b'\n', before == Some(b'\r'), "a bare CR or LF in {shown:?}");
         before = Some(byte);
     }
-    let mut lines: Vec<&[u8]> = raw.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+    let mut lines: Vec<&[u8]> =
+        raw.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
     assert_eq!(lines.pop(), Some(&b""[..]), "the head ends with its line");
     assert_eq!(lines.pop(), Some(&b""[..]), "the head ends with an empty line");
     let mut lines = lines.into_iter().skip_while(|line| line.is_empty());
@@ -116,7 +117,8 @@ fn framed_alike(fields: &[(String, &[u8])], head: &RequestHead, shown: &str) {
         ([], []) => Framing::Empty,
         ([length], []) => {
             let digits = length.iter().all(u8::is_ascii_digit);
-            let length = std::str::from_utf8(length).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+            let length =
+                std::str::from_utf8(length).ok().filter(|_| digits).and_then(|text| text.parse().ok());
             Framing::Length(length.unwrap_or_else(|| panic!("no length in {shown:?}")))
         }
         ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") => {
@@ -145,7 +147,10 @@ fn again(head: &RequestHead) {
         Ok(Some(read)) if out.is_empty() => read,
         other => panic!("{written:?} is read as {other:?}, with {out:?} behind it"),
     };
-    assert_eq!((&read.parts.method, read.parts.uri.path_and_query()), (&parts.method, parts.uri.path_and_query()));
+    assert_eq!(
+        (&read.parts.method, read.parts.uri.path_and_query()),
+        (&parts.method, parts.uri.path_and_query())
+    );
     let same = |framing| if framing == Framing::Length(0) { Framing::Empty } else { framing };
     assert_eq!(same(read.framing), same(head.framing), "{written:?}");
     assert_eq!(unframed(&read.parts.headers), unframed(&parts.headers), "{written:?}");
@@ -170,7 +175,14 @@ fn response(text: &[u8], cuts: &[u8], bounds: HeadBounds, to_head: bool) {
     let bodiless = to_head || parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304);
     assert_eq!(*framing == Framing::Empty, bodiless, "{head:?}");
     let mut out = BytesMut::new();
-    encode::response_head(&mut out, Version::HTTP_11, parts.status, &parts.headers, *framing, Connection::Default);
+    encode::response_head(
+        &mut out,
+        Version::HTTP_11,
+        parts.status,
+        &parts.headers,
+        *framing,
+        Connection::Default,
+    );
     let written = String::from_utf8_lossy(&out).into_owned();
     let wide = HeadBounds { bytes: 2 * WIDE.bytes, count: WIDE.count + 1 };
     match take_response(&mut out, wide, &mut 0, to_head) {

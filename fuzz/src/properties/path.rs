@@ -32,7 +32,8 @@ pub fn check(data: &[u8]) {
 fn check_codes(segment: &str) {
     for after in segment.split('%').skip(1) {
         let code = after.get(..2).unwrap_or_else(|| panic!("{segment:?} has half a percent-code"));
-        let byte = u8::from_str_radix(code, 16).unwrap_or_else(|_| panic!("{segment:?} has no code in %{code}"));
+        let byte =
+            u8::from_str_radix(code, 16).unwrap_or_else(|_| panic!("{segment:?} has no code in %{code}"));
         assert!(!code.bytes().any(|digit| digit.is_ascii_lowercase()), "{segment:?} has a lower-case code");
         assert!(!byte.is_ascii_alphanumeric() && !b"-._~/\\".contains(&byte), "{segment:?} escapes %{code}");
         assert!(code.bytes().all(|digit| digit.is_ascii_hexdigit()), "{segment:?} has no code in %{code}");

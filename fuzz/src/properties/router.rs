@@ -102,16 +102,16 @@ impl Request {
 /// Whether `route`, in a table of its own, takes `head`: one route is not indexed.
 fn alone(route: &Arc<Route>, head: &Head<'_>, draw: u64) -> bool {
     let host = VirtualHost { name: "one".into(), domains: vec![Domain::Any], routes: vec![route.clone()] };
-    RouteTable::build(&RouteConfig { name: "one".into(), virtual_hosts: vec![host] }).find(head, draw).is_some()
+    RouteTable::build(&RouteConfig { name: "one".into(), virtual_hosts: vec![host] })
+        .find(head, draw)
+        .is_some()
 }
 
 /// Exact, then the longest suffix, then the longest prefix, then any; of equals the first.
 fn best_host(config: &RouteConfig, host: &str) -> Option<usize> {
     let rank = |domain: &Domain| match domain {
         Domain::Exact(name) => (**name == *host).then_some((3, 0)),
-        Domain::Suffix(end) => {
-            (host.len() > end.len() && host.ends_with(&**end)).then_some((2, end.len()))
-        }
+        Domain::Suffix(end) => (host.len() > end.len() && host.ends_with(&**end)).then_some((2, end.len())),
         Domain::Prefix(start) => {
             (host.len() > start.len() && host.starts_with(&**start)).then_some((1, start.len()))
         }

@@ -31,7 +31,10 @@ pub fn check(data: &[u8]) {
         Err(found) => {
             readable(&found, &[&main, &rules]);
             assert!(found.has_errors(), "refused for no reason");
-            assert!(found.iter().any(|one| &*one.origin.file == "rules.yaml"), "the configuration is right: {found:?}");
+            assert!(
+                found.iter().any(|one| &*one.origin.file == "rules.yaml"),
+                "the configuration is right: {found:?}"
+            );
         }
     }
 }
