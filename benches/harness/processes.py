@@ -30,9 +30,10 @@ def free_port() -> int:
 
 
 class Process:
-    """A running program on one core. Its output is in `log`, but for stdout if `piped`."""
+    """A running program on one core (or on several, as `taskset` lists them). Its output is in `log`, but for stdout if
+    `piped`."""
 
-    def __init__(self, argv: list[str], core: int, log: Path, piped: bool = False) -> None:
+    def __init__(self, argv: list[str], core: int | str, log: Path, piped: bool = False) -> None:
         self.name = Path(argv[0]).name
         self.log = log
         with log.open("wb") as output:

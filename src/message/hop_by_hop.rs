@@ -28,9 +28,9 @@ fn strip_nominated(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        // By bytes: a value that is no ASCII as a whole still nominates.
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
         .filter(|name| !is_protected(name))
         .collect();
     for name in nominated {
@@ -48,11 +48,9 @@ fn keep_te_trailers(headers: &mut HeaderMap) {
     let trailers = headers
         .get_all(TE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|token| {
-            token.split(';').next().is_some_and(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-        });
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|token| token.split(|&byte| byte == b';').next())
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     } else {
@@ -111,6 +109,14 @@ mod tests {
         ]);
         strip(&mut headers);
         assert_eq!(headers, map(&[("content-length", "3"), ("host", "h")]));
+    }
+
+    #[test]
+    fn a_field_is_nominated_beside_bytes_that_are_no_ascii() {
+        let mut headers = map(&[("x-private", "1"), ("host", "h")]);
+        headers.insert(CONNECTION, HeaderValue::from_bytes(b"x-private, \xff").expect("obs-text"));
+        strip(&mut headers);
+        assert_eq!(headers, map(&[("host", "h")]));
     }
 
     #[test]

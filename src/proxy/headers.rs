@@ -192,7 +192,7 @@ fn date() -> HeaderValue {
         static CACHED: RefCell<Option<(Tick, HeaderValue)>> = const { RefCell::new(None) };
     }
     CACHED.with_borrow_mut(|cached| match cached {
-        Some((at, date)) if clock::now().since(*at) < Duration::from_millis(500) => date.clone(),
+        Some((at, date)) if clock::now().age_since(*at) < Duration::from_millis(500) => date.clone(),
         _ => {
             let text = httpdate::fmt_http_date(SystemTime::now());
             let date = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));

@@ -22,6 +22,7 @@ use super::reply::Reason;
 use crate::runtime::clock::{self, Tick};
 use crate::runtime::drain::Phase;
 use crate::runtime::readiness::Readiness;
+use crate::runtime::sync;
 use crate::snapshot::{BindAddress, Caller, Snapshot};
 use crate::telemetry::{
     CallerLabels, ProcessMeter, Recorder, UNKNOWN, VersionLabels, VersionMeter, WorkloadLabels, families,
@@ -119,6 +120,7 @@ impl Lane {
     pub(super) fn generation(&self) -> Option<Rc<Generation>> {
         let mut cache = self.cache.borrow_mut();
         let plane = cache.load().as_ref()?;
+        sync::step();
         if let Some(current) = &*self.current.borrow()
             && Arc::ptr_eq(&current.plane, plane)
         {

@@ -20,6 +20,8 @@ mod hop;
 mod http1;
 mod http2;
 mod lane;
+#[cfg(all(test, feature = "models"))]
+mod models;
 mod reply;
 mod request;
 mod retry;

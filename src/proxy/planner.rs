@@ -15,6 +15,7 @@ use super::hop;
 use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutePlane, RoutesPlane, TargetPlane};
 use super::split::Split;
 use crate::router::RouteTable;
+use crate::runtime::sync;
 use crate::snapshot::{
     self, Address, Listener, LogFormat, Mode, PeerFilter, Route, RouteConfig, Service, Snapshot,
 };
@@ -153,7 +154,9 @@ impl Planner {
             access_log,
         });
         self.next_number += 1;
+        sync::step();
         self.published.store(Some(plane.clone()));
+        sync::step();
         self.retired.extend(previous);
         self.process.config_generation.set(self.generation as f64);
         self.collect();

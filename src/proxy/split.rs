@@ -21,7 +21,9 @@
 //!
 //! Choosing is a pure function of a position; the position is one shared counter for each rule.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::runtime::sync::AtomicU64;
 
 /// The split of one rule, shared by all workers.
 #[derive(Debug)]
@@ -130,6 +132,10 @@ fn mix(a: u64, b: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(all(test, feature = "models"))]
+#[path = "split_models.rs"]
+mod models;
 
 #[cfg(test)]
 mod tests {

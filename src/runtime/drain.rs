@@ -2,7 +2,7 @@
 //!
 //! Law: the phase never goes back. Serving -> Grace (go on, but say goodbye) -> Closing (no new work).
 
-use tokio::sync::watch;
+use super::sync::watch;
 
 /// Where the process stands on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +59,10 @@ impl DrainWatch {
         }
     }
 }
+
+#[cfg(all(test, feature = "models"))]
+#[path = "drain_models.rs"]
+mod models;
 
 #[cfg(test)]
 mod tests {

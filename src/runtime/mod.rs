@@ -6,4 +6,5 @@ pub mod clock;
 pub mod cores;
 pub mod drain;
 pub mod readiness;
+pub mod sync;
 pub mod worker;

@@ -91,11 +91,16 @@ impl AccessLog {
         logged.add_response(&self.format, headers);
     }
 
-    /// Queues the record's line, or counts it as dropped. Never waits.
-    pub fn log(&self, record: &RequestRecord) {
+    /// The record's line, with its newline.
+    pub fn line(&self, record: &RequestRecord) -> String {
         let mut line = String::with_capacity(512);
         write_line(&mut line, &self.format, record);
-        self.lines.push(line);
+        line
+    }
+
+    /// Queues the record's line, or counts it as dropped. Never waits.
+    pub fn log(&self, record: &RequestRecord) {
+        self.lines.push(self.line(record));
     }
 }
 

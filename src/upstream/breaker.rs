@@ -3,8 +3,9 @@
 //! Source: Envoy's `circuit_breakers.thresholds`. Law: the count of permits out never passes the limit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
+use crate::runtime::sync::AtomicU32;
 use crate::snapshot::CircuitBreakers;
 
 /// One limit.
@@ -110,6 +111,10 @@ impl Drop for Permit {
         self.breakers.of(self.limit).give();
     }
 }
+
+#[cfg(all(test, feature = "models"))]
+#[path = "breaker_models.rs"]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,122 @@
+//! Access logs: whatever the format and whatever the record, a request is one line, a JSON line is JSON, and what
+//! carries credentials is not in it.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use weir::telemetry::{
+    AccessLog, Counter, Family, Format, GrpcOutcome, Labels, LoggedHeads, Recorder, RequestRecord,
+};
+use weir::words::{Flag, GrpcStatus, HttpVersion, Protocol};
+
+use super::input::Input;
+
+/// No input of 60 seconds' fuzzing holds it by chance.
+const SECRET: &str = "c2VjcmV0OnNlY3JldA";
+const JSON_KEYS: usize = 22;
+
+/// The first bytes are the format, the rest is the record.
+pub fn check(data: &[u8]) {
+    let mut input = Input::new(data);
+    let text = match input.below(3) {
+        0 => "json".to_owned(),
+        1 => "envoy".to_owned(),
+        _ => input.text(200),
+    };
+    let Ok(format) = Format::parse(&text) else { return };
+    // Nobody runs the writer: only lines are wanted.
+    let Ok((log, _writer)) = AccessLog::open(Path::new("/dev/null"), format, dropped()) else {
+        panic!("/dev/null cannot be opened")
+    };
+    let record = record(&mut input, &log);
+    let line = log.line(&record);
+    let body = line.strip_suffix('\n').unwrap_or_else(|| panic!("{line:?} has no end"));
+    for c in body.chars() {
+        assert!(!c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}'), "{c:?} in {line:?}");
+    }
+    if !text.contains(SECRET) {
+        assert!(!line.contains(SECRET), "credentials in {line:?}");
+    }
+    if text == "json" {
+        let object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body:?}"));
+        assert_eq!(object.len(), JSON_KEYS, "{body:?}");
+        assert!(object.keys().is_sorted(), "{body:?}");
+        assert_eq!(object["response_code"], record.status);
+    }
+}
+
+fn dropped() -> Counter {
+    static DROPPED: Family = Family::counter("fuzz_dropped_total", "Never read.");
+    static RECORDER: LazyLock<Recorder> = LazyLock::new(|| Recorder::new(1));
+    RECORDER.counter(&DROPPED, Labels::new(&[]))
+}
+
+fn record(input: &mut Input<'_>, log: &AccessLog) -> RequestRecord {
+    let version = input.pick(&[HttpVersion::Http10, HttpVersion::Http11, HttpVersion::Http2]);
+    let protocol = input.pick(&Protocol::ALL);
+    // Clocks jump: before 1970 and beyond the calendar's end.
+    let seconds = Duration::from_secs(input.number() >> input.below(64));
+    let wall = match input.flag() {
+        true => SystemTime::UNIX_EPOCH.checked_add(seconds),
+        false => SystemTime::UNIX_EPOCH.checked_sub(seconds),
+    };
+    let wall = wall.unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut record = RequestRecord::new(Instant::now(), wall, version, protocol);
+    record.status = input.number() as u16;
+    record.grpc_status = match input.below(3) {
+        0 => GrpcOutcome::Absent,
+        1 => GrpcOutcome::parse(input.bytes(2)),
+        _ => GrpcOutcome::Known(GrpcStatus::Ok),
+    };
+    for flag in Flag::ALL {
+        if input.flag() {
+            record.flags.raise(flag);
+        }
+    }
+    record.request_bytes = input.number();
+    record.response_bytes = input.number();
+    record.duration = Duration::from_nanos(input.number());
+    record.attempts = input.number() as u32;
+    record.upstream_host = Some(input.text(30).into());
+    record.cluster = Some(input.text(30).into());
+    record.route = input.flag().then(|| input.text(30).into());
+    let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::from_bits(input.number().into())), 80);
+    record.downstream_remote = Some(address);
+    record.downstream_local = input.flag().then_some(address);
+    if input.flag() {
+        record.logged = Some(heads(input, log));
+    }
+    record
+}
+
+fn heads(input: &mut Input<'_>, log: &AccessLog) -> Box<LoggedHeads> {
+    let method = Method::from_bytes(input.bytes(12)).unwrap_or(Method::POST);
+    let (path, authority) = (input.bytes(80), input.bytes(30));
+    let request = headers(input);
+    let mut logged = log.request_heads(&method, path, authority, &request);
+    if input.flag() {
+        log.response_head(&mut logged, &headers(input));
+    }
+    logged
+}
+
+fn headers(input: &mut Input<'_>) -> HeaderMap {
+    const NAMES: [&str; 6] =
+        ["user-agent", "x-request-id", "x-forwarded-for", "x-envoy-original-path", "x-a", "x-b"];
+    let mut headers = HeaderMap::new();
+    for name in ["authorization", "proxy-authorization", "cookie", "set-cookie"] {
+        headers.insert(name, HeaderValue::from_static(SECRET));
+    }
+    for _ in 0..input.below(6) {
+        let name = HeaderName::from_static(input.pick(&NAMES));
+        // A value is any bytes that a peer may send: what is refused on the wire does not come here.
+        if let Ok(value) = HeaderValue::from_bytes(input.bytes(40)) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}

@@ -1,0 +1,30 @@
+//! Properties that hold for any bytes: one module a fuzz target, each with `check(data)`, which panics if its
+//! property does not hold.
+//!
+//! Law: no `check` depends on anything but its bytes, so that what one run finds another repeats.
+
+pub mod access_log_format;
+pub mod grpc_frames;
+pub mod header_edits;
+pub mod host;
+pub mod http1_chunks;
+pub mod http1_head;
+pub mod input;
+pub mod path;
+pub mod router;
+pub mod rules;
+pub mod weir_yaml;
+
+/// Every target: its name, which is its folder in the corpus, and its property.
+pub const ALL: &[(&str, fn(&[u8]))] = &[
+    ("access_log_format", access_log_format::check),
+    ("grpc_frames", grpc_frames::check),
+    ("header_edits", header_edits::check),
+    ("host", host::check),
+    ("http1_chunks", http1_chunks::check),
+    ("http1_head", http1_head::check),
+    ("path", path::check),
+    ("router", router::check),
+    ("rules", rules::check),
+    ("weir_yaml", weir_yaml::check),
+];
