@@ -261,7 +261,8 @@ impl Frames {
         let all = [&[(setting::HEADER_TABLE_SIZE, 0)], more].concat();
         frames.write([PREFACE, &settings(&all)].concat()).await;
         // SETTINGS, and the acknowledgement of ours.
-        while !frames.next().await.is_some_and(|frame| frame.kind == kind::SETTINGS && frame.has(flag::ACK)) {}
+        while !frames.next().await.is_some_and(|frame| frame.kind == kind::SETTINGS && frame.has(flag::ACK)) {
+        }
         frames
     }
 
