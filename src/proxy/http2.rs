@@ -30,7 +30,7 @@ use crate::runtime::drain::Phase;
 use crate::telemetry::families::weir::Limit;
 use crate::transport::activity::End;
 use crate::transport::io::{Io, Writes};
-use watch::{HeadSince, Watched};
+use watch::{Told, Watched};
 
 mod watch;
 
@@ -46,14 +46,14 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
     io.set_writes(Writes::Deferred);
     downstream.activity.set_framed();
     let limits = downstream.seat().generation.plane.snapshot.limits;
-    let late = LateHead { since: HeadSince::default(), timer: None };
+    let late = LateHead { told: Rc::<Told>::default(), timer: None };
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
-        .handshake::<_, Bytes>(Watched::new(io, late.since.clone()));
+        .handshake::<_, Bytes>(Watched::new(io, late.told.clone()));
     // The preface is here, so this waits for nobody; a bound that ends the connection has the task woken.
     let mut handshake = pin!(handshake);
     let connection = std::future::poll_fn(|cx| {
@@ -70,14 +70,14 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
 /// Ends a connection whose caller begins a head and does not finish it, whatever else goes on there. (The first head is
 /// the sweep's, too.)
 struct LateHead {
-    since: HeadSince,
+    told: Rc<Told>,
     /// Runs only while a head is unfinished.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl LateHead {
     fn poll(&mut self, downstream: &Downstream, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(since) = self.since.get() else {
+        let Some(since) = self.told.head_since.get() else {
             self.timer = None;
             return Poll::Pending;
         };
@@ -108,6 +108,7 @@ async fn streams(
     loop {
         let next = std::future::poll_fn(|cx| {
             downstream.activity.remember_task(cx.waker());
+            late.told.frames.set(0);
             if !told && (downstream.phase() > Phase::Serving || downstream.lane.says_goodbye()) {
                 told = true;
                 if !downstream.was_idle() {

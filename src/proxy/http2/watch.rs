@@ -1,5 +1,5 @@
 //! Looks at a caller's frames on their way to h2, for what h2 neither refuses nor tells: a connection that does not
-//! begin with SETTINGS, trailers that hold pseudo-header fields, a head that is not finished.
+//! begin with SETTINGS, trailers that hold pseudo-header fields, a head that is not finished, small frames without end.
 //!
 //! Law: it changes at most one byte of a frame's header, so that h2 itself refuses the frame in its own order, and only
 //! of frames that RFC 9113 forbids. A frame costs a look at its header; of blocks only those of trailers are read.
@@ -37,8 +37,18 @@ const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 
-/// Since when a head is not finished, if one is not.
-pub(super) type HeadSince = Rc<Cell<Option<Tick>>>;
+/// Frames that a connection may bring in one turn of its task, about. Without a bound, a socket that is never empty
+/// keeps the worker from everybody else: tokio's own budget counts reads, and 8 KiB hold 600 small frames.
+const FRAMES_A_TURN: u32 = 512;
+
+/// What the connection's task is told, and tells.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Since when a head is not finished, if one is not.
+    pub(super) head_since: Cell<Option<Tick>>,
+    /// Frames since the task's turn began, which sets it to 0.
+    pub(super) frames: Cell<u32>,
+}
 
 /// See the module.
 pub(super) struct Watched {
@@ -59,14 +69,13 @@ struct Frames {
     open: Vec<u32>,
     /// The frame that passes ends a header block.
     ends_block: bool,
-    head_since: HeadSince,
+    told: Rc<Told>,
 }
 
 impl Watched {
     /// Watches over `io`, from the connection's preface on.
-    pub(super) fn new(io: Io, head_since: HeadSince) -> Watched {
-        let frames =
-            Frames { left: PREFACE_BYTES, begun: false, open: Vec::new(), ends_block: false, head_since };
+    pub(super) fn new(io: Io, told: Rc<Told>) -> Watched {
+        let frames = Frames { left: PREFACE_BYTES, begun: false, open: Vec::new(), ends_block: false, told };
         Watched { io, frames, held: BytesMut::new(), free: 0 }
     }
 }
@@ -74,6 +83,10 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.frames.told.frames.get() >= FRAMES_A_TURN {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if this.free > 0 {
                 let n = this.free.min(buf.remaining());
@@ -147,7 +160,7 @@ impl Frames {
                 return at;
             }
             if std::mem::take(&mut self.ends_block) {
-                self.head_since.set(None);
+                self.told.head_since.set(None);
             }
             let (_, rest) = bytes.split_at_mut(at);
             let Some(&[a, b, c, kind, flags, s0, s1, s2, s3]) = rest.first_chunk::<FRAME_HEAD>() else {
@@ -161,8 +174,8 @@ impl Frames {
             }
             let ends_stream = flags & END_STREAM != 0;
             if kind == HEADERS || kind == CONTINUATION {
-                if kind == HEADERS && self.head_since.get().is_none() {
-                    self.head_since.set(Some(clock::now()));
+                if kind == HEADERS && self.told.head_since.get().is_none() {
+                    self.told.head_since.set(Some(clock::now()));
                 }
                 if kind == HEADERS && ends_stream && self.open.contains(&stream) {
                     let Some(payload) = rest.get(FRAME_HEAD..FRAME_HEAD + length) else { return at };
@@ -181,6 +194,7 @@ impl Frames {
             if !std::mem::replace(&mut self.begun, true) && (kind != SETTINGS || flags & ACK != 0) {
                 rest[3] = CONTINUATION; // of nothing, which h2 refuses
             }
+            self.told.frames.set(self.told.frames.get() + 1);
             self.left = FRAME_HEAD + length;
         }
     }
@@ -277,7 +291,7 @@ mod tests {
     }
 
     fn frames() -> Frames {
-        Frames { left: 0, begun: true, open: Vec::new(), ends_block: false, head_since: HeadSince::default() }
+        Frames { left: 0, begun: true, open: Vec::new(), ends_block: false, told: Rc::default() }
     }
 
     #[test]
@@ -333,7 +347,7 @@ mod tests {
             (frame(0, 0, 3, b"body")[..11].to_vec(), false),
         ] {
             frames.look(&mut bytes.clone());
-            assert_eq!(frames.head_since.get().is_some(), open, "{bytes:x?}");
+            assert_eq!(frames.told.head_since.get().is_some(), open, "{bytes:x?}");
         }
     }
 
