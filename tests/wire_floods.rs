@@ -387,6 +387,35 @@ fn callers_that_do_not_finish_a_head_are_let_go_in_time_and_harm_nobody() {
     });
 }
 
+/// HTTP/1 callers that send a body, or take an answer, as slowly as they may.
+#[test]
+fn slow_bodies_and_slow_readers_of_http1_harm_nobody() {
+    run(async || {
+        let weir = start(", stream_idle: 2s");
+        ask(weir.address, Http::One).await;
+        for (name, count, bytes) in [
+            (
+                "a body that does not come",
+                500,
+                &b"POST /held HTTP/1.1\r\nhost: m\r\ncontent-length: 1000000\r\n\r\nab"[..],
+            ),
+            (
+                "a chunk that does not end",
+                500,
+                b"POST /held HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunked\r\n\r\nff\r\nab",
+            ),
+            (
+                // As many as the buffer budget, which is as large as the bound, need not give up.
+                "an answer that is not read",
+                100,
+                b"GET /large HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n",
+            ),
+        ] {
+            slow(name, &weir, count, bytes).await;
+        }
+    });
+}
+
 /// Of a connection that is in use as well: a second head, unfinished, is due like the first.
 #[test]
 fn a_later_head_of_a_connection_is_due_in_time_whatever_else_goes_on() {
