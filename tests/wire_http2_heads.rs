@@ -349,3 +349,38 @@ fn a_body_of_a_get_reaches_the_upstream() {
         }
     });
 }
+
+#[test]
+fn a_refusal_is_one_line_in_the_access_log_that_says_why() {
+    run(async || {
+        let (world, _upstream) = world(Http::Two).await;
+        let table = [
+            (bad(&[("host", "other")]), "http2.host_disagrees_with_authority"),
+            (bad(&[("host", AUTHORITY), ("host", AUTHORITY)]), "http1.multiple_hosts"),
+            (without(":authority", &[]), "missing_host_header"),
+            (bad(&[("content-length", "0"), ("content-length", "0")]), "http2.unexpected_content_length"),
+            (bad(&[("x-a", " 1")]), "http2.invalid_header_value"),
+            (head("GET", "/bad%2f", &[]), "path_normalization_failed"),
+            (head("GET", "*", &[]), "path_normalization_failed"),
+            (
+                block(&[(":method", "GET"), (":scheme", "ftp"), (":authority", "x"), (":path", "/bad")]),
+                "http2.invalid_scheme",
+            ),
+            (
+                block(&[(":method", "GET"), (":scheme", "http"), (":authority", "u@x"), (":path", "/bad")]),
+                "http1.invalid_host",
+            ),
+        ];
+        let mut caller = Frames::connect(world.addr("in")).await;
+        for (number, (block, details)) in table.iter().enumerate() {
+            let id = 2 * number as u32 + 1;
+            caller.write(whole(id, block)).await;
+            let outcome = caller.outcome(id).await;
+            let body = b"Bad Request".to_vec();
+            assert_eq!(outcome, Outcome::Answer { status: 400, body, then: Then::End }, "{details}");
+            let lines = world.log(number + 1).await;
+            assert_eq!(lines.len(), number + 1, "{lines:?}");
+            assert!(lines[number].starts_with(&format!("400 DPE {details} ")), "{}", lines[number]);
+        }
+    });
+}
