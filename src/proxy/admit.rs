@@ -7,8 +7,8 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use super::exchange::Exchange;
-use super::hop;
 use super::reply::Reason;
+use super::{hop, http2};
 use crate::snapshot::Mode;
 use crate::telemetry::families::weir::Limit;
 
@@ -18,6 +18,9 @@ const FIELD_OVERHEAD: usize = 4;
 /// See the module.
 pub(super) fn admit(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     head_size(exchange, parts)?;
+    if parts.version == Version::HTTP_2 {
+        http2::well_formed(parts)?;
+    }
     if parts.method == Method::CONNECT {
         return Err(Reason::NoTunnel); // RFC 9110 section 9.3.6
     }

@@ -5,23 +5,34 @@
 //! last stream once the caller has answered a PING), streams that are open are finished, and what the caller sent
 //! before it knew is served.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::Body as _;
 use tokio::task::spawn_local;
+use tokio::time::{Sleep, sleep};
 
 use super::downstream::Downstream;
-use super::request;
+use super::reply::Reason;
+use super::{admit, request};
 use crate::message::body::Body;
 use crate::message::pump::Pump;
+use crate::runtime::clock;
 use crate::runtime::drain::Phase;
+use crate::telemetry::families::weir::Limit;
+use crate::transport::activity::End;
 use crate::transport::io::{Io, Writes};
+use watch::{Told, Watched};
+
+mod watch;
 
 /// What one caller may send ahead on a stream, and on all of its streams.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -35,13 +46,14 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
     io.set_writes(Writes::Deferred);
     downstream.activity.set_framed();
     let limits = downstream.seat().generation.plane.snapshot.limits;
+    let late = LateHead { told: Rc::<Told>::default(), timer: None };
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
-        .handshake::<_, Bytes>(io);
+        .handshake::<_, Bytes>(Watched::new(io, late.told.clone()));
     // The preface is here, so this waits for nobody; a bound that ends the connection has the task woken.
     let mut handshake = pin!(handshake);
     let connection = std::future::poll_fn(|cx| {
@@ -50,16 +62,53 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
     })
     .await;
     match connection {
-        Ok(connection) => streams(downstream, connection).await,
+        Ok(connection) => streams(downstream, connection, late).await,
         Err(_) => downstream.listener.http.cx_protocol_error.increment(1),
     }
 }
 
-async fn streams(downstream: &Rc<Downstream>, mut connection: Connection<Io, Bytes>) {
+/// Ends a connection whose caller begins a head and does not finish it, whatever else goes on there. (The first head is
+/// the sweep's, too.)
+struct LateHead {
+    told: Rc<Told>,
+    /// Runs only while a head is unfinished.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl LateHead {
+    fn poll(&mut self, downstream: &Downstream, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(since) = self.told.head_since.get() else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let limit = downstream.bounds().head_timeout;
+        loop {
+            let waited = clock::now().since(since);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit.saturating_sub(waited))));
+            ready!(timer.poll_unpin(cx));
+            if waited >= limit {
+                downstream.lane.shared.process.limit_exceeded(Limit::HeadTimeout);
+                downstream.listener.http.rq_timeout.increment(1);
+                downstream.activity.end(End::HeadTimeout);
+                return Poll::Ready(());
+            }
+            // The timer was another head's, or the coarse clock is a little behind.
+            let left = limit.saturating_sub(waited).max(std::time::Duration::from_millis(100));
+            timer.as_mut().reset(tokio::time::Instant::now() + left);
+        }
+    }
+}
+
+async fn streams(
+    downstream: &Rc<Downstream>,
+    mut connection: Connection<Watched, Bytes>,
+    mut late: LateHead,
+) {
     let mut told = false;
     loop {
         let next = std::future::poll_fn(|cx| {
             downstream.activity.remember_task(cx.waker());
+            late.told.frames.set(0);
             if !told && (downstream.phase() > Phase::Serving || downstream.lane.says_goodbye()) {
                 told = true;
                 if !downstream.was_idle() {
@@ -67,7 +116,11 @@ async fn streams(downstream: &Rc<Downstream>, mut connection: Connection<Io, Byt
                 }
                 connection.graceful_shutdown();
             }
-            connection.poll_accept(cx)
+            let next = connection.poll_accept(cx);
+            if next.is_pending() && late.poll(downstream, cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            next
         })
         .await;
         match next {
@@ -84,9 +137,50 @@ async fn streams(downstream: &Rc<Downstream>, mut connection: Connection<Io, Byt
 }
 
 fn of_body(request: Request<RecvStream>) -> Request<Body> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = Body::http2(body, &parts.headers);
+    join_crumbs(&mut parts.headers);
     Request::from_parts(parts, body)
+}
+
+/// RFC 9113 section 8.2.3: a caller may send a cookie in crumbs. Whoever looks at it, here or upstream, sees it whole.
+fn join_crumbs(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
+    }
+}
+
+/// What RFC 9113 calls malformed and h2 lets through.
+pub(super) fn well_formed(parts: &Parts) -> Result<(), Reason> {
+    // Section 8.3.1. Of a request without `:authority` h2 does not tell the scheme.
+    let scheme = parts.uri.scheme_str();
+    let http = ["http", "https"];
+    if scheme.is_some_and(|scheme| !http.iter().any(|http| scheme.eq_ignore_ascii_case(http))) {
+        return Err(Reason::BadRequest("http2.invalid_scheme"));
+    }
+    if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(Reason::BadRequest("path_normalization_failed"));
+    }
+    if admit::authority(parts).unwrap_or_default().is_empty() {
+        return Err(Reason::BadRequest("missing_host_header"));
+    }
+    // RFC 9110 section 8.6, as for HTTP/1: one length, and a number. h2 takes the same one twice, and an empty one.
+    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
+    if lengths.next().is_some_and(HeaderValue::is_empty) || lengths.next().is_some() {
+        return Err(Reason::BadRequest("http2.unexpected_content_length"));
+    }
+    // Section 8.2.1.
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let mut values = parts.headers.values().map(HeaderValue::as_bytes);
+    if values.any(|value| is_space(value.first()) || is_space(value.last())) {
+        return Err(Reason::BadRequest("http2.invalid_header_value"));
+    }
+    Ok(())
 }
 
 /// One stream, from its head to the end of its answer.
@@ -114,7 +208,7 @@ async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut re
         let mut pump = Pump::new(body, stream);
         std::future::poll_fn(|cx| {
             if exchange.is_given_up() {
-                pump.reset(Reason::INTERNAL_ERROR);
+                pump.reset(h2::Reason::INTERNAL_ERROR);
                 return Poll::Ready(());
             }
             exchange.remember_task(cx.waker());

@@ -30,6 +30,11 @@ pub struct Weir {
 impl Weir {
     /// Starts it with a listener for the service `m`, `rest` of a `weir.yaml`, and `rules`; serves when this returns.
     pub fn start(rest: &str, rules: &str) -> Weir {
+        Weir::start_within(None, rest, rules)
+    }
+
+    /// [`Weir::start`] with so many descriptors at most.
+    pub fn start_within(descriptors: Option<u32>, rest: &str, rules: &str) -> Weir {
         let folder = tempfile::tempdir().unwrap();
         let ip = own_loopback();
         // All at once, so that they differ.
@@ -45,8 +50,9 @@ impl Weir {
         }
         fs::write(folder.path().join("weir.yaml"), main).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["proxy", "-c"])
+        let limit = descriptors.map_or(String::new(), |most| format!("ulimit -n {most} && "));
+        let child = Command::new("sh")
+            .args(["-c", &format!("{limit}exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_weir"), "proxy", "-c"])
             .arg(folder.path().join("weir.yaml"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -95,6 +101,19 @@ impl Weir {
                 ended => return ended,
             }
         }
+    }
+
+    /// Descriptors that it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Time that its threads have used, in the kernel and outside.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10) // USER_HZ is 100
     }
 
     /// Bytes of memory that are its own, shared pages by their share (PSS).
