@@ -11,8 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
 use super::http1::HeadError;
 
@@ -25,9 +24,7 @@ pub enum Body {
     /// One piece, ours.
     Full(Bytes),
     /// From an HTTP/1 connection.
-    Http1(Incoming),
-    /// From an HTTP/1 connection of our own engine.
-    Wire(Http1Body),
+    Http1(Http1Body),
     /// From an HTTP/2 stream.
     Http2(Http2Body),
 }
@@ -62,9 +59,7 @@ pub struct Http2Body {
 #[derive(Debug)]
 pub enum BodyError {
     /// The HTTP/1 engine's reason.
-    Http1(hyper::Error),
-    /// Our HTTP/1 engine's reason.
-    Wire(Http1Error),
+    Http1(Http1Error),
     /// The HTTP/2 engine's reason.
     Http2(h2::Error),
     /// Weir gave the stream up: a budget, an idle limit, an attempt that was replaced.
@@ -112,18 +107,13 @@ impl Body {
         Body::Http2(Http2Body { stream, data_done: false, remaining })
     }
 
-    /// The body of an HTTP/1 message.
-    pub fn http1(incoming: Incoming) -> Body {
-        if incoming.is_end_stream() { Body::Empty } else { Body::Http1(incoming) }
-    }
-
     /// Bytes received and not yet read, where the engine tells.
     pub fn unread_bytes(&mut self) -> usize {
         match self {
             Body::Http2(body) => body.stream.flow_control().used_capacity(),
             Body::Full(bytes) => bytes.len(),
-            Body::Wire(body) => body.0.unread_bytes(),
-            Body::Empty | Body::Http1(_) => 0,
+            Body::Http1(body) => body.0.unread_bytes(),
+            Body::Empty => 0,
         }
     }
 }
@@ -144,8 +134,7 @@ impl http_body::Body for Body {
                 *this = Body::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Body::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::Http1),
-            Body::Wire(body) => body.0.poll_frame(cx),
+            Body::Http1(body) => body.0.poll_frame(cx),
             Body::Http2(body) => body.poll_frame(cx),
         }
     }
@@ -154,8 +143,7 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_empty(),
-            Body::Http1(incoming) => incoming.is_end_stream(),
-            Body::Wire(body) => body.0.is_done(),
+            Body::Http1(body) => body.0.is_done(),
             Body::Http2(body) => body.stream.is_end_stream(),
         }
     }
@@ -164,8 +152,7 @@ impl http_body::Body for Body {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Http1(incoming) => incoming.size_hint(),
-            Body::Wire(body) => body.0.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Body::Http1(body) => body.0.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
             Body::Http2(body) => match body.remaining {
                 Some(remaining) => SizeHint::with_exact(remaining),
                 None => SizeHint::default(),
@@ -202,9 +189,8 @@ impl Http2Body {
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BodyError::Http1(error) => error.fmt(f),
-            BodyError::Wire(Http1Error::Cut(kind)) => write!(f, "the connection ended: {kind}"),
-            BodyError::Wire(Http1Error::Malformed(error)) => {
+            BodyError::Http1(Http1Error::Cut(kind)) => write!(f, "the connection ended: {kind}"),
+            BodyError::Http1(Http1Error::Malformed(error)) => {
                 write!(f, "its framing cannot be read: {error:?}")
             }
             BodyError::Http2(error) => error.fmt(f),

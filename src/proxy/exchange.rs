@@ -518,7 +518,7 @@ impl Exchange {
         let mut record = self.record.borrow_mut();
         let (flag, details) = match error {
             BodyError::Http2(error) if error.is_reset() => (Flag::UpstreamRemoteReset, CUT),
-            BodyError::Wire(Http1Error::Malformed(_)) => (Flag::UpstreamProtocolError, MALFORMED),
+            BodyError::Http1(Http1Error::Malformed(_)) => (Flag::UpstreamProtocolError, MALFORMED),
             _ => (Flag::UpstreamConnectionTermination, CUT),
         };
         record.flags.raise(flag);

@@ -12,7 +12,6 @@ use http::{HeaderMap, Method};
 
 pub use super::format::{Format, InvalidFormat};
 pub use super::heads::LoggedHeads;
-use super::line::write_line;
 use super::line_queue::{Happened, LineQueue, LineThread, Sink};
 use super::record::RequestRecord;
 use super::recorder::Counter;
@@ -91,16 +90,9 @@ impl AccessLog {
         logged.add_response(&self.format, headers);
     }
 
-    /// The record's line, with its newline.
-    pub fn line(&self, record: &RequestRecord) -> String {
-        let mut line = String::with_capacity(512);
-        write_line(&mut line, &self.format, record);
-        line
-    }
-
     /// Queues the record's line, or counts it as dropped. Never waits.
     pub fn log(&self, record: &RequestRecord) {
-        self.lines.push(self.line(record));
+        self.lines.push(self.format.line(record));
     }
 }
 

@@ -17,7 +17,8 @@ pub struct LoggedHeads {
 }
 
 impl LoggedHeads {
-    pub(super) fn of_request(
+    /// What `format` asks of the request's head.
+    pub fn of_request(
         format: &Format,
         method: &Method,
         path: &[u8],
@@ -33,7 +34,8 @@ impl LoggedHeads {
         }
     }
 
-    pub(super) fn add_response(&mut self, format: &Format, headers: &HeaderMap) {
+    /// Adds what `format` asks of the response's head, as the caller gets it.
+    pub fn add_response(&mut self, format: &Format, headers: &HeaderMap) {
         self.response = format.response_headers.iter().map(|name| headers.get(name).cloned()).collect();
     }
 

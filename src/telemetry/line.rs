@@ -10,8 +10,17 @@ use super::format::{Field, Format, Piece, Shape, Source};
 use super::record::{GrpcOutcome, RequestRecord};
 use crate::words::{GrpcStatus, Operator};
 
+impl Format {
+    /// The record's line, with its newline.
+    pub fn line(&self, record: &RequestRecord) -> String {
+        let mut line = String::with_capacity(512);
+        write_line(&mut line, self, record);
+        line
+    }
+}
+
 /// Appends the record's line, with its newline.
-pub(super) fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
+fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
     match &format.shape {
         Shape::Text(pieces) => {
             for piece in pieces {

@@ -106,7 +106,7 @@ impl Upload {
     /// that share the connection would pay.
     pub(in crate::proxy) fn look_ahead(&self) -> Result<(), Reason> {
         let mut body = self.body.borrow_mut();
-        if !matches!(&*body, Body::Wire(_)) || body.unread_bytes() == 0 {
+        if !matches!(&*body, Body::Http1(_)) || body.unread_bytes() == 0 {
             return Ok(());
         }
         match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
@@ -142,7 +142,7 @@ impl Upload {
 
     fn note_fault(&self, error: &BodyError) {
         self.fault.set(Some(match error {
-            BodyError::Wire(Http1Error::Malformed(error)) => Fault::Malformed(*error),
+            BodyError::Http1(Http1Error::Malformed(error)) => Fault::Malformed(*error),
             _ => Fault::Left,
         }));
     }

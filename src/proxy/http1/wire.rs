@@ -43,6 +43,8 @@ const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(5), Duration::from_mill
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What comes next on the connection.
+// It is taken apart where it is made: a box would be one more allocation for each request.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Next {
     Head(RequestHead),
     Refused(Reason),
@@ -181,7 +183,7 @@ impl Wire {
             return Body::Empty;
         }
         self.activity.watch_peer(true);
-        Body::Wire(Http1Body::new(self.clone()))
+        Body::Http1(Http1Body::new(self.clone()))
     }
 
     fn poll_fill(&self, read: &mut Reading, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
@@ -328,22 +330,21 @@ impl Wire {
     /// Closes. A connection that is closed with bytes unread is reset by the kernel, and the caller may lose the
     /// answer (RFC 9112 section 9.6): so what still comes is read for a moment.
     pub(super) async fn say_farewell(&self, downstream: &Downstream) {
-        let read = self.read.borrow();
-        let nothing_to_come = read.eof || (is_done(&read) && read.buf.is_empty() && !read.broken);
-        drop(read);
-        if nothing_to_come || self.left.get() || self.activity.ended().is_some_and(|why| why == End::Drain) {
+        if self.expects_nothing()
+            || self.left.get()
+            || self.activity.ended().is_some_and(|why| why == End::Drain)
+        {
             return;
         }
         let farewell = async {
             let shut = poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx)).await;
             let mut bytes = 0;
             while shut.is_ok() && bytes < REST_BYTES && !downstream.was_cut() {
-                let mut read = self.read.borrow_mut();
-                read.buf.clear();
-                drop(read);
                 let filled = poll_fn(|cx| {
                     self.activity.remember_task(cx.waker());
-                    self.poll_fill(&mut self.read.borrow_mut(), cx, HEAD_READ)
+                    let mut read = self.read.borrow_mut();
+                    read.buf.clear();
+                    self.poll_fill(&mut read, cx, HEAD_READ)
                 });
                 match filled.await {
                     Ok(0) | Err(_) => return,
@@ -352,6 +353,12 @@ impl Wire {
             }
         };
         let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    /// Whether nothing more of the caller is on its way, as far as was read.
+    fn expects_nothing(&self) -> bool {
+        let read = self.read.borrow();
+        read.eof || (is_done(&read) && read.buf.is_empty() && !read.broken)
     }
 
     fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -384,14 +391,14 @@ impl Wire {
             };
             self.left.set(true);
             self.activity.wake();
-            return Poll::Ready(Some(Err(BodyError::Wire(Http1Error::Cut(cut)))));
+            return Poll::Ready(Some(Err(BodyError::Http1(Http1Error::Cut(cut)))));
         }
     }
 
     fn break_off(&self, read: &mut Reading, error: HeadError) -> BodyError {
         read.broken = true;
         self.activity.wake();
-        BodyError::Wire(Http1Error::Malformed(error))
+        BodyError::Http1(Http1Error::Malformed(error))
     }
 }
 

@@ -217,7 +217,7 @@ impl Http1Source for Connection {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let reading = &mut *self.reading.borrow_mut();
         if let Some((fault, due)) = &reading.fault {
-            return if due.get() { Poll::Ready(Some(Err(BodyError::Wire(*fault)))) } else { Poll::Pending };
+            return if due.get() { Poll::Ready(Some(Err(BodyError::Http1(*fault)))) } else { Poll::Pending };
         }
         loop {
             match reading.take_frame() {

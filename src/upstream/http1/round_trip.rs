@@ -37,7 +37,7 @@ where
     };
     let has_body = connection.begin_body(&answer);
     let upload = trip.sending.map(|sending| go_on(connection.clone(), sending));
-    let body = if has_body { Body::Wire(Http1Body::new(connection.clone())) } else { Body::Empty };
+    let body = if has_body { Body::Http1(Http1Body::new(connection.clone())) } else { Body::Empty };
     Ok((Response::from_parts(answer.parts, body), upload))
 }
 

@@ -331,7 +331,7 @@ fn what_came_of_an_answer_goes_down_before_its_cut_is_told() {
             Poll::Pending
         })
         .await;
-        assert!(matches!(cut, BodyError::Wire(_)), "{cut:?}");
+        assert!(matches!(cut, BodyError::Http1(_)), "{cut:?}");
         assert!(turn_of_last > 0 && turns > turn_of_last, "{turn_of_last} of {turns}");
     });
 }
