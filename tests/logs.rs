@@ -19,28 +19,30 @@ fn services(upstream: &Upstream, more: &str) -> String {
     format!("{}{more}", Upstream::services(&[(upstream, "v1")]))
 }
 
-/// Heads with bytes that end lines, close strings and order terminals about; some are answered, some refused.
+/// Bytes that end lines, close strings and order terminals about.
+const NASTY: [&[u8]; 16] = [
+    b"\"}{\"forged\":true}",
+    b"\\",
+    b"\\\"\\n\\u0000",
+    b"\t\t",
+    b"\x80\xff\xfe\xc3\x28",
+    "\u{2028}{}\u{2029}".as_bytes(),
+    "\u{85}\u{9b}31m".as_bytes(),
+    "\u{202e}\u{feff}é\u{1f600}".as_bytes(),
+    b"%0a%0d%00%1b[31m",
+    b"\x1b[31m\x1b]0;title\x07",
+    b"\x00",
+    b"\r",
+    b"\n",
+    b"\nforged: line\n",
+    b"\x7f",
+    b"${jndi:ldap://x}",
+];
+
+/// Heads of HTTP/1 that hold them; some are answered, some refused.
 fn nasty_heads() -> Vec<Vec<u8>> {
-    let in_value: [&[u8]; 16] = [
-        b"\"}{\"forged\":true}",
-        b"\\",
-        b"\\\"\\n\\u0000",
-        b"\t\t",
-        b"\x80\xff\xfe\xc3\x28",
-        "\u{2028}{}\u{2029}".as_bytes(),
-        "\u{85}\u{9b}31m".as_bytes(),
-        "\u{202e}\u{feff}é\u{1f600}".as_bytes(),
-        b"%0a%0d%00%1b[31m",
-        b"\x1b[31m\x1b]0;title\x07",
-        b"\x00",
-        b"\r",
-        b"\n",
-        b"\nforged: line\n",
-        b"\x7f",
-        b"${jndi:ldap://x}",
-    ];
     let mut heads = Vec::new();
-    for value in in_value {
+    for value in NASTY {
         for head in [
             [b"GET /path HTTP/1.1\r\nhost: m\r\nuser-agent: ", value, b"\r\n"].concat(),
             [b"GET /", value, b" HTTP/1.1\r\nhost: m\r\n"].concat(),
@@ -66,6 +68,43 @@ fn nasty_heads() -> Vec<Vec<u8>> {
     heads
 }
 
+/// A connection's beginning and a request in HTTP/2's frames, its fields as literals that no table shortens.
+fn http2_request(path: &[u8], authority: &[u8], agent: &[u8]) -> Vec<u8> {
+    let mut block = Vec::new();
+    let fields: [(&[u8], &[u8]); 7] = [
+        (b":method", b"GET"),
+        (b":scheme", b"http"),
+        (b":path", path),
+        (b":authority", authority),
+        (b"user-agent", agent),
+        (b"cookie", b"s=secret-3"),
+        (b"authorization", b"Bearer secret-1"),
+    ];
+    for (name, value) in fields {
+        // RFC 7541 section 6.2.2; lengths below 127 are one byte.
+        block.extend([0, name.len() as u8]);
+        block.extend(name);
+        block.push(value.len() as u8);
+        block.extend(value);
+    }
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // HEADERS with END_STREAM and END_HEADERS on stream 1.
+    bytes.extend([0, (block.len() >> 8) as u8, block.len() as u8, 1, 5, 0, 0, 0, 1]);
+    bytes.extend(block);
+    bytes
+}
+
+/// Reads frames until the stream is answered or reset, or the connection is told to go or closed.
+fn await_http2(caller: &mut Caller) {
+    const ENDS: [u8; 3] = [1, 3, 7]; // HEADERS, RST_STREAM, GOAWAY
+    while let Some(head) = caller.exactly(9) {
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        if ENDS.contains(&head[3]) || caller.exactly(length).is_none() {
+            return;
+        }
+    }
+}
+
 /// Sends what is nasty, each on its own connection, until it is answered or the connection closed.
 fn send_all(weir: &Process) {
     for head in nasty_heads() {
@@ -76,6 +115,19 @@ fn send_all(weir: &Process) {
             caller.end_writing();
         }
         caller.answer();
+    }
+    for value in NASTY {
+        let path = [b"/http2/", value].concat();
+        let authority = [b"m", value].concat();
+        for request in [
+            http2_request(b"/http2", b"m", value),
+            http2_request(&path, b"m", b"agent"),
+            http2_request(b"/http2", &authority, b"agent"),
+        ] {
+            let mut caller = Caller::connect(weir.address).unwrap();
+            let _ = caller.write(&request);
+            await_http2(&mut caller);
+        }
     }
     // Bodies are nobody's business.
     let mut caller = Caller::connect(weir.address).unwrap();
@@ -124,6 +176,7 @@ fn every_line_of_both_logs_is_one_and_json_is_json_whatever_callers_send() {
         let access = fs::read(weir.path("access.log")).unwrap();
         assert_eq!(faults_of(&access, json), "", "access log, {format}");
         assert!(access.iter().filter(|&&byte| byte == b'\n').count() > 20, "{}", weir.read("access.log"));
+        assert!(weir.read("access.log").contains("HTTP/2"), "{}", weir.read("access.log"));
         assert_eq!(
             faults_of(&fs::read(weir.path("stderr")).unwrap(), json),
             "",

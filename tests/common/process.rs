@@ -385,7 +385,8 @@ impl Caller {
         }
     }
 
-    fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+    /// So many bytes; `None`: the peer closed before.
+    pub fn exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.ahead.len() < count {
             self.more()?;
         }
