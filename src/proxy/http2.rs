@@ -46,18 +46,20 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
     io.set_writes(Writes::Deferred);
     downstream.activity.set_framed();
     let limits = downstream.seat().generation.plane.snapshot.limits;
-    let late = LateHead { told: Rc::<Told>::default(), timer: None };
+    let told = Rc::<Told>::default();
+    let late = LateHead { told: told.clone(), timer: None };
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
-        .handshake::<_, Bytes>(Watched::new(io, late.told.clone()));
+        .handshake::<_, Bytes>(Watched::new(io, told.clone()));
     // The preface is here, so this waits for nobody; a bound that ends the connection has the task woken.
     let mut handshake = pin!(handshake);
     let connection = std::future::poll_fn(|cx| {
         downstream.activity.remember_task(cx.waker());
+        told.frames.set(0);
         handshake.as_mut().poll(cx)
     })
     .await;
