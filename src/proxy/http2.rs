@@ -8,6 +8,7 @@
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -37,6 +38,8 @@ mod watch;
 /// What one caller may send ahead on a stream, and on all of its streams.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// The coarse clock goes on ten times a second.
+const CLOCK_TICK: Duration = Duration::from_millis(100);
 /// Answer bytes that h2 holds for one stream.
 const SEND_BUFFER: usize = 16 << 10;
 
@@ -46,18 +49,20 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
     io.set_writes(Writes::Deferred);
     downstream.activity.set_framed();
     let limits = downstream.seat().generation.plane.snapshot.limits;
-    let late = LateHead { told: Rc::<Told>::default(), timer: None };
+    let told = Rc::<Told>::default();
+    let late = LateHead { told: told.clone(), timer: None };
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
-        .handshake::<_, Bytes>(Watched::new(io, late.told.clone()));
+        .handshake::<_, Bytes>(Watched::new(io, told.clone()));
     // The preface is here, so this waits for nobody; a bound that ends the connection has the task woken.
     let mut handshake = pin!(handshake);
     let connection = std::future::poll_fn(|cx| {
         downstream.activity.remember_task(cx.waker());
+        told.frames.set(0);
         handshake.as_mut().poll(cx)
     })
     .await;
@@ -93,7 +98,7 @@ impl LateHead {
                 return Poll::Ready(());
             }
             // The timer was another head's, or the coarse clock is a little behind.
-            let left = limit.saturating_sub(waited).max(std::time::Duration::from_millis(100));
+            let left = limit.saturating_sub(waited).max(CLOCK_TICK);
             timer.as_mut().reset(tokio::time::Instant::now() + left);
         }
     }
@@ -105,10 +110,14 @@ async fn streams(
     mut late: LateHead,
 ) {
     let mut told = false;
+    // What is accepted is handed on in the same turn.
+    let mut turn_begins = true;
     loop {
         let next = std::future::poll_fn(|cx| {
             downstream.activity.remember_task(cx.waker());
-            late.told.frames.set(0);
+            if turn_begins {
+                late.told.frames.set(0);
+            }
             if !told && (downstream.phase() > Phase::Serving || downstream.lane.says_goodbye()) {
                 told = true;
                 if !downstream.was_idle() {
@@ -117,6 +126,7 @@ async fn streams(
                 connection.graceful_shutdown();
             }
             let next = connection.poll_accept(cx);
+            turn_begins = next.is_pending();
             if next.is_pending() && late.poll(downstream, cx).is_ready() {
                 return Poll::Ready(None);
             }

@@ -37,9 +37,11 @@ const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 
-/// Frames that a connection may bring in one turn of its task, about. Without a bound, a socket that is never empty
-/// keeps the worker from everybody else: tokio's own budget counts reads, and 8 KiB hold 600 small frames.
+/// Frames that a connection may bring in one turn of its task. Without a bound, a socket that is never empty keeps the
+/// worker from everybody else: tokio's own budget counts reads, and 8 KiB hold 600 small frames.
 const FRAMES_A_TURN: u32 = 512;
+/// SETTINGS count for so many: a new window size is work for each stream of the connection.
+const SETTINGS_COUNT: u32 = 16;
 
 /// What the connection's task is told, and tells.
 #[derive(Debug, Default)]
@@ -83,11 +85,10 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.frames.told.frames.get() >= FRAMES_A_TURN {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         loop {
+            if this.free == 0 && !this.held.is_empty() {
+                this.free = this.frames.look(&mut this.held);
+            }
             if this.free > 0 {
                 let n = this.free.min(buf.remaining());
                 buf.put_slice(&this.held[..n]);
@@ -95,15 +96,17 @@ impl AsyncRead for Watched {
                 this.free -= n;
                 return Poll::Ready(Ok(()));
             }
+            if this.frames.has_had_its_turn() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if this.held.is_empty() {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
                 let read = buf.filled().len() - before;
                 let free = this.frames.look(&mut buf.filled_mut()[before..]);
-                if free < read {
-                    this.held.extend_from_slice(&buf.filled()[before + free..]);
-                    buf.set_filled(before + free);
-                }
+                this.held.extend_from_slice(&buf.filled()[before + free..]);
+                buf.set_filled(before + free);
                 if free > 0 || read == 0 {
                     return Poll::Ready(Ok(()));
                 }
@@ -111,12 +114,10 @@ impl AsyncRead for Watched {
                 let mut piece = [0; PIECE];
                 let mut piece = ReadBuf::new(&mut piece);
                 ready!(Pin::new(&mut this.io).poll_read(cx, &mut piece))?;
+                this.held.extend_from_slice(piece.filled());
                 if piece.filled().is_empty() {
                     this.free = this.held.len(); // the caller left in the middle
-                    continue;
                 }
-                this.held.extend_from_slice(piece.filled());
-                this.free = this.frames.look(&mut this.held);
             }
         }
     }
@@ -149,7 +150,11 @@ impl AsyncWrite for Watched {
 }
 
 impl Frames {
-    /// How many of `bytes` may go on to h2; the rest is shown again, with more behind it.
+    fn has_had_its_turn(&self) -> bool {
+        self.told.frames.get() >= FRAMES_A_TURN
+    }
+
+    /// How many of `bytes` may go on to h2; the rest is shown again, with more behind it or in the next turn.
     fn look(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         loop {
@@ -161,6 +166,9 @@ impl Frames {
             }
             if std::mem::take(&mut self.ends_block) {
                 self.told.head_since.set(None);
+            }
+            if self.has_had_its_turn() {
+                return at;
             }
             let (_, rest) = bytes.split_at_mut(at);
             let Some(&[a, b, c, kind, flags, s0, s1, s2, s3]) = rest.first_chunk::<FRAME_HEAD>() else {
@@ -194,7 +202,8 @@ impl Frames {
             if !std::mem::replace(&mut self.begun, true) && (kind != SETTINGS || flags & ACK != 0) {
                 rest[3] = CONTINUATION; // of nothing, which h2 refuses
             }
-            self.told.frames.set(self.told.frames.get() + 1);
+            let count = if kind == SETTINGS { SETTINGS_COUNT } else { 1 };
+            self.told.frames.set(self.told.frames.get() + count);
             self.left = FRAME_HEAD + length;
         }
     }
@@ -348,6 +357,21 @@ mod tests {
         ] {
             frames.look(&mut bytes.clone());
             assert_eq!(frames.told.head_since.get().is_some(), open, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn a_turn_takes_so_many_frames_and_the_next_goes_on() {
+        for (kind, count) in [(6, FRAMES_A_TURN), (SETTINGS, FRAMES_A_TURN / SETTINGS_COUNT)] {
+            let mut frames = frames();
+            let one = frame(kind, 0, 0, b"");
+            let mut bytes = one.repeat(count as usize * 2);
+            for _ in 0..2 {
+                assert_eq!(frames.look(&mut bytes), one.len() * count as usize);
+                bytes.drain(..one.len() * count as usize);
+                assert_eq!(frames.look(&mut bytes), 0, "its turn is over");
+                frames.told.frames.set(0);
+            }
         }
     }
 
