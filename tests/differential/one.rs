@@ -74,7 +74,6 @@ fn lines(probes: &mut Vec<Probe>) {
     ));
     probes.push(one("line", "SSH", "SSH-2.0-OpenSSH_9.6\r\n\r\n"));
     probes.push(one("line", "zeros", [0; 64]));
-    probes.push(one("line", "high bytes", (0x80..=0xff).collect::<Vec<u8>>()));
 }
 
 fn line_ends(probes: &mut Vec<Probe>) {

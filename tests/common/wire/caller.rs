@@ -92,9 +92,10 @@ impl Caller {
             }
         };
         let last = pieces.len() - 1;
+        let patience = Instant::now() + Duration::from_secs(3);
         for (number, piece) in pieces.into_iter().enumerate() {
             match timeout(SOON, self.stream.write_all(piece)).await {
-                Ok(Ok(())) if number < last => self.taken().await,
+                Ok(Ok(())) if number < last => self.taken(patience).await,
                 Ok(Ok(())) => {}
                 _ => return,
             }
@@ -108,26 +109,26 @@ impl Caller {
 
     /// Waits until the proxy's process has taken what was sent, as far as the system tells; not for ever, as a proxy
     /// that has refused may leave it.
-    async fn taken(&self) {
-        let until = Instant::now() + Duration::from_secs(1);
+    async fn taken(&self, until: Instant) {
         while Instant::now() < until && self.is_waiting() {
-            tokio::task::yield_now().await;
+            // The upstream runs on this thread, too.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// Whether sent bytes wait in either socket's queue: the columns `tx_queue:rx_queue` of Linux's table.
+    /// Whether sent bytes wait in either socket's queue: the column `tx_queue:rx_queue` of Linux's table.
     fn is_waiting(&self) -> bool {
         let (Ok(own), Ok(peer)) = (self.stream.local_addr(), self.stream.peer_addr()) else { return false };
         let Ok(table) = fs::read_to_string("/proc/net/tcp") else { return false };
         let (own, peer) = (in_table(own), in_table(peer));
-        table.lines().any(|line| {
-            let columns: Vec<&str> = line.split_whitespace().take(5).collect();
-            let &[_, local, remote, _, queues] = columns.as_slice() else { return false };
-            let Some((to_send, to_read)) = queues.split_once(':') else { return false };
-            let waits = |queue: &str| queue.bytes().any(|digit| digit != b'0');
-            (local == own && remote == peer && waits(to_send))
-                || (local == peer && remote == own && waits(to_read))
-        })
+        // Local, remote, state, queues.
+        let queues = |local: &str, remote: &str| {
+            let at = table.find(&format!(" {local} {remote} "))? + local.len() + remote.len() + 6;
+            table.get(at..at + 17)?.split_once(':')
+        };
+        let waits = |queue: &str| queue.bytes().any(|digit| digit != b'0');
+        queues(&own, &peer).is_some_and(|(to_send, _)| waits(to_send))
+            || queues(&peer, &own).is_some_and(|(_, to_read)| waits(to_read))
     }
 
     /// The next answer, to a request of this method.
