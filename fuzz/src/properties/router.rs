@@ -1,7 +1,7 @@
 //! The search for a route, against trying every route of the best host alone and in order.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderValue, Method};
 use weir::router::{Head, RouteTable, explain};
@@ -199,8 +199,13 @@ fn header(input: &mut Input<'_>) -> HeaderMatch {
     HeaderMatch { name, value }
 }
 
+/// Compiled once: that takes longer than all the rest.
 fn pattern(input: &mut Input<'_>) -> Pattern {
-    Pattern::new(input.pick(&REGEXES)).unwrap_or_else(|error| panic!("{error}"))
+    static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
+        let compile = |text: &&str| Pattern::new(text).unwrap_or_else(|error| panic!("{error}"));
+        REGEXES.iter().map(compile).collect()
+    });
+    PATTERNS[input.below(PATTERNS.len())].clone()
 }
 
 fn caller(input: &mut Input<'_>) -> Caller {
