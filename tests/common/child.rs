@@ -1,7 +1,7 @@
 //! `weir proxy` as a process of its own: to be signalled, and to have its memory measured.
 //!
 //! Law: each has a loopback address that no other process uses, so a free port found on it stays free; it is killed
-//! with its value.
+//! with its value. `WEIR_BIN` names another binary than the one that cargo built, such as an optimized one.
 // Compiled into several tests, few of which use all of it; `pub` marks what tests call.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -30,13 +30,22 @@ pub struct Weir {
 impl Weir {
     /// Starts it with a listener for the service `m`, `rest` of a `weir.yaml`, and `rules`; serves when this returns.
     pub fn start(rest: &str, rules: &str) -> Weir {
+        Weir::launch(", service: m", rest, rules)
+    }
+
+    /// The same with a listener for all services, by their hosts.
+    pub fn start_gateway(rest: &str, rules: &str) -> Weir {
+        Weir::launch("", rest, rules)
+    }
+
+    fn launch(service: &str, rest: &str, rules: &str) -> Weir {
         let folder = tempfile::tempdir().unwrap();
         let ip = own_loopback();
         // All at once, so that they differ.
         let [address, admin, metrics] =
             [(); 3].map(|()| TcpListener::bind((ip, 0)).unwrap()).map(|free| free.local_addr().unwrap());
         let mut main = format!(
-            "listeners: [{{name: predict, address: '{address}', service: m}}]\n\
+            "listeners: [{{name: predict, address: '{address}'{service}}}]\n\
              admin: {{address: '{admin}', metrics_address: '{metrics}'}}\n{rest}"
         );
         if !rules.is_empty() {
@@ -45,7 +54,8 @@ impl Weir {
         }
         fs::write(folder.path().join("weir.yaml"), main).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        let binary = std::env::var_os("WEIR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into());
+        let child = Command::new(binary)
             .args(["proxy", "-c"])
             .arg(folder.path().join("weir.yaml"))
             .stdin(Stdio::null())
@@ -61,6 +71,10 @@ impl Weir {
             sleep(Duration::from_millis(10));
         }
         weir
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn rules(&self) -> PathBuf {
