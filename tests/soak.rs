@@ -93,6 +93,7 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
         let endpoints = upstreams(&ledger);
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
+        let started = Instant::now();
         let weir = Weir::start_gateway(
             &format!(
                 "workers: 2\ninternal_cidrs: [127.0.0.0/8]\n\
@@ -103,6 +104,9 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
             ),
             &rules([50, 5, 45]),
         );
+        while weir.page("/ready").await.0 != 200 {
+            assert!(Instant::now() < started + DEADLINE, "it is not ready");
+        }
         let first = Cost::of(weir.id());
         let callers = Rc::new(Callers::new(weir.address, ledger.clone()));
         let (weir, watch) = (Rc::new(weir), Rc::new(Watch::default()));

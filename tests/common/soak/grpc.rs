@@ -112,10 +112,10 @@ async fn exchange(callers: &Callers, channel: &Channel, ask: &Ask, how: How) -> 
                 Err(error) => End::Cut(error.to_string()),
             }
         }
+        // A reset overtakes a head that was not sent yet; nobody takes it for an end.
+        Err(error) if error.is_reset() => End::Cut(error.to_string()),
         Err(error) => {
-            if !error.is_reset() {
-                channel.close();
-            }
+            channel.close();
             End::Nothing(error.to_string())
         }
     }

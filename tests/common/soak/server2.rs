@@ -114,7 +114,11 @@ async fn exchange(
             let refusal = head.header("grpc-status", "3").header("grpc-message", "refused");
             respond.send_response(refusal.body(()).unwrap(), true)?;
         }
-        Harm::Kill if ask.pick(1, 2) == 0 => drop(tell.send(Goodbye::Kill)),
+        Harm::Kill if ask.pick(1, 2) == 0 => {
+            let _ = tell.send(Goodbye::Kill);
+            // Not let go of before: that would reset the stream.
+            let _ = poll_fn(|cx| respond.poll_reset(cx)).await;
+        }
         _ => {
             let stream = respond.send_response(head.body(()).unwrap(), false)?;
             answer(stream, ask, harm, tell).await?;
@@ -150,7 +154,10 @@ async fn answer(
             poll_fn(|cx| stream.poll_reset(cx)).await?;
             return Err(Left);
         }
-        Harm::Kill => drop(tell.send(Goodbye::Kill)),
+        Harm::Kill => {
+            let _ = tell.send(Goodbye::Kill);
+            let _ = poll_fn(|cx| stream.poll_reset(cx)).await;
+        }
         _ => {
             if harm == Harm::Goaway {
                 let _ = tell.send(Goodbye::Goaway);
