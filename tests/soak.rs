@@ -29,7 +29,7 @@ use engine::on_control_thread;
 use soak::callers::Callers;
 use soak::ledger::Ledger;
 use soak::process::Cost;
-use soak::watch::{Watch, rules, sum};
+use soak::watch::{SPARE, Watch, rules, sum};
 use soak::{load, rest, server1, server2};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -44,10 +44,10 @@ fn upstreams(ledger: &Arc<Ledger>) -> String {
     for endpoint in 0..6 {
         let [http, grpc] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
         let [rest_at, grpc_at] = [&http, &grpc].map(|listener| listener.local_addr().unwrap());
-        let version = endpoint % 3 + 1;
+        let (version, spare) = (endpoint % 3 + 1, if endpoint < 3 { "" } else { SPARE });
         writeln!(
             endpoints,
-            "  - {{http: '{rest_at}', grpc: '{grpc_at}', labels: {{version: v{version}}}}}"
+            "  - {{http: '{rest_at}', grpc: '{grpc_at}', labels: {{version: v{version}}}}}{spare}"
         )
         .unwrap();
         http.set_nonblocking(true).unwrap();
@@ -99,7 +99,8 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
                 "workers: 2\ninternal_cidrs: [127.0.0.0/8]\n\
                  access_log: {{path: '{}', format: \"%RESPONSE_CODE% %RESPONSE_FLAGS% \
                  %UPSTREAM_REQUEST_ATTEMPT_COUNT% %REQ(X-SOAK)%\\n\"}}\n\
-                 services:\n- name: m\n  endpoints:\n{endpoints}- name: c\n  endpoints:\n{endpoints}",
+                 services:\n- name: m\n  circuit_breakers: {{retries: 1000}}\n  endpoints:\n{endpoints}\
+                 - name: c\n  endpoints:\n{endpoints}",
                 log.display()
             ),
             &rules([50, 5, 45]),
@@ -112,7 +113,9 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
         let (weir, watch) = (Rc::new(weir), Rc::new(Watch::default()));
         let watching = [true, false].map(|reloads| {
             let (weir, watch) = (weir.clone(), watch.clone());
-            spawn_local(async move { if reloads { watch.reload(&weir).await } else { watch.look(&weir).await } })
+            spawn_local(
+                async move { if reloads { watch.reload(&weir).await } else { watch.look(&weir).await } },
+            )
         });
         let start = Instant::now();
         let tasks = load::start(&callers, setting("WEIR_SOAK_RATE", 1.0));
@@ -248,13 +251,20 @@ fn grown(watch: &Watch, seconds: f64, [first, last]: [Cost; 2], verdict: &mut Ve
     let (second, fourth) = (watch.mean_memory(0.25, 0.5), watch.mean_memory(0.75, 1.0));
     let highest = costs.iter().map(|(_, cost)| cost.descriptors).max().unwrap();
     println!("at first: {first}\nwarm: {warm}\nat most: {:.1} MiB, {highest} descriptors", most as f64 / MIB);
-    println!("memory by quarters: second {:.1}, last {:.1} MiB\nin the end: {last}", second / MIB, fourth / MIB);
+    println!(
+        "memory by quarters: second {:.1}, last {:.1} MiB\nin the end: {last}",
+        second / MIB,
+        fourth / MIB
+    );
     verdict.expect(warm.threads == last.threads, "the number of threads changed");
     if seconds >= 120.0 {
         let grown = (last.pss as f64 - warm.pss as f64) / MIB;
         verdict.expect(grown <= 16.0, format!("memory grew by {grown:.1} MiB"));
         let crept = (fourth - second) / MIB;
-        verdict.expect(crept <= 8.0, format!("memory creeps: {crept:.1} MiB from the second to the last quarter"));
+        verdict.expect(
+            crept <= 8.0,
+            format!("memory creeps: {crept:.1} MiB from the second to the last quarter"),
+        );
     }
     verdict.expect(most as f64 <= first.pss as f64 + 128.0 * MIB, "memory passed 128 MiB over its beginning");
 }

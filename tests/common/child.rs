@@ -77,6 +77,10 @@ impl Weir {
         self.child.id()
     }
 
+    pub fn main(&self) -> PathBuf {
+        self.folder.path().join("weir.yaml")
+    }
+
     pub fn rules(&self) -> PathBuf {
         self.folder.path().join("rules.yaml")
     }

@@ -81,8 +81,7 @@ impl Case {
         let closed = Local(503, "connection termination");
         match self.ask.harm {
             Harm::None | Harm::Extra | Harm::Early | Harm::Goaway => vec![Right],
-            // The second attempt may be one too many for the breaker of retries.
-            Harm::Reset | Harm::Close if self.idempotent => vec![Right, closed],
+            Harm::Reset | Harm::Close if self.idempotent => vec![Right],
             Harm::Reset | Harm::Close => vec![closed],
             Harm::Cut | Harm::StallInBody => vec![Cut],
             // A reset overtakes a head that was not sent yet.
@@ -91,7 +90,7 @@ impl Case {
             Harm::Stall => vec![Local(504, "upstream request timeout")],
             Harm::Garbage => vec![Local(502, "protocol error")],
             Harm::StreamReset => vec![Local(503, "remote reset")],
-            Harm::StreamRefused => vec![Right, Local(503, "remote refused stream reset")],
+            Harm::StreamRefused => vec![Right],
             Harm::Kill => vec![Cut, closed],
         }
     }

@@ -114,8 +114,7 @@ async fn exchange(conn: &mut Conn, head: &Head, ask: &Ask, ledger: &Ledger) -> i
         }
         Harm::Refuse => {
             let id = ask.id;
-            let refusal =
-                format!("HTTP/1.1 503 Busy\r\nx-soak-id: {id}\r\ncontent-length: 7\r\n\r\nrefused");
+            let refusal = format!("HTTP/1.1 503 Busy\r\nx-soak-id: {id}\r\ncontent-length: 7\r\n\r\nrefused");
             conn.stream.write_all(refusal.as_bytes()).await?;
             Ok(Next::Keep)
         }

@@ -15,6 +15,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// One edit in so many is broken.
 const BROKEN: u64 = 5;
 
+/// One edit in so many is of the endpoints: the spare ones go, and come back.
+const OF_ENDPOINTS: u64 = 4;
+/// Marks the lines of endpoints that a reload may take away.
+pub const SPARE: &str = " # spare";
+
 /// What was seen.
 #[derive(Default)]
 pub struct Watch {
@@ -40,25 +45,32 @@ pub fn rules(weights: [u64; 3]) -> String {
 }
 
 impl Watch {
-    /// Edits the rules again and again, by rename; now and then with a fault in them.
+    /// Edits the configuration again and again, by rename; now and then with a fault in it.
     pub async fn reload(&self, weir: &Weir) {
-        let mut ticks = ticks(RELOAD_EVERY);
+        let (mut ticks, all) = (ticks(RELOAD_EVERY), fs::read_to_string(weir.main()).unwrap());
+        let fewer: String =
+            all.lines().filter(|line| !line.ends_with(SPARE)).flat_map(|line| [line, "\n"]).collect();
+        let mut broken = false;
         for edit in 1.. {
             ticks.tick().await;
             if self.stop.get() {
                 return;
             }
             let first = 20 + edit * 7 % 60;
-            let mut text = rules([first, 5, 95 - first]);
-            let counted = if edit % BROKEN == 0 {
-                text = text.replacen("weight: 5", "weight: five", 1);
-                &self.refused
-            } else {
-                &self.accepted
+            let (file, text) = match edit {
+                _ if edit % (2 * OF_ENDPOINTS) == 0 => (weir.main(), all.clone()),
+                _ if edit % OF_ENDPOINTS == 0 => (weir.main(), fewer.clone()),
+                _ if edit % BROKEN == 0 => {
+                    (weir.rules(), rules([first, 5, 95 - first]).replace("weight: 5\n", "weight: five\n"))
+                }
+                _ => (weir.rules(), rules([first, 5, 95 - first])),
             };
-            let new = weir.rules().with_extension("new");
+            // What is broken stays so until it is mended, whatever else is edited.
+            broken = if file == weir.rules() { text.contains("five") } else { broken };
+            let counted = if broken { &self.refused } else { &self.accepted };
+            let new = file.with_extension("new");
             fs::write(&new, text).unwrap();
-            fs::rename(&new, weir.rules()).unwrap();
+            fs::rename(&new, file).unwrap();
             counted.set(counted.get() + 1);
         }
     }
