@@ -511,6 +511,10 @@ impl Exchange {
         if let Some(lease) = &self.download.borrow().lease {
             lease.end();
         }
+        if self.upload.has_broken_off() {
+            // The caller's own doing, for which the upstream was cut off.
+            return self.blame(self.upload.fault_or(Reason::UpstreamClosed));
+        }
         let mut record = self.record.borrow_mut();
         let (flag, details) = match error {
             BodyError::Http2(error) if error.is_reset() => (Flag::UpstreamRemoteReset, CUT),

@@ -25,6 +25,8 @@ use connection::Connection;
 mod connection;
 mod round_trip;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 /// A request that cannot be sent again takes no connection that has been idle for longer: the upstream may be
 /// closing it at this moment, and the loss could not be mended.

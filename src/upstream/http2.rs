@@ -41,6 +41,8 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const SEND_BUFFER: usize = 256 << 10;
 /// Bytes of a response head.
 const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
+/// Dials of one request that gave a connection which was over, as a server that restarts may greet with GOAWAY.
+const FRUITLESS_DIALS: usize = 3;
 /// Interim answers (1xx) before the answer: more than a server has reason to send, and it could go on for ever.
 const INTERIM_ANSWERS: usize = 16;
 
@@ -113,10 +115,18 @@ impl Http2Pool {
             return Ok(lease);
         }
         let _waiting = self.shared.permit_to_wait()?;
+        let mut fruitless = 0;
         loop {
             let changed = self.state.changed.notified();
+            // Without a bound the request would dial as fast as it can, for as long as it lasts.
+            if fruitless == FRUITLESS_DIALS {
+                return Err(NoConnection::Dial(NOT_HTTP2));
+            }
             match self.dial() {
-                Some(dial) => dial.await.map_err(NoConnection::Dial)?,
+                Some(dial) => {
+                    dial.await.map_err(NoConnection::Dial)?;
+                    fruitless += 1;
+                }
                 None if self.shared.cluster().breakers.of(Limit::Connections).limit() == 0 => {
                     return Err(NoConnection::Overflow(Limit::Connections));
                 }
@@ -124,6 +134,10 @@ impl Http2Pool {
             }
             if let Some(lease) = self.take_room() {
                 return Ok(lease);
+            }
+            // Connections that others have filled are no reason to give up.
+            if self.connections() > 0 {
+                fruitless = 0;
             }
         }
     }

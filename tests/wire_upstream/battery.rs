@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 
 use crate::common::world::client::{Client, grpc, request};
 use crate::common::world::raw::RawUpstream;
-use crate::common::world::upstream::{BoxBody, empty, full, grpc_message};
+use crate::common::world::upstream::{BoxBody, channel, empty, full, grpc_message};
 use crate::common::world::{Http, World, one_service};
 
 /// How long one row may take for one caller: milliseconds, unless something hangs.
@@ -128,6 +129,20 @@ pub enum Reuse {
     Never,
 }
 
+/// What becomes of the request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upload {
+    /// The upstream reads it before it does anything.
+    Read,
+    /// It has begun and does not end before the answer; the upstream does not read it first.
+    Open,
+    /// More than all buffers hold; the upstream does not read it first.
+    Large,
+}
+
+/// Large enough that it is still being written when an upstream that does not read it goes.
+const LARGE: usize = 8 << 20;
+
 /// One misbehaviour.
 pub struct Row {
     pub name: &'static str,
@@ -139,6 +154,7 @@ pub struct Row {
     pub reuse: Reuse,
     /// How often the request is sent.
     pub attempts: usize,
+    pub upload: Upload,
 }
 
 impl Row {
@@ -150,7 +166,20 @@ impl Row {
         outcome: Outcome,
         reuse: Reuse,
     ) -> Row {
-        Row { name, rfc, method: Method::POST, steps: steps.into(), outcome, reuse, attempts: 1 }
+        Row {
+            name,
+            rfc,
+            method: Method::POST,
+            steps: steps.into(),
+            outcome,
+            reuse,
+            attempts: 1,
+            upload: Upload::Read,
+        }
+    }
+
+    pub fn uploading(self, upload: Upload) -> Row {
+        Row { upload, ..self }
     }
 
     pub fn by(self, method: Method) -> Row {
@@ -166,6 +195,8 @@ impl Row {
 #[derive(Default)]
 pub struct Book {
     current: RefCell<Option<(usize, Rc<[Step]>)>>,
+    /// Whether the next request is taken by its head alone.
+    early: Cell<bool>,
     /// The requests whose callers have the head of an answer.
     heads: RefCell<HashSet<usize>>,
     /// Request by number -> the connections it came by.
@@ -184,6 +215,11 @@ impl Book {
         let (id, steps) = self.current.borrow().clone()?;
         self.sent.borrow_mut().entry(id).or_default().push(connection);
         Some((id, steps))
+    }
+
+    /// Whether the next request's body stays unread.
+    pub fn is_early(&self) -> bool {
+        self.early.get()
     }
 
     /// Waits until the caller of the request has a head.
@@ -248,6 +284,8 @@ pub struct Battery {
     folder: TempDir,
     next_id: Cell<usize>,
     next_steps: Rc<[Step]>,
+    /// What is waited for, for the report of a row that hangs.
+    phase: Cell<&'static str>,
 }
 
 impl Battery {
@@ -269,7 +307,15 @@ impl Battery {
             log.display()
         );
         let world = World::start(&yaml).await;
-        Battery { world, book, upstream, folder, next_id: Cell::new(0), next_steps: [next].into() }
+        Battery {
+            world,
+            book,
+            upstream,
+            folder,
+            next_id: Cell::new(0),
+            next_steps: [next].into(),
+            phase: Cell::new(""),
+        }
     }
 
     /// Tries each row with each caller, and tells every one that went wrong.
@@ -288,12 +334,12 @@ impl Battery {
                 tried += 1;
                 let verdict = match tokio::time::timeout(ROW, self.check(row, caller)).await {
                     Ok(verdict) => verdict,
-                    Err(_) => Err(format!("no outcome within {ROW:?}")),
+                    Err(_) => Err(format!("waits for {} after {ROW:?}", self.phase.get())),
                 };
                 let ids = 0..self.next_id.get();
                 self.book.over.borrow_mut().extend(ids);
                 if let Err(fault) = verdict {
-                    faults.push(format!("{} [{}] {caller:?}: {fault}", row.name, row.rfc));
+                    faults.push(format!("{} [{}] {caller:?}, {:?}: {fault}", row.name, row.rfc, row.upload));
                 }
             }
         }
@@ -311,9 +357,25 @@ impl Battery {
 
     async fn check(&self, row: &Row, caller: Caller) -> Result<(), String> {
         let mut client = Client::connect(caller.http(), self.world.addr("in")).await;
-        let id = self.begin(row.steps.clone());
-        let seen = self.ask(&mut client, caller_request(caller, &row.method, id), id).await;
-        let logged = self.logged(id).await?;
+        let id = self.begin(row.steps.clone(), row.upload);
+        let (mut request, mut upload) = (caller_request(caller, &row.method, id), None);
+        match row.upload {
+            Upload::Read => {}
+            Upload::Open => {
+                let (sender, body) = channel();
+                sender.send(Frame::data(Bytes::from_static(b"begun"))).expect("the body is there");
+                upload = Some(sender);
+                *request.body_mut() = body;
+            }
+            Upload::Large => *request.body_mut() = full(vec![b'a'; LARGE]),
+        }
+        self.phase.set("the answer");
+        let seen = self.ask(&mut client, request, id).await;
+        self.phase.set("the log");
+        let logged = self.logged(id).await;
+        // What the caller still had to send ends here.
+        drop(upload);
+        let logged = logged?;
         judge(row, caller, &seen, &logged)?;
         let sent = self.book.connections_of(id);
         if sent.len() != row.attempts {
@@ -325,6 +387,7 @@ impl Battery {
         let used = sent.last().copied().expect("at least one");
         self.follow_up(row, caller, client, used).await?;
         let kept = row.reuse != Reuse::Never;
+        self.phase.set("the connection's end");
         self.wait("the connection's end", || kept || self.book.closed.borrow().contains(&used)).await
     }
 
@@ -347,14 +410,18 @@ impl Battery {
         mut client: Client,
         used: usize,
     ) -> Result<(), String> {
+        self.phase.set("the caller's connection");
         let closed = match &mut client {
+            // hyper's client does not always see that it may go on when the answer came before its body's end.
+            Client::One(_) if row.upload != Upload::Read => true,
             Client::One(sender) => sender.ready().await.is_err(),
             Client::Two(sender) => sender.ready().await.is_err(),
         };
         if closed {
             client = Client::connect(caller.http(), self.world.addr("in")).await;
         }
-        let id = self.begin(self.next_steps.clone());
+        let id = self.begin(self.next_steps.clone(), Upload::Read);
+        self.phase.set("the next answer");
         let next = self.ask(&mut client, caller_request(Caller::Http1, &Method::GET, id), id).await;
         match &next {
             Seen::Answer { status, body, cut: None, .. } if *status == 200 && body == b"next" => {}
@@ -370,8 +437,9 @@ impl Battery {
     }
 
     /// From now on the upstream does `steps`.
-    pub fn begin(&self, steps: Rc<[Step]>) -> usize {
+    fn begin(&self, steps: Rc<[Step]>, upload: Upload) -> usize {
         let id = self.next_id.get();
+        self.book.early.set(upload != Upload::Read);
         self.next_id.set(id + 1);
         self.book.current.replace(Some((id, steps)));
         id

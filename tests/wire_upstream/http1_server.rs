@@ -66,9 +66,12 @@ impl Peer {
         tokio::select! { () = write => {}, () = read => {} }
     }
 
-    /// Reads a request's head and its body, if it has one.
-    pub async fn request(&mut self) -> Option<(String, String)> {
+    /// Reads a request's head, and its body if it has one; `early` says whether to leave the body.
+    pub async fn request(&mut self, early: impl Fn() -> bool) -> Option<(String, String)> {
         let head = self.until(b"\r\n\r\n").await?;
+        if early() {
+            return Some((head, String::new()));
+        }
         let mut body = String::new();
         if header_of(&head, "transfer-encoding").is_some() {
             loop {
@@ -151,7 +154,7 @@ pub async fn serve(book: Rc<Book>) -> RawUpstream {
         let book = book.clone();
         async move {
             let mut peer = Peer::over(raw.into_stream());
-            while peer.request().await.is_some() {
+            while peer.request(|| book.is_early()).await.is_some() {
                 let Some((id, steps)) = book.take(number) else { break };
                 if matches!(act(&mut peer, &book, id, 0, &steps).await, Then::Ends) {
                     break;

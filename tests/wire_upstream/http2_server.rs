@@ -142,11 +142,12 @@ pub async fn greet(peer: &mut Peer, settings: &[u8]) -> Option<()> {
     peer.write(&frame(SETTINGS, 0, 0, settings)).await
 }
 
-/// Reads up to the end of the next request; its stream.
-pub async fn next_request(peer: &mut Peer) -> Option<u32> {
+/// Reads up to the end of the next request after stream `last`; its stream. `early`: its head is enough.
+pub async fn next_request(peer: &mut Peer, last: u32, early: impl Fn() -> bool) -> Option<u32> {
     loop {
         let frame = next_frame(peer).await?;
-        if matches!(frame.kind, HEADERS | DATA) && frame.flags & END != 0 {
+        let ends = matches!(frame.kind, HEADERS | DATA) && frame.flags & END != 0;
+        if frame.stream > last && (ends || frame.kind == HEADERS && early()) {
             return Some(frame.stream);
         }
     }
@@ -161,7 +162,9 @@ pub async fn serve(book: Rc<Book>) -> RawUpstream {
             if greet(&mut peer, &[]).await.is_none() {
                 return String::new();
             }
-            while let Some(stream) = next_request(&mut peer).await {
+            let mut last = 0;
+            while let Some(stream) = next_request(&mut peer, last, || book.is_early()).await {
+                last = stream;
                 let Some((id, steps)) = book.take(number) else { break };
                 if matches!(act(&mut peer, &book, id, stream, &steps).await, Then::Ends) {
                     break;

@@ -119,7 +119,7 @@ impl Sending {
         downstream.activity.remember_task(cx.waker());
         self.body.exchange.remember_task(cx.waker());
         loop {
-            if downstream.activity.ended().is_some() || self.body.exchange.is_given_up() {
+            if downstream.must_end() || self.body.exchange.is_given_up() {
                 return Poll::Ready(End::Cut);
             }
             // What is there goes down first: to a caller that got no byte at all, the close would look like one of an

@@ -2,19 +2,21 @@
 //!
 //! Law: no buffer is held while nothing can be read; what was read and not yet handed out is bounded by one read.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::{spawn_local, yield_now};
 
-use super::super::pool::Open;
-use super::{Counted, SendError};
+use super::SendError;
 use crate::message::body::{BodyError, Http1Error, Http1Source};
 use crate::message::http1::body::{Decoder, Piece};
 use crate::message::http1::head::{self, ResponseHead};
@@ -48,7 +50,7 @@ pub(super) struct Connection {
 struct Live {
     io: Io,
     /// Its places in the counts.
-    _counts: (Open, Counted),
+    _counts: Box<dyn Any>,
 }
 
 /// The answer as far as it was read.
@@ -61,6 +63,8 @@ struct Reading {
     begun: bool,
     /// The end was handed out.
     ended: bool,
+    /// Why there will be no end, and whether that is to be told by now.
+    fault: Option<(Http1Error, Rc<Cell<bool>>)>,
     /// Another request may follow this answer.
     keeps: bool,
     /// What the next read of a body may bring, by what the last ones did.
@@ -68,10 +72,10 @@ struct Reading {
 }
 
 impl Connection {
-    /// A connection that was just made, counted until it is closed.
-    pub(super) fn new(io: Io, counts: (Open, Counted), most_room: usize) -> Connection {
+    /// A connection that was just made; `counts` are held until it is closed.
+    pub(super) fn new(io: Io, counts: impl Any, most_room: usize) -> Connection {
         Connection {
-            live: RefCell::new(Some(Live { io, _counts: counts })),
+            live: RefCell::new(Some(Live { io, _counts: Box::new(counts) })),
             reading: RefCell::new(Reading::new()),
             sent: Cell::new(false),
             reader: RefCell::default(),
@@ -177,6 +181,26 @@ impl Connection {
         }
     }
 
+    /// The answer cannot be read to its end. That is told behind every task that is ready now, so that what came of it
+    /// goes on its way: the caller then sees an answer that was cut, not one that never began.
+    fn fail(
+        &self,
+        reading: &mut Reading,
+        cx: &Context<'_>,
+        fault: Http1Error,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.live.take();
+        let due = Rc::new(Cell::new(false));
+        reading.fault = Some((fault, due.clone()));
+        let reader = cx.waker().clone();
+        spawn_local(async move {
+            yield_now().await;
+            due.set(true);
+            reader.wake();
+        });
+        Poll::Pending
+    }
+
     /// The answer's head has come: what follows is its body. Whether there is one.
     pub(super) fn begin_body(&self, head: &ResponseHead) -> bool {
         let reading = &mut *self.reading.borrow_mut();
@@ -192,15 +216,15 @@ impl Connection {
 impl Http1Source for Connection {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let reading = &mut *self.reading.borrow_mut();
+        if let Some((fault, due)) = &reading.fault {
+            return if due.get() { Poll::Ready(Some(Err(BodyError::Wire(*fault)))) } else { Poll::Pending };
+        }
         loop {
             match reading.take_frame() {
                 Ok(None) => {}
                 Ok(Some(Taken::Frame(frame))) => return Poll::Ready(Some(Ok(frame))),
                 Ok(Some(Taken::End)) => return Poll::Ready(None),
-                Err(error) => {
-                    self.live.take();
-                    return Poll::Ready(Some(Err(BodyError::Wire(error))));
-                }
+                Err(fault) => return self.fail(reading, cx, fault),
             }
             let room = reading.next_room();
             let Poll::Ready(read) = self.poll_fill(cx, &mut reading.buf, room) else {
@@ -216,8 +240,7 @@ impl Http1Source for Connection {
                 }
                 Err(error) => error.kind(),
             };
-            self.live.take();
-            return Poll::Ready(Some(Err(BodyError::Wire(Http1Error::Cut(cut)))));
+            return self.fail(reading, cx, Http1Error::Cut(cut));
         }
     }
 
@@ -256,6 +279,7 @@ impl Reading {
             body: Decoder::new(Framing::Empty, BOUNDS),
             begun: false,
             ended: false,
+            fault: None,
             keeps: false,
             room: HEAD_ROOM,
         }
