@@ -82,6 +82,8 @@ pub struct Ask {
     /// Bytes of each message of the answer; by REST there is one.
     pub down: usize,
     pub messages: usize,
+    /// The upstream answers while it is still being asked.
+    pub duplex: bool,
     /// How long the upstream thinks.
     pub think_ms: u64,
     /// The upstream says goodbye to the connection with its answer.
@@ -91,8 +93,8 @@ pub struct Ask {
 
 impl Ask {
     pub fn to_header(&self) -> String {
-        let Ask { id, up, down, messages, think_ms, close, harm } = self;
-        format!("{id} {up} {down} {messages} {think_ms} {close} {harm:?}")
+        let Ask { id, up, down, messages, duplex, think_ms, close, harm } = self;
+        format!("{id} {up} {down} {messages} {duplex} {think_ms} {close} {harm:?}")
     }
 
     pub fn parse(text: &str) -> Option<Ask> {
@@ -103,6 +105,7 @@ impl Ask {
             up: next()?.parse().ok()?,
             down: next()?.parse().ok()?,
             messages: next()?.parse().ok()?,
+            duplex: next()? == "true",
             think_ms: next()?.parse().ok()?,
             close: next()? == "true",
             harm: Harm::parse(next()?),

@@ -65,7 +65,7 @@ impl Callers {
         let harmed = !harms.is_empty() && pick(id, 100, HARMED) == 0;
         let harm = if harmed { harms[pick(id, 101, harms.len() as u64) as usize] } else { Harm::None };
         let close = pick(id, 102, 50) == 0;
-        Ask { id, up, down, messages: 1, think_ms: pick(id, 103, 10), close, harm }
+        Ask { id, up, down, messages: 1, duplex: false, think_ms: pick(id, 103, 10), close, harm }
     }
 
     pub fn sent(&self, kind: &'static str, ask: &Ask, grpc: bool, idempotent: bool) -> Sent {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request};
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::ask::{Ask, HEADER, Harm};
+use super::ask::{Ask, HEADER};
 use super::callers::Callers;
 use super::judge::{End, Got};
 use super::pattern::{self, Checked};
@@ -103,17 +104,16 @@ async fn exchange(callers: &Callers, channel: &Channel, ask: &Ask, how: How) -> 
             return End::Nothing(error);
         }
     };
-    upload(&mut stream, pattern::up(ask, how.grpc)).await;
-    match response.await {
-        Ok(response) => {
-            let (head, body) = response.into_parts();
-            match read(head.status.as_u16(), &head.headers, body, ask, how).await {
-                Ok(got) => End::Answer(got),
-                Err(error) => End::Cut(error.to_string()),
-            }
-        }
+    let upload = upload(&mut stream, pattern::up(ask, how.grpc));
+    let download = async {
+        let (head, body) = response.await?.into_parts();
+        Ok(read(head.status.as_u16(), &head.headers, body, ask, how).await)
+    };
+    match join(upload, download).await.1 {
+        Ok(Ok(got)) => End::Answer(got),
+        Ok(Err(error)) => End::Cut(error.to_string()),
         // A reset overtakes a head that was not sent yet; nobody takes it for an end.
-        Err(error) if error.is_reset() => End::Cut(error.to_string()),
+        Err(error) if h2::Error::is_reset(&error) => End::Cut(error.to_string()),
         Err(error) => {
             channel.close();
             End::Nothing(error.to_string())
@@ -225,9 +225,4 @@ pub async fn dropped(callers: &Callers, kind: &'static str) {
     for (id, ..) in &open_calls {
         callers.cancelled(*id, false);
     }
-}
-
-/// Which harm a call of REST may meet, by HTTP/2: its upstream speaks HTTP/1.
-pub fn harms(how: How) -> &'static [Harm] {
-    if how.grpc { &Harm::HTTP2 } else { &Harm::HTTP1 }
 }

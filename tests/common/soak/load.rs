@@ -13,6 +13,7 @@ use super::grpc::{self, Channel};
 use super::rest::{self, How};
 
 const IMAGE: usize = 602_112;
+/// Too long to be kept for a second attempt, or to be sent within bounds of time: no harm that asks for either.
 const BIG: usize = 8 << 20;
 
 /// A kind of call.
@@ -30,6 +31,7 @@ enum Kind {
     RestByHttp2,
     Unary,
     Streaming,
+    Duplex,
     GrpcImage,
     GrpcBig,
     GrpcSlow,
@@ -38,7 +40,7 @@ enum Kind {
 }
 
 /// Name, times a second, tasks that share them.
-const MIX: [(Kind, &str, f64, usize); 17] = [
+const MIX: [(Kind, &str, f64, usize); 18] = [
     (Kind::Kept, "REST, kept connections", 40.0, 4),
     (Kind::New, "REST, new connections", 10.0, 2),
     (Kind::Pipelined, "REST, pipelined", 5.0, 2),
@@ -51,6 +53,7 @@ const MIX: [(Kind, &str, f64, usize); 17] = [
     (Kind::RestByHttp2, "REST by HTTP/2", 5.0, 2),
     (Kind::Unary, "gRPC, unary", 40.0, 8),
     (Kind::Streaming, "gRPC, streaming", 8.0, 4),
+    (Kind::Duplex, "gRPC, both ways at once", 4.0, 2),
     (Kind::GrpcImage, "gRPC, 602 KB", 6.0, 3),
     (Kind::GrpcBig, "gRPC, 8 MiB", 0.5, 1),
     (Kind::GrpcSlow, "gRPC, slow readers", 1.0, 4),
@@ -126,7 +129,11 @@ async fn once(
             };
             rest::kept(callers, name, kept, ask, How::PLAIN).await?;
         }
-        Kind::Big => rest::kept(callers, name, kept, ask(BIG, BIG), How::PLAIN).await?,
+        Kind::Big => {
+            let ask =
+                callers.ask(BIG, BIG, &[Harm::Close, Harm::Cut, Harm::Extra, Harm::Garbage, Harm::Refuse]);
+            rest::kept(callers, name, kept, ask, How::PLAIN).await?;
+        }
         Kind::Slow => rest::slow(callers, name).await?,
         Kind::Leaver => rest::leaver(callers, name).await?,
         Kind::RestByHttp2 => {
@@ -139,12 +146,20 @@ async fn once(
             ask.messages = 20;
             grpc::call(callers, name, channel, ask, grpc::How::GRPC).await;
         }
+        Kind::Duplex => {
+            let mut ask = callers.ask(IMAGE, 30_000, &[Harm::Kill, Harm::StreamCut]);
+            (ask.messages, ask.duplex) = (20, true);
+            grpc::call(callers, name, channel, ask, grpc::How::GRPC).await;
+        }
         Kind::GrpcImage => {
             let id = call(IMAGE, 500);
             let down = if id.pick(20, 2) == 0 { IMAGE } else { 500 };
             grpc::call(callers, name, channel, super::ask::Ask { down, ..id }, grpc::How::GRPC).await;
         }
-        Kind::GrpcBig => grpc::call(callers, name, channel, call(BIG, BIG), grpc::How::GRPC).await,
+        Kind::GrpcBig => {
+            let harms = [Harm::Goaway, Harm::Kill, Harm::Refuse, Harm::StreamCut, Harm::StreamReset];
+            grpc::call(callers, name, channel, callers.ask(BIG, BIG, &harms), grpc::How::GRPC).await;
+        }
         Kind::GrpcSlow => {
             let how = grpc::How { pace: Duration::from_millis(20), ..grpc::How::GRPC };
             grpc::call(callers, name, channel, callers.ask(500, 2 << 20, &[]), how).await;

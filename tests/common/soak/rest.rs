@@ -1,7 +1,7 @@
 //! Callers by HTTP/1: kept connections, new ones, pipelined and half-closed requests, slow readers, and leavers.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -248,9 +248,4 @@ pub fn cancellations(callers: &Callers) -> (Vec<u128>, usize) {
     }
     took.sort_unstable();
     (took, unseen)
-}
-
-/// The present moment, for reports.
-pub fn since(start: Instant) -> u64 {
-    start.elapsed().as_secs()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
@@ -81,7 +82,7 @@ async fn stream_of(
 }
 
 async fn exchange(
-    mut request: Request<RecvStream>,
+    request: Request<RecvStream>,
     respond: &mut SendResponse<Bytes>,
     ask: &Ask,
     ledger: &Ledger,
@@ -92,6 +93,17 @@ async fn exchange(
         respond.send_reset(Reason::REFUSED_STREAM);
         return Ok(());
     }
+    let (taking, answering) = (take(request, ask, ledger), respond_to(respond, ask, harm, tell));
+    if ask.duplex {
+        let (taken, answered) = join(taking, answering).await;
+        return taken.and(answered);
+    }
+    taking.await?;
+    answering.await
+}
+
+/// Reads the body of a request, and checks it.
+async fn take(mut request: Request<RecvStream>, ask: &Ask, ledger: &Ledger) -> Result<(), Left> {
     let mut checked = Checked::new(pattern::up(ask, true));
     let body = request.body_mut();
     while let Some(piece) = body.data().await {
@@ -103,6 +115,15 @@ async fn exchange(
     if let Err(wrong) = checked.whole() {
         ledger.fault(format!("call {}: going up: {wrong}", ask.id));
     }
+    Ok(())
+}
+
+async fn respond_to(
+    respond: &mut SendResponse<Bytes>,
+    ask: &Ask,
+    harm: Harm,
+    tell: &mpsc::UnboundedSender<Goodbye>,
+) -> Result<(), Left> {
     if ask.think_ms > 0 {
         think(respond, Duration::from_millis(ask.think_ms)).await?;
     }

@@ -61,7 +61,7 @@ impl Watch {
                 _ if edit % (2 * OF_ENDPOINTS) == 0 => (weir.main(), all.clone()),
                 _ if edit % OF_ENDPOINTS == 0 => (weir.main(), fewer.clone()),
                 _ if edit % BROKEN == 0 => {
-                    (weir.rules(), rules([first, 5, 95 - first]).replace("weight: 5\n", "weight: five\n"))
+                    (weir.rules(), rules([first, 5, 95 - first]).replace("weight: 5}", "weight: five}"))
                 }
                 _ => (weir.rules(), rules([first, 5, 95 - first])),
             };
