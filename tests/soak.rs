@@ -36,6 +36,7 @@ use tokio::time::sleep;
 
 /// For what has to happen when the load is over.
 const DEADLINE: Duration = Duration::from_secs(70);
+const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 const MIB: f64 = (1 << 20) as f64;
 
 /// Two model servers of each version, for REST and gRPC, on a thread of their own; the endpoints, as YAML.
@@ -119,8 +120,9 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
         });
         let start = Instant::now();
         let tasks = load::start(&callers, setting("WEIR_SOAK_RATE", 1.0));
-        while start.elapsed().as_secs_f64() < seconds {
-            sleep(Duration::from_secs_f64(seconds.min(30.0))).await;
+        let until = start + Duration::from_secs_f64(seconds);
+        while Instant::now() < until {
+            sleep(PROGRESS_EVERY.min(until.saturating_duration_since(Instant::now()))).await;
             progress(start, &callers, &weir);
         }
         callers.stop.set(true);
