@@ -232,6 +232,31 @@ fn an_answer_that_is_cut_resets_the_connection_of_an_http_1_0_caller() {
     });
 }
 
+/// To a caller that gets no byte at all the close looks like one of an idle connection, and it may send again by itself.
+#[test]
+fn an_answer_that_is_cut_at_once_still_begins_for_its_caller() {
+    run(async || {
+        let heads = [
+            "content-length: 100\r\n\r\n0123456789",
+            "transfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n",
+        ];
+        for head in heads {
+            let cutting = RawUpstream::start(move |mut raw, _| async move {
+                raw.read_head().await;
+                raw.write(format!("HTTP/1.1 200 OK\r\n{head}")).await;
+                String::new()
+            })
+            .await;
+            let world = world_before(&cutting.at(), Http::One).await;
+            let mut caller = Raw::connect(world.addr("in")).await;
+            caller.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            let answer = caller.read_to_end().await;
+            let begins = answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("0123456789");
+            assert!(begins && !answer.ends_with("0\r\n\r\n"), "{answer:?}");
+        }
+    });
+}
+
 #[test]
 fn an_answer_that_an_http2_upstream_resets_is_cut_for_the_caller_too() {
     run(async || {

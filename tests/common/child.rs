@@ -1,7 +1,7 @@
 //! `weir proxy` as a process of its own: to be signalled, and to have its memory measured.
 //!
 //! Law: each has a loopback address that no other process uses, so a free port found on it stays free; it is killed
-//! with its value.
+//! with its value. `WEIR_BIN` names another binary than the one that cargo built, such as an optimized one.
 // Compiled into several tests, few of which use all of it; `pub` marks what tests call.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -30,18 +30,27 @@ pub struct Weir {
 impl Weir {
     /// Starts it with a listener for the service `m`, `rest` of a `weir.yaml`, and `rules`; serves when this returns.
     pub fn start(rest: &str, rules: &str) -> Weir {
-        Weir::start_within(None, rest, rules)
+        Weir::launch(None, ", service: m", rest, rules)
     }
 
     /// [`Weir::start`] with so many descriptors at most.
     pub fn start_within(descriptors: Option<u32>, rest: &str, rules: &str) -> Weir {
+        Weir::launch(descriptors, ", service: m", rest, rules)
+    }
+
+    /// [`Weir::start`] with a listener for all services, by their hosts.
+    pub fn start_gateway(rest: &str, rules: &str) -> Weir {
+        Weir::launch(None, "", rest, rules)
+    }
+
+    fn launch(descriptors: Option<u32>, service: &str, rest: &str, rules: &str) -> Weir {
         let folder = tempfile::tempdir().unwrap();
         let ip = own_loopback();
         // All at once, so that they differ.
         let [address, admin, metrics] =
             [(); 3].map(|()| TcpListener::bind((ip, 0)).unwrap()).map(|free| free.local_addr().unwrap());
         let mut main = format!(
-            "listeners: [{{name: predict, address: '{address}', service: m}}]\n\
+            "listeners: [{{name: predict, address: '{address}'{service}}}]\n\
              admin: {{address: '{admin}', metrics_address: '{metrics}'}}\n{rest}"
         );
         if !rules.is_empty() {
@@ -50,9 +59,12 @@ impl Weir {
         }
         fs::write(folder.path().join("weir.yaml"), main).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
+        let binary = std::env::var_os("WEIR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into());
         let limit = descriptors.map_or(String::new(), |most| format!("ulimit -n {most} && "));
         let child = Command::new("sh")
-            .args(["-c", &format!("{limit}exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_weir"), "proxy", "-c"])
+            .args(["-c", &format!("{limit}exec \"$0\" \"$@\"")])
+            .arg(binary)
+            .args(["proxy", "-c"])
             .arg(folder.path().join("weir.yaml"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -67,6 +79,14 @@ impl Weir {
             sleep(Duration::from_millis(10));
         }
         weir
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn main(&self) -> PathBuf {
+        self.folder.path().join("weir.yaml")
     }
 
     pub fn rules(&self) -> PathBuf {

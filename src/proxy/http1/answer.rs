@@ -62,6 +62,7 @@ pub(super) async fn send(
         },
         chunked: framing == Framing::Chunked,
         done: empty,
+        broken: false,
         front,
         piece: Bytes::new(),
         back: BytesMut::new(),
@@ -105,6 +106,8 @@ struct Sending {
     chunked: bool,
     /// The body has ended.
     done: bool,
+    /// The body has broken off.
+    broken: bool,
     /// What is written first, then `piece`, then `back`.
     front: BytesMut,
     piece: Bytes,
@@ -119,10 +122,13 @@ impl Sending {
             if downstream.must_end() || self.body.exchange.is_given_up() {
                 return Poll::Ready(End::Cut);
             }
-            if self.take_more(cx).is_err() {
-                return Poll::Ready(End::Cut);
-            }
+            // What is there goes down first: to a caller that got no byte at all, the close would look like one of an
+            // idle connection, upon which it may send its request again by itself (RFC 9112 section 9.3.1).
+            self.broken = self.broken || self.take_more(cx).is_err();
             if self.is_written() {
+                if self.broken {
+                    return Poll::Ready(End::Cut);
+                }
                 if self.done {
                     return Poll::Ready(End::Whole);
                 }
