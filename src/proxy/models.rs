@@ -1,6 +1,8 @@
 //! The change of planes, under every order of the control thread and two workers: a published plane is seen, a request
 //! keeps the one it began with, and an old one goes when nobody holds it, on the control thread.
 
+#![allow(clippy::expect_used)] // a panic of a model is its report
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;

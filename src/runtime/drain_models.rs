@@ -1,5 +1,7 @@
 //! Drain, under every order of its threads: the phase only goes forward, and nobody who waits is forgotten.
 
+#![allow(clippy::expect_used)] // a panic of a model is its report
+
 use std::sync::Arc;
 
 use shuttle::future::block_on;

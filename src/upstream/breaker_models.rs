@@ -1,5 +1,7 @@
 //! Circuit breakers, under every order of their threads: never above the limit, never refused below it, all given back.
 
+#![allow(clippy::expect_used)] // a panic of a model is its report
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use shuttle::thread;
