@@ -288,6 +288,11 @@ impl Downstream {
         }
     }
 
+    /// Whether it was ended from outside, and not for a head that came late, which has an answer to get.
+    pub(super) fn must_end(&self) -> bool {
+        self.activity.ended().is_some_and(|why| why != End::HeadTimeout)
+    }
+
     /// Whether the deadline of the drain has ended it.
     pub(super) fn was_cut(&self) -> bool {
         self.activity.ended() == Some(End::Drain)

@@ -64,7 +64,7 @@ async fn exchange(downstream: &Rc<Downstream>, wire: &Rc<Wire>, head: RequestHea
         poll_fn(|cx| {
             downstream.activity.remember_task(cx.waker());
             // Asked first: the upload that breaks off with its caller looks like an upstream's failure.
-            if downstream.activity.ended().is_some() || wire.poll_left(cx) {
+            if downstream.must_end() || wire.poll_left(cx) {
                 return Poll::Ready(None);
             }
             let response = served.as_mut().poll(cx);

@@ -116,7 +116,7 @@ impl Sending {
         downstream.activity.remember_task(cx.waker());
         self.body.exchange.remember_task(cx.waker());
         loop {
-            if downstream.activity.ended().is_some() || self.body.exchange.is_given_up() {
+            if downstream.must_end() || self.body.exchange.is_given_up() {
                 return Poll::Ready(End::Cut);
             }
             if self.take_more(cx).is_err() {
