@@ -145,7 +145,7 @@ const LARGE: usize = 8 << 20;
 
 /// One misbehaviour.
 pub struct Row {
-    pub name: &'static str,
+    pub name: String,
     /// Where it is written.
     pub rfc: &'static str,
     pub method: Method,
@@ -160,14 +160,14 @@ pub struct Row {
 impl Row {
     /// A POST that is sent once.
     pub fn new(
-        name: &'static str,
+        name: impl Into<String>,
         rfc: &'static str,
         steps: impl Into<Rc<[Step]>>,
         outcome: Outcome,
         reuse: Reuse,
     ) -> Row {
         Row {
-            name,
+            name: name.into(),
             rfc,
             method: Method::POST,
             steps: steps.into(),
