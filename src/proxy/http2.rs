@@ -19,7 +19,7 @@ use tokio::task::spawn_local;
 use super::downstream::Downstream;
 use super::request;
 use crate::message::body::Body;
-use crate::message::pump::Pump;
+use crate::message::pump::{Pump, PumpEnd};
 use crate::runtime::drain::Phase;
 use crate::transport::io::{Io, Writes};
 
@@ -118,7 +118,11 @@ async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut re
                 return Poll::Ready(());
             }
             exchange.remember_task(cx.waker());
-            pump.poll(cx).map(drop)
+            pump.poll(cx).map(|end| {
+                if matches!(end, PumpEnd::Body) {
+                    pump.reset(Reason::INTERNAL_ERROR);
+                }
+            })
         })
         .await;
     }
