@@ -10,6 +10,7 @@ mod wire_upstream;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::world::client::{Client, grpc_call, post};
 use common::world::raw::RawUpstream;
@@ -358,7 +359,11 @@ fn a_connection_of_which_nothing_is_heard_takes_no_further_request_and_one_that_
                             } else if silent {
                                 peer.drain().await;
                             } else {
-                                let _ = peer.write(&frame(PING, 0, 0, [0; 8])).await;
+                                // Slow, but there: something comes again and again.
+                                for _ in 0..10 {
+                                    let _ = peer.write(&frame(PING, 0, 0, [0; 8])).await;
+                                    tokio::time::sleep(Duration::from_millis(190)).await;
+                                }
                             }
                         }
                         String::new()

@@ -43,7 +43,7 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 const SEND_BUFFER: usize = 256 << 10;
 /// Bytes of a response head.
 const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
-/// A stream that ends after so long, and its connection has brought no byte meanwhile: the peer may be gone without
+/// A stream that ends after so long, and its connection has brought no byte for as long: the peer may be gone without
 /// a word, and TCP would take minutes to say so. A peer that is only slow loses nothing but new streams.
 const SILENT: Duration = Duration::from_secs(1);
 /// Dials of one request that gave a connection which was over, as a server that restarts may greet with GOAWAY.
@@ -82,6 +82,8 @@ struct Connection {
     /// Takes no new stream: it ended, the peer said goodbye, or nothing is heard of it.
     retired: Cell<bool>,
     activity: Rc<Activity>,
+    /// What had been read, and since when no more has come: as the last sweep saw it.
+    heard: Cell<(u64, Tick)>,
 }
 
 /// Room for one stream on a connection; held for as long as the stream lives.
@@ -90,8 +92,6 @@ pub struct Http2Lease {
     connection: Rc<Connection>,
     state: Rc<State>,
     since: Tick,
-    /// What the connection had read by then.
-    read: u64,
 }
 
 impl Http2Pool {
@@ -102,6 +102,10 @@ impl Http2Pool {
     pub(super) fn sweep(&self, now: Tick) {
         let limit = self.shared.idle.get().http2;
         self.state.connections.borrow_mut().retain(|connection| {
+            let read = connection.activity.bytes_read();
+            if read != connection.heard.get().0 {
+                connection.heard.set((read, now));
+            }
             let idle = connection.streams.get() == 0 && now.since(connection.idle_since.get()) > limit;
             if idle {
                 self.shared.meter.cx_idle_timeout.increment(1);
@@ -156,8 +160,7 @@ impl Http2Pool {
         connections.retain(|connection| connection.is_open());
         let connection = connections.iter().find(|connection| connection.has_room())?;
         connection.streams.set(connection.streams.get() + 1);
-        let (since, read) = (clock::now(), connection.activity.bytes_read());
-        Some(Http2Lease { connection: connection.clone(), state: self.state.clone(), since, read })
+        Some(Http2Lease { connection: connection.clone(), state: self.state.clone(), since: clock::now() })
     }
 
     /// The dial that runs, or a new one; `None` at the limit of connections.
@@ -212,6 +215,7 @@ async fn connect(
         idle_since: Cell::new(clock::now()),
         retired: Cell::new(false),
         activity,
+        heard: Cell::new((0, clock::now())),
     });
     state.connections.borrow_mut().push(entry.clone());
     // The task must not keep the sender alive, itself or by the list it stands in: when the pool goes, idle
@@ -309,8 +313,9 @@ impl Future for Answer {
 
 impl Drop for Http2Lease {
     fn drop(&mut self) {
-        let silent = self.connection.activity.bytes_read() == self.read;
-        if silent && clock::now().since(self.since) > SILENT {
+        let (now, (read, heard)) = (clock::now(), self.connection.heard.get());
+        let silent = self.connection.activity.bytes_read() == read && now.since(heard) > SILENT;
+        if silent && now.since(self.since) > SILENT {
             self.retire();
         }
         self.connection.streams.set(self.connection.streams.get() - 1);
