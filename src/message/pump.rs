@@ -64,10 +64,8 @@ impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
             } else {
                 match self.poll_piece(cx) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(())) => {
-                        self.stream.send_reset(Reason::INTERNAL_ERROR);
-                        return Poll::Ready(PumpEnd::Body);
-                    }
+                    // The stream is the caller's to reset: only it knows whose fault that is.
+                    Poll::Ready(Err(())) => return Poll::Ready(PumpEnd::Body),
                     Poll::Pending => return Poll::Pending,
                 }
             }

@@ -187,8 +187,8 @@ async fn once(
             Ok((response, lease))
         }
         Err(failed) => {
-            lease.end();
             if !exchange.upload.has_broken_off() {
+                lease.end();
                 outcome::note_failure(exchange, way, of, failed.0);
             }
             Err(failed)

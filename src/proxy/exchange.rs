@@ -507,6 +507,7 @@ impl Exchange {
     /// The upstream cut the answer after its head.
     fn blame_upstream(&self, error: &BodyError) {
         const CUT: &str = "upstream_reset_after_response_started{connection_termination}";
+        const RESET: &str = "upstream_reset_after_response_started{remote_reset}";
         const MALFORMED: &str = "upstream_reset_after_response_started{protocol_error}";
         if let Some(lease) = &self.download.borrow().lease {
             lease.end();
@@ -517,8 +518,11 @@ impl Exchange {
         }
         let mut record = self.record.borrow_mut();
         let (flag, details) = match error {
-            BodyError::Http2(error) if error.is_reset() => (Flag::UpstreamRemoteReset, CUT),
-            BodyError::Http1(Http1Error::Malformed(_)) => (Flag::UpstreamProtocolError, MALFORMED),
+            BodyError::Http2(error) if error.is_io() => (Flag::UpstreamConnectionTermination, CUT),
+            BodyError::Http2(error) if error.is_remote() => (Flag::UpstreamRemoteReset, RESET),
+            BodyError::Http2(_) | BodyError::Http1(Http1Error::Malformed(_)) => {
+                (Flag::UpstreamProtocolError, MALFORMED)
+            }
             _ => (Flag::UpstreamConnectionTermination, CUT),
         };
         record.flags.raise(flag);

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -117,20 +117,6 @@ fn for_http1(exchange: &Exchange, parts: &mut Parts) {
         parts.headers.insert(HOST, host); // RFC 9112 section 3.2: HTTP/1.0 may leave it out, HTTP/1.1 may not
     }
     parts.version = Version::HTTP_11;
-}
-
-/// RFC 9113 section 8.2.3: what HTTP/2 may send in crumbs is one field, for rules and for HTTP/1.
-pub(super) fn join_cookies(parts: &mut Parts) {
-    if parts.version != Version::HTTP_2 {
-        return;
-    }
-    let headers = &mut parts.headers;
-    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-    {
-        headers.insert(COOKIE, whole);
-    }
 }
 
 fn for_http2(exchange: &Exchange, parts: &mut Parts) {

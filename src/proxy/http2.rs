@@ -25,7 +25,7 @@ use super::downstream::Downstream;
 use super::reply::Reason;
 use super::{admit, request};
 use crate::message::body::Body;
-use crate::message::pump::Pump;
+use crate::message::pump::{Pump, PumpEnd};
 use crate::runtime::clock;
 use crate::runtime::drain::Phase;
 use crate::telemetry::families::weir::Limit;
@@ -222,7 +222,11 @@ async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut re
                 return Poll::Ready(());
             }
             exchange.remember_task(cx.waker());
-            pump.poll(cx).map(drop)
+            pump.poll(cx).map(|end| {
+                if matches!(end, PumpEnd::Body) {
+                    pump.reset(h2::Reason::INTERNAL_ERROR);
+                }
+            })
         })
         .await;
     }

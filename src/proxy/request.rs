@@ -108,7 +108,6 @@ fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, 
     let plane = &*exchange.seat.generation.plane;
     admit::admit(exchange, head)?;
     exchange.upload.look_ahead()?;
-    headers::join_cookies(head);
     let at = route(exchange, plane, head)?;
     let route = &plane.routes[at.0].routes[at.1];
     let hops = hop::count(&head.headers);

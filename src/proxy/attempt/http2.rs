@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use h2::SendStream;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::lease::{Connection, Lease};
@@ -39,6 +39,7 @@ pub(super) async fn send(
     lease.begin();
     let body = Upload::next_attempt(exchange, keeping.body);
     let no_body = http_body::Body::is_end_stream(&body);
+    let is_head = head.method == Method::HEAD;
     let (response, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
         Ok(sent) => sent,
         Err(error) => {
@@ -52,10 +53,13 @@ pub(super) async fn send(
     match response.await {
         Ok(response) => {
             let (parts, stream) = response.into_parts();
-            let body = Body::http2(stream, &parts.headers);
+            // These have no body (RFC 9110 section 6.4.1); a stream that brings one is reset when it is dropped here.
+            let bodiless =
+                is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            let body = if bodiless { Body::Empty } else { Body::http2(stream, &parts.headers) };
             Ok(Response::from_parts(parts, body))
         }
-        Err(error) => Err((http2_failure(&error, lease), None)),
+        Err(error) => Err((http2_failure(&error, lease, exchange.upload.has_broken_off()), None)),
     }
 }
 
@@ -80,7 +84,7 @@ fn cancel_if_body_failed(pump: &mut Pump<UploadBody>, end: &PumpEnd) {
     }
 }
 
-fn http2_failure(error: &h2::Error, lease: &Lease) -> Failure {
+fn http2_failure(error: &h2::Error, lease: &Lease, left: bool) -> Failure {
     let maybe = |reason| Failure { reason, processed: Processed::Maybe };
     let reason = error.reason();
     if error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM) {
@@ -95,7 +99,10 @@ fn http2_failure(error: &h2::Error, lease: &Lease) -> Failure {
     } else if error.is_remote() {
         maybe(Reason::UpstreamReset)
     } else {
-        lease.retire();
+        // A stream that was cancelled for its caller's sake says nothing of its connection.
+        if !left {
+            lease.retire();
+        }
         maybe(Reason::UpstreamProtocolError)
     }
 }
