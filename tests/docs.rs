@@ -150,3 +150,32 @@ fn every_command_and_option_that_a_document_shows_exists() {
         assert!(seen.contains(name), "no document shows `weir {name}`");
     }
 }
+
+/// The matrix of `docs/wire.md` is what `tests/wire_*.rs` prove, file by file and law by law.
+#[test]
+fn the_matrix_names_every_law_of_the_wire_and_no_other() {
+    let text = fs::read_to_string(root().join("docs/wire.md")).unwrap();
+    let matrix = text.split_once("\n## The matrix\n").expect("the matrix").1;
+    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut file = String::new();
+    for line in matrix.lines() {
+        if let Some(name) = line.strip_prefix("`tests/").and_then(|rest| rest.split_once(".rs`")) {
+            file = name.0.to_owned();
+        } else if let Some((law, _)) = line.strip_prefix("| ").and_then(|row| row.split_once(" | "))
+            && law != "law"
+        {
+            told.entry(file.clone()).or_default().insert(law.replace(' ', "_"));
+        }
+    }
+    let mut proved: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let Some(name) = name.strip_suffix(".rs").filter(|name| name.starts_with("wire_")) else { continue };
+        let source = fs::read_to_string(&path).unwrap();
+        let tests = source.split("#[test]\n").skip(1);
+        let names = tests.filter_map(|test| test.split_once("fn ")?.1.split_once('(').map(|(name, _)| name));
+        proved.insert(name.to_owned(), names.map(str::to_owned).collect());
+    }
+    assert_eq!(told, proved);
+}

@@ -157,9 +157,15 @@ async fn detected(downstream: &Rc<Downstream>, io: &mut Io) -> Option<Engine> {
         downstream.closing().await;
         sleep(LAST_CALL).await;
     };
+    // What may yet become a preface is a late head, too, and has its answer to get.
+    let late = poll_fn(|cx| {
+        downstream.activity.remember_task(cx.waker());
+        if downstream.activity.ended() == Some(End::HeadTimeout) { Poll::Ready(()) } else { Poll::Pending }
+    });
     tokio::select! {
         biased;
         detected = detect::detect(io) => detected.ok().flatten(),
+        () = late => Some(Engine::Http1),
         () = closing => None,
     }
 }
