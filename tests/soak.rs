@@ -32,7 +32,7 @@ use soak::process::Cost;
 use soak::watch::{SPARE, Watch, rules, sum};
 use soak::{load, rest, server1, server2};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// For what has to happen when the load is over.
 const DEADLINE: Duration = Duration::from_secs(70);
@@ -94,7 +94,6 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
         let endpoints = upstreams(&ledger);
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
-        let started = Instant::now();
         let weir = Weir::start_gateway(
             &format!(
                 "workers: 2\ninternal_cidrs: [127.0.0.0/8]\n\
@@ -106,12 +105,11 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
             ),
             &rules([50, 5, 45]),
         );
-        while weir.page("/ready").await.0 != 200 {
-            assert!(Instant::now() < started + DEADLINE, "it is not ready");
-        }
+        let watch = Rc::new(Watch::default());
+        timeout(DEADLINE, watch.first_reload(&weir)).await.expect("a reload in time");
         let first = Cost::of(weir.id());
         let callers = Rc::new(Callers::new(weir.address, ledger.clone()));
-        let (weir, watch) = (Rc::new(weir), Rc::new(Watch::default()));
+        let weir = Rc::new(weir);
         let watching = [true, false].map(|reloads| {
             let (weir, watch) = (weir.clone(), watch.clone());
             spawn_local(
