@@ -30,7 +30,7 @@ use soak::callers::Callers;
 use soak::ledger::Ledger;
 use soak::process::Cost;
 use soak::watch::{SPARE, Watch, rules, sum};
-use soak::{load, rest, server1, server2};
+use soak::{load, server1, server2};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
@@ -212,8 +212,7 @@ async fn account(weir: &Weir, callers: &Callers, watch: &Watch, verdict: &mut Ve
     let unexplained = &accounts.unexplained;
     let some: Vec<_> = unexplained.iter().take(10).collect();
     verdict.expect(unexplained.is_empty(), format!("{} unexplained: {some:#?}", unexplained.len()));
-    let completed: Vec<_> =
-        accounts.cut_going_up.iter().filter(|&&id| callers.ledger.of(id).whole > 0).collect();
+    let completed = callers.completed();
     verdict.expect(completed.is_empty(), format!("cut by their callers, whole to upstreams: {completed:?}"));
 }
 
@@ -280,13 +279,9 @@ fn report(callers: &Callers, watch: &Watch, start: Instant) {
         println!("{count:9} {end}");
     }
     println!("{:9} unexplained", accounts.unexplained.len());
-    let (took, unseen) = rest::cancellations(callers);
-    let at = |part: usize| took.get((took.len() * part / 100).min(took.len().saturating_sub(1)));
-    println!(
-        "cancelled upstream after {:?} ms (half), {:?} (99 %), {:?} (all); {unseen} were over or never begun",
-        at(50),
-        at(99),
-        took.last()
-    );
+    println!("cancelled upstream, ms (half, 99 %, all):");
+    for (phase, (count, took)) in callers.cancellations() {
+        println!("{count:9} {}, by {}: {took:?}", phase.at, phase.by);
+    }
     println!("{} scrapes", watch.scrapes.get());
 }
