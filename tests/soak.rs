@@ -30,9 +30,9 @@ use soak::callers::Callers;
 use soak::ledger::Ledger;
 use soak::process::Cost;
 use soak::watch::{SPARE, Watch, rules, sum};
-use soak::{load, rest, server1, server2};
+use soak::{load, server1, server2};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// For what has to happen when the load is over.
 const DEADLINE: Duration = Duration::from_secs(70);
@@ -94,7 +94,6 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
         let endpoints = upstreams(&ledger);
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
-        let started = Instant::now();
         let weir = Weir::start_gateway(
             &format!(
                 "workers: 2\ninternal_cidrs: [127.0.0.0/8]\n\
@@ -106,12 +105,11 @@ fn under_everything_at_once_no_request_fails_by_the_proxy_and_nothing_grows() {
             ),
             &rules([50, 5, 45]),
         );
-        while weir.page("/ready").await.0 != 200 {
-            assert!(Instant::now() < started + DEADLINE, "it is not ready");
-        }
+        let watch = Rc::new(Watch::default());
+        timeout(DEADLINE, watch.first_reload(&weir)).await.expect("a reload in time");
         let first = Cost::of(weir.id());
         let callers = Rc::new(Callers::new(weir.address, ledger.clone()));
-        let (weir, watch) = (Rc::new(weir), Rc::new(Watch::default()));
+        let weir = Rc::new(weir);
         let watching = [true, false].map(|reloads| {
             let (weir, watch) = (weir.clone(), watch.clone());
             spawn_local(
@@ -214,8 +212,7 @@ async fn account(weir: &Weir, callers: &Callers, watch: &Watch, verdict: &mut Ve
     let unexplained = &accounts.unexplained;
     let some: Vec<_> = unexplained.iter().take(10).collect();
     verdict.expect(unexplained.is_empty(), format!("{} unexplained: {some:#?}", unexplained.len()));
-    let completed: Vec<_> =
-        accounts.cut_going_up.iter().filter(|&&id| callers.ledger.of(id).whole > 0).collect();
+    let completed = callers.completed();
     verdict.expect(completed.is_empty(), format!("cut by their callers, whole to upstreams: {completed:?}"));
 }
 
@@ -282,13 +279,9 @@ fn report(callers: &Callers, watch: &Watch, start: Instant) {
         println!("{count:9} {end}");
     }
     println!("{:9} unexplained", accounts.unexplained.len());
-    let (took, unseen) = rest::cancellations(callers);
-    let at = |part: usize| took.get((took.len() * part / 100).min(took.len().saturating_sub(1)));
-    println!(
-        "cancelled upstream after {:?} ms (half), {:?} (99 %), {:?} (all); {unseen} were over or never begun",
-        at(50),
-        at(99),
-        took.last()
-    );
+    println!("cancelled upstream, ms (half, 99 %, all):");
+    for (phase, (count, took)) in callers.cancellations() {
+        println!("{count:9} {}, by {}: {took:?}", phase.at, phase.by);
+    }
     println!("{} scrapes", watch.scrapes.get());
 }

@@ -23,6 +23,17 @@ pub struct Sent {
     pub begun: Instant,
 }
 
+/// Where a request was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Phase {
+    pub at: &'static str,
+    pub by: &'static str,
+}
+
+impl Phase {
+    pub const AT: [&'static str; 3] = ["before the head", "going up", "coming down"];
+}
+
 /// What callers counted.
 #[derive(Default)]
 pub struct Accounts {
@@ -35,10 +46,8 @@ pub struct Accounts {
     pub statuses: HashMap<u64, u16>,
     /// gRPC and REST requests by outcome, as `weir_requests_total` tells them.
     pub outcomes: BTreeMap<(&'static str, &'static str), u64>,
-    /// Cancelled while going up, so that no upstream may ever see them whole.
-    pub cut_going_up: Vec<u64>,
-    /// Cancelled, and when.
-    pub cancelled: Vec<(u64, Instant)>,
+    /// Cancelled: where, and when.
+    pub cancelled: Vec<(u64, Phase, Instant)>,
 }
 
 /// See the module.
@@ -113,13 +122,34 @@ impl Callers {
     }
 
     /// A caller has left on purpose.
-    pub fn cancelled(&self, id: u64, going_up: bool) {
+    pub fn cancelled(&self, id: u64, phase: Phase) {
         let mut accounts = self.accounts.borrow_mut();
         *accounts.ends.entry("cancelled".into()).or_default() += 1;
-        accounts.cancelled.push((id, Instant::now()));
-        if going_up {
-            accounts.cut_going_up.push(id);
+        accounts.cancelled.push((id, phase, Instant::now()));
+    }
+
+    /// Requests that their callers cut while they went up, and that an upstream saw whole nevertheless.
+    pub fn completed(&self) -> Vec<u64> {
+        let accounts = self.accounts.borrow();
+        let cut = accounts.cancelled.iter().filter(|(_, phase, _)| phase.at == "going up");
+        cut.map(|&(id, ..)| id).filter(|&id| self.ledger.of(id).whole > 0).collect()
+    }
+
+    /// How long the proxy took to be rid of those that left: for each phase how many, and the half, 99 % and all of
+    /// them in milliseconds. Those that were over by then, or never begun, do not count.
+    pub fn cancellations(&self) -> BTreeMap<Phase, (usize, [u128; 3])> {
+        let mut took: BTreeMap<Phase, Vec<u128>> = BTreeMap::new();
+        for &(id, phase, when) in &self.accounts.borrow().cancelled {
+            if let Some(left) = self.ledger.of(id).left {
+                took.entry(phase).or_default().push(left.saturating_duration_since(when).as_millis());
+            }
         }
+        let parts = |mut took: Vec<u128>| {
+            took.sort_unstable();
+            let at = |part: usize| took[(took.len() * part / 100).min(took.len() - 1)];
+            (took.len(), [at(50), at(99), at(100)])
+        };
+        took.into_iter().map(|(phase, took)| (phase, parts(took))).collect()
     }
 
     pub fn requests(&self) -> u64 {

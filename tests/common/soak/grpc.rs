@@ -13,7 +13,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::ask::{Ask, HEADER};
-use super::callers::Callers;
+use super::callers::{Callers, Phase};
 use super::judge::{End, Got};
 use super::pattern::{self, Checked};
 use super::server2::send;
@@ -176,6 +176,7 @@ pub async fn leaver(callers: &Callers, kind: &'static str, channel: &Channel) {
     }
     let how = How { host: "c", ..How::GRPC };
     let _ = callers.sent(kind, &ask, true, false);
+    let leaves = || callers.cancelled(ask.id, Phase { at: Phase::AT[phase as usize], by: "RST_STREAM" });
     let leaving = async {
         let mut sender = channel.sender(callers).await?;
         let (response, mut stream) = open(&mut sender, &ask, how)?;
@@ -184,20 +185,20 @@ pub async fn leaver(callers: &Callers, kind: &'static str, channel: &Channel) {
                 let _ = send(&mut stream, piece).await;
             }
             sleep(Duration::from_millis(ask.pick(8, 30))).await;
-            callers.cancelled(ask.id, true);
+            leaves();
             stream.send_reset(Reason::CANCEL);
             return Ok::<_, String>(());
         }
         upload(&mut stream, pattern::up(&ask, true)).await;
         if phase == 0 {
             sleep(Duration::from_millis(ask.pick(8, 30))).await;
-            callers.cancelled(ask.id, false);
+            leaves();
             stream.send_reset(Reason::CANCEL);
             return Ok(());
         }
         let mut body = response.await.map_err(|error| error.to_string())?.into_body();
         let _ = body.data().await;
-        callers.cancelled(ask.id, false);
+        leaves();
         stream.send_reset(Reason::CANCEL);
         Ok(())
     };
@@ -223,6 +224,6 @@ pub async fn dropped(callers: &Callers, kind: &'static str) {
     }
     sleep(Duration::from_millis(open_calls[0].0 % 30)).await;
     for (id, ..) in &open_calls {
-        callers.cancelled(*id, false);
+        callers.cancelled(*id, Phase { at: Phase::AT[0], by: "the end of the HTTP/2 connection" });
     }
 }

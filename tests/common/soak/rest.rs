@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::ask::{Ask, HEADER, Harm};
-use super::callers::{Callers, Sent};
+use super::callers::{Callers, Phase, Sent};
 use super::http1::{Body, Conn, Framing, Head, find};
 use super::judge::{End, Got};
 use super::pattern::{self, Checked};
@@ -223,8 +223,10 @@ pub async fn leaver(callers: &Callers, kind: &'static str) -> io::Result<()> {
         // At any moment, so that every moment is met.
         _ => sleep(Duration::from_millis(ask.pick(8, 30))).await,
     }
-    callers.cancelled(ask.id, phase == 1);
-    if ask.pick(9, 2) == 0 {
+    let resets = ask.pick(9, 2) == 0;
+    callers
+        .cancelled(ask.id, Phase { at: Phase::AT[phase as usize], by: if resets { "RST" } else { "close" } });
+    if resets {
         conn.reset();
     }
     Ok(())
@@ -235,17 +237,4 @@ pub async fn slow(callers: &Callers, kind: &'static str) -> io::Result<()> {
     let ask = callers.ask(600, 2 << 20, &[]);
     let how = How { pace: Duration::from_millis(20), ..How::PLAIN };
     kept(callers, kind, &mut None, ask, how).await
-}
-
-/// How long the proxy took to be rid of those that left, in milliseconds, sorted; how many were never begun.
-pub fn cancellations(callers: &Callers) -> (Vec<u128>, usize) {
-    let (mut took, mut unseen) = (Vec::new(), 0);
-    for &(id, when) in &callers.accounts.borrow().cancelled {
-        match callers.ledger.of(id).left {
-            Some(left) => took.push(left.saturating_duration_since(when).as_millis()),
-            None => unseen += 1,
-        }
-    }
-    took.sort_unstable();
-    (took, unseen)
 }

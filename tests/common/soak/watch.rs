@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::process::Cost;
 use crate::child::Weir;
@@ -12,11 +12,8 @@ use crate::child::Weir;
 /// Twenty reloads a minute.
 const RELOAD_EVERY: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// One edit in so many is broken.
-const BROKEN: u64 = 5;
-
-/// One edit in so many is of the endpoints: the spare ones go, and come back.
-const OF_ENDPOINTS: u64 = 4;
+/// Of so many edits two are broken, and two are of the endpoints: the spare ones go, and come back.
+const ROUND: u64 = 10;
 /// Marks the lines of endpoints that a reload may take away.
 pub const SPARE: &str = " # spare";
 
@@ -50,28 +47,33 @@ impl Watch {
         let (mut ticks, all) = (ticks(RELOAD_EVERY), fs::read_to_string(weir.main()).unwrap());
         let fewer: String =
             all.lines().filter(|line| !line.ends_with(SPARE)).flat_map(|line| [line, "\n"]).collect();
-        let mut broken = false;
         for edit in 1.. {
             ticks.tick().await;
             if self.stop.get() {
                 return;
             }
             let first = 20 + edit * 7 % 60;
-            let (file, text) = match edit {
-                _ if edit % (2 * OF_ENDPOINTS) == 0 => (weir.main(), all.clone()),
-                _ if edit % OF_ENDPOINTS == 0 => (weir.main(), fewer.clone()),
-                _ if edit % BROKEN == 0 => {
-                    (weir.rules(), rules([first, 5, 95 - first]).replace("weight: 5}", "weight: five}"))
-                }
-                _ => (weir.rules(), rules([first, 5, 95 - first])),
+            let weights = rules([first, 5, 95 - first]);
+            // What is broken is mended by the next edit.
+            let (file, text, counted) = match edit % ROUND {
+                5 | 0 => (weir.rules(), weights.replace("weight: 5}", "weight: five}"), &self.refused),
+                3 => (weir.main(), fewer.clone(), &self.accepted),
+                8 => (weir.main(), all.clone(), &self.accepted),
+                _ => (weir.rules(), weights, &self.accepted),
             };
-            // What is broken stays so until it is mended, whatever else is edited.
-            broken = if file == weir.rules() { text.contains("five") } else { broken };
-            let counted = if broken { &self.refused } else { &self.accepted };
             let new = file.with_extension("new");
             fs::write(&new, text).unwrap();
             fs::rename(&new, file).unwrap();
             counted.set(counted.get() + 1);
+        }
+    }
+
+    /// Has the first edit taken, so that all that watches over files is there.
+    pub async fn first_reload(&self, weir: &Weir) {
+        fs::write(weir.rules(), rules([49, 5, 46])).unwrap();
+        self.accepted.set(1);
+        while sum(&weir.page("/metrics").await.1, "weir_config_reloads_total", &[]) == 0.0 {
+            sleep(Duration::from_millis(20)).await;
         }
     }
 
