@@ -224,7 +224,7 @@ impl Lane {
         for (_, connection) in &*self.connections.borrow() {
             connection.follow(present);
             connection.flow.flush();
-            connection.activity.wake_to_watch(now);
+            connection.activity.wake_to_watch();
             if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
                 self.end_overdue(connection, why, now);
             }

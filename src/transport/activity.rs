@@ -169,15 +169,15 @@ impl Activity {
         }
     }
 
-    /// Whether the connection's task wants to be polled by the sweep while no byte moves: to see whether its peer,
-    /// whose bytes nobody reads just now, is still there.
+    /// Whether the connection's task wants to be polled by the sweep: to see whether its peer, whose bytes perhaps nobody
+    /// reads just now, is still there.
     pub fn watch_peer(&self, watched: bool) {
         self.watched.set(watched);
     }
 
-    /// Has the task polled if it wants that and no byte has moved since the last sweep.
-    pub fn wake_to_watch(&self, now: Tick) {
-        if self.watched.get() && now.since(self.progress.get()) >= clock::SWEEP {
+    /// Has the task polled if it wants that.
+    pub fn wake_to_watch(&self) {
+        if self.watched.get() {
             self.wake();
         }
     }
