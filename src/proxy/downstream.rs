@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::lane::{Generation, Lane};
 use super::plane::{ListenerPlane, Plane};
 use super::{http1, http2};
+use crate::message::http1::HeadBounds;
 use crate::router;
 use crate::runtime::clock::Tick;
 use crate::runtime::drain::Phase;
@@ -279,6 +280,13 @@ impl Downstream {
             self.activity.end_request();
         }
         self.lane.load.close_stream();
+    }
+
+    /// What the next head may cost.
+    pub(super) fn head_bounds(&self) -> HeadBounds {
+        let seat = self.seat.borrow();
+        let limits = &seat.generation.plane.snapshot.limits;
+        HeadBounds { bytes: limits.head_bytes, count: limits.head_count }
     }
 
     /// What the sweep holds the connection to. Streams of HTTP/2 are held to their idle time one by one.

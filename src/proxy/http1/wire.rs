@@ -57,7 +57,8 @@ pub(super) struct Wire {
     io: RefCell<Io>,
     activity: Rc<Activity>,
     read: RefCell<Reading>,
-    bounds: HeadBounds,
+    /// Of the head that comes next, and of its trailers.
+    bounds: Cell<HeadBounds>,
     /// The largest read of a body.
     room: usize,
     /// The caller has left before its request was whole, or before it had its answer.
@@ -92,12 +93,11 @@ struct HalfClose {
 
 impl Wire {
     pub(super) fn new(downstream: &Downstream, io: Io) -> Wire {
-        let limits = downstream.seat().generation.plane.snapshot.limits;
         Wire {
             activity: io.activity().clone(),
             io: RefCell::new(io),
             read: RefCell::default(),
-            bounds: HeadBounds { bytes: limits.head_bytes, count: limits.head_count },
+            bounds: Cell::new(downstream.head_bounds()),
             room: downstream.lane.read_buffer(),
             left: Cell::new(false),
             interim: RefCell::default(),
@@ -110,7 +110,11 @@ impl Wire {
 
     /// Waits for the next head.
     pub(super) async fn next_head(&self, downstream: &Downstream) -> Next {
+        self.bounds.set(downstream.head_bounds());
         if !self.read.borrow().buf.is_empty() {
+            if self.io.borrow().hang_up() == HangUp::Gone {
+                return Next::Over; // nobody waits for what is read already
+            }
             self.activity.begin_head();
         }
         poll_fn(|cx| {
@@ -130,7 +134,7 @@ impl Wire {
         let read = &mut *read;
         loop {
             if !read.buf.is_empty() {
-                match head::take_request(&mut read.buf, self.bounds, &mut read.scanned) {
+                match head::take_request(&mut read.buf, self.bounds.get(), &mut read.scanned) {
                     Ok(Some(head)) => return Poll::Ready(Next::Head(head)),
                     Ok(None) => {}
                     Err(error) => {
@@ -176,7 +180,7 @@ impl Wire {
             return Body::Empty;
         }
         let mut read = self.read.borrow_mut();
-        read.decoder = Some(Decoder::new(framing, self.bounds));
+        read.decoder = Some(Decoder::new(framing, self.bounds.get()));
         read.leave_due = expects_continue;
         drop(read);
         if self.is_done() {
@@ -198,7 +202,7 @@ impl Wire {
             return true;
         }
         if !self.is_done() {
-            return self.poll_left_in_body(cx);
+            return self.poll_left_unread(cx); // whoever reads the body sees its end, but it may stand still
         }
         let mut read = self.read.borrow_mut();
         while !read.eof && read.buf.len() < AHEAD {
@@ -216,15 +220,18 @@ impl Wire {
                 return true;
             }
         }
-        if read.eof && self.poll_half_closed(cx) {
-            self.left.set(true);
+        if read.eof {
+            self.left.set(self.poll_half_closed(cx));
+            return self.left.get();
         }
-        self.left.get()
+        drop(read);
+        self.activity.watch_peer(true);
+        self.poll_left_unread(cx)
     }
 
-    /// Whoever reads the body sees its end. But it may stand still: then the socket is asked, as often as the sweep
+    /// What the caller sends is not read just now, and so not its end either: the socket is asked, as often as the sweep
     /// wakes this task.
-    fn poll_left_in_body(&self, cx: &mut Context<'_>) -> bool {
+    fn poll_left_unread(&self, cx: &mut Context<'_>) -> bool {
         let now = clock::now();
         if now.since(self.looked.replace(now)).is_zero() || self.answering.get() {
             return false;
