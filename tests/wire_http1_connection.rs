@@ -251,6 +251,26 @@ fn a_caller_that_has_gone_is_found_out_and_its_request_given_up() {
     });
 }
 
+/// However much stands in its pipeline, unread in the kernel: RFC 9112 section 9.3.2.
+#[test]
+fn a_caller_with_a_long_pipeline_is_found_out_too_and_nothing_of_it_goes_upstream() {
+    run(async || {
+        for up in Http::BOTH {
+            let (world, recorder, mut caller) = world(up, "").await;
+            let pipeline = get("/hold", "") + &get("/behind", "").repeat(2_000);
+            assert!(pipeline.len() > 64 << 10, "{}", pipeline.len());
+            caller.send(pipeline.as_bytes(), Delivery::AtOnce).await;
+            held(&recorder).await;
+            drop(caller);
+            until("the request is given up upstream", || (recorder.given_up() == 1).then_some(())).await;
+            let log = world.log(1).await;
+            assert!(log[0].starts_with("0 DC downstream_remote_disconnect"), "{up:?}: {log:?}");
+            let behind = recorder.got().iter().filter(|got| got.target == "/behind").count();
+            assert_eq!(behind, 0, "{up:?}");
+        }
+    });
+}
+
 #[test]
 fn once_the_answer_has_begun_a_half_close_is_leaving() {
     run(async || {
