@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version};
 use rand::Rng as _;
 
 use super::attempt::Way;
@@ -30,7 +30,9 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 /// The head as the upstream gets it, but for what each attempt adds of its own.
 pub(super) fn to_upstream(exchange: &Exchange, parts: &mut Parts, way: &Way<'_>, timeout: Option<Duration>) {
     let headers = &mut parts.headers;
-    hop_by_hop::strip(headers);
+    if parts.version != Version::HTTP_2 {
+        hop_by_hop::strip(headers); // by HTTP/2 they do not come: h2 refuses them (RFC 9113 section 8.2.2)
+    }
     hop::strip(headers);
     if headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         headers.remove(EXPECT); // answered here: the body is asked for as it is read
@@ -149,8 +151,12 @@ pub(super) fn set_target(uri: &mut Uri, target: &str) -> Result<(), Reason> {
 }
 
 /// The head of an upstream's answer, stripped of what belongs to its connection.
-pub(super) fn from_upstream(headers: &mut HeaderMap, service_time: Duration) {
-    hop_by_hop::strip(headers);
+pub(super) fn from_upstream<B>(response: &mut Response<B>, service_time: Duration) {
+    let version = response.version();
+    let headers = response.headers_mut();
+    if version != Version::HTTP_2 {
+        hop_by_hop::strip(headers);
+    }
     let ms = u64::try_from(service_time.as_millis()).unwrap_or(u64::MAX);
     headers.insert(SERVICE_TIME, HeaderValue::from(ms));
 }

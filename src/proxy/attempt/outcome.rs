@@ -52,7 +52,7 @@ pub(super) fn note_answer(
         member.state.note_no_weir();
         exchange.reached.set(Reached::ModelServer);
     }
-    headers::from_upstream(response.headers_mut(), service_time);
+    headers::from_upstream(response, service_time);
 }
 
 /// There is none.
