@@ -25,6 +25,7 @@ use crate::telemetry::{GrpcOutcome, RequestRecord};
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, HttpVersion, Protocol};
 
+mod kept;
 mod upload;
 
 pub(super) use upload::{Upload, UploadBody};
@@ -292,10 +293,8 @@ impl Exchange {
 
     fn is_stalled_on_http1(&self) -> bool {
         let download = self.download.borrow();
-        download.started
-            && download.may_be_cut()
-            && self.record.borrow().http_version != HttpVersion::Http2
-            && clock::now().since(self.downstream.activity.progress()) > STALLED_AFTER
+        let stalled = clock::now().since(self.downstream.activity.progress()) > STALLED_AFTER;
+        stalled && download.unwritten > 0 && download.may_be_cut()
     }
 
     /// Why it should be given up at `now`, if it should.

@@ -19,10 +19,8 @@ use super::downstream::Downstream;
 use super::exchange::DownloadBody;
 use super::reply::Reason;
 use super::request;
-use crate::message::http1::HeadError;
 use crate::message::http1::head::RequestHead;
 use crate::runtime::drain::Phase;
-use crate::telemetry::families::weir::Limit;
 use crate::transport::io::Io;
 
 /// What the request says of its answer.
@@ -84,16 +82,6 @@ async fn exchange(downstream: &Rc<Downstream>, wire: &Rc<Wire>, head: RequestHea
 
 /// A message that has no reading.
 async fn refuse(downstream: &Rc<Downstream>, wire: &Rc<Wire>, reason: Reason) {
-    let http = &downstream.listener.http;
-    let process = &downstream.lane.shared.process;
-    match reason {
-        Reason::HeadTooLarge(detail) => {
-            let of_bytes = detail == HeadError::TooLarge.detail();
-            process.limit_exceeded(if of_bytes { Limit::HeadBytes } else { Limit::HeadCount });
-        }
-        Reason::HeadTimeout => {}
-        _ => http.cx_protocol_error.increment(1),
-    }
     let response = request::refuse(downstream, reason);
     let asked = Asked { version: Version::HTTP_11, for_head: false, keep_alive: false };
     answer(downstream, wire, response, asked).await;

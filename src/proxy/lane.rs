@@ -237,7 +237,8 @@ impl Lane {
             End::Idle => connection.say_goodbye(now),
             _ => Goodbye::NotSaid,
         };
-        if matches!(told, Goodbye::NotSaid | Goodbye::Said) {
+        let ended = matches!(told, Goodbye::NotSaid | Goodbye::Unheard) && connection.activity.end(why);
+        if matches!(told, Goodbye::Said) || (matches!(told, Goodbye::NotSaid) && ended) {
             let (limit, counter) = match why {
                 End::HeadTimeout => (Limit::HeadTimeout, Some(&connection.listener.http.rq_timeout)),
                 End::Idle => (Limit::DownstreamIdle, Some(&connection.listener.http.cx_idle_timeout)),
@@ -247,9 +248,6 @@ impl Lane {
             if let Some(counter) = counter {
                 counter.increment(1);
             }
-        }
-        if matches!(told, Goodbye::NotSaid | Goodbye::Unheard) {
-            connection.activity.end(why);
         }
     }
 

@@ -27,11 +27,13 @@ use super::plane::{Plane, RoutePlane};
 use super::reply::Reason;
 use super::{admit, headers, hop, reply};
 use crate::message::body::Body;
+use crate::message::http1::HeadError;
 use crate::message::{host, path};
 use crate::router::Head;
 use crate::snapshot::Mode;
 use crate::telemetry::UNKNOWN;
-use crate::upstream::breaker::Limit;
+use crate::telemetry::families::weir::Limit;
+use crate::upstream::breaker;
 use crate::words::Protocol;
 
 /// Serves one request. The future may be dropped at any point: that is the caller leaving.
@@ -50,6 +52,9 @@ pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) ->
         Ok((response, lease)) => (response, Some(lease)),
         Err(reason) => {
             let reason = exchange.upload.fault_or(reason);
+            if exchange.upload.has_broken_off() {
+                count_unreadable(&exchange.downstream, reason);
+            }
             exchange.blame(reason);
             let response = reason.response(exchange.protocol());
             (if asks_for_head { reply::head_only(response) } else { response }, None)
@@ -63,8 +68,22 @@ pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) ->
     head.map(|()| download)
 }
 
+/// Counts what was wrong with bytes of the caller's that have no reading.
+fn count_unreadable(downstream: &Downstream, reason: Reason) {
+    let process = &downstream.lane.shared.process;
+    match reason {
+        Reason::HeadTooLarge(detail) => {
+            let of_bytes = detail == HeadError::TooLarge.detail();
+            process.limit_exceeded(if of_bytes { Limit::HeadBytes } else { Limit::HeadCount });
+        }
+        Reason::BadRequest(_) => downstream.listener.http.cx_protocol_error.increment(1),
+        _ => {}
+    }
+}
+
 /// Answers a message of which nobody can say what it asks for.
 pub(super) fn refuse(downstream: &Rc<Downstream>, reason: Reason) -> Response<DownloadBody> {
+    count_unreadable(downstream, reason);
     let download = Exchange::begin_unread(downstream);
     let exchange = download.exchange.clone();
     exchange.blame(reason);
@@ -187,11 +206,11 @@ fn choose(
         Some(cluster) => {
             let plane = &plane.clusters[cluster];
             exchange.record.borrow_mut().cluster = Some(plane.state.config.name.clone());
-            chosen._permit = plane.state.breakers.try_acquire(Limit::Requests);
+            chosen._permit = plane.state.breakers.try_acquire(breaker::Limit::Requests);
             if chosen._permit.is_some() {
                 Ok((index, cluster))
             } else {
-                Err(attempt::overflow(exchange, plane, Limit::Requests))
+                Err(attempt::overflow(exchange, plane, breaker::Limit::Requests))
             }
         }
     };

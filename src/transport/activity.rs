@@ -109,6 +109,13 @@ impl Activity {
         self.stage.set(Stage::Busy);
     }
 
+    /// What was taken for the beginning of a head was none.
+    pub fn forget_head(&self) {
+        if matches!(self.stage.get(), Stage::Head(_)) {
+            self.stage.set(Stage::Idle);
+        }
+    }
+
     /// The last open request ended.
     pub fn end_request(&self) {
         self.stage.set(Stage::Idle);
@@ -147,12 +154,16 @@ impl Activity {
         }
     }
 
-    /// Ends the connection: its next poll fails, and comes soon.
-    pub fn end(&self, why: End) {
-        if self.ended.get().is_none() {
+    /// Ends the connection: its next poll fails, and comes soon. A late head, which has an answer to get, may be
+    /// followed by another reason. Returns whether this was news.
+    pub fn end(&self, why: End) -> bool {
+        let before = self.ended.get();
+        let news = before != Some(why) && matches!(before, None | Some(End::HeadTimeout));
+        if news {
             self.ended.set(Some(why));
             self.wake();
         }
+        news
     }
 
     /// Why the connection was ended from outside, if it was.

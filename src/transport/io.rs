@@ -25,6 +25,9 @@ const OUT_FULL: usize = 64 << 10;
 /// Capacity kept by a connection whose deferred bytes are out, so that an idle one costs little.
 const OUT_KEPT: usize = 4 << 10;
 
+/// Room that is left of a buffer and as good as a new one: what was read before keeps all of a buffer alive.
+const ROOM_ENOUGH: usize = 32 << 10;
+
 /// A connected stream socket.
 #[derive(Debug)]
 pub enum Stream {
@@ -137,7 +140,11 @@ impl Io {
             *buf = ahead.into();
             return Poll::Ready(Ok(n));
         }
-        buf.reserve(room);
+        // Asked first, so that a peer that is silent costs no buffer.
+        ready!(self.poll_readable(cx))?;
+        if buf.capacity() - buf.len() < room.min(ROOM_ENOUGH) {
+            buf.reserve(room);
+        }
         let read = std::pin::pin!(self.read_buf(buf));
         read.poll(cx)
     }

@@ -160,6 +160,10 @@ impl Http1Pool {
             if self.shared.cluster().breakers.of(Limit::Connections).limit() == 0 {
                 return Err(NoConnection::Overflow(Limit::Connections));
             }
+            // One that is too old for this request makes room for a new one.
+            if self.idle.borrow_mut().pop().is_some() {
+                continue;
+            }
             changed.await;
             if let Some(lease) = self.take_idle(must_be_fresh) {
                 return Ok(lease);

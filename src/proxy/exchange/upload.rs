@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::Exchange;
+use super::kept::Kept;
 use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::MessageCounter;
 use crate::message::hop_by_hop;
@@ -48,16 +48,6 @@ enum Fault {
     Malformed(HeadError),
 }
 
-#[derive(Default)]
-struct Kept {
-    pieces: Vec<Bytes>,
-    trailers: Option<HeaderMap>,
-    bytes: usize,
-    keeping: bool,
-    /// Something was passed on that is not kept.
-    lost: bool,
-}
-
 impl Upload {
     pub(super) fn new(body: Body, counts_messages: bool) -> Upload {
         Upload {
@@ -81,7 +71,7 @@ impl Upload {
         UploadBody {
             exchange: exchange.clone(),
             attempt: upload.attempt.get(),
-            piece: 0,
+            sent: 0,
             trailers_sent: false,
         }
     }
@@ -94,11 +84,11 @@ impl Upload {
     /// Lets go of what was kept: there will be no other attempt.
     pub(in crate::proxy) fn settle(&self, exchange: &Exchange) {
         let mut kept = self.kept.borrow_mut();
-        if kept.bytes > 0 {
-            exchange.downstream.lane.shared.replay.fetch_sub(kept.bytes, Ordering::Relaxed);
+        if kept.bytes() > 0 {
+            exchange.downstream.lane.shared.replay.fetch_sub(kept.bytes(), Ordering::Relaxed);
         }
-        let lost = kept.lost || !kept.pieces.is_empty();
-        *kept = Kept { lost, ..Kept::default() };
+        let lost = kept.lost || kept.bytes() > 0;
+        *kept = if lost { Kept::gone() } else { Kept::default() };
     }
 
     /// Reads the first frame of a body whose bytes came with its head. What has no reading is then refused before an
@@ -135,8 +125,10 @@ impl Upload {
 
     /// Bytes of the caller's body that are still to come, where its head says how many.
     pub(in crate::proxy) fn length(&self) -> Option<u64> {
-        let ahead = self.ahead.borrow();
-        let read = ahead.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        let read = match &*self.ahead.borrow() {
+            Some(frame) => frame.data_ref()?.len(), // trailers need chunks, whose length is not told
+            None => 0,
+        };
         Some(self.body.borrow().size_hint().exact()? + read as u64)
     }
 
@@ -200,7 +192,7 @@ impl Upload {
 
     /// Bytes kept for another attempt.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.kept.borrow().bytes
+        self.kept.borrow().bytes()
     }
 
     /// Bytes, and gRPC messages, read from the caller.
@@ -213,17 +205,17 @@ impl Upload {
 pub(in crate::proxy) struct UploadBody {
     exchange: Rc<Exchange>,
     attempt: u32,
-    /// The next kept piece to send.
-    piece: usize,
+    /// Bytes of what is kept that this attempt has.
+    sent: usize,
     trailers_sent: bool,
 }
 
 impl UploadBody {
     fn next_kept(&mut self) -> Option<Frame<Bytes>> {
         let kept = self.exchange.upload.kept.borrow();
-        if let Some(piece) = kept.pieces.get(self.piece) {
-            self.piece += 1;
-            return Some(Frame::data(piece.clone()));
+        if let Some(piece) = kept.from(self.sent) {
+            self.sent += piece.len();
+            return Some(Frame::data(piece));
         }
         let trailers = kept.trailers.clone().filter(|_| !self.trailers_sent)?;
         self.trailers_sent = true;
@@ -239,7 +231,7 @@ impl UploadBody {
                     messages.feed(&data);
                 }
                 if self.keep(&data) {
-                    self.piece += 1;
+                    self.sent += data.len();
                 }
                 upload.complete.set(upload.complete.get() || upload.is_drained());
                 Frame::data(data)
@@ -269,7 +261,7 @@ impl UploadBody {
             kept.lost = true;
             return false;
         }
-        let over = if kept.bytes + data.len() > limits.replay_bytes {
+        let over = if kept.bytes() + data.len() > limits.replay_bytes {
             Some(Limit::ReplayBytes)
         } else {
             let all = shared.replay.load(Ordering::Relaxed);
@@ -278,13 +270,12 @@ impl UploadBody {
         if let Some(limit) = over {
             shared.process.limit_exceeded(limit);
             shared.process.replay_exceeded.increment(1);
-            shared.replay.fetch_sub(kept.bytes, Ordering::Relaxed);
-            *kept = Kept { lost: true, ..Kept::default() };
+            shared.replay.fetch_sub(kept.bytes(), Ordering::Relaxed);
+            *kept = Kept::gone();
             return false;
         }
         shared.replay.fetch_add(data.len(), Ordering::Relaxed);
-        kept.bytes += data.len();
-        kept.pieces.push(data.clone());
+        kept.push(data);
         true
     }
 
@@ -335,13 +326,13 @@ impl http_body::Body for UploadBody {
 
     fn is_end_stream(&self) -> bool {
         let kept = self.exchange.upload.kept.borrow();
-        let more_kept = self.piece < kept.pieces.len() || (kept.trailers.is_some() && !self.trailers_sent);
+        let more_kept = self.sent < kept.bytes() || (kept.trailers.is_some() && !self.trailers_sent);
         !more_kept && (self.trailers_sent || self.exchange.upload.is_drained())
     }
 
     fn size_hint(&self) -> SizeHint {
         let kept = self.exchange.upload.kept.borrow();
-        let replayed: usize = kept.pieces.iter().skip(self.piece).map(Bytes::len).sum();
+        let replayed = kept.bytes().saturating_sub(self.sent);
         match self.exchange.upload.length() {
             Some(rest) => SizeHint::with_exact(rest + replayed as u64),
             None => SizeHint::default(),

@@ -66,6 +66,7 @@ pub(super) async fn send(
         front,
         piece: Bytes::new(),
         back: BytesMut::new(),
+        waits: false,
     };
     let end = poll_fn(|cx| sending.poll(cx, downstream, wire)).await;
     if end == End::Cut {
@@ -112,6 +113,8 @@ struct Sending {
     front: BytesMut,
     piece: Bytes,
     back: BytesMut,
+    /// The caller took nothing when it was last tried.
+    waits: bool,
 }
 
 impl Sending {
@@ -135,11 +138,17 @@ impl Sending {
                 return if wire.poll_left(cx) { Poll::Ready(End::Cut) } else { Poll::Pending };
             }
             match self.poll_write(cx, wire) {
-                Poll::Ready(Ok(())) => self.body.exchange.touch(),
+                Poll::Ready(Ok(())) => {
+                    self.body.exchange.touch();
+                    if std::mem::take(&mut self.waits) {
+                        self.body.exchange.set_unwritten(0);
+                    }
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Cut),
                 Poll::Pending => {
                     let unwritten = self.front.len() + self.piece.len() + self.back.len();
                     self.body.exchange.set_unwritten(unwritten);
+                    self.waits = true;
                     return Poll::Pending;
                 }
             }

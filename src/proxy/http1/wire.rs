@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::Version;
 use http_body::Frame;
 use tokio::io::AsyncWrite as _;
@@ -77,6 +77,8 @@ pub(super) struct Wire {
 struct Reading {
     buf: BytesMut,
     scanned: usize,
+    /// Bytes of empty lines before the head that comes.
+    skipped: usize,
     decoder: Option<Decoder>,
     /// `100 Continue` is due when the body is asked for.
     leave_due: bool,
@@ -110,7 +112,7 @@ impl Wire {
 
     /// Waits for the next head.
     pub(super) async fn next_head(&self, downstream: &Downstream) -> Next {
-        self.bounds.set(downstream.head_bounds());
+        self.activity.watch_peer(false);
         if !self.read.borrow().buf.is_empty() {
             if self.io.borrow().hang_up() == HangUp::Gone {
                 return Next::Over; // nobody waits for what is read already
@@ -132,16 +134,30 @@ impl Wire {
     fn poll_head(&self, cx: &mut Context<'_>, downstream: &Downstream) -> Poll<Next> {
         let mut read = self.read.borrow_mut();
         let read = &mut *read;
+        if read.scanned == 0 {
+            self.bounds.set(downstream.head_bounds());
+        }
         loop {
+            if read.skip_empty_lines() {
+                self.activity.forget_head(); // it begins with its first line
+            }
             if !read.buf.is_empty() {
-                match head::take_request(&mut read.buf, self.bounds.get(), &mut read.scanned) {
-                    Ok(Some(head)) => return Poll::Ready(Next::Head(head)),
+                let bounds = self.bounds.get();
+                let bounds = HeadBounds { bytes: bounds.bytes.saturating_sub(read.skipped), ..bounds };
+                match head::take_request(&mut read.buf, bounds, &mut read.scanned) {
+                    Ok(Some(head)) => {
+                        read.skipped = 0;
+                        return Poll::Ready(Next::Head(head));
+                    }
                     Ok(None) => {}
                     Err(error) => {
                         read.broken = true;
                         return Poll::Ready(Next::Refused(Reason::of_head(error)));
                     }
                 }
+            } else if read.skipped > self.bounds.get().bytes {
+                read.broken = true;
+                return Poll::Ready(Next::Refused(Reason::of_head(HeadError::TooLarge)));
             }
             if read.eof {
                 if !read.buf.is_empty() {
@@ -233,7 +249,7 @@ impl Wire {
     /// wakes this task.
     fn poll_left_unread(&self, cx: &mut Context<'_>) -> bool {
         let now = clock::now();
-        if now.since(self.looked.replace(now)).is_zero() || self.answering.get() {
+        if now.since(self.looked.replace(now)).is_zero() {
             return false;
         }
         let hang_up = self.io.borrow().hang_up();
@@ -286,8 +302,11 @@ impl Wire {
     /// The answer begins: what was kept to be sent before it.
     pub(super) fn begin_answer(&self) -> BytesMut {
         self.answering.set(true);
-        self.activity.watch_peer(false);
-        self.read.borrow_mut().leave_due = false;
+        let mut read = self.read.borrow_mut();
+        read.leave_due = false;
+        // What is read to its end shows the caller's leaving by itself.
+        self.activity.watch_peer(!is_done(&read) || read.buf.len() >= AHEAD);
+        drop(read);
         self.interim.take()
     }
 
@@ -305,6 +324,7 @@ impl Wire {
 
     /// Has the caller see a reset: for an answer whose end would look like a proper one.
     pub(super) fn reset_on_drop(&self) {
+        self.left.set(true); // no farewell: it would end in good order
         self.io.borrow().reset_on_drop();
     }
 
@@ -331,7 +351,11 @@ impl Wire {
                 }
             }
         };
-        timeout(REST_TIME, reading).await.unwrap_or(false)
+        // These bytes begin no head.
+        self.activity.begin_request();
+        let whole = timeout(REST_TIME, reading).await.unwrap_or(false);
+        self.activity.end_request();
+        whole
     }
 
     /// Closes. A connection that is closed with bytes unread is reset by the kernel, and the caller may lose the
@@ -379,7 +403,11 @@ impl Wire {
             if decoder.is_done() {
                 return Poll::Ready(None);
             }
-            match decoder.take(&mut read.buf) {
+            let taken = decoder.take(&mut read.buf);
+            if decoder.is_done() && self.answering.get() {
+                self.activity.wake(); // from now on the connection's task reads
+            }
+            match taken {
                 Ok(Some(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Some(Piece::End(trailers))) => {
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
@@ -394,7 +422,12 @@ impl Wire {
                 Poll::Ready(Ok(0)) => io::ErrorKind::UnexpectedEof,
                 Poll::Ready(Ok(_)) => continue,
                 Poll::Ready(Err(error)) => error.kind(),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if read.buf.is_empty() {
+                        read.buf = BytesMut::new();
+                    }
+                    return Poll::Pending;
+                }
             };
             self.left.set(true);
             self.activity.wake();
@@ -406,6 +439,19 @@ impl Wire {
         read.broken = true;
         self.activity.wake();
         BodyError::Http1(Http1Error::Malformed(error))
+    }
+}
+
+impl Reading {
+    /// RFC 9112 section 2.2: empty lines before a request mean nothing. Whether nothing but such lines is there.
+    fn skip_empty_lines(&mut self) -> bool {
+        let before = self.skipped;
+        while self.buf.starts_with(b"\r\n") {
+            self.buf.advance(2);
+            self.skipped += 2;
+            self.scanned = 0;
+        }
+        self.skipped > before && self.buf.is_empty()
     }
 }
 
