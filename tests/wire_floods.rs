@@ -63,8 +63,8 @@ async fn serve() -> Upstream {
 }
 
 /// A proxy with one worker. The well-formed requests go to a version of their own, so that it is Weir that is measured,
-/// not an upstream nor its breakers. Upstreams speak HTTP/1: on HTTP/2, what many callers cancel is a flood to an upstream
-/// that they share.
+/// not an upstream nor its breakers. Upstreams speak HTTP/1; what is cancelled on an HTTP/2 connection that callers share
+/// is tried in `wire_shared.rs`.
 fn start_within(descriptors: Option<u32>, limits: &str) -> Weir {
     let versions = [upstream(), upstream()].map(|at| format!("{{http: '{at}'"));
     let main = format!(

@@ -25,6 +25,7 @@ mod http1;
 mod http2;
 mod lease;
 mod outcome;
+mod stream;
 
 pub(super) use lease::Lease;
 pub(super) use outcome::{note_timeout, overflow};

@@ -28,6 +28,7 @@ use crate::message::body::Body;
 use crate::message::pump::{Pump, PumpEnd};
 use crate::runtime::clock;
 use crate::runtime::drain::Phase;
+use crate::snapshot::Mode;
 use crate::telemetry::families::weir::Limit;
 use crate::transport::activity::End;
 use crate::transport::io::{Io, Writes};
@@ -40,6 +41,10 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// The coarse clock goes on ten times a second.
 const CLOCK_TICK: Duration = Duration::from_millis(100);
+/// Streams of another Weir that it resets before they were looked at, and such that we reset and h2 remembers for a
+/// second. It passes on what its own callers do, many of them on one connection, and resets no stream early; so what
+/// looks like a flood is a moment in which this worker was busy. Other callers have h2's bounds: 20 and 50.
+const RESETS_OF_A_WEIR: usize = 1_024;
 /// Answer bytes that h2 holds for one stream.
 const SEND_BUFFER: usize = 16 << 10;
 
@@ -51,7 +56,13 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, mut io: Io) {
     let limits = downstream.seat().generation.plane.snapshot.limits;
     let told = Rc::<Told>::default();
     let late = LateHead { told: told.clone(), timer: None };
-    let handshake = Builder::new()
+    let mut builder = Builder::new();
+    if matches!(downstream.listener.chain().mode, Mode::Deliver { .. }) {
+        builder
+            .max_pending_accept_reset_streams(RESETS_OF_A_WEIR)
+            .max_concurrent_reset_streams(RESETS_OF_A_WEIR);
+    }
+    let handshake = builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.streams)

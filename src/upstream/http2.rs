@@ -48,6 +48,9 @@ const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
 const SILENT: Duration = Duration::from_secs(1);
 /// Dials of one request that gave a connection which was over, as a server that restarts may greet with GOAWAY.
 const FRUITLESS_DIALS: usize = 3;
+/// Streams that we reset and h2 remembers, each for a second. A frame on one that is forgotten counts as the upstream's
+/// fault, and 1,024 of these end the connection: answers that cross our cancellations would add up to that.
+const REMEMBERED_RESETS: usize = 2_048;
 /// Interim answers (1xx) before the answer: more than a server has reason to send, and it could go on for ever.
 const INTERIM_ANSWERS: usize = 16;
 
@@ -198,6 +201,7 @@ async fn connect(
         .max_header_list_size(RESPONSE_HEAD_BYTES)
         .max_send_buffer_size(SEND_BUFFER)
         .initial_max_send_streams(UNTOLD)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .enable_push(false)
         .handshake::<_, Bytes>(io)
         .await;

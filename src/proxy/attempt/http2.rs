@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -15,6 +16,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use super::lease::{Connection, Lease};
 use super::outcome::no_connection;
+use super::stream::{Stream, cancel_in_time};
 use super::{Failed, Keeping};
 use crate::message::body::Body;
 use crate::message::pump::{Pump, PumpEnd};
@@ -40,7 +42,7 @@ pub(super) async fn send(
     let body = Upload::next_attempt(exchange, keeping.body);
     let no_body = http_body::Body::is_end_stream(&body);
     let is_head = head.method == Method::HEAD;
-    let (response, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
+    let (answer, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
         Ok(sent) => sent,
         Err(error) => {
             let processed = Processed::No(RetryReason::Unsent);
@@ -48,43 +50,46 @@ pub(super) async fn send(
             return Err((Failure { reason, processed }, None));
         }
     };
-    let upload = if no_body { None } else { start_upload(body, stream) };
-    lease.hold(Connection::Http2 { connection, upload });
-    match response.await {
+    let opened = lease.started();
+    let upload = if no_body { None } else { start_upload(body, stream, opened) };
+    let mut stream = Stream::new(connection, answer, upload, opened);
+    match stream.answer().await {
         Ok(response) => {
-            let (parts, stream) = response.into_parts();
-            // These have no body (RFC 9110 section 6.4.1); a stream that brings one is reset when it is dropped here.
+            let (parts, body) = response.into_parts();
+            // These have no body (RFC 9110 section 6.4.1); a stream that brings one is reset.
             let bodiless =
                 is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-            let body = if bodiless { Body::Empty } else { Body::http2(stream, &parts.headers) };
+            if bodiless && !body.is_end_stream() {
+                stream.refuse_body();
+            }
+            let body = if bodiless { Body::Empty } else { Body::http2(body, &parts.headers) };
+            lease.hold(Connection::Http2(stream));
             Ok(Response::from_parts(parts, body))
         }
-        Err(error) => Err((http2_failure(&error, lease, exchange.upload.has_broken_off()), None)),
+        Err(error) => {
+            stream.end();
+            Err((http2_failure(&error, &stream, exchange.upload.has_broken_off()), None))
+        }
     }
 }
 
 /// Most requests are whole by now and leave within this very turn; only a longer one gets a task of its own.
-fn start_upload(body: UploadBody, stream: SendStream<Bytes>) -> Option<AbortHandle> {
+fn start_upload(body: UploadBody, stream: SendStream<Bytes>, opened: Instant) -> Option<AbortHandle> {
     let mut pump = Pump::new(body, stream);
-    if let Poll::Ready(end) = pump.poll(&mut Context::from_waker(Waker::noop())) {
-        cancel_if_body_failed(&mut pump, &end);
-        return None;
-    }
-    let task = spawn_local(async move {
-        let end = poll_fn(|cx| pump.poll(cx)).await;
-        cancel_if_body_failed(&mut pump, &end);
-    });
+    let task = match pump.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(PumpEnd::Body) => spawn_local(cancel_in_time(pump, opened)),
+        Poll::Ready(PumpEnd::Done | PumpEnd::Peer(_)) => return None,
+        Poll::Pending => spawn_local(async move {
+            // The caller left before its body ended: the upstream is told that nobody waits.
+            if matches!(poll_fn(|cx| pump.poll(cx)).await, PumpEnd::Body) {
+                cancel_in_time(pump, opened).await;
+            }
+        }),
+    };
     Some(task.abort_handle())
 }
 
-/// The caller left before its body ended: the upstream is told that nobody waits.
-fn cancel_if_body_failed(pump: &mut Pump<UploadBody>, end: &PumpEnd) {
-    if matches!(end, PumpEnd::Body) {
-        pump.reset(h2::Reason::CANCEL);
-    }
-}
-
-fn http2_failure(error: &h2::Error, lease: &Lease, left: bool) -> Failure {
+fn http2_failure(error: &h2::Error, stream: &Stream, left: bool) -> Failure {
     let maybe = |reason| Failure { reason, processed: Processed::Maybe };
     let reason = error.reason();
     if error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM) {
@@ -92,7 +97,7 @@ fn http2_failure(error: &h2::Error, lease: &Lease, left: bool) -> Failure {
         Failure { reason: Reason::UpstreamRefusedStream, processed }
     } else if error.is_go_away() && error.is_remote() && reason == Some(h2::Reason::NO_ERROR) {
         // With NO_ERROR only the streams above its last one are told; with an error all are, processed or not.
-        lease.retire();
+        stream.retire();
         Failure { reason: Reason::UpstreamReset, processed: Processed::No(RetryReason::Goaway) }
     } else if error.is_io() {
         maybe(Reason::UpstreamClosed)
@@ -101,7 +106,7 @@ fn http2_failure(error: &h2::Error, lease: &Lease, left: bool) -> Failure {
     } else {
         // A stream that was cancelled for its caller's sake says nothing of its connection.
         if !left {
-            lease.retire();
+            stream.retire();
         }
         maybe(Reason::UpstreamProtocolError)
     }

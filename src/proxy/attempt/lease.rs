@@ -1,19 +1,18 @@
 //! What an attempt holds until its answer's body has ended: its connection and its place in the counts.
 //!
-//! Law: dropped at any time, it ends the attempt at once: the upstream sees its connection close, or its stream reset.
+//! Law: dropped at any time, it ends the attempt at once: the upstream sees its connection close, or its stream reset as
+//! soon as that is old enough ([`Stream`]).
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::task::AbortHandle;
-
+use super::stream::Stream;
 use crate::telemetry::ClusterMeter;
 use crate::upstream::breaker::Permit;
 use crate::upstream::cluster::{EndpointState, InFlight};
 use crate::upstream::http1::Http1Lease;
-use crate::upstream::http2::Http2Lease;
 
 /// What an attempt holds until the answer's body has ended: its connection and its place in the counts.
 pub(in crate::proxy) struct Lease {
@@ -31,7 +30,7 @@ pub(in crate::proxy) struct Lease {
 /// What an attempt runs on.
 pub(super) enum Connection {
     Http1(Http1Lease),
-    Http2 { connection: Http2Lease, upload: Option<AbortHandle> },
+    Http2(Stream),
 }
 
 impl Lease {
@@ -66,16 +65,12 @@ impl Lease {
         self.connection.replace(Some(connection));
     }
 
-    /// Its connection takes no new stream.
-    pub(super) fn retire(&self) {
-        if let Some(Connection::Http2 { connection, .. }) = &*self.connection.borrow() {
-            connection.retire();
-        }
-    }
-
     /// It failed, the upstream cut its answer, or the answer is whole.
     pub(in crate::proxy) fn end(&self) {
         self.over.set(true);
+        if let Some(Connection::Http2(stream)) = &*self.connection.borrow() {
+            stream.end();
+        }
     }
 
     /// Requests in flight at the endpoint.
@@ -99,6 +94,11 @@ impl Lease {
         }
     }
 
+    /// When the request was sent.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Time since the request was sent.
     pub(super) fn service_time(&self) -> Duration {
         self.started.elapsed()
@@ -107,9 +107,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(Connection::Http2 { upload: Some(upload), .. }) = &*self.connection.borrow() {
-            upload.abort();
-        }
         let given_up = !self.over.get();
         if self.begun {
             self.meter.rq_active.decrement(1.0);
