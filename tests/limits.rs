@@ -26,7 +26,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::task::spawn_local;
 use weir::telemetry::families::Limit;
 
-/// Limits that are met in another way than by a caller here.
+/// Limits that no caller meets here, and why.
 const WITHOUT_A_ROW: [(Limit, &str); 2] = [
     (
         Limit::Memory,
@@ -227,7 +227,7 @@ fn of_heads() -> Vec<Row> {
                 }
                 .boxed_local()
             },
-            effect: "431, closed",
+            effect: "431 Request Header Fields Too Large, closed",
         },
         Row {
             name: "fields of a head, HTTP/1",
@@ -244,7 +244,7 @@ fn of_heads() -> Vec<Row> {
                 }
                 .boxed_local()
             },
-            effect: "431, closed",
+            effect: "431 Request Header Fields Too Large, closed",
         },
         Row {
             name: "fields of a head, HTTP/2",
@@ -286,7 +286,7 @@ fn of_heads() -> Vec<Row> {
                 }
                 .boxed_local()
             },
-            effect: "408, closed",
+            effect: "408 request header timeout, closed",
         },
         Row {
             name: "time for the first head, HTTP/2",
@@ -335,7 +335,7 @@ fn of_connections() -> Vec<Row> {
             name: "an idle connection, HTTP/2",
             limit: Limit::DownstreamIdle,
             limits: "downstream_idle: 300ms",
-            service: &[],
+            service: &["protocol: http1"],
             times: 1..=1,
             also: &["envoy_http_downstream_cx_idle_timeout"],
             act: |scene| {
@@ -361,7 +361,8 @@ fn of_connections() -> Vec<Row> {
             limit: Limit::Connections,
             limits: "connections: 1",
             service: &[],
-            times: 1..=1,
+            // Full once more with the second.
+            times: 1..=2,
             also: &["envoy_listener_downstream_cx_overflow"],
             act: |scene| {
                 async move {

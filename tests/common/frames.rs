@@ -4,7 +4,7 @@
 //! byte; it tells the peer to keep no dynamic table, so that of an answer's block no more than `:status` has to be
 //! understood; every wait has a deadline.
 // Compiled into several tests, few of which use all of it; `pub` marks what tests call.
-#![allow(dead_code, unreachable_pub, clippy::expect_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::expect_used)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-pub use super::world::http2::{PREFACE, block, code, flag, integer, kind, literal, setting, string};
+pub use super::world::http2::{PREFACE, block, code, flag, kind, literal, setting, string};
 
 /// The authority that requests name unless they say another.
 pub const AUTHORITY: &str = "x.default.svc.cluster.local";

@@ -1,7 +1,7 @@
 //! HTTP/2 frames by hand, and a server that does with them what a [`Row`](super::battery::Row) says.
 //!
 //! It knows as much HPACK as it takes to write literal fields, and none to read: what is asked stands in the [`Book`].
-#![allow(dead_code, unreachable_pub, clippy::expect_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::expect_used)]
 
 use std::rc::Rc;
 
