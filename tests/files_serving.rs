@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // a panic is the report
 
+#[path = "common/parts.rs"]
+mod parts;
 #[path = "common/process.rs"]
 mod process;
 
@@ -190,23 +192,21 @@ fn files_that_may_not_be_read_are_a_fault_and_seen_when_they_may() {
 }
 
 /// Whether file systems can be mounted here, in a namespace of a process's own.
-fn may_mount(test: &str) -> bool {
+fn may_mount() -> bool {
     let may = Command::new("unshare")
         .args(["-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"])
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
     if !may {
-        use std::io::Write;
-        // Not `eprintln!`: the test harness would swallow it, as this test is going to pass.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no right to mount file systems");
+        parts::skip("there is no right to mount file systems");
     }
     may
 }
 
 #[test]
 fn a_full_disk_costs_lines_of_the_access_log_which_are_counted_and_no_request() {
-    if !may_mount("a_full_disk_costs_lines_of_the_access_log_which_are_counted_and_no_request") {
+    if !may_mount() {
         return;
     }
     let upstream = Upstream::start("v1");
@@ -268,9 +268,7 @@ fn a_log_that_may_not_grow_further_costs_lines_and_no_request() {
 
 #[test]
 fn a_configuration_that_cannot_be_kept_for_a_restart_serves_all_the_same_and_is_kept_when_it_can() {
-    if !may_mount(
-        "a_configuration_that_cannot_be_kept_for_a_restart_serves_all_the_same_and_is_kept_when_it_can",
-    ) {
+    if !may_mount() {
         return;
     }
     let upstreams = [Upstream::start("v1"), Upstream::start("v2")];
@@ -301,7 +299,7 @@ fn a_configuration_that_cannot_be_kept_for_a_restart_serves_all_the_same_and_is_
 
 #[test]
 fn a_read_only_file_system_costs_what_would_be_written_there_and_nothing_else() {
-    if !may_mount("a_read_only_file_system_costs_what_would_be_written_there_and_nothing_else") {
+    if !may_mount() {
         return;
     }
     let upstream = Upstream::start("v1");

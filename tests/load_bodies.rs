@@ -1,4 +1,4 @@
-//! Bodies are streamed, never gathered; and callers that leave are followed at once.
+//! Bodies are streamed, never gathered.
 //!
 //! The proxy is a process of its own, so its memory is its own. Every byte of a body depends on its place in it, so
 //! one that is lost, doubled or moved shows.
@@ -7,8 +7,6 @@
 
 #[path = "common/child.rs"]
 mod child;
-#[path = "common/engine.rs"]
-mod engine;
 #[path = "common/traffic.rs"]
 mod traffic;
 
@@ -16,20 +14,19 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use child::Weir;
-use engine::{Engine, eventually, on_control_thread};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
-use traffic::{Answering, Upstream, Wire, answer};
+use traffic::{Upstream, Wire, answer};
+use weir::runtime::worker::local_runtime;
 
 const BYTES: u64 = 500 << 20;
 const PIECE: usize = 64 << 10;
@@ -174,7 +171,7 @@ async fn exchange(wire: Wire, weir: &Weir, long: bool) {
 }
 
 fn long_bodies_pass_in_little_memory(wire: Wire) {
-    on_control_thread(async {
+    local_runtime().unwrap().block_on(async {
         let (weir, _upstreams) = start();
         exchange(wire, &weir, false).await;
         let (before, most) = (weir.memory(), Rc::new(Cell::new(0)));
@@ -204,96 +201,4 @@ fn half_a_gigabyte_each_way_passes_unchanged_over_http1() {
 #[test]
 fn half_a_gigabyte_each_way_passes_unchanged_over_grpc() {
     long_bodies_pass_in_little_memory(Wire::Http2);
-}
-
-const CANCELLED: usize = 1000;
-/// limits.md: the upstream request is cancelled within 200 ms; the rest is for a machine that does other things too.
-const CANCELLED_WITHIN: Duration = Duration::from_millis(200 + 800);
-
-/// Counts requests that are being answered until they are cancelled.
-fn endless(wire: Wire, in_flight: Arc<AtomicUsize>) -> Upstream {
-    struct Counted(Arc<AtomicUsize>);
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-    Upstream::start(wire, move |_| -> Answering {
-        in_flight.fetch_add(1, Ordering::SeqCst);
-        let counted = Counted(in_flight.clone());
-        Box::pin(async move {
-            let _counted = counted;
-            std::future::pending::<Response<_>>().await
-        })
-    })
-}
-
-/// Half of the callers close their connection, half reset their stream.
-#[test]
-fn a_thousand_callers_that_leave_are_followed_upstream_and_no_gauge_stays_up() {
-    on_control_thread(async {
-        let in_flight = Arc::new(AtomicUsize::new(0));
-        let upstreams = [Wire::Http1, Wire::Http2].map(|wire| endless(wire, in_flight.clone()));
-        let [http, grpc] = upstreams.each_ref().map(|upstream| upstream.address);
-        let main = format!(
-            "listeners: [{{name: predict, address: '127.0.0.1:0', service: m}}]\n\
-             services: [{{name: m, endpoints: [{{http: '{http}', grpc: '{grpc}', labels: {{version: v1}}}}]}}]\n"
-        );
-        let engine = Engine::start(2, &main, "");
-        let address = engine.address("predict");
-        let mut http1 = Vec::new();
-        for _ in 0..CANCELLED / 2 {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            let request = b"POST / HTTP/1.1\r\nhost: m\r\ncontent-length: 2\r\n\r\nhi";
-            tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
-            http1.push(stream);
-        }
-        let (mut grpc, mut open) = (Vec::new(), Vec::new());
-        for _ in 0..5 {
-            let stream = TcpStream::connect(address).await.unwrap();
-            let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
-            spawn_local(connection);
-            for _ in 0..CANCELLED / 10 {
-                sender = sender.ready().await.unwrap();
-                let request = Request::post("http://m/s/m")
-                    .header("content-type", "application/grpc")
-                    .body(())
-                    .unwrap();
-                let (response, mut stream) = sender.send_request(request, false).unwrap();
-                stream.send_data(Bytes::from_static(b"\0\0\0\0\0"), false).unwrap(); // more would follow
-                grpc.push((response, stream));
-            }
-            open.push(sender);
-        }
-        eventually("all are in flight", || in_flight.load(Ordering::SeqCst) == CANCELLED).await;
-        assert_eq!(engine.metric("weir_buffer_resets_total"), 0.0, "a few bytes each are no burden");
-        eventually("the gauges say so", || engine.server.borrow().load().1 == CANCELLED).await;
-        let left = Instant::now();
-        drop((http1, grpc));
-        eventually("all are cancelled upstream", || in_flight.load(Ordering::SeqCst) == 0).await;
-        println!("{CANCELLED} cancelled upstream after {:?}", left.elapsed());
-        assert!(left.elapsed() <= CANCELLED_WITHIN, "{:?}", left.elapsed());
-        eventually("no stream is open", || engine.server.borrow().load() == (open.len(), 0)).await;
-        for gauge in ["envoy_cluster_upstream_rq_active", "envoy_http_downstream_rq_active"] {
-            eventually(gauge, || engine.metric(gauge) == 0.0).await;
-        }
-        let plane = engine.shared.plane.load_full().unwrap();
-        for cluster in &plane.clusters {
-            for member in &cluster.state.members {
-                assert_eq!(member.state.in_flight(), 0, "{}", member.state.name);
-            }
-            let out = weir::upstream::breaker::Limit::ALL.map(|limit| cluster.state.breakers.of(limit).out());
-            assert!(out[1..].iter().all(|&out| out == 0), "permits of pending, requests, retries: {out:?}");
-        }
-        let counted = engine.metric("envoy_http_downstream_rq_rx_reset");
-        let page = engine.shared.recorder.render(weir::telemetry::Page::Metrics);
-        let seen: Vec<_> = page.lines().filter(|line| is_count_of_requests(line)).collect();
-        assert_eq!(counted, CANCELLED as f64, "each is counted as left by its caller: {seen:#?}");
-    });
-}
-
-/// Whether it tells how requests ended.
-fn is_count_of_requests(line: &str) -> bool {
-    let families = ["istio_requests_total{", "weir_retries_total{", "weir_limit_exceeded_total{"];
-    families.iter().any(|family| line.starts_with(family)) && !line.ends_with(" 0")
 }

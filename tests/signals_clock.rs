@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)] // a panic is the report
 
+#[path = "common/parts.rs"]
+mod parts;
 #[path = "common/process.rs"]
 mod process;
 
@@ -51,9 +53,7 @@ fn library(folder: &Path) -> Option<PathBuf> {
     if built.is_ok_and(|status| status.success()) {
         return Some(library);
     }
-    use std::io::Write;
-    // Not `eprintln!`: the test harness would swallow it, as this test is going to pass.
-    let _ = writeln!(std::io::stderr(), "SKIPPED the_wall_clock_may_jump: no C compiler");
+    parts::skip("there is no C compiler");
     None
 }
 

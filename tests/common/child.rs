@@ -9,8 +9,9 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread::sleep;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -138,10 +139,53 @@ impl Weir {
 
     /// Bytes of memory that are its own, shared pages by their share (PSS).
     pub fn memory(&self) -> u64 {
-        let smaps = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
-        let line = smaps.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+        memory_of(self.child.id()).unwrap()
     }
+
+    /// Watches how its memory grows from now on.
+    pub fn watch_memory(&self) -> MemoryWatch {
+        let (before, process) = (self.memory(), self.child.id());
+        let watched = Arc::new((AtomicU64::new(before), AtomicBool::new(false)));
+        let shared = watched.clone();
+        let thread = thread::spawn(move || {
+            while !shared.1.load(Ordering::Relaxed) {
+                if let Some(now) = memory_of(process) {
+                    shared.0.fetch_max(now, Ordering::Relaxed);
+                }
+                sleep(Duration::from_millis(20)); // between two looks
+            }
+        });
+        MemoryWatch { before, watched, thread: Some(thread) }
+    }
+}
+
+/// A thread of its own that looks at a process's memory every 20 ms, whatever else the test is busy with.
+pub struct MemoryWatch {
+    before: u64,
+    /// The most so far, and whether it is over.
+    watched: Arc<(AtomicU64, AtomicBool)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MemoryWatch {
+    /// By how many bytes memory grew at most.
+    pub fn grown(&self) -> u64 {
+        self.watched.0.load(Ordering::Relaxed) - self.before
+    }
+}
+
+impl Drop for MemoryWatch {
+    fn drop(&mut self) {
+        self.watched.1.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// `None`: it is gone.
+fn memory_of(process: u32) -> Option<u64> {
+    let smaps = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    let line = smaps.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)
 }
 
 impl Drop for Weir {

@@ -101,11 +101,13 @@ impl Engine {
     }
 }
 
-/// The sum of all series of a page that begin with `series`.
+/// The sum of all series of a page that begin with `series`. Where there is none it is not a number, which is no count
+/// at all: a family that was renamed must not pass for zero.
 pub fn sum_of(page: &str, series: &str) -> f64 {
     let lines = page.lines().filter(|line| {
         let rest = line.strip_prefix(series);
         rest.is_some_and(|rest| rest.starts_with([' ', '{', ',', '}']))
     });
-    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    values.reduce(|sum, value| sum + value).unwrap_or(f64::NAN)
 }

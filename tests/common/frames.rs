@@ -4,7 +4,7 @@
 //! byte; it tells the peer to keep no dynamic table, so that of an answer's block no more than `:status` has to be
 //! understood; every wait has a deadline.
 // Compiled into several tests, few of which use all of it; `pub` marks what tests call.
-#![allow(dead_code, unreachable_pub, clippy::expect_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::expect_used)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,61 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-/// RFC 9113 section 3.4.
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub use super::world::http2::{PREFACE, block, code, flag, kind, literal, setting, string};
+
 /// The authority that requests name unless they say another.
 pub const AUTHORITY: &str = "x.default.svc.cluster.local";
 /// How long a frame that must come may take on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// RFC 9113 section 6.
-pub mod kind {
-    pub const DATA: u8 = 0;
-    pub const HEADERS: u8 = 1;
-    pub const PRIORITY: u8 = 2;
-    pub const RST_STREAM: u8 = 3;
-    pub const SETTINGS: u8 = 4;
-    pub const PUSH_PROMISE: u8 = 5;
-    pub const PING: u8 = 6;
-    pub const GOAWAY: u8 = 7;
-    pub const WINDOW_UPDATE: u8 = 8;
-    pub const CONTINUATION: u8 = 9;
-}
-
-/// Flags of frames.
-pub mod flag {
-    pub const ACK: u8 = 1;
-    pub const END_STREAM: u8 = 1;
-    pub const END_HEADERS: u8 = 4;
-    pub const PADDED: u8 = 8;
-    pub const PRIORITY: u8 = 0x20;
-    /// A whole request without a body.
-    pub const WHOLE: u8 = END_STREAM | END_HEADERS;
-}
-
-/// RFC 9113 section 6.5.2.
-pub mod setting {
-    pub const HEADER_TABLE_SIZE: u16 = 1;
-    pub const ENABLE_PUSH: u16 = 2;
-    pub const MAX_CONCURRENT_STREAMS: u16 = 3;
-    pub const INITIAL_WINDOW_SIZE: u16 = 4;
-    pub const MAX_FRAME_SIZE: u16 = 5;
-    pub const MAX_HEADER_LIST_SIZE: u16 = 6;
-}
-
-/// RFC 9113 section 7.
-pub mod code {
-    pub const NO_ERROR: u32 = 0;
-    pub const PROTOCOL_ERROR: u32 = 1;
-    pub const INTERNAL_ERROR: u32 = 2;
-    pub const FLOW_CONTROL_ERROR: u32 = 3;
-    pub const STREAM_CLOSED: u32 = 5;
-    pub const FRAME_SIZE_ERROR: u32 = 6;
-    pub const REFUSED_STREAM: u32 = 7;
-    pub const CANCEL: u32 = 8;
-    pub const COMPRESSION_ERROR: u32 = 9;
-    pub const ENHANCE_YOUR_CALM: u32 = 11;
-}
 
 /// One frame as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,41 +112,9 @@ pub fn priority(stream: u32, depends_on: u32) -> Vec<u8> {
     frame(kind::PRIORITY, 0, stream, &payload)
 }
 
-/// RFC 7541 section 5.1, behind the bits of `first`.
-pub fn integer(first: u8, prefix: u8, value: usize) -> Vec<u8> {
-    let most = (1_usize << prefix) - 1;
-    if value < most {
-        return vec![first | value as u8];
-    }
-    let (mut bytes, mut rest) = (vec![first | most as u8], value - most);
-    while rest >= 128 {
-        bytes.push((rest % 128) as u8 | 128);
-        rest /= 128;
-    }
-    bytes.push(rest as u8);
-    bytes
-}
-
-/// RFC 7541 section 5.2, without Huffman's code.
-pub fn string(text: &[u8]) -> Vec<u8> {
-    let mut bytes = integer(0, 7, text.len());
-    bytes.extend_from_slice(text);
-    bytes
-}
-
-/// A field as a literal without indexing (RFC 7541 section 6.2.2).
-pub fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
-    [vec![0], string(name), string(value)].concat()
-}
-
 /// A field as a literal that the peer has to remember (RFC 7541 section 6.2.1).
 pub fn remembered(name: &[u8], value: &[u8]) -> Vec<u8> {
     [vec![0x40], string(name), string(value)].concat()
-}
-
-/// A block of literals.
-pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    fields.iter().flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes())).collect()
 }
 
 /// The four pseudo-header fields of a request.

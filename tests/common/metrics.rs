@@ -46,7 +46,11 @@ impl Scrape {
     }
 
     /// Their sum, of counts.
+    ///
+    /// # Panics
+    /// When there is no series of that name: one that was renamed must not pass for zero.
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        assert!(self.0.iter().any(|sample| sample.name == name), "there is no series of {name}");
         self.series(name, labels).map(|sample| sample.value as u64).sum()
     }
 

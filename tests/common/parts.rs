@@ -24,14 +24,23 @@ const ALSO_ON_PATH: [&str; 6] = ["haproxy", "nginx", "h2load", "wrk", "prometheu
 pub fn part(name: &str) -> Option<PathBuf> {
     let found = find(name);
     if found.is_none() {
-        let required = env::var_os("WEIR_REQUIRE_PARTS").is_some_and(|value| value == "1");
-        assert!(!required, "part {name} not found and WEIR_REQUIRE_PARTS=1; run tests/parts {name}");
-        let this = thread::current();
-        let test = this.name().unwrap_or("a test");
-        // Not `eprintln!`: the test harness would swallow it, as this test is going to pass.
-        let _ = writeln!(io::stderr(), "SKIPPED {test}: part {name} not found; run tests/parts {name}");
+        skip(&format!("part {name} not found; run tests/parts {name}"));
     }
     found
+}
+
+/// Says that this test is not made, and why.
+///
+/// # Panics
+///
+/// If `WEIR_REQUIRE_PARTS=1`.
+pub fn skip(why: &str) {
+    let required = env::var_os("WEIR_REQUIRE_PARTS").is_some_and(|value| value == "1");
+    assert!(!required, "WEIR_REQUIRE_PARTS=1, and {why}");
+    let this = thread::current();
+    let test = this.name().unwrap_or("a test");
+    // Not `eprintln!`: the test harness would swallow it, as this test is going to pass.
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
 }
 
 fn find(name: &str) -> Option<PathBuf> {

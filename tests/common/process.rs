@@ -237,10 +237,6 @@ impl Process {
         stat.rsplit(") ").next().unwrap().starts_with('T')
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
     /// Waits until `check` holds.
     #[track_caller]
     pub fn until(&mut self, what: &str, mut check: impl FnMut(&Process) -> bool) {
@@ -286,13 +282,15 @@ impl Process {
         answer.map(|(_, body)| body).unwrap_or_default()
     }
 
-    /// The sum of the series that begin with `series`: a family, or a family with its first labels.
+    /// The sum of the series that begin with `series`: a family, or a family with its first labels. Where there is
+    /// none it is not a number, which is no count at all: a family that was renamed must not pass for zero.
     pub fn metric(&self, series: &str) -> f64 {
         let page = self.page("/metrics");
         let those = page.lines().filter(|line| {
             line.strip_prefix(series).is_some_and(|rest| rest.starts_with(['{', ' ', ',', '}']))
         });
-        those.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let values = those.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.reduce(|sum, value| sum + value).unwrap_or(f64::NAN)
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod client;
+pub mod http2;
 pub mod raw;
 pub mod upstream;
 
@@ -182,13 +183,6 @@ impl World {
         self.folder.path()
     }
 
-    /// Writes a rule file whole, by rename.
-    pub fn write_rule(&self, name: &str, text: &str) {
-        let new = self.folder.path().join("new-rule");
-        fs::write(&new, text).expect("written");
-        fs::rename(new, self.folder.path().join("rules").join(name)).expect("renamed");
-    }
-
     /// The lines of the access log, once there are `count`: status, flags, details, attempts, route, upstream.
     pub async fn log(&self, count: usize) -> Vec<String> {
         let path = self.folder.path().join("access.log");
@@ -202,19 +196,20 @@ impl World {
     }
 
     /// The sum of a family's series whose labels contain all of `labels`, from the metrics page.
+    ///
+    /// # Panics
+    /// When the family has no series at all: one that was renamed must not pass for zero.
     pub async fn metric(&self, family: &str, labels: &[&str]) -> f64 {
         let page = client::Client::connect(Http::One, self.metrics).await.get("/metrics").await;
         let of_family =
             |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let matching = page
-            .text()
-            .lines()
-            .filter(of_family)
-            .filter(|line| labels.iter().all(|label| line.contains(label)));
+        let lines: Vec<&str> = page.text().lines().filter(of_family).collect();
+        assert!(!lines.is_empty(), "there is no series of {family}");
+        let matching = lines.iter().filter(|line| labels.iter().all(|label| line.contains(label)));
         matching.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Waits until the series of Envoy's family `envoy_<family>` add up to `count`.
+    /// Waits until the series of Envoy's family `envoy_<family>`, at least one, add up to `count`.
     pub async fn counts(&self, family: &str, count: f64) {
         let start = Instant::now();
         loop {
@@ -222,11 +217,12 @@ impl World {
             let samples =
                 answer.text().lines().filter_map(|line| line.strip_prefix("envoy_")?.split_once(' '));
             let of_family = samples.filter(|(series, _)| series.split('{').next() == Some(family));
-            let seen: f64 = of_family.map(|(_, value)| value.parse::<f64>().expect("a number")).sum();
-            if seen == count {
+            let values: Vec<f64> = of_family.map(|(_, value)| value.parse().expect("a number")).collect();
+            let seen: f64 = values.iter().sum();
+            if seen == count && !values.is_empty() {
                 return;
             }
-            assert!(start.elapsed() < SOON, "{family} is {seen}, not {count}");
+            assert!(start.elapsed() < SOON, "{family} is {seen} in {} series, not {count}", values.len());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

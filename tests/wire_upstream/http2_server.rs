@@ -1,69 +1,16 @@
 //! HTTP/2 frames by hand, and a server that does with them what a [`Row`](super::battery::Row) says.
 //!
 //! It knows as much HPACK as it takes to write literal fields, and none to read: what is asked stands in the [`Book`].
-#![allow(dead_code, unreachable_pub, clippy::expect_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::expect_used)]
 
 use std::rc::Rc;
 
 use super::battery::Book;
 use super::http1_server::{Peer, Then, act};
+pub use crate::common::world::http2::flag::{ACK, END_HEADERS, END_STREAM as END, PADDED};
+pub use crate::common::world::http2::kind::*;
+pub use crate::common::world::http2::{PREFACE, block, frame};
 use crate::common::world::raw::RawUpstream;
-
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const PRIORITY: u8 = 2;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PUSH_PROMISE: u8 = 5;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
-pub const CONTINUATION: u8 = 9;
-
-/// END_STREAM of DATA and HEADERS, ACK of SETTINGS and PING.
-pub const END: u8 = 1;
-pub const ACK: u8 = 1;
-pub const END_HEADERS: u8 = 4;
-pub const PADDED: u8 = 8;
-
-const PREFACE: usize = 24;
-
-/// One frame.
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
-    let payload = payload.as_ref();
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
-/// A block of literal fields, never indexed (RFC 7541 section 6.2.2).
-pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (name, value) in fields {
-        bytes.push(0);
-        for text in [name, value] {
-            length(text.len(), &mut bytes);
-            bytes.extend(text.as_bytes());
-        }
-    }
-    bytes
-}
-
-/// An integer with a prefix of seven bits (RFC 7541 section 5.1).
-fn length(mut value: usize, bytes: &mut Vec<u8>) {
-    if value < 127 {
-        return bytes.push(value as u8);
-    }
-    bytes.push(127);
-    value -= 127;
-    while value >= 128 {
-        bytes.push((value % 128) as u8 | 128);
-        value /= 128;
-    }
-    bytes.push(value as u8);
-}
 
 /// HEADERS, whole.
 pub fn headers(stream: u32, fields: &[(&str, &str)], end: bool) -> Vec<u8> {
@@ -138,7 +85,7 @@ pub async fn ping_ack(peer: &mut Peer) -> bool {
 
 /// Takes the preface and tells settings.
 pub async fn greet(peer: &mut Peer, settings: &[u8]) -> Option<()> {
-    peer.exactly(PREFACE).await?;
+    peer.exactly(PREFACE.len()).await?;
     peer.write(&frame(SETTINGS, 0, 0, settings)).await
 }
 

@@ -72,7 +72,9 @@ impl Watch {
     pub async fn first_reload(&self, weir: &Weir) {
         fs::write(weir.rules(), rules([49, 5, 46])).unwrap();
         self.accepted.set(1);
-        while sum(&weir.page("/metrics").await.1, "weir_config_reloads_total", &[]) == 0.0 {
+        let reloads = async || sum(&weir.page("/metrics").await.1, "weir_config_reloads_total", &[]);
+        // What is not there yet is not a number.
+        while !reloads().await.is_normal() {
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -89,7 +91,7 @@ impl Watch {
                 }
                 if path == "/metrics" {
                     let now = sum(&page, "weir_requests_total", &[]);
-                    if now < before {
+                    if now.is_nan() || now < before {
                         self.faults.borrow_mut().push(format!("a counter went back from {before} to {now}"));
                     }
                     before = now;
@@ -115,10 +117,14 @@ fn ticks(every: Duration) -> tokio::time::Interval {
     ticks
 }
 
-/// The sum of a family's series that have all of `labels`, each as `name="value"`.
+/// The sum of a family's series that have all of `labels`, each as `name="value"`. Where the family has none at all it
+/// is not a number, which is no count: a family that was renamed must not pass for zero.
 pub fn sum(page: &str, family: &str, labels: &[&str]) -> f64 {
     let of_family = |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    let lines = page.lines().filter(of_family);
-    let lines = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    let lines: Vec<&str> = page.lines().filter(of_family).collect();
+    if lines.is_empty() {
+        return f64::NAN;
+    }
+    let those = lines.iter().filter(|line| labels.iter().all(|label| line.contains(label)));
+    those.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }

@@ -11,64 +11,9 @@ use tokio::time::timeout;
 
 use super::super::world::SOON;
 use super::super::world::client::connect_from;
-
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const PRIORITY: u8 = 2;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PUSH_PROMISE: u8 = 5;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
-pub const CONTINUATION: u8 = 9;
-
-/// END_STREAM, or ACK of SETTINGS and PING.
-pub const END: u8 = 0x1;
-pub const END_HEADERS: u8 = 0x4;
-pub const PADDED: u8 = 0x8;
-
-/// A frame, whatever it may mean.
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
-    let payload = payload.as_ref();
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-/// A literal field that is not indexed, without Huffman's code.
-pub fn field(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
-    let mut bytes = vec![0];
-    for text in [name.as_ref(), value.as_ref()] {
-        integer(&mut bytes, text.len());
-        bytes.extend_from_slice(text);
-    }
-    bytes
-}
-
-/// With a prefix of 7 bits.
-fn integer(bytes: &mut Vec<u8>, value: usize) {
-    if value < 127 {
-        bytes.push(value as u8);
-        return;
-    }
-    bytes.push(127);
-    let mut rest = value - 127;
-    while rest >= 128 {
-        bytes.push((rest % 128) as u8 | 0x80);
-        rest /= 128;
-    }
-    bytes.push(rest as u8);
-}
-
-/// A block of fields.
-pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    fields.iter().flat_map(|(name, value)| field(name, value)).collect()
-}
+pub use super::super::world::http2::flag::{END_HEADERS, END_STREAM as END, PADDED};
+pub use super::super::world::http2::kind::*;
+pub use super::super::world::http2::{PREFACE, block, frame, literal as field};
 
 /// A whole head in one frame.
 pub fn head(stream: u32, over: bool, fields: &[(&str, &str)]) -> Vec<u8> {

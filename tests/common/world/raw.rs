@@ -77,6 +77,14 @@ impl Raw {
         .await
     }
 
+    /// Reads what is there, or comes next; nothing: the peer closed.
+    pub async fn read_some(&mut self) -> String {
+        if self.ahead.is_empty() {
+            soon("bytes", self.more()).await;
+        }
+        String::from_utf8(std::mem::take(&mut self.ahead)).expect("text")
+    }
+
     /// Reads an answer whose length its head tells: head, body.
     pub async fn read_answer(&mut self) -> (String, String) {
         let head = self.read_head().await.expect("an answer");
