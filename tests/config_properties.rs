@@ -2,7 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a panic here is the report
 
-use std::time::{Duration, Instant};
+use std::fs;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use weir::config::{self, Document, Environment};
@@ -21,7 +22,7 @@ fn read_every_way(bytes: &[u8]) -> Result<(), TestCaseError> {
         config::validate_rules(std::slice::from_ref(&one)).err(),
     ];
     for diagnostic in found.iter().flatten().flatten() {
-        prop_assert!((1..=lines + 1).contains(&diagnostic.origin.line), "{diagnostic}");
+        prop_assert!((1..=lines).contains(&diagnostic.origin.line), "{diagnostic}");
         prop_assert!(!diagnostic.to_string().contains('\n'), "{diagnostic}");
     }
     Ok(())
@@ -205,12 +206,20 @@ fn ten_thousand_rules_over_a_thousand_services_load_in_good_time() {
             .expect("written");
         }
     }
-    let started = Instant::now();
+    let before = cpu_time();
     let loaded = config::load(&document(main), &[document(rules)], &Environment::default());
-    let took = started.elapsed();
+    let took = cpu_time() - before;
     let loaded = loaded.unwrap_or_else(|found| panic!("{found}"));
     assert_eq!((loaded.rules, loaded.snapshot.clusters.len()), (10_000, 2_000));
-    eprintln!("{took:?}");
-    // An optimised build needs a tenth of it; tests run unoptimised on busy machines.
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < LOADED_WITHIN, "{took:?}");
+}
+
+/// "10,000 rules over 1,000 services: reload within 1 s", by the specification, which means what people run: without
+/// optimisation it takes ten times as long.
+const LOADED_WITHIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
+
+/// Time that this thread has had a core: on a busy machine the clock on the wall says nothing of what a load costs.
+fn cpu_time() -> Duration {
+    let spent = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
+    Duration::from_nanos(spent.split(' ').next().and_then(|spent| spent.parse().ok()).expect("nanoseconds"))
 }

@@ -218,4 +218,37 @@ mod tests {
             found.expect_err("refused").iter().map(|one| one.origin.file_and_line()).collect();
         assert_eq!(lines, ["a-rule.yaml:1", "weir.yaml:1", "weir.yaml:2"]);
     }
+
+    #[test]
+    fn a_reload_compiles_the_expressions_that_are_new_and_no_other() {
+        use crate::snapshot::pattern::tests::COMPILED;
+        let load_with = |regexes: &[&str]| {
+            let rule = |regex: &&str| {
+                format!(
+                    "---\napiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {{name: \"{regex}\"}}\n\
+                     spec: {{destination: {{name: m}}, match: {{request: {{headers: {{uri: {{regex: \"/{regex}/.*\"}}, \
+                     x-user: {{regex: \"/{regex}/.*\"}}}}}}}}, route: [{{labels: {{}}}}]}}\n"
+                )
+            };
+            let rules = Document {
+                name: "rules.yaml".into(),
+                bytes: regexes.iter().map(rule).collect::<String>().into(),
+            };
+            let main = document(
+                "listeners: [{name: a, address: \"0.0.0.0:80\"}]\nservices: [{name: m, endpoints: []}]\n",
+            );
+            let before = COMPILED.get();
+            let loaded =
+                load(&main, &[rules], &Environment::default()).unwrap_or_else(|found| panic!("{found}"));
+            (loaded, COMPILED.get() - before)
+        };
+        let (in_force, compiled) = load_with(&["reload-a", "reload-b"]);
+        assert_eq!(compiled, 2, "each once, however often it is written");
+        let (next, compiled) = load_with(&["reload-a", "reload-b"]);
+        assert_eq!((compiled, next == in_force), (0, true));
+        drop(in_force);
+        assert_eq!(load_with(&["reload-b", "reload-c"]).1, 1);
+        drop(next);
+        assert_eq!(load_with(&["reload-b"]).1, 1, "what no configuration uses has gone");
+    }
 }

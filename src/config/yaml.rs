@@ -110,6 +110,9 @@ fn syntax(error: &ScanError, text: &str) -> Unreadable {
     if error.info() == "recursion limit exceeded" {
         return too_deep(at);
     }
+    // What is missing at the end, the parser misses on the line after the last.
+    let end = position_after(text.trim_end());
+    let at = if at.line > end.line { end } else { at };
     fault(at, "syntax", error.info().to_owned(), None)
 }
 

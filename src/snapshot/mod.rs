@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod listener;
+pub mod pattern;
 pub mod route;
 pub mod settings;
 
@@ -19,8 +20,9 @@ pub use cluster::{
     Address, CircuitBreakers, Cluster, Endpoint, Labels, LbPolicy, Locality, UpstreamProtocol,
 };
 pub use listener::{BindAddress, ChainMatch, FilterChain, Listener, Mode, PeerFilter};
+pub use pattern::Pattern;
 pub use route::{
-    Domain, Forward, Fraction, HeaderMatch, HeaderName, PathMatch, Pattern, Route, RouteConfig, RouteMatch,
+    Domain, Forward, Fraction, HeaderMatch, HeaderName, PathMatch, Route, RouteConfig, RouteMatch,
     SourceMatch, StringMatch, VersionTarget, VirtualHost,
 };
 pub use settings::{AccessLog, Admin, Caller, Drain, IdleTimeouts, Limits, LogFormat, Node, Workers};

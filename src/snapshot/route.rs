@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::Labels;
+use super::{Labels, Pattern};
 
 /// A named set of virtual hosts; listeners refer to it by name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -157,59 +157,6 @@ pub enum StringMatch {
     Regex(Pattern),
 }
 
-/// A regular expression that must match a whole value, in linear time and bounded size. Equal when written alike.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    source: Arc<str>,
-    compiled: regex::bytes::Regex,
-}
-
-impl Pattern {
-    /// Memory that one compiled expression may take.
-    pub const MAX_COMPILED_BYTES: usize = 1 << 20;
-
-    /// Compiles `source`; the error is the reason, on one line.
-    pub fn new(source: &str) -> Result<Pattern, String> {
-        // Checked on its own first, so that `a)(b` cannot close the group that anchors it.
-        let build = |text: &str| {
-            regex::bytes::RegexBuilder::new(text)
-                .size_limit(Self::MAX_COMPILED_BYTES)
-                .dfa_size_limit(Self::MAX_COMPILED_BYTES)
-                .build()
-                .map_err(|error| one_line(&error.to_string()))
-        };
-        build(source)?;
-        let compiled = build(&format!(r"\A(?:{source})\z"))?;
-        Ok(Pattern { source: source.into(), compiled })
-    }
-
-    /// Whether the whole of `value` matches.
-    pub fn is_match(&self, value: &[u8]) -> bool {
-        self.compiled.is_match(value)
-    }
-
-    /// As written.
-    pub fn as_str(&self) -> &str {
-        &self.source
-    }
-}
-
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Pattern) -> bool {
-        self.source == other.source
-    }
-}
-
-impl Serialize for Pattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.source)
-    }
-}
-
 /// Who calls: a service, and labels that the caller must have among its own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SourceMatch {
@@ -245,28 +192,4 @@ pub struct VersionTarget {
     pub grpc_cluster: Arc<str>,
     /// The cluster of all other requests.
     pub http_cluster: Arc<str>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_matches_the_whole_value_with_alternatives_of_any_length() {
-        let pattern = Pattern::new("/v1|/v1beta").expect("compiles");
-        assert!(pattern.is_match(b"/v1") && pattern.is_match(b"/v1beta"));
-        assert!(!pattern.is_match(b"/v1bet") && !pattern.is_match(b"x/v1"));
-    }
-
-    #[test]
-    fn a_pattern_cannot_close_the_group_that_anchors_it() {
-        assert!(Pattern::new("a)|(b").is_err());
-        assert!(Pattern::new("(").is_err());
-    }
-
-    #[test]
-    fn a_pattern_that_compiles_too_large_is_refused_on_one_line() {
-        let reason = Pattern::new(r"\w{100}{100}{100}").expect_err("too large");
-        assert!(!reason.contains('\n'), "{reason}");
-    }
 }

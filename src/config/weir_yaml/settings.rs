@@ -168,7 +168,7 @@ pub(super) fn limits(field: Option<&Field<'_>>) -> Limits {
         table.get(key).and_then(|field| field.integer(1..=max)).map_or(default, |count| count as usize)
     };
     let limits = Limits {
-        // hyper's HTTP/1 buffers hold 8 KiB at least.
+        // A read of HTTP/1 asks for 8 KiB: below that, a head that came whole would still be refused.
         head_bytes: size("head_bytes", 8 << 10..=16 << 20, default.head_bytes),
         head_count: count("head_count", 10_000, default.head_count),
         head_timeout: time("head_timeout", POSITIVE, default.head_timeout),

@@ -14,6 +14,21 @@ fn refused(bytes: impl AsRef<[u8]>, code: &str, line: u32, column: u32) {
 }
 
 #[test]
+fn what_is_missing_at_the_end_is_a_fault_on_a_line_that_is_there() {
+    for (text, line, column) in
+        [("a: [1\n", 1, 6), ("a: {b: 1\n\n\n", 1, 9), ("a:\n- \"x\n", 2, 3), ("a: [1", 1, 6)]
+    {
+        let error = parse(text.as_bytes()).expect_err(text);
+        assert_eq!(
+            (error.code, error.at),
+            ("syntax", Position { line, column }),
+            "{text:?}: {}",
+            error.reason
+        );
+    }
+}
+
+#[test]
 fn a_node_knows_its_line_and_column() {
     let documents = parse(b"a:\n- {b: c}\n---\nd: \"1\"\n").expect("parses");
     assert_eq!(documents.len(), 2);
