@@ -3,8 +3,8 @@
 //! Law: each row says what becomes of its connection; that nobody else is harmed holds for all.
 
 use super::common::frames::{
-    code, continuation, data, flag, frame, get, head, headers, kind, literal, open, ping, priority, reset, setting, settings,
-    whole, window_update,
+    code, continuation, data, flag, frame, get, head, headers, kind, literal, open, ping, priority, reset,
+    setting, settings, whole, window_update,
 };
 
 /// What becomes of a connection that is flooded.
@@ -47,7 +47,9 @@ pub(crate) const POURED: [Row; 19] = [
     ("MadeYouReset, by dependencies", Ends::IsTold, |round| {
         each(round, |id| [whole(id, &get("/held")), priority(id, id)].concat())
     }),
-    ("malformed heads", Ends::IsTold, |round| each(round, |id| whole(id, &head("GET", "/", &[("connection", "close")])))),
+    ("malformed heads", Ends::IsTold, |round| {
+        each(round, |id| whole(id, &head("GET", "/", &[("connection", "close")])))
+    }),
     ("empty heads", Ends::IsTold, |round| each(round, |id| whole(id, &[]))),
     ("empty CONTINUATION", Ends::IsTold, |round| {
         let first = if round == 0 { headers(1, flag::END_STREAM, &get("/")) } else { Vec::new() };
@@ -69,7 +71,7 @@ pub(crate) const POURED: [Row; 19] = [
         let first = if round == 0 { open(1, &head("POST", "/", &[])) } else { Vec::new() };
         [first, times(1_000, &data(1, 0, b""))].concat()
     }),
-    ("DATA of one byte", Ends::GoesOn, |round| {
+    ("DATA of one byte", Ends::IsTold, |round| {
         let first = if round == 0 { open(1, &head("POST", "/", &[])) } else { Vec::new() };
         [first, times(1_000, &data(1, 0, b"x"))].concat()
     }),
@@ -78,7 +80,9 @@ pub(crate) const POURED: [Row; 19] = [
         let padding = frame(kind::DATA, flag::PADDED, 1, &[&[255_u8][..], &[0; 255]].concat());
         [first, times(100, &padding)].concat()
     }),
-    ("streams beyond the limit", Ends::GoesOn, |round| each(round, |id| open(id, &head("POST", "/held", &[])))),
+    ("streams beyond the limit", Ends::GoesOn, |round| {
+        each(round, |id| open(id, &head("POST", "/held", &[])))
+    }),
     ("windows that change", Ends::GoesOn, |round| {
         let first = if round == 0 {
             (0..50).flat_map(|n| whole(2 * n + 1, &get("/large"))).collect()
@@ -89,4 +93,3 @@ pub(crate) const POURED: [Row; 19] = [
         [first, times(50, &change.concat())].concat()
     }),
 ];
-

@@ -24,6 +24,9 @@ const AHEAD: usize = 64 << 10;
 const COPIED: usize = 4 << 10;
 /// Pieces that one system call takes.
 const SLICES: usize = 32;
+/// Pieces that are taken before others have their turn: those of a caller who sends chunks of a byte are without end, and
+/// what is read at once holds ten thousand of them.
+const AT_A_TURN: usize = 256;
 /// Room for a head of common size.
 const HEAD_ROOM: usize = 1 << 10;
 
@@ -89,9 +92,15 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
         }
     }
 
-    /// Takes from the body until enough waits; `Pending` if the body has no more for now.
+    /// Takes from the body until enough waits; `Pending` if the body has no more for now, or others have their turn.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, BodyError> {
+        let mut taken = 0;
         while !self.body_done && self.waiting() < AHEAD {
+            if taken == AT_A_TURN {
+                cx.waker().wake_by_ref();
+                return Ok(Poll::Pending);
+            }
+            taken += 1;
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(frame)) => self.take(frame?)?,
                 Poll::Ready(None) => self.finish(None)?,
