@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_reload_compiles_the_expressions_that_are_new_and_no_other() {
-        use crate::snapshot::pattern::tests::COMPILED;
+        use crate::snapshot::pattern::tests::compiled;
         let load_with = |regexes: &[&str]| {
             let rule = |regex: &&str| {
                 format!(
@@ -237,15 +237,15 @@ mod tests {
             let main = document(
                 "listeners: [{name: a, address: \"0.0.0.0:80\"}]\nservices: [{name: m, endpoints: []}]\n",
             );
-            let before = COMPILED.get();
+            let compiled_before = compiled();
             let loaded =
                 load(&main, &[rules], &Environment::default()).unwrap_or_else(|found| panic!("{found}"));
-            (loaded, COMPILED.get() - before)
+            (loaded, compiled() - compiled_before)
         };
-        let (in_force, compiled) = load_with(&["reload-a", "reload-b"]);
-        assert_eq!(compiled, 2, "each once, however often it is written");
-        let (next, compiled) = load_with(&["reload-a", "reload-b"]);
-        assert_eq!((compiled, next == in_force), (0, true));
+        let (in_force, new) = load_with(&["reload-a", "reload-b"]);
+        assert_eq!(new, 2, "each once, however often it is written");
+        let (next, new) = load_with(&["reload-a", "reload-b"]);
+        assert_eq!((new, next == in_force), (0, true));
         drop(in_force);
         assert_eq!(load_with(&["reload-b", "reload-c"]).1, 1);
         drop(next);

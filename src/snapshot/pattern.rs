@@ -112,8 +112,12 @@ pub(crate) mod tests {
     use super::*;
 
     thread_local! {
-        /// How often this thread has compiled an expression.
-        pub(crate) static COMPILED: Cell<usize> = const { Cell::new(0) };
+        pub(super) static COMPILED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How often this thread has compiled an expression.
+    pub(crate) fn compiled() -> usize {
+        COMPILED.get()
     }
 
     #[test]
