@@ -28,6 +28,9 @@ use crate::transport::dial::Target;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 use crate::upstream::resolve::Names;
 
+/// Versions of routes whose series may stand at zero: they take about 40 KiB each.
+const DECLARED: usize = 1_000;
+
 /// See the module.
 pub struct Planner {
     recorder: Recorder,
@@ -285,7 +288,8 @@ impl Planner {
         }
     }
 
-    /// The series that each version of each route starts with, at zero.
+    /// The series that each version of each route starts with, at zero; none where they are too many, as each version
+    /// has some hundreds: there they come with the first request.
     fn declare(
         &self,
         routes: &[Arc<RoutesPlane>],
@@ -297,6 +301,9 @@ impl Planner {
             let delivers = delivers(snapshot, config);
             for route in &routes.routes {
                 for version in versions_of(route, clusters) {
+                    if declared.len() == DECLARED {
+                        return Vec::new();
+                    }
                     let labels = super::lane::version_labels(snapshot, route, &version, None, delivers);
                     declared.push(VersionMeter::declare(&self.recorder, &labels));
                 }
