@@ -444,13 +444,14 @@ fn answers_that_are_taken_byte_by_byte_hold_up_nobody() {
 async fn slow(name: &str, weir: &Weir, count: usize, bytes: &[u8]) {
     let (memory, descriptors) = (weir.watch_memory(), weir.descriptors());
     let mut held = Vec::new();
+    let is_answered = bytes.starts_with(b"GET /large ");
     for _ in 0..count {
         let socket = TcpSocket::new_v4().expect("a socket");
         // What is not read stays with the sender, not in the kernel.
         socket.set_recv_buffer_size(4 << 10).expect("an option");
         let mut stream = socket.connect(weir.address).await.expect("a connection");
         stream.write_all(bytes).await.expect("written");
-        if bytes.starts_with(b"GET /large ") {
+        if is_answered {
             // It has begun, and is not read on.
             stream.read_exact(&mut [0]).await.expect("an answer");
         }
@@ -461,7 +462,11 @@ async fn slow(name: &str, weir: &Weir, count: usize, bytes: &[u8]) {
     println!("{name}: {count} connections, memory grew by {} KiB", grown >> 10);
     assert!(grown <= MAY_GROW, "{name}: memory grew by {} KiB", grown >> 10);
     within(Duration::from_secs(15), &format!("{name}: all are closed"), async {
-        for stream in &mut held {
+        // To read what is left of an answer would be to go on with it.
+        while is_answered && !gauges(weir).await.is_empty() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        for stream in held.iter_mut().filter(|_| !is_answered) {
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest).await;
         }
