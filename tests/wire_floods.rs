@@ -444,13 +444,14 @@ fn answers_that_are_taken_byte_by_byte_hold_up_nobody() {
 async fn slow(name: &str, weir: &Weir, count: usize, bytes: &[u8]) {
     let (memory, descriptors) = (weir.watch_memory(), weir.descriptors());
     let mut held = Vec::new();
+    let is_answered = bytes.starts_with(b"GET /large ");
     for _ in 0..count {
         let socket = TcpSocket::new_v4().expect("a socket");
         // What is not read stays with the sender, not in the kernel.
         socket.set_recv_buffer_size(4 << 10).expect("an option");
         let mut stream = socket.connect(weir.address).await.expect("a connection");
         stream.write_all(bytes).await.expect("written");
-        if bytes.starts_with(b"GET /large ") {
+        if is_answered {
             // It has begun, and is not read on.
             stream.read_exact(&mut [0]).await.expect("an answer");
         }
@@ -461,7 +462,11 @@ async fn slow(name: &str, weir: &Weir, count: usize, bytes: &[u8]) {
     println!("{name}: {count} connections, memory grew by {} KiB", grown >> 10);
     assert!(grown <= MAY_GROW, "{name}: memory grew by {} KiB", grown >> 10);
     within(Duration::from_secs(15), &format!("{name}: all are closed"), async {
-        for stream in &mut held {
+        // To read what is left of an answer would be to go on with it.
+        while is_answered && !gauges(weir).await.is_empty() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        for stream in held.iter_mut().filter(|_| !is_answered) {
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest).await;
         }
@@ -478,7 +483,7 @@ fn callers_that_do_not_finish_a_head_are_let_go_in_time_and_harm_nobody() {
         ask(weir.address, Http::Two).await;
         let begun = [PREFACE, &settings(&[])].concat();
         let block = get("/");
-        for (name, bytes) in [
+        let rows = [
             ("nothing at all", Vec::new()),
             ("half a preface", PREFACE[..12].to_vec()),
             ("a preface alone", PREFACE.to_vec()),
@@ -486,8 +491,10 @@ fn callers_that_do_not_finish_a_head_are_let_go_in_time_and_harm_nobody() {
             ("half of HEADERS", [&begun[..], &whole(1, &block)[..20]].concat()),
             ("HEADERS that go on", [&begun[..], &headers(1, flag::END_STREAM, &block)].concat()),
             ("half of a head of HTTP/1", b"POST / HTTP/1.1\r\nhost: m\r\nx-a: ".to_vec()),
-        ] {
-            slow(name, &weir, 500, &bytes).await;
+        ];
+        // Two side by side, as they take their time and little else.
+        for pair in rows.chunks(2) {
+            join_all(pair.iter().map(|(name, bytes)| slow(name, &weir, 500, bytes))).await;
         }
     });
 }

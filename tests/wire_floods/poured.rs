@@ -57,7 +57,7 @@ pub(crate) const POURED: [Row; 19] = [
     }),
     ("large CONTINUATION", Ends::IsTold, |round| {
         let first = if round == 0 { headers(1, flag::END_STREAM, &get("/")) } else { Vec::new() };
-        [first, continuation(1, 0, &literal(b"x-a", &vec![b'a'; 16_000]))].concat()
+        [first, continuation(1, 0, &literal(b"x-a", vec![b'a'; 16_000]))].concat()
     }),
     ("PING", Ends::GoesOn, |_| times(1_000, &ping(*b"01234567"))),
     ("SETTINGS", Ends::GoesOn, |_| times(1_000, &settings(&[(setting::INITIAL_WINDOW_SIZE, 1_000)]))),
