@@ -25,6 +25,9 @@ const SMALL: usize = 1 << 10;
 /// Bytes that may wait to be written before no more is taken from the body.
 const FULL: usize = 16 << 10;
 
+/// Writes before others have their turn.
+const WRITES_A_TURN: usize = 16;
+
 /// How the answer ended.
 #[derive(PartialEq, Eq)]
 enum End {
@@ -121,7 +124,7 @@ impl Sending {
     fn poll(&mut self, cx: &mut Context<'_>, downstream: &Downstream, wire: &Wire) -> Poll<End> {
         downstream.activity.remember_task(cx.waker());
         self.body.exchange.remember_task(cx.waker());
-        loop {
+        for _ in 0..WRITES_A_TURN {
             if downstream.must_end() || self.body.exchange.is_given_up() {
                 return Poll::Ready(End::Cut);
             }
@@ -153,6 +156,8 @@ impl Sending {
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_written(&self) -> bool {

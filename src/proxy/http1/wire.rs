@@ -15,6 +15,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::Version;
 use http_body::Frame;
 use tokio::io::AsyncWrite as _;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::message::body::{Body, BodyError, Http1Body, Http1Error, Http1Source};
@@ -36,6 +37,8 @@ const AHEAD: usize = 16 << 10;
 const REST_BYTES: usize = 16 << 20;
 /// How long it is read.
 const REST_TIME: Duration = Duration::from_secs(2);
+/// Pieces of it that are read before others have their turn.
+const PIECES_A_TURN: usize = 256;
 /// How long a caller may take to close after the last answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How soon a caller that has closed its sending side is looked at again, at first and at the most.
@@ -339,8 +342,12 @@ impl Wire {
             return true;
         }
         let reading = async {
-            let mut bytes = 0;
+            let (mut bytes, mut pieces) = (0, 0_usize);
             loop {
+                pieces += 1;
+                if pieces.is_multiple_of(PIECES_A_TURN) {
+                    yield_now().await; // a body in single bytes must not hold up others
+                }
                 match poll_fn(|cx| self.poll_piece(cx)).await {
                     Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, Bytes::len),
                     Some(Err(_)) => return false,
