@@ -218,7 +218,7 @@ fn sizes(up: Http) -> Vec<Probe> {
     let (most, large) = if up == Http::One { (90, 59 << 10) } else { (100, 12 << 10) };
     let counted = |count: usize| (0..count).flat_map(|i| literal(format!("x-{i}").as_bytes(), b"1"));
     let fields = |path, count| whole(1, &get(path).into_iter().chain(counted(count)).collect::<Vec<_>>());
-    let sized = |bytes: usize| literal(b"x-a", &vec![b'a'; bytes]);
+    let sized = |bytes: usize| literal(b"x-a", vec![b'a'; bytes]);
     // In frames of at most 16 KiB.
     let split = |block: &[u8]| {
         let mut pieces = block.chunks(16 << 10).enumerate().peekable();

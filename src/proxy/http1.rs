@@ -61,12 +61,13 @@ async fn exchange(downstream: &Rc<Downstream>, wire: &Rc<Wire>, head: RequestHea
         let mut served = pin!(request::serve(downstream.clone(), Request::from_parts(parts, body)));
         poll_fn(|cx| {
             downstream.activity.remember_task(cx.waker());
-            // Asked first: the upload that breaks off with its caller looks like an upstream's failure.
-            if downstream.must_end() || wire.poll_left(cx) {
+            if downstream.must_end() {
                 return Poll::Ready(None);
             }
             let response = served.as_mut().poll(cx);
-            if response.is_ready() && wire.has_left() {
+            // Asked behind it, which may have read the caller's end; and an upload that breaks off with its caller looks
+            // like an upstream's failure.
+            if wire.has_left() || (response.is_pending() && wire.poll_left(cx)) {
                 return Poll::Ready(None);
             }
             response.map(Some)

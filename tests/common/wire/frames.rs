@@ -11,8 +11,11 @@ use tokio::time::timeout;
 
 use super::super::world::SOON;
 use super::super::world::client::connect_from;
+// Each test compiles this for itself and uses a part.
+#[allow(unused_imports)]
 pub use super::super::world::http2::flag::{END_HEADERS, END_STREAM as END, PADDED};
 pub use super::super::world::http2::kind::*;
+#[allow(unused_imports)]
 pub use super::super::world::http2::{PREFACE, block, frame, literal as field};
 
 /// A whole head in one frame.
