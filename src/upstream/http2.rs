@@ -293,7 +293,7 @@ impl Http2Lease {
     }
 }
 
-/// The answer to come. Interim ones are passed over, up to [`INTERIM_ANSWERS`].
+/// The answer to come. Interim ones are passed over, sixteen at most.
 #[derive(Debug)]
 pub struct Answer {
     response: ResponseFuture,

@@ -331,7 +331,7 @@ impl Wire {
         self.io.borrow().reset_on_drop();
     }
 
-    /// Writes from `bufs`; for [`answer`](super::answer) alone.
+    /// Writes from `bufs`; for the module `answer` alone.
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.io.borrow_mut()).poll_write_vectored(cx, bufs)
     }
