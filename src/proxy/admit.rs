@@ -9,6 +9,7 @@ use http::{Method, Version};
 use super::exchange::Exchange;
 use super::reply::Reason;
 use super::{hop, http2};
+use crate::message::http1::HeadError;
 use crate::snapshot::Mode;
 use crate::telemetry::families::weir::Limit;
 
@@ -41,14 +42,14 @@ fn head_size(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     let process = &exchange.downstream.lane.shared.process;
     if parts.headers.len() > limits.head_count {
         process.limit_exceeded(Limit::HeadCount);
-        return Err(Reason::HeadTooLarge("http1.too_many_headers"));
+        return Err(Reason::of_head(HeadError::TooMany));
     }
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let fields: usize =
         parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum();
     if target + fields > limits.head_bytes {
         process.limit_exceeded(Limit::HeadBytes);
-        return Err(Reason::HeadTooLarge("http1.headers_too_large"));
+        return Err(Reason::of_head(HeadError::TooLarge));
     }
     Ok(())
 }

@@ -172,13 +172,9 @@ impl Wire {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Next::Over),
                 Poll::Pending => {
-                    if read.buf.is_empty() {
-                        // An idle connection holds no buffer.
-                        read.buf = BytesMut::new();
-                        // Read before this is asked: a request that has arrived by now is served.
-                        if downstream.phase() == Phase::Closing {
-                            return Poll::Ready(Next::Over);
-                        }
+                    // Read before this is asked: a request that has arrived by now is served.
+                    if read.buf.is_empty() && downstream.phase() == Phase::Closing {
+                        return Poll::Ready(Next::Over);
                     }
                     return Poll::Pending;
                 }
@@ -209,8 +205,13 @@ impl Wire {
         Body::Http1(Http1Body::new(self.clone()))
     }
 
+    /// Reads what is there. While nothing is, an empty buffer is let go: who waits holds none.
     fn poll_fill(&self, read: &mut Reading, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        let n = ready!(self.io.borrow_mut().poll_fill(cx, &mut read.buf, room))?;
+        let filled = self.io.borrow_mut().poll_fill(cx, &mut read.buf, room);
+        if filled.is_pending() && read.buf.is_empty() {
+            read.buf = BytesMut::new();
+        }
+        let n = ready!(filled)?;
         read.eof |= n == 0;
         Poll::Ready(Ok(n))
     }
@@ -228,12 +229,7 @@ impl Wire {
             match self.poll_fill(&mut read, cx, HEAD_READ) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => self.left.set(true),
-                Poll::Pending => {
-                    if read.buf.is_empty() {
-                        read.buf = BytesMut::new();
-                    }
-                    return false;
-                }
+                Poll::Pending => return false,
             }
             if self.left.get() {
                 return true;
@@ -368,10 +364,7 @@ impl Wire {
     /// Closes. A connection that is closed with bytes unread is reset by the kernel, and the caller may lose the
     /// answer (RFC 9112 section 9.6): so what still comes is read for a moment.
     pub(super) async fn say_farewell(&self, downstream: &Downstream) {
-        if self.expects_nothing()
-            || self.left.get()
-            || self.activity.ended().is_some_and(|why| why == End::Drain)
-        {
+        if self.expects_nothing() || self.left.get() || downstream.was_cut() {
             return;
         }
         let farewell = async {
@@ -429,12 +422,7 @@ impl Wire {
                 Poll::Ready(Ok(0)) => io::ErrorKind::UnexpectedEof,
                 Poll::Ready(Ok(_)) => continue,
                 Poll::Ready(Err(error)) => error.kind(),
-                Poll::Pending => {
-                    if read.buf.is_empty() {
-                        read.buf = BytesMut::new();
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
             };
             self.left.set(true);
             self.activity.wake();
