@@ -21,7 +21,12 @@ pub(super) fn probes() -> Vec<Probe> {
 }
 
 fn one(group: &str, name: &str, bytes: impl AsRef<[u8]>) -> Probe {
-    Probe { name: format!("{group}: {name}"), bytes: bytes.as_ref().to_vec(), kind: Kind::One(vec!["GET"]) }
+    Probe {
+        name: format!("{group}: {name}"),
+        bytes: bytes.as_ref().to_vec(),
+        kind: Kind::One(vec!["GET"]),
+        races: false,
+    }
 }
 
 fn several(group: &str, name: &str, bytes: impl AsRef<[u8]>, methods: &[&'static str]) -> Probe {
