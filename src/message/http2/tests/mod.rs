@@ -1,0 +1,1 @@
+//! Two ends of the engine that talk to each other, and to the ends of others.
