@@ -23,7 +23,8 @@ const ANSWERS_MAX: usize = 16 << 10;
 /// What is below: a socket.
 pub trait Wire {
     /// Reads what is there into the free room of `buf`, which is made about `room` large; 0 is the peer's end.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut, room: usize) -> Poll<io::Result<usize>>;
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut, room: usize)
+    -> Poll<io::Result<usize>>;
     /// Writes the beginning of what the slices hold.
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
     /// Ends the sending side.

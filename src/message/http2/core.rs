@@ -17,9 +17,9 @@ use super::stream::{Side, Stream, remember};
 use super::streams::Streams;
 
 /// Bytes that wait to be written, beyond which no further body is taken.
-pub const OUT_FULL: usize = 64 << 10;
+pub(super) const OUT_FULL: usize = 64 << 10;
 /// What a stream may send before the others have their turn.
-pub const QUANTUM: usize = 16 << 10;
+pub(super) const QUANTUM: usize = 16 << 10;
 /// Resets that a peer may cause by its faults.
 const ERRORS_MAX: u32 = 1_024;
 /// What the small DATA frames of a connection may cost beside their bytes, at least.
@@ -27,7 +27,7 @@ const OVERHEAD: usize = 25_600;
 
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(super) enum Role {
     /// It takes requests.
     Server,
     /// It sends them.
@@ -69,18 +69,18 @@ impl Default for Settings {
 
 /// What the peer's SETTINGS say.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer {
+pub(super) struct Peer {
     /// What we may send ahead on a new stream.
-    pub window: u32,
+    pub(super) window: u32,
     /// The largest payload that it takes.
-    pub max_frame: u32,
+    pub(super) max_frame: u32,
     /// Streams that we may have open at once; `None`: its SETTINGS have not come.
-    pub max_streams: Option<u32>,
+    pub(super) max_streams: Option<u32>,
 }
 
 /// How far this end has said that it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
+pub(super) enum Leaving {
     /// Not at all.
     No,
     /// GOAWAY without a last stream, and a PING behind it.
@@ -91,93 +91,97 @@ pub enum Leaving {
 
 /// A header block that goes on in CONTINUATION.
 #[derive(Debug)]
-pub struct Block {
-    pub stream: u32,
-    pub end_stream: bool,
-    pub depends_on_itself: bool,
-    pub bytes: Vec<u8>,
-    pub continuations: u32,
+pub(super) struct Block {
+    pub(super) stream: u32,
+    pub(super) end_stream: bool,
+    pub(super) depends_on_itself: bool,
+    pub(super) bytes: Vec<u8>,
+    pub(super) continuations: u32,
 }
 
 /// A DATA frame of which not all has arrived.
 #[derive(Clone, Copy, Debug)]
-pub struct Partial {
+pub(super) struct Partial {
     /// The place and the identifier of its stream, if somebody wants it.
-    pub stream: Option<(usize, u32)>,
-    pub left: usize,
-    pub end_stream: bool,
+    pub(super) stream: Option<(usize, u32)>,
+    pub(super) left: usize,
+    pub(super) end_stream: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Core {
-    pub role: Role,
-    pub settings: Settings,
-    pub peer: Peer,
-    pub out: Out,
-    pub encoder: Encoder,
-    pub decoder: Decoder,
-    pub streams: Streams,
+pub(super) struct Core {
+    pub(super) role: Role,
+    pub(super) settings: Settings,
+    pub(super) peer: Peer,
+    pub(super) out: Out,
+    pub(super) encoder: Encoder,
+    pub(super) decoder: Decoder,
+    pub(super) streams: Streams,
     /// Streams that count as open.
-    pub open: usize,
+    pub(super) open: usize,
     /// A client: the next stream to open. A server: the highest that its peer has opened.
-    pub newest: u32,
+    pub(super) newest: u32,
     /// The last stream of the peer's that was processed.
-    pub processed: u32,
+    pub(super) processed: u32,
     /// Streams of the peer's above it are ignored.
-    pub accepted_up_to: u32,
+    pub(super) accepted_up_to: u32,
     /// Streams whose requests nobody has taken.
-    pub to_accept: VecDeque<usize>,
+    pub(super) to_accept: VecDeque<usize>,
     /// Streams that were reset among them.
-    pub unseen_resets: u32,
+    pub(super) unseen_resets: u32,
     /// Resets that the peer has caused by its faults.
     errors: u32,
     /// The peer's SETTINGS have come.
-    pub has_begun: bool,
+    pub(super) has_begun: bool,
     /// SETTINGS of ours that the peer has not acknowledged.
-    pub unacknowledged: u32,
-    pub block: Option<Block>,
+    pub(super) unacknowledged: u32,
+    pub(super) block: Option<Block>,
     /// Heads that were read to their end.
-    pub heads: u64,
+    pub(super) heads: u64,
     /// The beginning of a frame that belongs to a head has arrived, the rest has not.
-    pub half_a_head: bool,
-    pub partial: Option<Partial>,
+    pub(super) half_a_head: bool,
+    pub(super) partial: Option<Partial>,
     /// What the peer may still send on all streams, and what was read and not given back.
-    pub recv_window: i64,
-    pub freed: u32,
+    pub(super) recv_window: i64,
+    pub(super) freed: u32,
     /// What is left of the allowance for small DATA frames, and empty ones so far.
-    pub overhead: usize,
-    pub empty_data: u32,
+    pub(super) overhead: usize,
+    pub(super) empty_data: u32,
     /// What we may still send on all streams.
-    pub send_window: i64,
+    pub(super) send_window: i64,
     /// Streams that wait for room, in their order, and room that is kept for some that were woken.
-    pub waiting: VecDeque<usize>,
-    pub granted: usize,
+    pub(super) waiting: VecDeque<usize>,
+    pub(super) granted: usize,
     /// Bytes of answers to the peer's frames since `out` was empty.
-    pub answers: usize,
+    pub(super) answers: usize,
     /// The peer's last word.
-    pub goodbye: Option<GoAway>,
-    pub leaving: Leaving,
+    pub(super) goodbye: Option<GoAway>,
+    pub(super) leaving: Leaving,
     /// Why the connection ended, or takes nothing more.
-    pub error: Option<Error>,
+    pub(super) error: Option<Error>,
     /// Handles by which streams can be opened.
-    pub senders: usize,
+    pub(super) senders: usize,
     /// Frames in this turn of the connection's task.
-    pub frames: u32,
+    pub(super) frames: u32,
     task: Option<Waker>,
     asleep: bool,
 }
 
 /// A connection as its handles hold it.
-pub type Shared = Rc<RefCell<Core>>;
+pub(super) type Shared = Rc<RefCell<Core>>;
 
 impl Core {
     /// A connection on which nothing was said; what is to be said first is in `out`.
-    pub fn new(role: Role, settings: Settings) -> Core {
+    pub(super) fn new(role: Role, settings: Settings) -> Core {
         let mut core = Core {
             role,
             settings,
-            peer: Peer { window: frame::DEFAULT_WINDOW, max_frame: frame::DEFAULT_MAX_FRAME_SIZE, max_streams: None },
+            peer: Peer {
+                window: frame::DEFAULT_WINDOW,
+                max_frame: frame::DEFAULT_MAX_FRAME_SIZE,
+                max_streams: None,
+            },
             out: Out::default(),
             encoder: Encoder::new(),
             decoder: Decoder::new(frame::DEFAULT_TABLE_SIZE as usize),
@@ -216,7 +220,9 @@ impl Core {
     }
 
     fn greet(&mut self) {
-        use frame::setting::{ENABLE_PUSH, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE};
+        use frame::setting::{
+            ENABLE_PUSH, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_HEADER_LIST_SIZE,
+        };
         let Settings { stream_window, connection_window, max_streams, max_header_list, .. } = self.settings;
         let of_role = match self.role {
             Role::Client => (ENABLE_PUSH, 0),
@@ -236,20 +242,20 @@ impl Core {
     }
 
     /// The connection's task begins its turn.
-    pub fn begin_turn(&mut self, cx: &Context<'_>) {
+    pub(super) fn begin_turn(&mut self, cx: &Context<'_>) {
         remember(&mut self.task, cx);
         self.asleep = false;
         self.frames = 0;
     }
 
     /// The connection's task ends its turn: from now on it is to be woken.
-    pub fn end_turn(&mut self) {
+    pub(super) fn end_turn(&mut self) {
         self.asleep = true;
     }
 
     /// Has the connection's task polled.
     #[inline]
-    pub fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         if self.asleep {
             self.asleep = false;
             if let Some(task) = &self.task {
@@ -259,7 +265,7 @@ impl Core {
     }
 
     /// An answer to a frame of the peer's is put into `out`: while many wait, its frames are not read.
-    pub fn answer(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn answer(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         let before = self.out.len();
         self.out.put(put);
         self.answers += self.out.len() - before;
@@ -267,13 +273,13 @@ impl Core {
     }
 
     /// Whether no stream may be opened, and why.
-    pub fn refusal(&self) -> Option<Error> {
+    pub(super) fn refusal(&self) -> Option<Error> {
         let goodbye = || self.goodbye.map(|goodbye| Error::GoAway(goodbye.reason, By::Remote));
         self.error.or_else(goodbye)
     }
 
     /// There is nothing left to do: the connection may end.
-    pub fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         let nobody = self.role == Role::Client && self.senders == 0;
         self.open == 0 && (nobody || self.goodbye.is_some() || self.leaving == Leaving::Settled)
     }
@@ -286,7 +292,7 @@ impl Core {
     }
 
     /// Looks after a stream of which a side has ended, or whose last handle went.
-    pub fn settle(&mut self, place: usize) {
+    pub(super) fn settle(&mut self, place: usize) {
         let stream = &mut self.streams[place];
         if !stream.is_closed() {
             return;
@@ -312,7 +318,7 @@ impl Core {
     }
 
     /// One handle less.
-    pub fn drop_handle(&mut self, place: usize) {
+    pub(super) fn drop_handle(&mut self, place: usize) {
         let role = self.role;
         let stream = &mut self.streams[place];
         stream.handles -= 1;
@@ -329,7 +335,7 @@ impl Core {
     }
 
     /// Nobody reads the stream any further.
-    pub fn stop_reading(&mut self, place: usize) {
+    pub(super) fn stop_reading(&mut self, place: usize) {
         self.streams[place].read = false;
         self.streams[place].reader = None;
         self.release_all(place);
@@ -345,12 +351,12 @@ impl Core {
     }
 
     /// Small frames were read: what they cost is free again.
-    pub fn allow(&mut self, overhead: u32) {
+    pub(super) fn allow(&mut self, overhead: u32) {
         self.overhead = (self.overhead + overhead as usize).min(allowance(&self.settings));
     }
 
     /// Resets a stream from our side, if there is anything left of it.
-    pub fn reset(&mut self, place: usize, reason: Reason, by: By) {
+    pub(super) fn reset(&mut self, place: usize, reason: Reason, by: By) {
         let stream = &mut self.streams[place];
         if stream.is_closed() {
             return;
@@ -371,7 +377,7 @@ impl Core {
     }
 
     /// Resets a stream for a fault of the peer's; too many of them end the connection.
-    pub fn blame(&mut self, id: u32, reason: Reason) -> Result<(), Error> {
+    pub(super) fn blame(&mut self, id: u32, reason: Reason) -> Result<(), Error> {
         self.errors += 1;
         if self.errors > ERRORS_MAX {
             return Err(Error::GoAway(Reason::ENHANCE_YOUR_CALM, By::Engine));
@@ -389,7 +395,7 @@ impl Core {
     }
 
     /// Ends all streams: the connection is over.
-    pub fn end(&mut self, why: Error) {
+    pub(super) fn end(&mut self, why: Error) {
         self.error = Some(why);
         self.block = None;
         self.partial = None;
@@ -409,7 +415,7 @@ impl Core {
     }
 
     /// Says why the connection ends, and ends it.
-    pub fn fail(&mut self, why: Error) {
+    pub(super) fn fail(&mut self, why: Error) {
         if let Error::GoAway(reason, By::Engine | By::User) = why {
             let goaway = GoAway { last_stream: self.processed, reason };
             self.out.put(|out| frame::put_goaway(out, goaway, &[]));
@@ -418,7 +424,7 @@ impl Core {
     }
 
     /// Says that no further stream is taken: those that are on their way are.
-    pub fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         if self.leaving != Leaving::No || self.error.is_some() {
             return;
         }
@@ -432,7 +438,7 @@ impl Core {
     }
 
     /// The peer has seen that: what it opens from now on is ignored.
-    pub fn settle_leaving(&mut self) {
+    pub(super) fn settle_leaving(&mut self) {
         self.leaving = Leaving::Settled;
         self.accepted_up_to = self.processed;
         let goaway = GoAway { last_stream: self.processed, reason: Reason::NO_ERROR };
@@ -440,7 +446,7 @@ impl Core {
     }
 
     /// `n` bytes of the connection's window were read, or are not wanted.
-    pub fn give_back(&mut self, n: u32) {
+    pub(super) fn give_back(&mut self, n: u32) {
         self.freed += n;
         if self.freed > 0 && self.freed >= self.settings.connection_window / 2 {
             let by = std::mem::take(&mut self.freed);
@@ -451,7 +457,7 @@ impl Core {
     }
 
     /// `n` bytes of a stream were read.
-    pub fn give_back_of(&mut self, place: usize, n: u32) {
+    pub(super) fn give_back_of(&mut self, place: usize, n: u32) {
         let half = self.settings.stream_window / 2;
         let stream = &mut self.streams[place];
         if stream.recv == Side::Body {
@@ -467,13 +473,13 @@ impl Core {
     }
 
     /// Room for bodies: what may wait to be written, and what the connection's window has.
-    pub fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let out = if self.out.len() < OUT_FULL { OUT_FULL + QUANTUM - self.out.len() } else { 0 };
         out.min(usize::try_from(self.send_window).unwrap_or(0)).saturating_sub(self.granted)
     }
 
     /// Gives room to those that wait, in their order.
-    pub fn grant(&mut self) {
+    pub(super) fn grant(&mut self) {
         while let Some(&place) = self.waiting.front() {
             let room = self.room().min(QUANTUM);
             if room == 0 {
@@ -489,16 +495,16 @@ impl Core {
     }
 
     /// A stream of ours begins, or one of the peer's.
-    pub fn open(&mut self, id: u32) -> usize {
+    pub(super) fn open(&mut self, id: u32) -> usize {
         self.open += 1;
         self.streams.insert(Stream::new(id, self.settings.stream_window, self.peer.window))
     }
 }
 
 /// The PING behind a GOAWAY, by whose answer the peer shows that it has seen it.
-pub const LEAVING: [u8; 8] = *b"leaving!";
+pub(super) const LEAVING: [u8; 8] = *b"leaving!";
 
 /// What small DATA frames may cost beside their bytes.
-pub fn allowance(settings: &Settings) -> usize {
+pub(super) fn allowance(settings: &Settings) -> usize {
     (settings.connection_window as usize / 2).max(OVERHEAD)
 }

@@ -116,12 +116,7 @@ pub struct SendStream(pub(super) Handle);
 impl SendStream {
     /// Sends what there is room for from the beginning of `data`, which is not empty; with `end` its last byte ends the
     /// stream. Ready means that some of it was sent.
-    pub fn poll_send(
-        &mut self,
-        cx: &Context<'_>,
-        data: &mut Bytes,
-        end: bool,
-    ) -> Poll<Result<(), Error>> {
+    pub fn poll_send(&mut self, cx: &Context<'_>, data: &mut Bytes, end: bool) -> Poll<Result<(), Error>> {
         self.0.core().poll_send(self.0.place, cx, data, end)
     }
 
@@ -166,7 +161,12 @@ impl SendResponse {
     ///
     /// # Errors
     /// The stream was cut.
-    pub fn send_response(self, status: StatusCode, fields: &HeaderMap, end: bool) -> Result<SendStream, Error> {
+    pub fn send_response(
+        self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        end: bool,
+    ) -> Result<SendStream, Error> {
         self.0.core().send_response(self.0.place, status, fields, end)?;
         Ok(SendStream(self.0))
     }

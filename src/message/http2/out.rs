@@ -14,11 +14,11 @@ const KEPT: usize = 2 << 10;
 /// Bytes that have left and still take room, beyond which the others are moved to the front.
 const MOVED: usize = 16 << 10;
 /// Pieces of one system call.
-pub const SLICES: usize = 64;
+pub(super) const SLICES: usize = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Out {
+pub(super) struct Out {
     /// Frames without the payloads that stand beside.
     bytes: Vec<u8>,
     /// `bytes[..written]` has left.
@@ -31,19 +31,19 @@ pub struct Out {
 impl Out {
     /// Bytes that have not left.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// All has left.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Appends what `put` writes behind the bytes that are there.
     #[inline]
-    pub fn put<T>(&mut self, put: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    pub(super) fn put<T>(&mut self, put: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let before = self.bytes.len();
         let put = put(&mut self.bytes);
         self.len += self.bytes.len() - before;
@@ -52,7 +52,7 @@ impl Out {
 
     /// Appends a payload.
     #[inline]
-    pub fn payload(&mut self, payload: Bytes) {
+    pub(super) fn payload(&mut self, payload: Bytes) {
         self.len += payload.len();
         if payload.len() <= COPIED {
             self.bytes.extend_from_slice(&payload);
@@ -62,7 +62,7 @@ impl Out {
     }
 
     /// The pieces that are to leave next, at most [`SLICES`]; how many there are.
-    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+    pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
         let (mut at, mut count) = (self.written, 0);
         let mut push = |piece: &'a [u8]| {
             if !piece.is_empty() && count < SLICES {
@@ -83,12 +83,12 @@ impl Out {
 
     /// All of it, where it stands in one piece.
     #[inline]
-    pub fn single(&self) -> Option<&[u8]> {
+    pub(super) fn single(&self) -> Option<&[u8]> {
         self.beside.is_empty().then(|| &self.bytes[self.written..])
     }
 
     /// `n` bytes have left.
-    pub fn advance(&mut self, mut n: usize) {
+    pub(super) fn advance(&mut self, mut n: usize) {
         self.len -= n;
         while let Some((place, payload)) = self.beside.front_mut() {
             let before = (*place - self.written).min(n);
@@ -128,7 +128,7 @@ impl Out {
     }
 
     /// Nothing of it will leave.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Out::default();
     }
 }

@@ -14,7 +14,7 @@ use super::head::{Fault, RequestHead, ResponseHead};
 use super::stream::{Head, Side, Stream};
 
 /// Frames of one turn of the connection's task: a socket that is never empty would keep the worker from everybody else.
-pub const FRAMES_A_TURN: u32 = 512;
+pub(super) const FRAMES_A_TURN: u32 = 512;
 /// SETTINGS count for so many: a new window size is work for each stream.
 const SETTINGS_COUNT: u32 = 16;
 /// Pieces of DATA from this size on are parts of what was read; smaller ones are copied, so that they keep nothing alive.
@@ -38,7 +38,7 @@ impl Core {
     ///
     /// # Errors
     /// Why the connection has to end.
-    pub fn receive(&mut self, bytes: &mut BytesMut) -> Result<(), Error> {
+    pub(super) fn receive(&mut self, bytes: &mut BytesMut) -> Result<(), Error> {
         loop {
             if let Some(partial) = self.partial {
                 if !self.more_data(partial, bytes) {
@@ -294,8 +294,8 @@ impl Core {
             return Ok(());
         }
         // These tell the length of a body that they do not have (RFC 9110 section 8.6).
-        let bodiless = stream.answers_head
-            || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let bodiless =
+            stream.answers_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if block.end_stream && !bodiless && content_length.is_some_and(|length| length > 0) {
             return self.blame(id, Reason::PROTOCOL_ERROR);
         }
@@ -534,7 +534,9 @@ impl Core {
                 self.unacknowledged = self.unacknowledged.checked_sub(1).ok_or(PROTOCOL)?;
                 return Ok(());
             }
-            Err(Violation::Connection(reason, _) | Violation::Stream(reason, _)) => return Err(broken(reason)),
+            Err(Violation::Connection(reason, _) | Violation::Stream(reason, _)) => {
+                return Err(broken(reason));
+            }
         };
         let mut window = None;
         for (id, value) in values {

@@ -19,7 +19,7 @@ impl Core {
     ///
     /// # Errors
     /// Nothing was sent: the connection takes no further stream, or the request has no form on the wire.
-    pub fn send_request(
+    pub(super) fn send_request(
         &mut self,
         method: &Method,
         uri: &Uri,
@@ -53,7 +53,7 @@ impl Core {
     }
 
     /// Sends the head of an answer. A server's.
-    pub fn send_response(
+    pub(super) fn send_response(
         &mut self,
         place: usize,
         status: StatusCode,
@@ -80,7 +80,7 @@ impl Core {
     }
 
     /// Sends trailers, which end the stream.
-    pub fn send_trailers(&mut self, place: usize, fields: &HeaderMap) -> Result<(), Error> {
+    pub(super) fn send_trailers(&mut self, place: usize, fields: &HeaderMap) -> Result<(), Error> {
         let stream = &mut self.streams[place];
         if stream.send != Side::Body {
             return Err(stream.cut.unwrap_or(Error::Unsendable));
@@ -99,7 +99,7 @@ impl Core {
     }
 
     /// Ends the stream without another byte.
-    pub fn send_end(&mut self, place: usize) -> Result<(), Error> {
+    pub(super) fn send_end(&mut self, place: usize) -> Result<(), Error> {
         let stream = &mut self.streams[place];
         if stream.send != Side::Body {
             return Err(stream.cut.unwrap_or(Error::Unsendable));
@@ -114,7 +114,7 @@ impl Core {
 
     /// Sends what there is room for from the beginning of `data`, which is not empty; with `end` its last byte ends the
     /// stream. Ready means that some of it was sent.
-    pub fn poll_send(
+    pub(super) fn poll_send(
         &mut self,
         place: usize,
         cx: &Context<'_>,
@@ -180,7 +180,7 @@ impl Core {
     }
 
     /// Why the stream was cut, once it is.
-    pub fn poll_reset(&mut self, place: usize, cx: &Context<'_>) -> Poll<Error> {
+    pub(super) fn poll_reset(&mut self, place: usize, cx: &Context<'_>) -> Poll<Error> {
         let stream = &mut self.streams[place];
         match stream.cut {
             Some(why) => Poll::Ready(why),

@@ -12,7 +12,7 @@ use super::error::{By, Error};
 
 /// One side of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     /// Its head is to come.
     Head,
     /// Its body is to come.
@@ -25,7 +25,7 @@ pub enum Side {
 
 /// The head that has arrived and that nobody has taken.
 #[derive(Debug, Default)]
-pub enum Head {
+pub(super) enum Head {
     /// None.
     #[default]
     None,
@@ -37,59 +37,59 @@ pub enum Head {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Stream {
+pub(super) struct Stream {
     /// Its identifier.
-    pub id: u32,
+    pub(super) id: u32,
     /// Handles on it, the queue of those to be accepted among them.
-    pub handles: u8,
+    pub(super) handles: u8,
     /// What arrives.
-    pub recv: Side,
+    pub(super) recv: Side,
     /// What leaves.
-    pub send: Side,
+    pub(super) send: Side,
     /// Why a side was cut.
-    pub cut: Option<Error>,
+    pub(super) cut: Option<Error>,
     /// It counts as open.
-    pub counted: bool,
+    pub(super) counted: bool,
     /// Somebody may still read what arrives.
-    pub read: bool,
+    pub(super) read: bool,
     /// It stands in the queue of those that wait for room.
-    pub waits: bool,
+    pub(super) waits: bool,
     /// It stands in the queue of those to be accepted.
-    pub to_accept: bool,
+    pub(super) to_accept: bool,
     /// The answer is one to HEAD: a length says nothing of its body.
-    pub answers_head: bool,
+    pub(super) answers_head: bool,
     /// Interim answers so far.
-    pub interim: u8,
+    pub(super) interim: u8,
     /// What the peer may still send.
-    pub recv_window: i64,
+    pub(super) recv_window: i64,
     /// What was read of it and not given back by WINDOW_UPDATE yet.
-    pub freed: u32,
+    pub(super) freed: u32,
     /// Bytes in `data`.
-    pub unread: u32,
+    pub(super) unread: u32,
     /// What its small frames have taken from the connection's allowance.
-    pub overhead: u32,
+    pub(super) overhead: u32,
     /// What we may still send.
-    pub send_window: i64,
+    pub(super) send_window: i64,
     /// Room that is kept for it.
-    pub granted: u32,
+    pub(super) granted: u32,
     /// Bytes of the body still to come, where the head says how many.
-    pub remaining: Option<u64>,
+    pub(super) remaining: Option<u64>,
     /// The head that arrived.
-    pub head: Head,
+    pub(super) head: Head,
     /// The first piece that has arrived; most streams have no other.
     first: Bytes,
     more: VecDeque<Bytes>,
     /// Behind all data.
-    pub trailers: Option<Box<HeaderMap>>,
+    pub(super) trailers: Option<Box<HeaderMap>>,
     /// Whoever waits for something to arrive.
-    pub reader: Option<Waker>,
+    pub(super) reader: Option<Waker>,
     /// Whoever waits to send, or to hear of a reset.
-    pub writer: Option<Waker>,
+    pub(super) writer: Option<Waker>,
 }
 
 impl Stream {
     /// A stream whose two sides are to come.
-    pub fn new(id: u32, recv_window: u32, send_window: u32) -> Stream {
+    pub(super) fn new(id: u32, recv_window: u32, send_window: u32) -> Stream {
         Stream {
             id,
             handles: 0,
@@ -120,17 +120,20 @@ impl Stream {
 
     /// Both sides are over.
     #[inline]
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.recv.is_over() && self.send.is_over()
     }
 
     /// It was ended by us, so that its peer may not know yet.
-    pub fn is_cut_here(&self) -> bool {
-        matches!(self.cut, Some(Error::Reset(_, By::Engine | By::User) | Error::GoAway(_, By::Engine | By::User)))
+    pub(super) fn is_cut_here(&self) -> bool {
+        matches!(
+            self.cut,
+            Some(Error::Reset(_, By::Engine | By::User) | Error::GoAway(_, By::Engine | By::User))
+        )
     }
 
     /// Cuts what has not ended.
-    pub fn cut(&mut self, why: Error) {
+    pub(super) fn cut(&mut self, why: Error) {
         for side in [&mut self.recv, &mut self.send] {
             if !side.is_over() {
                 *side = Side::Cut;
@@ -143,7 +146,7 @@ impl Stream {
 
     /// A piece has arrived; it is not empty.
     #[inline]
-    pub fn push(&mut self, piece: Bytes) {
+    pub(super) fn push(&mut self, piece: Bytes) {
         self.unread += piece.len() as u32;
         if self.first.is_empty() {
             self.first = piece;
@@ -154,7 +157,7 @@ impl Stream {
 
     /// The next piece to be read.
     #[inline]
-    pub fn pop(&mut self) -> Option<Bytes> {
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
         if self.first.is_empty() {
             return None;
         }
@@ -167,7 +170,7 @@ impl Stream {
     }
 
     /// Lets go of all that has arrived; how many bytes that was.
-    pub fn forget(&mut self) -> u32 {
+    pub(super) fn forget(&mut self) -> u32 {
         self.first = Bytes::new();
         self.more = VecDeque::new();
         self.trailers = None;
@@ -176,19 +179,19 @@ impl Stream {
 
     /// Nothing more will be read of it.
     #[inline]
-    pub fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.recv == Side::Ended && self.first.is_empty() && self.trailers.is_none()
     }
 
     #[inline]
-    pub fn wake_reader(&mut self) {
+    pub(super) fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
     }
 
     #[inline]
-    pub fn wake_writer(&mut self) {
+    pub(super) fn wake_writer(&mut self) {
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
@@ -198,14 +201,14 @@ impl Stream {
 impl Side {
     /// Nothing more will come, or leave.
     #[inline]
-    pub fn is_over(self) -> bool {
+    pub(super) fn is_over(self) -> bool {
         matches!(self, Side::Ended | Side::Cut)
     }
 }
 
 /// Has `place` hold the waker of `cx`.
 #[inline]
-pub fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
+pub(super) fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
     match place {
         Some(known) if known.will_wake(cx.waker()) => {}
         _ => *place = Some(cx.waker().clone()),

@@ -12,7 +12,7 @@ use super::stream::Stream;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Streams {
+pub(super) struct Streams {
     slab: Slab<Stream>,
     places: HashMap<u32, u32, BuildHasherDefault<Spread>>,
     /// Identifiers of streams that were reset here, the newest last.
@@ -41,23 +41,23 @@ impl Hasher for Spread {
 
 impl Streams {
     /// No stream. Of those that will be reset here, so many are remembered.
-    pub fn new(reset_max: usize) -> Streams {
+    pub(super) fn new(reset_max: usize) -> Streams {
         Streams { reset_max, ..Streams::default() }
     }
 
     /// The place of the stream.
     #[inline]
-    pub fn find(&self, id: u32) -> Option<usize> {
+    pub(super) fn find(&self, id: u32) -> Option<usize> {
         self.places.get(&id).map(|&place| place as usize)
     }
 
     /// The stream at `place`, if it is still `id`'s.
-    pub fn get(&mut self, place: usize, id: u32) -> Option<&mut Stream> {
+    pub(super) fn get(&mut self, place: usize, id: u32) -> Option<&mut Stream> {
         self.slab.get_mut(place).filter(|stream| stream.id == id)
     }
 
     /// Adds a stream.
-    pub fn insert(&mut self, stream: Stream) -> usize {
+    pub(super) fn insert(&mut self, stream: Stream) -> usize {
         let id = stream.id;
         let place = self.slab.insert(stream);
         self.places.insert(id, place as u32);
@@ -65,7 +65,7 @@ impl Streams {
     }
 
     /// Forgets a stream.
-    pub fn remove(&mut self, place: usize) {
+    pub(super) fn remove(&mut self, place: usize) {
         let stream = self.slab.remove(place);
         self.places.remove(&stream.id);
         if self.slab.is_empty() && self.slab.capacity() > 8 {
@@ -75,12 +75,12 @@ impl Streams {
     }
 
     /// All of them, by place.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Stream)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Stream)> {
         self.slab.iter_mut()
     }
 
     /// The stream was reset here: its peer may not know yet, and go on for a while.
-    pub fn note_reset(&mut self, id: u32) {
+    pub(super) fn note_reset(&mut self, id: u32) {
         if self.reset.len() >= self.reset_max {
             self.reset.pop_front();
         }
@@ -88,7 +88,7 @@ impl Streams {
     }
 
     /// Whether the stream was reset here, as far as that is remembered.
-    pub fn was_reset(&self, id: u32) -> bool {
+    pub(super) fn was_reset(&self, id: u32) -> bool {
         self.reset.contains(&id)
     }
 }
