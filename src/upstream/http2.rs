@@ -232,11 +232,11 @@ async fn connect(
     Ok(())
 }
 
-/// Waits for the peer's SETTINGS: streams opened before would be refused, if it takes fewer.
+/// Waits until the peer's SETTINGS allow a stream: those opened before would be refused.
 async fn settled(connection: &mut client::Connection<Io>, sender: &SendRequest) -> Result<(), DialError> {
     poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
         Poll::Ready(_) => Poll::Ready(Err(NOT_HTTP2)),
-        Poll::Pending if sender.max_streams().is_none() => Poll::Pending,
+        Poll::Pending if sender.max_streams().unwrap_or(0) == 0 => Poll::Pending,
         Poll::Pending => Poll::Ready(Ok(())),
     })
     .await

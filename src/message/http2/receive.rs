@@ -516,6 +516,9 @@ impl Core {
             return if self.is_idle(id) { Err(PROTOCOL) } else { Ok(()) };
         };
         let stream = &mut self.streams[place];
+        if stream.send.is_over() {
+            return Ok(());
+        }
         stream.send_window += i64::from(by);
         if stream.send_window > most {
             stream.send_window = most;
