@@ -7,6 +7,9 @@
 use std::fmt;
 use std::ops::Range;
 
+#[cfg(test)]
+mod tests;
+
 /// What a client says first (RFC 9113 section 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of a frame's head.

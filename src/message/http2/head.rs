@@ -12,6 +12,9 @@ use super::hpack::Decoder;
 use super::hpack::decoder::{Found, Undecodable};
 use super::hpack::field::{Field, Line, note};
 
+#[cfg(test)]
+mod tests;
+
 /// Fields for which a head has room from the start: those of most callers, and those that a proxy adds.
 const HEAD_FIELDS: usize = 12;
 /// `grpc-status`, `grpc-message`, and one more.

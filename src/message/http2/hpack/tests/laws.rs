@@ -172,7 +172,7 @@ fn what_belongs_to_a_connection_is_never_written() {
         ("upgrade", "h2c"),
         ("te", "gzip"),
     ]);
-    assert_eq!(trailers(&mut Encoder::new(), &fields), [0_u8; 0]);
+    assert!(trailers(&mut Encoder::new(), &fields).is_empty());
     assert_eq!(trailers(&mut Encoder::new(), &headers(&[("te", "trailers")])), b"\x40\x02te\x08trailers");
 }
 
@@ -197,6 +197,6 @@ fn a_change_of_the_table_is_told_once_with_the_next_block() {
         }
         let block = trailers(&mut encoder, &HeaderMap::new());
         assert_eq!(block, told, "{sizes:?}");
-        assert_eq!(trailers(&mut encoder, &HeaderMap::new()), [0_u8; 0], "{sizes:?}");
+        assert!(trailers(&mut encoder, &HeaderMap::new()).is_empty(), "{sizes:?}");
     }
 }
