@@ -368,7 +368,7 @@ impl Core {
     }
 
     fn put_reset(&mut self, id: u32, reason: Reason, by: By) {
-        self.streams.note_reset(id);
+        self.streams.note_reset(id, self.settings.stream_window);
         if by == By::Engine {
             return self.answer(|out| frame::put_rst_stream(out, id, reason));
         }

@@ -192,7 +192,7 @@ impl Core {
         let place = self.streams.find(block.stream);
         let cut_here = match place {
             Some(place) => self.streams[place].is_cut_here(),
-            None => self.streams.was_reset(block.stream),
+            None => self.streams.ignores(block.stream, bytes.len() as u32, block.end_stream),
         };
         if cut_here || block.stream > self.accepted_up_to {
             return self.pass_over(bytes);
@@ -411,7 +411,9 @@ impl Core {
         self.recv_window -= i64::from(all);
         let Some(place) = place else {
             self.give_back(all);
-            let ignored = id > self.accepted_up_to || self.streams.was_reset(id);
+            let cost = all.max(SMALL_DATA as u32);
+            let ignored = id > self.accepted_up_to
+                || self.streams.ignores(id, cost, head.has(flag::END_STREAM));
             return if ignored { Ok(None) } else { self.blame(id, Reason::STREAM_CLOSED).map(|()| None) };
         };
         let stream = &mut self.streams[place];

@@ -15,8 +15,8 @@ use super::stream::Stream;
 pub(super) struct Streams {
     slab: Slab<Stream>,
     places: HashMap<u32, u32, BuildHasherDefault<Spread>>,
-    /// Identifiers of streams that were reset here, the newest last.
-    reset: VecDeque<u32>,
+    /// Streams that were reset here, the newest last, and what each may still cost.
+    reset: VecDeque<(u32, u32)>,
     reset_max: usize,
 }
 
@@ -79,17 +79,24 @@ impl Streams {
         self.slab.iter_mut()
     }
 
-    /// The stream was reset here: its peer may not know yet, and go on for a while.
-    pub(super) fn note_reset(&mut self, id: u32) {
+    /// The stream was reset here: its peer may not know yet, and go on until it has cost so much.
+    pub(super) fn note_reset(&mut self, id: u32, cost: u32) {
         if self.reset.len() >= self.reset_max {
             self.reset.pop_front();
         }
-        self.reset.push_back(id);
+        self.reset.push_back((id, cost));
     }
 
-    /// Whether the stream was reset here, as far as that is remembered.
-    pub(super) fn was_reset(&self, id: u32) -> bool {
-        self.reset.contains(&id)
+    /// Whether a frame on a stream that is not there may be ignored, as the stream was reset here. Behind its end, or when
+    /// it has cost too much, it is forgotten.
+    pub(super) fn ignores(&mut self, id: u32, cost: u32, ends: bool) -> bool {
+        let Some(at) = self.reset.iter().rposition(|&(reset, _)| reset == id) else { return false };
+        let left = self.reset[at].1.checked_sub(cost);
+        match left {
+            Some(left) if !ends => self.reset[at].1 = left,
+            _ => drop(self.reset.remove(at)),
+        }
+        left.is_some()
     }
 }
 
