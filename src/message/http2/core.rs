@@ -11,7 +11,8 @@ use std::task::{Context, Waker};
 
 use super::error::{By, Error};
 use super::frame::{self, GoAway, Reason};
-use super::hpack::{Decoder, Encoder};
+use super::head::Decoder;
+use super::hpack::Encoder;
 use super::out::Out;
 use super::stream::{Side, Stream, remember};
 use super::streams::Streams;
