@@ -31,7 +31,7 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 pub(super) fn to_upstream(exchange: &Exchange, parts: &mut Parts, way: &Way<'_>, timeout: Option<Duration>) {
     let headers = &mut parts.headers;
     if parts.version != Version::HTTP_2 {
-        hop_by_hop::strip(headers); // by HTTP/2 they do not come: h2 refuses them (RFC 9113 section 8.2.2)
+        hop_by_hop::strip(headers); // by HTTP/2 they do not come: they are refused (RFC 9113 section 8.2.2)
     }
     hop::strip(headers);
     if headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {

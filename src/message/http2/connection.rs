@@ -17,6 +17,9 @@ use super::receive::FRAMES_A_TURN;
 /// Room for what a connection reads at first, and once it brings more than that.
 const ROOM: usize = 16 << 10;
 const ROOM_FOR_MUCH: usize = 64 << 10;
+/// Bytes of one turn of the connection's task: what was read is passed on while it is still in the caches, and others
+/// have their turn.
+const BYTES_A_TURN: usize = 128 << 10;
 /// Bytes of answers that may wait to be written.
 const ANSWERS_MAX: usize = 16 << 10;
 
@@ -142,8 +145,13 @@ impl<W: Wire> Driver<W> {
 
     /// Reads and takes what is there; whether writing is stuck.
     fn poll_read(&mut self, cx: &mut Context<'_>, mut stuck: bool) -> bool {
+        let mut read = 0;
         loop {
             if !self.bytes.is_empty() && !self.take(cx) {
+                return stuck;
+            }
+            if read >= BYTES_A_TURN {
+                cx.waker().wake_by_ref();
                 return stuck;
             }
             if self.core.borrow().answers >= ANSWERS_MAX {
@@ -159,7 +167,10 @@ impl<W: Wire> Driver<W> {
                     }
                     return stuck;
                 }
-                Poll::Ready(Ok(n)) if n > 0 => self.room = if n >= ROOM { ROOM_FOR_MUCH } else { ROOM },
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    read += n;
+                    self.room = if n >= ROOM { ROOM_FOR_MUCH } else { ROOM };
+                }
                 lost => {
                     self.lost(lost);
                     return stuck;
