@@ -353,10 +353,10 @@ fn fields(round: usize) -> HeaderMap {
     add("user-agent", "a-caller/1.0 (with; some, \"odd\" ~characters^)");
     add("x-request-id", &format!("{round:032x}"));
     add("grpc-timeout", &format!("{}m", 1000 + round % 3));
-    add("x-b", if round % 4 == 0 { "" } else { "two words" });
+    add("x-b", if round.is_multiple_of(4) { "" } else { "two words" });
     add("x-b", "again");
     add("authorization", "Bearer 0123456789abcdefghijklmnop");
-    if round % 5 == 0 {
+    if round.is_multiple_of(5) {
         add("cookie", "a=b; c=d");
     }
     if round % 7 == 3 {
