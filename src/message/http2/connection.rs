@@ -20,8 +20,6 @@ const ROOM_FOR_MUCH: usize = 64 << 10;
 /// Bytes of one turn of the connection's task: what was read is passed on while it is still in the caches, and others
 /// have their turn.
 const BYTES_A_TURN: usize = 128 << 10;
-/// Bytes of answers that may wait to be written.
-const ANSWERS_MAX: usize = 16 << 10;
 
 /// What is below: a socket.
 pub trait Wire {
@@ -154,7 +152,7 @@ impl<W: Wire> Driver<W> {
                 cx.waker().wake_by_ref();
                 return stuck;
             }
-            if self.core.borrow().answers >= ANSWERS_MAX {
+            if self.core.borrow().is_not_heard() {
                 stuck = self.poll_write(cx).is_pending();
                 if stuck {
                     return stuck;

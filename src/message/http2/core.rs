@@ -19,6 +19,10 @@ use super::streams::Streams;
 
 /// Bytes that wait to be written, beyond which no further body is taken.
 pub(super) const OUT_FULL: usize = 64 << 10;
+/// Bytes of answers to frames that may wait to be written.
+const ANSWERS_MAX: usize = 16 << 10;
+/// Bytes that may wait to be written before a server reads on: answers without a body are bounded by nothing else.
+const OUT_MOST: usize = 256 << 10;
 /// What a stream may send before the others have their turn.
 pub(super) const QUANTUM: usize = 16 << 10;
 /// Resets that a peer may cause by its faults.
@@ -251,6 +255,7 @@ impl Core {
 
     /// The connection's task ends its turn: from now on it is to be woken.
     pub(super) fn end_turn(&mut self) {
+        self.grant(); // room that became free in the turn itself
         self.asleep = true;
     }
 
@@ -271,6 +276,11 @@ impl Core {
         self.out.put(put);
         self.answers += self.out.len() - before;
         self.wake();
+    }
+
+    /// Whether so much waits to be written that the peer is not read: each frame of its may bring more.
+    pub(super) fn is_not_heard(&self) -> bool {
+        self.answers >= ANSWERS_MAX || (self.role == Role::Server && self.out.len() >= OUT_MOST)
     }
 
     /// Whether no stream may be opened, and why.
@@ -368,6 +378,11 @@ impl Core {
         self.settle(place);
     }
 
+    /// Refuses a stream that the peer opens: it may be sent again (RFC 9113 section 8.7).
+    pub(super) fn refuse(&mut self, id: u32) {
+        self.put_reset(id, Reason::REFUSED_STREAM, By::Engine);
+    }
+
     fn put_reset(&mut self, id: u32, reason: Reason, by: By) {
         self.streams.note_reset(id, self.settings.stream_window);
         if by == By::Engine {
@@ -385,12 +400,7 @@ impl Core {
         }
         match self.streams.find(id) {
             Some(place) => self.reset(place, reason, By::Engine),
-            None => {
-                if self.role == Role::Server {
-                    self.newest = self.newest.max(id);
-                }
-                self.put_reset(id, reason, By::Engine);
-            }
+            None => self.put_reset(id, reason, By::Engine),
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::receive::{CALM, PROTOCOL, broken};
 use super::stream::{Side, Stream};
 
 /// Pieces of DATA from this size on are parts of what was read; smaller ones are copied, so that they keep nothing alive.
-const SLICED: usize = 4 << 10;
+const SLICED: usize = 8 << 10;
 /// A DATA frame that says so little costs more than it brings.
 const SMALL_DATA: usize = 256;
 /// DATA frames without data and end, on a connection.

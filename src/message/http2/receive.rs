@@ -116,7 +116,11 @@ impl Core {
             }
             kind::SETTINGS => self.settings(head, payload),
             kind::GOAWAY => self.goaway(head, payload),
-            kind::PRIORITY => self.judged(head.stream, frame::priority(head, payload)).map(drop),
+            kind::PRIORITY => match frame::priority(head, payload) {
+                // RFC 9113 section 6.4: a stream that is not there cannot be reset.
+                Err(Violation::Stream(..)) if self.streams.find(head.stream).is_none() => Ok(()),
+                priority => self.judged(head.stream, priority).map(drop),
+            },
             // Never allowed by us: a client has switched it off, and a server gets none (RFC 9113 section 8.4).
             kind::PUSH_PROMISE => Err(PROTOCOL),
             _ => Ok(()), // RFC 9113 section 5.5
@@ -188,6 +192,7 @@ impl Core {
         let place = self.streams.find(block.stream);
         let cut_here = match place {
             Some(place) => self.streams[place].is_cut_here(),
+            None if self.is_idle(block.stream) => false,
             None => self.streams.ignores(block.stream, bytes.len() as u32, block.end_stream),
         };
         if cut_here || block.stream > self.accepted_up_to {
@@ -230,7 +235,8 @@ impl Core {
         }
         if self.open >= self.settings.max_streams as usize {
             self.pass_over(bytes)?;
-            return self.blame(id, Reason::REFUSED_STREAM);
+            self.refuse(id);
+            return Ok(());
         }
         let RequestHead { mut parts, content_length, flaw } =
             match self.decoder.request(bytes, self.settings.max_header_list as usize) {
