@@ -14,6 +14,9 @@ use super::error::Error;
 use super::handles::{Handle, RecvStream, SendStream};
 use super::stream::{Head, Side, remember};
 
+/// Bytes that wait to be written, beyond which no stream is opened: requests of callers that leave would add up.
+const UNSENT_MAX: usize = 1 << 20;
+
 /// A connection to a server, to be polled until it is over.
 pub struct Connection<W>(Driver<W>);
 
@@ -46,10 +49,10 @@ impl SendRequest {
         self.0.borrow().refusal().is_none()
     }
 
-    /// Whether the server allows one more stream just now.
+    /// Whether the server allows one more stream just now, and takes what is sent to it.
     pub fn has_room(&self) -> bool {
         let core = self.0.borrow();
-        core.peer.max_streams.is_some_and(|most| core.open < most as usize)
+        core.out.len() < UNSENT_MAX && core.peer.max_streams.is_some_and(|most| core.open < most as usize)
     }
 
     /// Opens a stream with a request's head; with `end` it has no body.

@@ -145,18 +145,18 @@ impl<W: Wire> Driver<W> {
     fn poll_read(&mut self, cx: &mut Context<'_>, mut stuck: bool) -> bool {
         let mut read = 0;
         loop {
+            if self.core.borrow().is_not_heard() {
+                stuck = self.poll_write(cx).is_pending();
+                if stuck {
+                    return stuck;
+                }
+            }
             if !self.bytes.is_empty() && !self.take(cx) {
                 return stuck;
             }
             if read >= BYTES_A_TURN {
                 cx.waker().wake_by_ref();
                 return stuck;
-            }
-            if self.core.borrow().is_not_heard() {
-                stuck = self.poll_write(cx).is_pending();
-                if stuck {
-                    return stuck;
-                }
             }
             match self.wire.poll_fill(cx, &mut self.bytes, self.room) {
                 Poll::Pending => {

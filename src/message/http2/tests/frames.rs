@@ -164,7 +164,7 @@ fn streams_that_send_little_and_stay_hold_up_nobody() {
     let mut core = Core::new(Role::Client, Settings::default());
     fed(&mut core, &settings()).expect("settings");
     let uri = "http://x/".parse().expect("a URI");
-    let mut open = || {
+    let open = |core: &mut Core| {
         let place =
             core.send_request(&http::Method::POST, &uri, &http::HeaderMap::new(), false).expect("open");
         core.streams[place].handles = 1;
