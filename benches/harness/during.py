@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .processes import Gone
 from .scenarios import Scenario, service_name
-from .site import Site
+from .sites import Site
 from .weir import RULES, rules
 
 PAGE_SECONDS = 10.0

@@ -11,7 +11,7 @@ import json
 import os
 
 from .scenarios import WEIGHTS
-from .site import Site
+from .sites import Site
 
 # ---- HAProxy -------------------------------------------------------------------------------------------------------
 #

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from .processes import Gone
-from .site import REPOSITORY
+from .sites import REPOSITORY
 
 BACKEND, LOAD = "bench-backend", "bench-load"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .peers import configure_envoy, configure_floor, configure_haproxy, configure_haproxy_64k, configure_nginx
 from .peers import configure_pingora
-from .site import REPOSITORY, Site
+from .sites import REPOSITORY, Site
 from .weir import configure_weir
 
 __all__ = ["CANDIDATE", "PROXIES", "REPOSITORY", "Proxy", "Site", "configure_weir", "find"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .processes import free_port
 from .scenarios import SERVICE, WEIGHTS, service_name
-from .site import Site
+from .sites import Site
 
 # Services whose rules share a file: a file may have 4 MiB.
 SERVICES_BY_FILE = 100
