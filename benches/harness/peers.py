@@ -18,9 +18,11 @@ from .sites import Site
 # Its buffers as they come, 16 KiB each. Whoever sends large bodies through it would raise them, so there is a row for
 # that, too. `option splice-auto` was tried on the 602 KB bodies and made no difference beyond the noise.
 
+LARGE = "tune.bufsize 65536"
+
 
 def configure_haproxy_64k(site: Site) -> list[str]:
-    return configure_haproxy(site, "tune.bufsize 65536")
+    return configure_haproxy(site, f"{LARGE}\n    tune.h2.max-frame-size 65536")
 
 
 def configure_haproxy(site: Site, tuning: str = "") -> list[str]:
@@ -29,7 +31,7 @@ def configure_haproxy(site: Site, tuning: str = "") -> list[str]:
 
 
 def configure_floor(site: Site) -> list[str]:
-    return haproxy(site, "tcp", "", "", "")
+    return haproxy(site, "tcp", "", "", LARGE)
 
 
 def haproxy(site: Site, mode: str, proto: str, reuse: str, tuning: str) -> list[str]:
@@ -99,6 +101,8 @@ http {{
     scgi_temp_path {site.folder}/scgi;
     tcp_nodelay on;
     client_max_body_size 0;
+    client_body_buffer_size 256k;
+    http2_body_preread_size 256k;
     keepalive_requests 1000000000;
     keepalive_timeout 300s;
     http2_max_concurrent_streams 256;
