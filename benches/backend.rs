@@ -1,23 +1,25 @@
 //! The model server of `benches/compare`: it reads each request to its end and answers with the same few bytes.
 //!
-//!     bench-backend v1 v2
+//!     bench-backend [--any] v1 v2
 //!
 //! Each name gets two ports of its own on loopback, one for REST over HTTP/1.1 and one for gRPC over HTTP/2 with prior
 //! knowledge. Where they are is one line of JSON on stdout; whoever connects to `control` gets, as JSON, what arrived
-//! so far.
+//! so far. With `--any` they listen on every address of the machine: all of 127.0.0.0/8 is loopback, so that one
+//! process is as many endpoints as a scenario asks for.
 //!
 //! Its one law: it costs next to nothing, as it shares a core with the load. So it frames HTTP itself, and a real
 //! server's engine is what it is not: it decodes no header but `content-length`, and refuses (411) the one thing that
 //! it would otherwise misread, a chunked request.
 
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::{Buf, BytesMut};
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// What TensorFlow Serving answers to a REST predict of its toy model, give or take the numbers.
 const REST_REPLY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
@@ -26,6 +28,8 @@ const REST_REPLY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\
 const LENGTH_REQUIRED: &[u8] =
     b"HTTP/1.1 411 Length Required\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// A thousand connections may come at once; with the usual backlog the kernel would refuse some.
+const BACKLOG: u32 = 4096;
 /// One read takes at most about this much.
 const READ_BYTES: usize = 64 * 1024;
 const MAX_DISCARD_BYTES: usize = 1024 * 1024;
@@ -47,21 +51,23 @@ struct Version {
 async fn main() -> io::Result<()> {
     let mut versions = Vec::new();
     let mut places = Vec::new();
-    for name in std::env::args().skip(1) {
+    let mut names = std::env::args().skip(1).peekable();
+    let any = names.next_if(|first| first == "--any").is_some();
+    let host = if any { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    for name in names {
         let version =
             Arc::new(Version { name: name.clone(), rest: Counts::default(), grpc: Counts::default() });
-        let rest = TcpListener::bind("127.0.0.1:0").await?;
-        let grpc = TcpListener::bind("127.0.0.1:0").await?;
+        let (rest, grpc) = (listen(host)?, listen(host)?);
         places.push(format!(
-            r#""{name}": {{"rest": "{}", "grpc": "{}"}}"#,
-            rest.local_addr()?,
-            grpc.local_addr()?
+            r#""{name}": {{"rest": "127.0.0.1:{}", "grpc": "127.0.0.1:{}"}}"#,
+            rest.local_addr()?.port(),
+            grpc.local_addr()?.port()
         ));
         tokio::spawn(accept(rest, version.clone(), serve_http1));
         tokio::spawn(accept(grpc, version.clone(), serve_http2));
         versions.push(version);
     }
-    let control = TcpListener::bind("127.0.0.1:0").await?;
+    let control = listen(Ipv4Addr::LOCALHOST)?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, r#"{{"control": "{}", "versions": {{{}}}}}"#, control.local_addr()?, places.join(", "))?;
     stdout.flush()?;
@@ -70,6 +76,12 @@ async fn main() -> io::Result<()> {
         // A client that went away is no reason to end.
         let _ = stream.write_all(report(&versions).as_bytes()).await;
     }
+}
+
+fn listen(host: Ipv4Addr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((host, 0).into())?;
+    socket.listen(BACKLOG)
 }
 
 fn report(versions: &[Arc<Version>]) -> String {
