@@ -66,8 +66,8 @@ def reloading(scenario: Scenario, site: Site) -> Repeated:
 
 
 def scraping(site: Site) -> Repeated:
-    """Half a second into the round, and each second after, so that a round of one second has one."""
-    return Repeated(lambda: metrics(site), 1.0, 0.5)
+    """Soon after the round's begin, and each second after: a round of one second has one."""
+    return Repeated(lambda: metrics(site), 1.0, 0.02)
 
 
 def metrics(site: Site) -> str:

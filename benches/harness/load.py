@@ -56,7 +56,6 @@ class Loader:
         port: int,
         requests: int = 0,
         deadline_seconds: float = 60.0,
-        *,
         seconds: float = 0.0,
         rate: float = 0.0,
     ) -> Finished:

@@ -17,6 +17,8 @@ from .scenarios import Scenario, Shape
 from .weir import access_log
 
 MIB = 1024 * 1024
+# Requests on each stream in a smoke round.
+SMOKE_TURNS = 10
 RELOADS = 'weir_config_reloads_total{result="accepted"}'
 
 
@@ -27,6 +29,8 @@ class Settings:
     """How long one proxy's part of a round lasts."""
     warm_seconds: float
     """Load before the first round, for caches, pools and buffers to fill."""
+    smoke: bool
+    """In closed loop a few requests in place of the seconds, in which a slow machine may get none done."""
     load_core: int
     proxy_core: int
 
@@ -69,7 +73,7 @@ class Contender:
 
     @property
     def served(self) -> list[Round]:
-        return [done for done in self.rounds if done is not None and done.figures]
+        return [done for done in self.rounds if done is not None]
 
     @property
     def failures(self) -> int:
@@ -157,7 +161,7 @@ class Bench:
             figures["reloads"] = (metric(site, RELOADS) - reloads_before) / load.seconds
         if contender.shape.access_log:
             figures["logged"] = empty_log(site) / total if total else 0.0
-        return Round(figures if load.succeeded else {}, load.failures(scenario, total), load.failed)
+        return Round(figures, load.failures(scenario, total), load.failed)
 
     def _during(self, scenario: Scenario, contender: Contender) -> AbstractContextManager[Repeated | None]:
         _, site = contender.running()
@@ -168,12 +172,17 @@ class Bench:
     def _load(self, scenario: Scenario, contender: Contender, seconds: float, rate: float) -> Load:
         """A run without a result puts the proxy out: a stall must not look like a fast round."""
         process, site = contender.running()
+        few = SMOKE_TURNS * scenario.connections * scenario.streams
+        length: dict[str, float] = {"requests": few} if self.settings.smoke and not rate else {"seconds": seconds}
         deadline = self.settings.deadline_seconds
-        finished = self.loader.run(scenario, site.port, deadline_seconds=deadline, seconds=seconds, rate=rate)
+        finished = self.loader.run(scenario, site.port, deadline_seconds=deadline, rate=rate, **length)
         process.check()
         if finished.fault:
             raise Gone(f"bench-load: {finished.fault}")
-        return result(finished)
+        load = result(finished)
+        if not load.succeeded:
+            raise Gone(f"none of {load.asked} requests succeeded: {load.failed}")
+        return load
 
     def _read(self, process: Process) -> Meter:
         proxy_core, load_core = CoreTime.now(self.settings.proxy_core), CoreTime.now(self.settings.load_core)

@@ -104,7 +104,7 @@ def common_rate(field: list[Contender]) -> float:
     rate = RATE_SHARE * next((one.saturation for one in field if one.is_candidate), 0.0)
     rate = rate or RATE_SHARE * min((one.saturation for one in field if one.saturation), default=0.0)
     for contender in field:
-        if not contender.faults and contender.saturation < rate:
+        if contender.proxy.peer and not contender.faults and contender.saturation < rate:
             contender.left_out = f"it serves {contender.saturation:,.0f} a second, which is less than the rate"
     return rate
 

@@ -73,8 +73,8 @@ class Scenario:
 
     @property
     def host(self) -> str:
-        """Whom callers ask for: with many services, one in the middle of the list."""
-        return service_name(self.shape.services // 2) if self.shape.services else SERVICE
+        """Whom callers ask for."""
+        return service_name(0) if self.shape.services else SERVICE
 
     @property
     def content_type(self) -> str:

@@ -28,6 +28,8 @@ def paired_ratio(ours: list[float], theirs: list[float]) -> Bounded:
 
 def bounded(values: list[float]) -> Bounded:
     """The bounds come from drawing whole rounds again, with the same dice each time: a report can be repeated."""
+    if len(values) == 1:
+        return Bounded(values[0], values[0], values[0], 1)
     medians = sorted(middle([values[place] for place in drawn]) for drawn in draws(len(values)))
     edge = int(0.025 * RESAMPLES)
     return Bounded(median(values), medians[edge], medians[-edge - 1], len(values))

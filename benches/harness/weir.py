@@ -25,7 +25,8 @@ RULES = "rules"
 
 def configure_weir(site: Site) -> list[str]:
     shape = site.shape
-    names = [service_name(number) for number in range(shape.services)] or [SERVICE]
+    # The one that is asked for stands last.
+    names = [service_name(number) for number in reversed(range(shape.services))] or [SERVICE]
     listener = {"name": "predict", "address": f"127.0.0.1:{site.port}"}
     config: dict[str, object] = {
         "workers": shape.workers,
