@@ -136,6 +136,8 @@ class Bench:
 
     def round(self, scenario: Scenario, contender: Contender, rate: float) -> Round:
         process, site = contender.running()
+        if scenario.rewarm_seconds:
+            self._load(scenario, contender, scenario.rewarm_seconds, 0.0)
         arrived_before = self.backend.arrived(scenario.protocol)
         reloading_it = bool(scenario.changes_per_second) and contender.is_candidate
         reloads_before = metric(site, RELOADS) if reloading_it else 0.0

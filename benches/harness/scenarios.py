@@ -59,6 +59,8 @@ class Scenario:
     against: Itself | None = None
     length: float = 1.0
     """How much longer than others a round is."""
+    rewarm_seconds: float = 0.0
+    """Load before each round, outside of what is measured: for connections that end while others have their turn."""
     changes_per_second: float = 0.0
     """How often the candidate's rules are replaced while the load runs."""
     scraped: bool = False
@@ -177,6 +179,7 @@ SCENARIOS = (
         (Target("cpu", 1.05, ITSELF), *SELF_PSS),
         shape=Shape(endpoints=1_000),
         against=Itself("weir-2-endpoints", Shape()),
+        rewarm_seconds=0.3,
     ),
     # What comes into force is fewer: Weir waits for 200 ms of quiet, but no longer than a second.
     rest("reload-10", "100 rules replaced ten times a second, at 30 % of saturation", **RELOAD, changes_per_second=10, length=3),
