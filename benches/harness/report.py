@@ -9,7 +9,7 @@ from .measure import Contender
 from .outcome import COMPARED, Outcome
 from .proxies import AGAIN
 from .scenarios import Scenario
-from .targets import WORDS, shown
+from .targets import ROUNDS_TO_JUDGE, WORDS, shown
 
 # Above this share of the proxy's core used by others, a figure deserves no trust.
 NOISY = 0.05
@@ -122,8 +122,8 @@ def grouped(outcome: Outcome) -> dict[str, str]:
         for doubt in doubts(outcome.scenario, one, outcome.medians[one.name]):
             found.setdefault(doubt, []).append(one.name)
     again = outcome.ratios.get(AGAIN, {}).get("cpu")
-    if again and not again.low <= 1.0 <= again.high:
-        found[f"Weir differs from itself, by {shown(again)}: take ratios that are nearer to 1 for noise"] = [AGAIN]
+    if again and again.pairs >= ROUNDS_TO_JUDGE and not again.low <= 1.0 <= again.high:
+        found[f"Weir differs from it by {shown(again)}; if both are one build, ratios nearer to 1 are noise"] = [AGAIN]
     return {doubt: ", ".join(names) for doubt, names in found.items()}
 
 
