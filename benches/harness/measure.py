@@ -174,10 +174,10 @@ class Bench:
     def _load(self, scenario: Scenario, contender: Contender, seconds: float, rate: float) -> Load:
         """A run without a result puts the proxy out: a stall must not look like a fast round."""
         process, site = contender.running()
-        few = SMOKE_TURNS * scenario.connections * scenario.streams
-        length: dict[str, float] = {"requests": few} if self.settings.smoke and not rate else {"seconds": seconds}
-        deadline = self.settings.deadline_seconds
-        finished = self.loader.run(scenario, site.port, deadline_seconds=deadline, rate=rate, **length)
+        few, deadline = 0, self.settings.deadline_seconds
+        if self.settings.smoke and not rate:
+            few, seconds = SMOKE_TURNS * scenario.connections * scenario.streams, 0.0
+        finished = self.loader.run(scenario, site.port, few, deadline, seconds=seconds, rate=rate)
         process.check()
         if finished.fault:
             raise Gone(f"bench-load: {finished.fault}")

@@ -151,6 +151,7 @@ def configure_envoy(site: Site) -> list[str]:
             }
         ],
     }
+    router = {"@type": f"{TYPES}.filters.http.router.v3.Router", "dynamic_stats": False}
     connection_manager = {
         "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "predict",
@@ -158,7 +159,7 @@ def configure_envoy(site: Site) -> list[str]:
         "generate_request_id": False,
         "route_config": routes,
         "http_filters": [
-            {"name": "router", "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router", "dynamic_stats": False}},
+            {"name": "router", "typed_config": router},
         ],
     }
     listener = {

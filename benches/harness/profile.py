@@ -32,7 +32,7 @@ PARTS = (
     ("tokio, mio", r"\b(tokio|mio|futures\w*|hyper\w*)::"),
     ("allocator", r"^_?(mi_|mi_free|malloc|free|calloc|realloc|posix_memalign)|mimalloc|__rust\w*alloc"),
     ("copying and comparing", r"^_*(mem(cpy|move|set|cmp|chr)|bcmp)|^memchr::|__mem"),
-    ("system calls, their user half", r"^_*(read|readv|write|writev|recv\w*|send\w*|epoll_\w+|syscall|ioctl|clock_gettime)\b|vdso"),
+    ("system calls, their user half", r"^_*(readv?|writev?|recv\w*|send\w*|epoll_\w+|syscall|clock_gettime)\b|vdso"),
     ("standard library", r"\b(core|alloc|std|hashbrown)::"),
     ("other", r""),
 )

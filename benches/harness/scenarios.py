@@ -97,6 +97,7 @@ def service_name(number: int) -> str:
 
 PSS = (Target("pss", 20, None, aim=(1.0, "haproxy")), Target("pss", 0.3, "envoy"))
 SELF_PSS = (Target("pss", 20, None),)
+START = (Target("pss", 8, None), Target("ready", 50, None))
 ONE = (Target("p50", 1.1, BEST, aim=(1.0, FLOOR)), Target("p99", 1.1, BEST, aim=(1.0, FLOOR)))
 THIRD = (Target("p99", 1.1, BEST, aim=(1.0, BEST)), Target("p999", 1.1, BEST, aim=(1.0, BEST)))
 
@@ -182,9 +183,9 @@ SCENARIOS = (
         rewarm_seconds=0.3,
     ),
     # What comes into force is fewer: Weir waits for 200 ms of quiet, but no longer than a second.
-    rest("reload-10", "100 rules replaced ten times a second, at 30 % of saturation", **RELOAD, changes_per_second=10, length=3),
+    rest("reload-10", "100 rules replaced ten times a second", **RELOAD, changes_per_second=10, length=3),
     # The most that come into force one by one.
-    rest("reload-4", "100 rules replaced four times a second, at 30 % of saturation", **RELOAD, changes_per_second=4, length=2),
+    rest("reload-4", "100 rules replaced four times a second", **RELOAD, changes_per_second=4, length=2),
     rest(
         "access-log",
         "a JSON access log",
@@ -193,5 +194,5 @@ SCENARIOS = (
         against=Itself("weir-no-log", Shape()),
     ),
     rest("scrape", "a scrape each second", SELF_PSS, against=Itself("weir-unscraped", Shape()), scraped=True),
-    rest("start", "from exec to the first answer, then idle", (Target("pss", 8, None), Target("ready", 50, None)), mode="start"),
+    rest("start", "from exec to the first answer, then idle", START, mode="start"),
 )

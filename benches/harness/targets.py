@@ -1,6 +1,6 @@
 """What Weir promises for a scenario, and whether it is kept.
 
-A ratio is judged by its 95 % bounds: met only if all of the interval is within the target, missed only if none of it is.
+A ratio is judged by its 95 % bounds: met only if all of the interval is within the target, missed only if none is.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def shown(ratio: Bounded) -> str:
 
 
 def judge(
-    target: Target, failures: int, compare: Callable[[Figure, str], Compared | None], worst: Callable[[Figure], Bounded | None]
+    target: Target,
+    failures: int,
+    compare: Callable[[Figure, str], Compared | None],
+    worst: Callable[[Figure], Bounded | None],
 ) -> Judged:
     """`compare` finds Weir's ratio to somebody, `worst` its own figure with the bounds that count.
 

@@ -1,4 +1,4 @@
-"""Weir as it is shipped: all limits at their defaults, all metrics on, the even split; and the same with much to know."""
+"""Weir as it is shipped: limits at their defaults, all metrics on, the even split; and the same with much to know."""
 
 from __future__ import annotations
 
