@@ -8,7 +8,7 @@ from statistics import median
 from .measure import Contender
 from .scenarios import Scenario
 from .stats import Bounded, bounded, paired_ratio
-from .targets import BEST, ITSELF, Compared, Figure, Judged, judge
+from .targets import BEST, ITSELF, Compared, Figure, judge
 
 COMPARED: tuple[Figure, ...] = ("cpu", "p50", "p99", "p999", "pss", "ready")
 

@@ -74,7 +74,7 @@ def run(bench: Bench, scenario: Scenario, field: list[Contender], tell: Callable
             tell(f"{scenario.name}: round {number + 1} of {bench.settings.rounds}")
             for contender in field if number % 2 == 0 else field[::-1]:
                 if scenario.mode == "start":
-                    done = guarded(contender, lambda one: start_once(bench, scenario, one, number))
+                    done = guarded(contender, lambda one: start_once(bench, scenario, one))
                 else:
                     done = guarded(contender, lambda one: bench.round(scenario, one, rate))
                 contender.rounds.append(done)
@@ -109,9 +109,9 @@ def common_rate(field: list[Contender]) -> float:
     return rate
 
 
-def start_once(bench: Bench, scenario: Scenario, contender: Contender, number: int) -> Round:
+def start_once(bench: Bench, scenario: Scenario, contender: Contender) -> Round:
     """From the moment of starting it to its first answer; then its memory when idle."""
-    site, command = bench.set_up(scenario, contender, f"{scenario.name}-{contender.name}-{number}")
+    site, command = bench.set_up(scenario, contender, f"{scenario.name}-{contender.name}-{len(contender.rounds)}")
     started = time.monotonic()
     process = Process(command, bench.cores(scenario), site.folder / "output")
     try:
