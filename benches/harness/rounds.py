@@ -19,7 +19,7 @@ T = TypeVar("T")
 # Of an open loop, by what Weir serves in a closed one.
 RATE_SHARE = 0.3
 # How long a proxy that was just started is left alone before its memory is looked at.
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 0.5
 
 
 def contenders(scenario: Scenario, proxies: list[Proxy], binaries: dict[str, Path], copies: Path) -> list[Contender]:
