@@ -149,8 +149,8 @@ def doubts(scenario: Scenario, contender: Contender, figures: dict[str, float]) 
 
 def verdicts(outcomes: list[Outcome]) -> str:
     """All targets, on one page."""
-    rows = [["scenario", "target", "verdict"]]
+    rows = [["scenario", "must", "found", "verdict", "aim, and where it is to that"]]
     for outcome in outcomes:
         for one in outcome.judged:
-            rows.append([outcome.scenario.name, one.sentence().replace(f", {one.verdict}", ""), one.verdict])
+            rows.append([outcome.scenario.name, one.wanted(), one.found(), one.judgement(), one.aimed()])
     return "## Targets\n\n" + table(rows)

@@ -99,7 +99,8 @@ PSS = (Target("pss", 20, None, aim=(1.0, "haproxy")), Target("pss", 0.3, "envoy"
 SELF_PSS = (Target("pss", 20, None),)
 START = (Target("pss", 8, None), Target("ready", 50, None))
 ONE = (Target("p50", 1.1, BEST, aim=(1.0, FLOOR)), Target("p99", 1.1, BEST, aim=(1.0, FLOOR)))
-THIRD = (Target("p99", 1.1, BEST, aim=(1.0, BEST)), Target("p999", 1.1, BEST, aim=(1.0, BEST)))
+# Not beside Envoy's memory: at this rate it is often left out.
+THIRD = (Target("p99", 1.1, BEST, aim=(1.0, BEST)), Target("p999", 1.1, BEST, aim=(1.0, BEST)), PSS[0])
 
 # ---- the scenarios -------------------------------------------------------------------------------------------------
 
@@ -161,8 +162,8 @@ SCENARIOS = (
     GRPC_IMAGE,
     rest("rest-one", "REST predict, one connection", (*ONE, *PSS), connections=1),
     replace(GRPC, name="grpc-one", title="gRPC predict, one stream", connections=1, streams=1, targets=(*ONE, *PSS)),
-    rest("rest-30", "REST predict at 30 % of Weir's saturation", (*THIRD, *PSS), mode="open"),
-    replace(GRPC, name="grpc-30", title="gRPC at 30 % of Weir's saturation", mode="open", targets=(*THIRD, *PSS)),
+    rest("rest-30", "REST predict at 30 % of Weir's saturation", THIRD, mode="open"),
+    replace(GRPC, name="grpc-30", title="gRPC at 30 % of Weir's saturation", mode="open", targets=THIRD),
     rest("idle-1000", "1,000 idle connections while one asks", connections=1, idle=1_000),
     rest("rest-new", "REST predict, a new connection each request", new_connections=True),
     rest("rest-1000", "REST predict, 1,000 connections at once", connections=1_000),

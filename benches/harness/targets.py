@@ -61,25 +61,32 @@ class Judged:
     """With whom it was compared; empty if with nobody."""
     aim: Compared | None
 
-    def sentence(self) -> str:
+    def wanted(self) -> str:
         target = self.target
-        unit = UNITS.get(target.figure, "")
-        wanted = f"{WORDS[target.figure]} at most {target.must:g} "
-        wanted += unit if target.against is None else f"x {named(target.against, self.other)}"
-        found = "nothing"
-        if self.value and target.against is None:
-            found = f"{self.value.high:.1f} {unit}"
-        elif self.value:
-            found = shown(self.value)
-        verdict = self.verdict + (f" ({self.why_open})" if self.why_open else "")
-        text = f"{wanted}: {found}, {verdict}"
-        if target.aim is None:
-            return text
-        value, against = target.aim
-        return f"{text}; aim {value:g} x {self._aim_name(against)}" + (f": {shown(self.aim.ratio)}" if self.aim else "")
+        whose = f"x {named(target.against, self.other)}" if target.against else UNITS.get(target.figure, "")
+        return f"{WORDS[target.figure]} at most {target.must:g} {whose}"
 
-    def _aim_name(self, against: str) -> str:
-        return named(against, self.aim.other if self.aim else "")
+    def found(self) -> str:
+        if self.value is None:
+            return "-"
+        if self.target.against is None:
+            return f"{self.value.high:.1f} {UNITS.get(self.target.figure, '')}"
+        return shown(self.value)
+
+    def judgement(self) -> str:
+        return self.verdict + (f" ({self.why_open})" if self.why_open else "")
+
+    def aimed(self) -> str:
+        """Where it is to go, and where it is to that; empty if nowhere further."""
+        if self.target.aim is None:
+            return ""
+        value, against = self.target.aim
+        whom = named(against, self.aim.other if self.aim else "")
+        return f"{value:g} x {whom}" + (f": {shown(self.aim.ratio)}" if self.aim else "")
+
+    def sentence(self) -> str:
+        aimed = self.aimed()
+        return f"{self.wanted()}: {self.found()}, {self.judgement()}" + (f"; aim {aimed}" if aimed else "")
 
 
 def named(against: str, other: str) -> str:
