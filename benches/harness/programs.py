@@ -9,15 +9,15 @@ import subprocess
 from pathlib import Path
 
 from .processes import Gone
-from .proxies import REPOSITORY
+from .sites import REPOSITORY
 
-BACKEND = "bench-backend"
+BACKEND, LOAD = "bench-backend", "bench-load"
 
 
 def built(**variables: str) -> dict[str, Path]:
     """Each of our programs, by name: the one that its variable names, or built in release mode."""
     given = {name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)}
-    targets = [["--example" if name == BACKEND else "--bin", name] for name in variables if name not in given]
+    targets = [["--example" if name in (BACKEND, LOAD) else "--bin", name] for name in variables if name not in given]
     made = build(sum(targets, [])) if targets else {}
     return {name: Path(given[name]).resolve() if name in given else made[name] for name in variables}
 
