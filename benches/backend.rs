@@ -1,11 +1,10 @@
 //! The model server of `benches/compare`: it reads each request to its end and answers with the same few bytes.
 //!
-//!     bench-backend [--any] v1 v2
+//!     bench-backend v1 v2
 //!
 //! Each name gets two ports of its own on loopback, one for REST over HTTP/1.1 and one for gRPC over HTTP/2 with prior
 //! knowledge. Where they are is one line of JSON on stdout; whoever connects to `control` gets, as JSON, what arrived
-//! so far. With `--any` they listen on every address of the machine: all of 127.0.0.0/8 is loopback, so that one
-//! process is as many endpoints as a scenario asks for.
+//! so far.
 //!
 //! Its one law: it costs next to nothing, as it shares a core with the load. So it frames HTTP itself, and a real
 //! server's engine is what it is not: it decodes no header but `content-length`, and refuses (411) the one thing that
@@ -51,23 +50,20 @@ struct Version {
 async fn main() -> io::Result<()> {
     let mut versions = Vec::new();
     let mut places = Vec::new();
-    let mut names = std::env::args().skip(1).peekable();
-    let any = names.next_if(|first| first == "--any").is_some();
-    let host = if any { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-    for name in names {
+    for name in std::env::args().skip(1) {
         let version =
             Arc::new(Version { name: name.clone(), rest: Counts::default(), grpc: Counts::default() });
-        let (rest, grpc) = (listen(host)?, listen(host)?);
+        let (rest, grpc) = (listen()?, listen()?);
         places.push(format!(
-            r#""{name}": {{"rest": "127.0.0.1:{}", "grpc": "127.0.0.1:{}"}}"#,
-            rest.local_addr()?.port(),
-            grpc.local_addr()?.port()
+            r#""{name}": {{"rest": "{}", "grpc": "{}"}}"#,
+            rest.local_addr()?,
+            grpc.local_addr()?
         ));
         tokio::spawn(accept(rest, version.clone(), serve_http1));
         tokio::spawn(accept(grpc, version.clone(), serve_http2));
         versions.push(version);
     }
-    let control = listen(Ipv4Addr::LOCALHOST)?;
+    let control = listen()?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, r#"{{"control": "{}", "versions": {{{}}}}}"#, control.local_addr()?, places.join(", "))?;
     stdout.flush()?;
@@ -78,9 +74,9 @@ async fn main() -> io::Result<()> {
     }
 }
 
-fn listen(host: Ipv4Addr) -> io::Result<TcpListener> {
+fn listen() -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind((host, 0).into())?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
     socket.listen(BACKLOG)
 }
 

@@ -167,7 +167,9 @@ impl Options {
                 Request::Http1(http1::request(method, &self.path, host, &headers, &body))
             }
             Protocol::Grpc => {
-                headers.insert(1, ("te".to_owned(), "trailers".to_owned()));
+                if !headers.iter().any(|(name, _)| name == "te") {
+                    headers.insert(1, ("te".to_owned(), "trailers".to_owned()));
+                }
                 Request::Grpc {
                     template: http2::Template::new(&self.path, host, &headers, body),
                     streams: self.streams as usize,
