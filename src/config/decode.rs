@@ -4,7 +4,6 @@
 //! knows what a configuration means.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -256,7 +255,7 @@ impl<'n> Field<'n> {
 
     /// Strings by name. `check` refuses a key or value with a reason.
     pub(crate) fn labels(&self, check: fn(&str) -> bool) -> Option<Labels> {
-        let mut labels = BTreeMap::new();
+        let mut labels = Vec::new();
         let mut whole = true;
         for (key, field) in self.pairs()? {
             let value = field.text();
@@ -265,9 +264,9 @@ impl<'n> Field<'n> {
                 field.fault_with("label", format!("`{part}` is no label"), "letters, digits, - _ . and /");
                 whole = false;
             }
-            labels.insert(key.into(), value.unwrap_or_default().into());
+            labels.push((key.into(), value.unwrap_or_default().into()));
         }
-        whole.then_some(labels)
+        whole.then(|| labels.into_iter().collect())
     }
 
     /// The entries of a sequence.

@@ -92,7 +92,7 @@ pub struct TargetPlane {
     /// Times the split chose it.
     pub choices: Counter,
     /// Requests handed to other pods.
-    pub hop: HopMeter,
+    pub hop: Arc<HopMeter>,
     /// What tells the next Weir which service and version is meant, for a first hop.
     pub hop_value: HeaderValue,
 }

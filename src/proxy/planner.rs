@@ -227,9 +227,10 @@ impl Planner {
     ) -> RoutesPlane {
         let table = RouteTable::build(config);
         let delivers = delivers(snapshot, config);
+        let mut hops = Hops::new();
         let routes = table
             .routes()
-            .map(|route| self.route(route, snapshot, clusters, splits.of(route, delivers)))
+            .map(|route| self.route(route, snapshot, clusters, splits.of(route, delivers), &mut hops))
             .collect();
         RoutesPlane { table, routes }
     }
@@ -240,16 +241,25 @@ impl Planner {
         snapshot: &Snapshot,
         clusters: &[Arc<ClusterPlane>],
         split: Arc<Split>,
+        hops: &mut Hops,
     ) -> RoutePlane {
         let find = |name: &str| clusters.binary_search_by(|plane| (*plane.state.config.name).cmp(name)).ok();
         let service = service_of(snapshot, &route.forward.service);
         let targets = route.forward.versions.iter().map(|version| {
             let label = version.version.as_deref().unwrap_or(crate::telemetry::UNKNOWN);
+            let (hop, hop_value) = hops
+                .entry((service.host.clone(), version.labels.clone()))
+                .or_insert_with(|| {
+                    let meter = Arc::new(HopMeter::new(&self.recorder, &service.host, label));
+                    (meter, hop::first_hop(&service.host, &version.labels))
+                })
+                .clone();
+            let choices = families::weir::split_choices(&self.recorder, &service.host, &route.name, label);
             TargetPlane {
                 clusters: [find(&version.grpc_cluster), find(&version.http_cluster)],
-                choices: families::weir::split_choices(&self.recorder, &service.host, &route.name, label),
-                hop: HopMeter::new(&self.recorder, &service.host, label),
-                hop_value: hop::first_hop(&service.host, &version.labels),
+                choices,
+                hop,
+                hop_value,
             }
         });
         RoutePlane { targets: targets.collect(), split, service, route: route.clone() }
@@ -334,6 +344,9 @@ impl Planner {
         Ok(Some(log))
     }
 }
+
+/// What the rules of a service share: the meter and the header value of a hop to some of its endpoints.
+type Hops = HashMap<(Arc<str>, snapshot::Labels), (Arc<HopMeter>, HeaderValue)>;
 
 /// How many were added, modified and removed.
 fn changes<T: PartialEq>(old: &BTreeMap<Arc<str>, T>, new: &BTreeMap<Arc<str>, T>) -> [u64; 3] {
