@@ -42,6 +42,11 @@ impl Scope {
         self.found.borrow().iter().filter(|one| one.severity == Severity::Error).count()
     }
 
+    /// Forgets what was found: the file cannot be read to its end, which says it all.
+    pub(crate) fn forget(&self) {
+        self.found.borrow_mut().clear();
+    }
+
     pub(crate) fn into_found(self) -> Vec<Diagnostic> {
         self.found.into_inner()
     }
