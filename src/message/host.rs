@@ -138,7 +138,9 @@ fn broken_percent_code(name: &str) -> bool {
 /// Digits, or nothing: RFC 3986 section 3.2.3 lets the digits be left out.
 fn check_port(port: &str) -> Result<(), InvalidHost> {
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    if port.is_empty() || (digits && port.parse::<u16>().is_ok()) { Ok(()) } else { Err(InvalidHost::Port) }
+    // Four digits are a port, whichever they are.
+    let fits = digits && (port.len() <= 4 || port.parse::<u16>().is_ok());
+    if fits { Ok(()) } else { Err(InvalidHost::Port) }
 }
 
 #[cfg(test)]

@@ -345,10 +345,13 @@ impl Exchange {
         if self.finished.replace(true) {
             return;
         }
-        let download = self.download.take();
         self.upload.settle(self);
-        self.conclude(&download);
-        drop(download);
+        self.conclude(&self.download.borrow());
+        let (body, lease) = {
+            let mut download = self.download.borrow_mut();
+            (std::mem::take(&mut download.body), download.lease.take())
+        };
+        drop((body, lease));
         if !self.upload.is_complete() {
             // Nobody watches over it from here on. What an HTTP/1 caller still sends its connection reads out.
             self.upload.abandon();

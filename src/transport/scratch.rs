@@ -5,14 +5,13 @@
 //! many it is not, and they stay where they were read.
 
 use std::cell::RefCell;
-use std::future::Future as _;
 use std::io;
 use std::mem;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::io::Io;
 
@@ -23,21 +22,24 @@ pub const ROOM: usize = 16 << 10;
 const COPIED: usize = 4 << 10;
 
 thread_local! {
+    /// As long as its room, or empty.
     static SCRATCH: RefCell<BytesMut> = RefCell::default();
 }
 
 /// Reads what is there, at most [`ROOM`], and appends it to `buf`; 0 is the peer's end.
 pub fn poll_fill(io: &mut Io, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
     SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.capacity() == 0 {
-            scratch.reserve(ROOM);
+        if scratch.is_empty() {
+            *scratch = BytesMut::zeroed(ROOM);
         }
-        let read = ready!(pin!(io.read_buf(scratch)).poll(cx))?;
+        let mut room = ReadBuf::new(scratch);
+        ready!(Pin::new(io).poll_read(cx, &mut room))?;
+        let read = room.filled().len();
         if read > COPIED && buf.is_empty() {
             *buf = mem::take(scratch);
+            buf.truncate(read);
         } else {
-            buf.extend_from_slice(scratch);
-            scratch.clear();
+            buf.extend_from_slice(room.filled());
         }
         Poll::Ready(Ok(read))
     })

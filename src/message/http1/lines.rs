@@ -228,6 +228,13 @@ pub(super) fn field(
 fn trim(text: &[u8], start: usize) -> Range<usize> {
     let is_visible = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let rest = &text[start..];
+    // As nearly everybody writes it: one space before it, none behind.
+    if let [b' ', first, .., last] = rest
+        && is_visible(first)
+        && is_visible(last)
+    {
+        return start + 1..text.len();
+    }
     let first = rest.iter().position(is_visible).unwrap_or(rest.len());
     let last = rest.iter().rposition(is_visible).map_or(first, |last| last + 1);
     start + first..start + last

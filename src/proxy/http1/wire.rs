@@ -231,6 +231,11 @@ impl Wire {
             return self.poll_left_unread(cx); // whoever reads the body sees its end, but it may stand still
         }
         let mut read = self.read.borrow_mut();
+        // Mostly it is silent.
+        if read.buf.is_empty() && !read.eof && self.io.borrow_mut().poll_readable(cx).is_pending() {
+            read.buf = BytesMut::new();
+            return false;
+        }
         while !read.eof && read.buf.len() < AHEAD {
             match self.poll_fill(&mut read, cx, HEAD_READ) {
                 Poll::Ready(Ok(_)) => {}
