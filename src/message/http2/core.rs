@@ -23,6 +23,8 @@ pub(super) const OUT_FULL: usize = 64 << 10;
 const ANSWERS_MAX: usize = 16 << 10;
 /// Bytes that may wait to be written before a server reads on: answers without a body are bounded by nothing else.
 const OUT_MOST: usize = 256 << 10;
+/// Bytes that wait to be written, beyond which no stream is opened: requests of callers that leave would add up.
+const UNSENT_MAX: usize = 1 << 20;
 /// What a stream may send before the others have their turn.
 pub(super) const QUANTUM: usize = 16 << 10;
 /// Resets that a peer may cause by its faults.
@@ -165,6 +167,8 @@ pub(super) struct Core {
     pub(super) leaving: Leaving,
     /// Why the connection ended, or takes nothing more.
     pub(super) error: Option<Error>,
+    /// Somebody was told that there is no room for another stream.
+    pub(super) turned_away: bool,
     /// Handles by which streams can be opened.
     pub(super) senders: usize,
     /// Frames in this turn of the connection's task.
@@ -215,6 +219,7 @@ impl Core {
             goodbye: None,
             leaving: Leaving::No,
             error: None,
+            turned_away: false,
             senders: 0,
             frames: 0,
             task: None,
@@ -281,6 +286,15 @@ impl Core {
     /// Whether so much waits to be written that the peer is not read: each frame of its may bring more.
     pub(super) fn is_not_heard(&self) -> bool {
         self.answers >= ANSWERS_MAX || (self.role == Role::Server && self.out.len() >= OUT_MOST)
+    }
+
+    /// Whether one more stream may be opened just now. A client's.
+    pub(super) fn has_room(&mut self) -> bool {
+        let open = self.open;
+        let room =
+            self.out.len() < UNSENT_MAX && self.peer.max_streams.is_some_and(|most| open < most as usize);
+        self.turned_away = !room;
+        room
     }
 
     /// Whether no stream may be opened, and why.
@@ -378,6 +392,11 @@ impl Core {
         self.settle(place);
     }
 
+    /// A server that answers is owed a fault: frames that crossed our resets add up over a long life.
+    pub(super) fn forgive(&mut self) {
+        self.errors = self.errors.saturating_sub(1);
+    }
+
     /// Refuses a stream that the peer opens: it may be sent again (RFC 9113 section 8.7).
     pub(super) fn refuse(&mut self, id: u32) {
         self.put_reset(id, Reason::REFUSED_STREAM, By::Engine);
@@ -408,6 +427,7 @@ impl Core {
     /// Ends all streams: the connection is over.
     pub(super) fn end(&mut self, why: Error) {
         self.error = Some(why);
+        self.half_a_head = false;
         self.block = None;
         self.partial = None;
         self.waiting.clear();

@@ -12,7 +12,9 @@ use super::receive::{CALM, PROTOCOL, broken};
 use super::stream::{Side, Stream};
 
 /// Pieces of DATA from this size on are parts of what was read; smaller ones are copied, so that they keep nothing alive.
-const SLICED: usize = 8 << 10;
+const SLICED: usize = 12 << 10;
+/// Less than this of a frame waits for more of it, as long as there will be more.
+const WAITED: usize = 4 << 10;
 /// A DATA frame that says so little costs more than it brings.
 const SMALL_DATA: usize = 256;
 /// DATA frames without data and end, on a connection.
@@ -53,8 +55,7 @@ impl Core {
     /// What has arrived of a DATA frame that is not whole; whether that was all that it needs.
     pub(super) fn more_data(&mut self, mut partial: Partial, bytes: &mut BytesMut) -> bool {
         let n = partial.left.min(bytes.len());
-        // A few bytes are worth waiting for more, as long as there will be more.
-        if n < partial.left && n < SLICED {
+        if n < partial.left && n < WAITED {
             return false;
         }
         partial.left -= n;
@@ -115,7 +116,7 @@ impl Core {
             self.give_back(all);
             return self.blame(id, reason).map(|()| None);
         }
-        if !ends {
+        if !ends && stream.read {
             self.charge(place, data)?;
         }
         let stream = &mut self.streams[place];
@@ -136,6 +137,10 @@ impl Core {
 
     /// What a frame costs beside its bytes, while it is not read.
     fn charge(&mut self, place: usize, data: usize) -> Result<(), Error> {
+        let stream = &mut self.streams[place];
+        if data == 0 && !std::mem::replace(&mut stream.had_empty_data, true) {
+            return Ok(()); // some send one before their trailers
+        }
         if data == 0 {
             self.empty_data += 1;
             return if self.empty_data > EMPTY_DATA_MAX { Err(CALM) } else { Ok(()) };

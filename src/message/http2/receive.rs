@@ -305,11 +305,12 @@ impl Core {
         if block.end_stream && !bodiless && content_length.is_some_and(|length| length > 0) {
             return self.blame(id, Reason::PROTOCOL_ERROR);
         }
-        stream.remaining = content_length.filter(|_| !stream.answers_head);
+        stream.remaining = content_length.filter(|_| !bodiless);
         stream.recv = if block.end_stream { Side::Ended } else { Side::Body };
         stream.head = Head::Response(Box::new(parts));
         stream.wake_reader();
         self.settle(place);
+        self.forgive();
         Ok(())
     }
 

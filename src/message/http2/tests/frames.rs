@@ -247,3 +247,23 @@ fn a_server_that_leaves_ignores_what_comes_on_streams_above_its_last() {
     assert_eq!(fed(&mut core, &late.concat()), Ok(()));
     assert_eq!((core.open, core.to_accept.len()), (1, 1));
 }
+
+/// Some servers send one before their trailers; more than that on a stream says nothing.
+#[test]
+fn empty_data_is_free_once_a_stream_and_bounded_beyond() {
+    let mut core = server();
+    fed(&mut core, &settings()).expect("settings");
+    let empty = bytes_of(kind::DATA, 0, 1, &[]);
+    for n in 0..200 {
+        core.frames = 0;
+        let id = 2 * n + 1;
+        let reset = bytes_of(kind::RST_STREAM, 0, id, &[0, 0, 0, 8]);
+        let one = [head(id, 0), bytes_of(kind::DATA, 0, id, &[]), reset].concat();
+        assert_eq!(fed(&mut core, &one), Ok(()), "{n}");
+        core.unseen_resets = 0;
+    }
+    core.frames = 0;
+    let mut core = server();
+    let flood = [settings(), head(1, 0), empty.repeat(102)].concat();
+    assert_eq!(fed(&mut core, &flood), Err(Error::GoAway(Reason::ENHANCE_YOUR_CALM, By::Engine)));
+}
