@@ -10,7 +10,7 @@ from pathlib import Path
 from .backend import Backend
 from .during import Repeated, metric, reloading, scraping
 from .load import Load, Loader, result
-from .processes import CoreTime, Gone, PeakPss, Process, free_port
+from .processes import CoreTime, Gone, Process, free_port
 from .proxies import Proxy, Site
 from .ready import await_ready
 from .scenarios import Scenario, Shape
@@ -141,8 +141,9 @@ class Bench:
         arrived_before = self.backend.arrived(scenario.protocol)
         reloading_it = bool(scenario.changes_per_second) and contender.is_candidate
         reloads_before = metric(site, RELOADS) if reloading_it else 0.0
+        process.forget_peak()
         before = self._read(process)
-        with PeakPss(process) as pss, self._during(scenario, contender) as repeated:
+        with self._during(scenario, contender) as repeated:
             load = self._load(scenario, contender, self.settings.seconds * scenario.length, rate)
         after = self._read(process)
         arrived = {
@@ -151,7 +152,7 @@ class Bench:
         }
         total = sum(arrived.values())
         figures = self._figures(scenario, load, before, after)
-        figures["pss"] = pss.bytes / MIB
+        figures["pss"] = process.peak_pss_bytes() / MIB
         figures["minority"] = arrived["v2"] / total if total else 0.0
         if scenario.idle:
             figures["pss_by_connection_kib"] = (figures["pss"] - contender.warm_pss_mib) * 1024 / scenario.idle
