@@ -70,6 +70,8 @@ class Contender:
     saturation: float = 0.0
     """Requests a second in the warm-up, a closed loop."""
     warm_pss_mib: float = 0.0
+    warm_failures: int = 0
+    """Requests that failed in what is not measured; failures all the same."""
 
     @property
     def served(self) -> list[Round]:
@@ -78,7 +80,8 @@ class Contender:
     @property
     def failures(self) -> int:
         """Requests that failed, and one for each fault of the proxy itself."""
-        return sum(done.failures for done in self.rounds if done is not None) + len(self.faults)
+        measured = sum(done.failures for done in self.rounds if done is not None)
+        return measured + self.warm_failures + len(self.faults)
 
     def running(self) -> tuple[Process, Site]:
         if self.process is None or self.site is None:
@@ -130,14 +133,15 @@ class Bench:
         """In closed loop, whatever the scenario: its pace is the saturation."""
         process, site = contender.running()
         load = self._load(replace(scenario, idle=0), contender, self.settings.warm_seconds, 0.0)
-        contender.saturation = load.per_second
+        contender.saturation, contender.warm_failures = load.per_second, load.asked - load.succeeded
         contender.warm_pss_mib = process.pss_bytes() / MIB
         empty_log(site)
 
     def round(self, scenario: Scenario, contender: Contender, rate: float) -> Round:
         process, site = contender.running()
         if scenario.rewarm_seconds:
-            self._load(scenario, contender, scenario.rewarm_seconds, 0.0)
+            load = self._load(scenario, contender, scenario.rewarm_seconds, 0.0)
+            contender.warm_failures += load.asked - load.succeeded
         arrived_before = self.backend.arrived(scenario.protocol)
         reloading_it = bool(scenario.changes_per_second) and contender.is_candidate
         reloads_before = metric(site, RELOADS) if reloading_it else 0.0
