@@ -315,8 +315,8 @@ fn an_http2_caller_that_closes_its_sending_side_has_left() {
 enum Odd {
     /// The stream is reset.
     Refused,
-    /// What is odd is left out.
-    Dropped,
+    /// There is nothing odd in them.
+    Passed,
 }
 
 /// Trailers for stream 1: a field of their own, and a pseudo-header in a way that is seen only by who decodes them.
@@ -329,11 +329,11 @@ fn odd_trailers() -> [(&'static str, Odd, Vec<u8>); 7] {
     let in_two =
         |first: &[u8], second: &[u8]| [headers(1, end, first), continuation(1, last, second)].concat();
     [
-        ("none", Odd::Dropped, headers(1, flag::WHOLE, &field)),
-        ("in CONTINUATION", Odd::Dropped, in_two(&[], &[&path[..], &field].concat())),
-        ("in CONTINUATION, by index", Odd::Dropped, in_two(&[], &[&known[..], &field].concat())),
-        ("cut by CONTINUATION", Odd::Dropped, in_two(&path[..4], &[&path[4..], &field].concat())),
-        ("in the dynamic table", Odd::Dropped, headers(1, flag::WHOLE, &[&newest[..], &field].concat())),
+        ("none", Odd::Passed, headers(1, flag::WHOLE, &field)),
+        ("in CONTINUATION", Odd::Refused, in_two(&[], &[&path[..], &field].concat())),
+        ("in CONTINUATION, by index", Odd::Refused, in_two(&[], &[&known[..], &field].concat())),
+        ("cut by CONTINUATION", Odd::Refused, in_two(&path[..4], &[&path[4..], &field].concat())),
+        ("in the dynamic table", Odd::Refused, headers(1, flag::WHOLE, &[&newest[..], &field].concat())),
         ("in CONTINUATION, behind a field", Odd::Refused, in_two(&field, &path)),
         (
             "in the dynamic table, behind a field",
@@ -343,7 +343,7 @@ fn odd_trailers() -> [(&'static str, Odd, Vec<u8>); 7] {
     ]
 }
 
-/// RFC 9113 section 8.1: trailers hold no pseudo-header fields. Where they are not refused, nothing of them is taken
+/// RFC 9113 section 8.1: trailers hold no pseudo-header fields. Those that do are refused, and nothing of them is taken
 /// for the request's.
 #[test]
 fn pseudo_headers_in_trailers_never_reach_the_upstream() {
@@ -368,7 +368,7 @@ fn pseudo_headers_in_trailers_never_reach_the_upstream() {
                     outcome == Outcome::Reset(code::PROTOCOL_ERROR)
                         && seen.iter().all(|seen| seen.trailers.is_none() && seen.target() == "/mine")
                 }
-                Odd::Dropped => {
+                Odd::Passed => {
                     let passed = |seen: &Seen| {
                         let trailers = seen.trailers.as_ref();
                         let checksum = trailers.and_then(|trailers| trailers.get("x-checksum"));

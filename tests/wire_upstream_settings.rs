@@ -83,8 +83,8 @@ fn an_upstream_that_does_not_begin_to_speak_http2_is_no_connection() {
         let rows = [
             (B::Silent, TIMEOUT),
             (B::HalfSettings, TIMEOUT),
-            // RFC 9113 section 3.4 wants SETTINGS first; the h2 crate goes on waiting for them.
-            (B::OtherFrame, TIMEOUT),
+            // RFC 9113 section 3.4 wants SETTINGS first.
+            (B::OtherFrame, FAILURE),
             (B::Closes, FAILURE),
             (B::Resets, FAILURE),
             (B::ClosesAfterPreface, FAILURE),

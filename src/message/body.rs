@@ -6,14 +6,13 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::RecvStream;
-use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::http1::HeadError;
+use super::http2::{self, RecvStream};
 
 /// A body from the network, or one of our own.
 #[derive(Debug, Default)]
@@ -26,7 +25,7 @@ pub enum Body {
     /// From an HTTP/1 connection.
     Http1(Http1Body),
     /// From an HTTP/2 stream.
-    Http2(Http2Body),
+    Http2(RecvStream),
 }
 
 /// The body of an HTTP/1 message, read from its connection as it is asked for.
@@ -46,22 +45,13 @@ pub trait Http1Source {
     fn abandon(&self);
 }
 
-/// The body of an HTTP/2 message.
-#[derive(Debug)]
-pub struct Http2Body {
-    stream: RecvStream,
-    data_done: bool,
-    /// Bytes still to come when the head said how many.
-    remaining: Option<u64>,
-}
-
 /// Why a body ended before its end.
 #[derive(Debug)]
 pub enum BodyError {
     /// The HTTP/1 engine's reason.
     Http1(Http1Error),
     /// The HTTP/2 engine's reason.
-    Http2(h2::Error),
+    Http2(http2::Error),
     /// Weir gave the stream up: a budget, an idle limit, an attempt that was replaced.
     Abandoned,
 }
@@ -95,22 +85,15 @@ impl fmt::Debug for Http1Body {
 }
 
 impl Body {
-    /// The body of an HTTP/2 message whose head is `headers`.
-    pub fn http2(stream: RecvStream, headers: &HeaderMap) -> Body {
-        if stream.is_end_stream() {
-            return Body::Empty;
-        }
-        let remaining = headers
-            .get(http::header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.parse().ok());
-        Body::Http2(Http2Body { stream, data_done: false, remaining })
+    /// The body of an HTTP/2 message.
+    pub fn http2(stream: RecvStream) -> Body {
+        if stream.is_end_stream() { Body::Empty } else { Body::Http2(stream) }
     }
 
     /// Bytes received and not yet read, where the engine tells.
     pub fn unread_bytes(&mut self) -> usize {
         match self {
-            Body::Http2(body) => body.stream.flow_control().used_capacity(),
+            Body::Http2(stream) => stream.unread_bytes(),
             Body::Full(bytes) => bytes.len(),
             Body::Http1(body) => body.0.unread_bytes(),
             Body::Empty => 0,
@@ -135,7 +118,9 @@ impl http_body::Body for Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Body::Http1(body) => body.0.poll_frame(cx),
-            Body::Http2(body) => body.poll_frame(cx),
+            Body::Http2(stream) => {
+                stream.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Http2)))
+            }
         }
     }
 
@@ -144,7 +129,7 @@ impl http_body::Body for Body {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_empty(),
             Body::Http1(body) => body.0.is_done(),
-            Body::Http2(body) => body.stream.is_end_stream(),
+            Body::Http2(stream) => stream.is_end_stream(),
         }
     }
 
@@ -153,36 +138,8 @@ impl http_body::Body for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Http1(body) => body.0.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Body::Http2(body) => match body.remaining {
-                Some(remaining) => SizeHint::with_exact(remaining),
-                None => SizeHint::default(),
-            },
+            Body::Http2(stream) => stream.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
-    }
-}
-
-impl Http2Body {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if !self.data_done {
-            match ready!(self.stream.poll_data(cx)) {
-                Some(Ok(bytes)) => return Poll::Ready(Some(self.take(bytes).map(Frame::data))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Http2(error)))),
-                None => self.data_done = true,
-            }
-        }
-        match ready!(self.stream.poll_trailers(cx)) {
-            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(BodyError::Http2(error)))),
-        }
-    }
-
-    fn take(&mut self, bytes: Bytes) -> Result<Bytes, BodyError> {
-        self.stream.flow_control().release_capacity(bytes.len()).map_err(BodyError::Http2)?;
-        if let Some(remaining) = &mut self.remaining {
-            *remaining = remaining.saturating_sub(bytes.len() as u64);
-        }
-        Ok(bytes)
     }
 }
 

@@ -7,5 +7,6 @@ pub mod grpc;
 pub mod hop_by_hop;
 pub mod host;
 pub mod http1;
+pub mod http2;
 pub mod path;
 pub mod pump;

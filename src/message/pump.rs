@@ -7,12 +7,13 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
-use h2::{Reason, SendStream};
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
 
-/// Pieces below this size are gathered; h2 counts smaller DATA frames against its peer.
+use super::http2::{Reason, SendStream};
+
+/// Pieces below this size are gathered; servers count smaller DATA frames against their peer.
 const SMALL: usize = 256;
 /// What is gathered at most.
 const GATHERED: usize = 4 << 10;
@@ -21,7 +22,7 @@ const GATHERED: usize = 4 << 10;
 #[derive(Debug)]
 pub struct Pump<B> {
     body: B,
-    stream: SendStream<Bytes>,
+    stream: SendStream,
     piece: Bytes,
     trailers: Option<HeaderMap>,
     body_done: bool,
@@ -40,34 +41,36 @@ pub enum PumpEnd {
 
 impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
     /// Moves `body` into `stream`.
-    pub fn new(body: B, stream: SendStream<Bytes>) -> Pump<B> {
+    pub fn new(body: B, stream: SendStream) -> Pump<B> {
         Pump { body, stream, piece: Bytes::new(), trailers: None, body_done: false }
     }
 
     /// Goes on as far as it can.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<PumpEnd> {
+        // Asked first, so that a stream which the peer has given up is not taken for a body that failed with it.
+        if let Poll::Ready(why) = self.stream.poll_reset(cx) {
+            return Poll::Ready(PumpEnd::Peer(why.reason()));
+        }
         loop {
-            // Asked first in every turn, so that a stream which the peer has given up never waits for its windows.
-            match self.stream.poll_reset(cx) {
-                Poll::Ready(Ok(reason)) => return Poll::Ready(PumpEnd::Peer(Some(reason))),
-                Poll::Ready(Err(error)) => return Poll::Ready(PumpEnd::Peer(error.reason())),
-                Poll::Pending => {}
-            }
-            if self.piece.has_remaining() {
-                match self.poll_send(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(end)) => return Poll::Ready(end),
-                    Poll::Pending => return Poll::Pending,
-                }
-            } else if self.body_done {
+            if self.piece.is_empty() && self.body_done {
                 return Poll::Ready(self.end());
-            } else {
+            }
+            if self.piece.is_empty() {
                 match self.poll_piece(cx) {
                     Poll::Ready(Ok(())) => {}
                     // The stream is the caller's to reset: only it knows whose fault that is.
                     Poll::Ready(Err(())) => return Poll::Ready(PumpEnd::Body),
                     Poll::Pending => return Poll::Pending,
                 }
+                continue;
+            }
+            // The last bytes carry the end when nothing follows them.
+            let last = self.body_done && self.trailers.is_none();
+            match self.stream.poll_send(cx, &mut self.piece, last) {
+                Poll::Ready(Ok(())) if last && self.piece.is_empty() => return Poll::Ready(PumpEnd::Done),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(why)) => return Poll::Ready(PumpEnd::Peer(why.reason())),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -78,7 +81,13 @@ impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
         loop {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(piece) => self.piece = piece,
+                    Ok(piece) if self.piece.is_empty() => self.piece = piece,
+                    Ok(piece) => {
+                        if gathered.is_empty() {
+                            gathered.extend_from_slice(&self.piece);
+                        }
+                        gathered.extend_from_slice(&piece);
+                    }
                     Err(frame) => {
                         self.trailers = frame.into_trailers().ok();
                         self.body_done = true;
@@ -86,48 +95,26 @@ impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
                 },
                 Poll::Ready(None) => self.body_done = true,
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(())),
-                Poll::Pending if gathered.is_empty() => return Poll::Pending,
+                Poll::Pending if self.piece.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
             }
             self.body_done |= self.trailers.is_none() && self.body.is_end_stream();
-            if gathered.is_empty() && (self.body_done || self.piece.len() >= SMALL) {
-                return Poll::Ready(Ok(())); // nothing to gather
-            }
-            gathered.extend_from_slice(&std::mem::take(&mut self.piece));
-            if self.body_done || gathered.len() >= GATHERED {
+            let enough =
+                if gathered.is_empty() { self.piece.len() >= SMALL } else { gathered.len() >= GATHERED };
+            if self.body_done || enough {
                 break;
             }
         }
-        self.piece = gathered.freeze();
+        if !gathered.is_empty() {
+            self.piece = gathered.freeze();
+        }
         Poll::Ready(Ok(()))
-    }
-
-    /// Sends as much of the piece as the windows allow. The last bytes carry the end when nothing follows them.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PumpEnd>> {
-        if self.stream.capacity() == 0 {
-            self.stream.reserve_capacity(self.piece.len());
-        }
-        while self.stream.capacity() == 0 {
-            match self.stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(PumpEnd::Peer(error.reason()))),
-                Poll::Ready(None) => return Poll::Ready(Err(PumpEnd::Peer(None))),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        let piece = self.piece.split_to(self.stream.capacity().min(self.piece.len()));
-        let last = self.piece.is_empty() && self.body_done && self.trailers.is_none();
-        match self.stream.send_data(piece, last) {
-            Ok(()) if last => Poll::Ready(Err(PumpEnd::Done)),
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(error) => Poll::Ready(Err(PumpEnd::Peer(error.reason()))),
-        }
     }
 
     fn end(&mut self) -> PumpEnd {
         let sent = match self.trailers.take() {
-            Some(trailers) => self.stream.send_trailers(trailers),
-            None => self.stream.send_data(Bytes::new(), true),
+            Some(trailers) => self.stream.send_trailers(&trailers),
+            None => self.stream.send_end(),
         };
         match sent {
             Ok(()) => PumpEnd::Done,

@@ -9,8 +9,8 @@ use http::request::Parts;
 
 use super::exchange::Exchange;
 use super::hop;
-use super::lane::Pool;
 use super::plane::{ClusterPlane, TargetPlane};
+use super::pools::ClusterPools;
 use super::reply::Reason;
 use super::retry::{self, Allowance, Failure, Processed};
 use crate::message::body::Body;
@@ -34,7 +34,7 @@ pub(super) use outcome::{note_timeout, overflow};
 pub(super) struct Way<'a> {
     pub(super) cluster: &'a ClusterPlane,
     /// By member.
-    pub(super) pools: &'a [Pool],
+    pub(super) pools: &'a ClusterPools,
     pub(super) target: &'a TargetPlane,
     /// Hops behind the request.
     pub(super) hops: u32,

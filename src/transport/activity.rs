@@ -91,6 +91,11 @@ impl Activity {
         self.framed.set(true);
     }
 
+    /// Whether it speaks HTTP/2.
+    pub fn is_framed(&self) -> bool {
+        self.framed.get()
+    }
+
     /// `n` bytes were written.
     pub fn wrote(&self, n: usize) {
         self.bytes_written.set(self.bytes_written.get() + n as u64);

@@ -1,10 +1,8 @@
 //! Our own I/O type, under both HTTP engines and on both sides of the proxy.
 //!
-//! It counts bytes, gives back what protocol detection has read, fails when the connection is ended from outside,
-//! and (for HTTP/2) defers writing to the end of the tick: the frames of all streams that are ready in one turn
-//! of the worker leave in one system call.
+//! It counts bytes, gives back what protocol detection has read, and fails when the connection is ended from outside.
 //!
-//! Law: what was accepted for writing is either written or still in `out`; `poll_flush` says done only when `out` is empty.
+//! Law: it holds nothing that was accepted for writing: that is with the kernel.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -19,11 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::activity::{Activity, End};
-
-/// Deferred bytes beyond which a write goes out at once: what a socket's buffer takes without waiting.
-const OUT_FULL: usize = 64 << 10;
-/// Capacity kept by a connection whose deferred bytes are out, so that an idle one costs little.
-const OUT_KEPT: usize = 4 << 10;
+use crate::message::http2::connection::Wire;
 
 /// Room that is left of a buffer and as good as a new one: what was read before keeps all of a buffer alive.
 const ROOM_ENOUGH: usize = 32 << 10;
@@ -35,15 +29,6 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix-domain stream.
     Unix(UnixStream),
-}
-
-/// How writes leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writes {
-    /// At once: one request at a time leaves nothing to gather.
-    Direct,
-    /// At the end of the tick.
-    Deferred,
 }
 
 /// How far a peer has closed its connection.
@@ -64,31 +49,12 @@ pub struct Io {
     activity: Rc<Activity>,
     /// Read by protocol detection, not yet by the engine.
     read_ahead: Bytes,
-    writes: Writes,
-    out: Vec<u8>,
-    /// `out[..written]` is on its way.
-    written: usize,
-    /// A flush was asked for; the next poll of this task performs it.
-    flush_due: bool,
 }
 
 impl Io {
     /// A connection whose record is `activity`.
     pub fn new(stream: Stream, activity: Rc<Activity>) -> Io {
-        Io {
-            stream,
-            activity,
-            read_ahead: Bytes::new(),
-            writes: Writes::Direct,
-            out: Vec::new(),
-            written: 0,
-            flush_due: false,
-        }
-    }
-
-    /// Chooses how writes leave, once the protocol is known.
-    pub fn set_writes(&mut self, writes: Writes) {
-        self.writes = writes;
+        Io { stream, activity, read_ahead: Bytes::new() }
     }
 
     /// Gives `bytes` back, to be read again before anything from the socket.
@@ -121,7 +87,7 @@ impl Io {
     fn check_ended(&self) -> io::Result<()> {
         match self.activity.ended() {
             None => Ok(()),
-            Some(End::HeadTimeout) if self.writes == Writes::Direct => Ok(()),
+            Some(End::HeadTimeout) if !self.activity.is_framed() => Ok(()),
             Some(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was ended by a limit")),
         }
     }
@@ -182,32 +148,24 @@ impl Io {
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Writes all of `out`.
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.out.len() {
-            let n = ready!(self.stream.poll_write(cx, &self.out[self.written..]))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.activity.wrote(n);
-            self.written += n;
-        }
-        self.written = 0;
-        self.out.clear();
-        self.out.shrink_to(OUT_KEPT);
-        self.flush_due = false;
-        Poll::Ready(Ok(()))
+impl Wire for Io {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        Io::poll_fill(self, cx, buf, room)
     }
 
-    fn poll_defer(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.out.len() >= OUT_FULL {
-            ready!(self.poll_out(cx))?;
-        }
-        let n = bufs.iter().map(|buf| buf.len()).sum();
-        self.out.reserve(n);
-        bufs.iter().for_each(|buf| self.out.extend_from_slice(buf));
-        Poll::Ready(Ok(n))
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_shutdown(Pin::new(self), cx)
     }
 }
 
@@ -246,42 +204,25 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check_ended()?;
-        match this.writes {
-            Writes::Deferred => this.poll_defer(cx, bufs),
-            Writes::Direct => {
-                let n = match bufs {
-                    [only] => ready!(this.stream.poll_write(cx, only))?, // a cheaper system call
-                    _ => ready!(this.stream.poll_write_vectored(cx, bufs))?,
-                };
-                this.activity.wrote(n);
-                Poll::Ready(Ok(n))
-            }
-        }
+        let n = match bufs {
+            [only] => ready!(this.stream.poll_write(cx, only))?, // a cheaper system call
+            _ => ready!(this.stream.poll_write_vectored(cx, bufs))?,
+        };
+        this.activity.wrote(n);
+        Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.out.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        this.check_ended()?;
-        if !this.flush_due {
-            // Behind every task that is ready now: what they have to send leaves with this.
-            this.flush_due = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        this.poll_out(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check_ended()?;
-        ready!(this.poll_out(cx))?;
         this.stream.poll_shutdown(cx)
     }
 }
@@ -340,8 +281,6 @@ fn hang_up_events(socket: &impl AsFd) -> PollFlags {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -350,35 +289,6 @@ mod tests {
     fn pair() -> (Io, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         (Io::new(Stream::Unix(ours), Rc::new(Activity::new(false))), theirs)
-    }
-
-    #[test]
-    fn deferred_writes_leave_together_when_the_task_is_polled_again() {
-        local_runtime().expect("a runtime").block_on(async {
-            let (mut io, theirs) = pair();
-            io.set_writes(Writes::Deferred);
-            let mut polls = 0;
-            poll_fn(|cx| {
-                polls += 1;
-                if polls == 1 {
-                    for piece in [&b"one "[..], b"two "] {
-                        assert!(Pin::new(&mut io).poll_write(cx, piece).is_ready());
-                    }
-                } else {
-                    assert!(Pin::new(&mut io).poll_write(cx, b"three").is_ready());
-                }
-                let mut nothing = [0; 1];
-                assert!(theirs.try_read(&mut nothing).is_err(), "nothing may leave before the tick ends");
-                Pin::new(&mut io).poll_flush(cx)
-            })
-            .await
-            .expect("flushed");
-            assert_eq!(polls, 2);
-            let mut theirs = theirs;
-            let mut got = [0; 13];
-            theirs.read_exact(&mut got).await.expect("all of it");
-            assert_eq!(&got, b"one two three");
-        });
     }
 
     #[test]

@@ -1,46 +1,42 @@
 //! HTTP/2 connections to one endpoint: many streams each, counted by us, another connection when one is full.
 //!
-//! On the `h2` crate itself, not hyper's client: the number of unread bytes of each stream is known, a stream can be
-//! given up from outside, and a request costs no hand-over to another task. `ARCHITECTURE.md` has the figures.
+//! On our own engine: the number of unread bytes of each stream is known, a stream can be given up from outside, and a
+//! request costs no hand-over to another task. `ARCHITECTURE.md` has the reasons.
 //!
-//! Law: no stream is queued inside h2; the streams that we count on a connection never pass
+//! Law: no stream is queued inside the engine; the streams that we count on a connection never pass
 //! `min(MAX_STREAMS, the peer's limit)`. Dialling is single-flight: while one dial runs, everybody waits for it.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared as SharedFuture};
-use h2::SendStream;
-use h2::client::{self, ResponseFuture, SendRequest};
+use http::request::Parts;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::breaker::Limit;
 use super::pool::{NoConnection, Shared};
+use crate::message::http2::client::{self, ResponseFuture, SendRequest};
+use crate::message::http2::{Error, SendStream, Settings};
 use crate::runtime::clock::{self, Tick};
 use crate::transport::activity::Activity;
 use crate::transport::dial::DialError;
-use crate::transport::io::{Io, Writes};
+use crate::transport::io::Io;
 
 /// Streams on one connection, whatever more the peer would take: beyond it one TCP connection is the bottleneck.
 const MAX_STREAMS: usize = 100;
-/// Stands for the peer's limit until its SETTINGS tell it.
-const UNTOLD: usize = 0;
 /// The peer left, or speaks something else, before its SETTINGS.
 const NOT_HTTP2: DialError = DialError::Failed(std::io::ErrorKind::ConnectionReset);
 /// What one response may send ahead of its reader.
 const STREAM_WINDOW: u32 = 64 << 10;
 /// Never the bound: a shared window would let one caller's unread streams stop everybody's bodies.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// Request bytes that h2 holds for one stream.
-const SEND_BUFFER: usize = 256 << 10;
 /// Bytes of a response head.
 const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
 /// A stream that ends after so long, and its connection has brought no byte for as long: the peer may be gone without
@@ -48,11 +44,11 @@ const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
 const SILENT: Duration = Duration::from_secs(1);
 /// Dials of one request that gave a connection which was over, as a server that restarts may greet with GOAWAY.
 const FRUITLESS_DIALS: usize = 3;
-/// Streams that we reset and h2 remembers, each for a second. A frame on one that is forgotten counts as the upstream's
-/// fault, and 1,024 of these end the connection: answers that cross our cancellations would add up to that.
+/// Streams that we reset and that are remembered. A frame on one that is forgotten counts as the upstream's fault, and
+/// 1,024 of these end the connection: answers that cross our cancellations would add up to that.
 const REMEMBERED_RESETS: usize = 2_048;
 /// Interim answers (1xx) before the answer: more than a server has reason to send, and it could go on for ever.
-const INTERIM_ANSWERS: usize = 16;
+const INTERIM_ANSWERS: u8 = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -79,7 +75,7 @@ impl std::fmt::Debug for State {
 
 #[derive(Debug)]
 struct Connection {
-    sender: RefCell<SendRequest<Bytes>>,
+    sender: SendRequest,
     streams: Cell<usize>,
     idle_since: Cell<Tick>,
     /// Takes no new stream: it ended, the peer said goodbye, or nothing is heard of it.
@@ -192,20 +188,17 @@ async fn connect(
     state: &Rc<State>,
     permit: super::breaker::Permit,
 ) -> Result<(), DialError> {
-    let (mut io, open) = shared.open(permit).await?;
-    io.set_writes(Writes::Deferred);
+    let (io, open) = shared.open(permit).await?;
     let activity = io.activity().clone();
-    let handshake = client::Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(RESPONSE_HEAD_BYTES)
-        .max_send_buffer_size(SEND_BUFFER)
-        .initial_max_send_streams(UNTOLD)
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .enable_push(false)
-        .handshake::<_, Bytes>(io)
-        .await;
-    let (sender, mut connection) = handshake.map_err(|_| NOT_HTTP2)?;
+    let settings = Settings {
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        max_header_list: RESPONSE_HEAD_BYTES,
+        remembered_resets: REMEMBERED_RESETS,
+        interim_answers: INTERIM_ANSWERS,
+        ..Settings::default()
+    };
+    let (sender, mut connection) = client::connect(io, settings);
     let patience = shared.cluster().config.connect_timeout;
     let settled = match timeout(patience, settled(&mut connection, &sender)).await {
         Ok(settled) => settled,
@@ -214,7 +207,7 @@ async fn connect(
     settled.inspect_err(|&error| shared.note_dial_failure(error))?;
     shared.meter.cx_http2_total.increment(1);
     let entry = Rc::new(Connection {
-        sender: RefCell::new(sender),
+        sender,
         streams: Cell::new(0),
         idle_since: Cell::new(clock::now()),
         retired: Cell::new(false),
@@ -239,33 +232,26 @@ async fn connect(
     Ok(())
 }
 
-/// Waits for the peer's SETTINGS: streams opened before would be refused, or wait inside h2, if it takes fewer.
-async fn settled(
-    connection: &mut client::Connection<Io, Bytes>,
-    sender: &SendRequest<Bytes>,
-) -> Result<(), DialError> {
+/// Waits until the peer's SETTINGS allow a stream: those opened before would be refused.
+async fn settled(connection: &mut client::Connection<Io>, sender: &SendRequest) -> Result<(), DialError> {
     poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
         Poll::Ready(_) => Poll::Ready(Err(NOT_HTTP2)),
-        Poll::Pending if sender.current_max_send_streams() == UNTOLD => Poll::Pending,
+        Poll::Pending if sender.max_streams().unwrap_or(0) == 0 => Poll::Pending,
         Poll::Pending => Poll::Ready(Ok(())),
     })
     .await
 }
 
 impl Connection {
-    /// Whether new streams may be opened; h2 knows of a GOAWAY before the connection ends.
+    /// Whether new streams may be opened; the engine knows of a GOAWAY before the connection ends.
     fn is_open(&self) -> bool {
-        !self.retired.get() && !matches!(self.readiness(), Poll::Ready(Err(_)))
+        !self.retired.get() && self.sender.is_open()
     }
 
-    /// Room by our count, and by h2's, which still holds streams that were reset a moment ago.
+    /// Room by our count, which still holds streams that are to be reset, and by the engine's.
     fn has_room(&self) -> bool {
-        let limit = MAX_STREAMS.min(self.sender.borrow().current_max_send_streams());
-        self.streams.get() < limit && self.readiness().is_ready()
-    }
-
-    fn readiness(&self) -> Poll<Result<(), h2::Error>> {
-        self.sender.borrow_mut().poll_ready(&mut Context::from_waker(Waker::noop()))
+        self.streams.get() < MAX_STREAMS.min(self.sender.max_streams().unwrap_or(0) as usize)
+            && self.sender.has_room()
     }
 }
 
@@ -273,45 +259,19 @@ impl Http2Lease {
     /// Opens the stream.
     ///
     /// # Errors
-    /// h2's, and nothing was sent: the connection takes no new stream, or the request cannot be put on a wire.
-    pub fn send(
-        &self,
-        request: http::Request<()>,
-        end_of_stream: bool,
-    ) -> Result<(Answer, SendStream<Bytes>), h2::Error> {
-        let sent = self.connection.sender.borrow_mut().send_request(request, end_of_stream);
+    /// The engine's, and nothing was sent: the connection takes no new stream, or the request cannot be put on a wire.
+    pub fn send(&self, head: &Parts, end_of_stream: bool) -> Result<(ResponseFuture, SendStream), Error> {
+        let sent = self.connection.sender.send_request(&head.method, &head.uri, &head.headers, end_of_stream);
         // Errors of the connection retire it; one of the request itself (no wire form) does not.
-        if sent.as_ref().is_err_and(|error| error.is_go_away() || error.is_io() || error.reason().is_some()) {
+        if sent.as_ref().is_err_and(|error| *error != Error::Unsendable) {
             self.retire();
         }
-        sent.map(|(response, stream)| (Answer { response, interim: 0 }, stream))
+        sent
     }
 
     /// No new stream goes over this connection: the peer said goodbye or broke the protocol.
     pub fn retire(&self) {
         self.connection.retired.set(true);
-    }
-}
-
-/// The answer to come. Interim ones are passed over, sixteen at most.
-#[derive(Debug)]
-pub struct Answer {
-    response: ResponseFuture,
-    interim: usize,
-}
-
-impl Future for Answer {
-    type Output = Result<http::Response<h2::RecvStream>, h2::Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // What cannot be an interim answer is found again below.
-        while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
-            self.interim += 1;
-            if self.interim > INTERIM_ANSWERS {
-                return Poll::Ready(Err(h2::Reason::ENHANCE_YOUR_CALM.into()));
-            }
-        }
-        Pin::new(&mut self.response).poll(cx)
     }
 }
 

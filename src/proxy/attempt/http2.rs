@@ -8,10 +8,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
-use h2::SendStream;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::lease::{Connection, Lease};
@@ -19,6 +17,7 @@ use super::outcome::no_connection;
 use super::stream::{Stream, cancel_in_time};
 use super::{Failed, Keeping};
 use crate::message::body::Body;
+use crate::message::http2::{self, SendStream};
 use crate::message::pump::{Pump, PumpEnd};
 use crate::proxy::exchange::{Exchange, Upload, UploadBody};
 use crate::proxy::lane::Pool;
@@ -42,12 +41,12 @@ pub(super) async fn send(
     let body = Upload::next_attempt(exchange, keeping.body);
     let no_body = http_body::Body::is_end_stream(&body);
     let is_head = head.method == Method::HEAD;
-    let (answer, stream) = match connection.send(Request::from_parts(*head, ()), no_body) {
+    let (answer, stream) = match connection.send(&head, no_body) {
         Ok(sent) => sent,
         Err(error) => {
             let processed = Processed::No(RetryReason::Unsent);
             let reason = if error.is_io() { Reason::UpstreamClosed } else { Reason::UpstreamReset };
-            return Err((Failure { reason, processed }, None));
+            return Err((Failure { reason, processed }, Some(head)));
         }
     };
     let opened = lease.started();
@@ -62,7 +61,7 @@ pub(super) async fn send(
             if bodiless && !body.is_end_stream() {
                 stream.refuse_body();
             }
-            let body = if bodiless { Body::Empty } else { Body::http2(body, &parts.headers) };
+            let body = if bodiless { Body::Empty } else { Body::http2(body) };
             lease.hold(Connection::Http2(stream));
             Ok(Response::from_parts(parts, body))
         }
@@ -74,7 +73,7 @@ pub(super) async fn send(
 }
 
 /// Most requests are whole by now and leave within this very turn; only a longer one gets a task of its own.
-fn start_upload(body: UploadBody, stream: SendStream<Bytes>, opened: Instant) -> Option<AbortHandle> {
+fn start_upload(body: UploadBody, stream: SendStream, opened: Instant) -> Option<AbortHandle> {
     let mut pump = Pump::new(body, stream);
     let task = match pump.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(PumpEnd::Body) => spawn_local(cancel_in_time(pump, opened)),
@@ -89,13 +88,13 @@ fn start_upload(body: UploadBody, stream: SendStream<Bytes>, opened: Instant) ->
     Some(task.abort_handle())
 }
 
-fn http2_failure(error: &h2::Error, stream: &Stream, left: bool) -> Failure {
+fn http2_failure(error: &http2::Error, stream: &Stream, left: bool) -> Failure {
     let maybe = |reason| Failure { reason, processed: Processed::Maybe };
     let reason = error.reason();
-    if error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM) {
+    if error.is_reset() && reason == Some(http2::Reason::REFUSED_STREAM) {
         let processed = Processed::No(RetryReason::RefusedStream);
         Failure { reason: Reason::UpstreamRefusedStream, processed }
-    } else if error.is_go_away() && error.is_remote() && reason == Some(h2::Reason::NO_ERROR) {
+    } else if error.is_go_away() && error.is_remote() && reason == Some(http2::Reason::NO_ERROR) {
         // With NO_ERROR only the streams above its last one are told; with an error all are, processed or not.
         stream.retire();
         Failure { reason: Reason::UpstreamReset, processed: Processed::No(RetryReason::Goaway) }

@@ -13,9 +13,12 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
+use crate::message::http2::client::ResponseFuture;
+use crate::message::http2::error::By;
+use crate::message::http2::{self, RecvStream};
 use crate::message::pump::Pump;
 use crate::proxy::exchange::UploadBody;
-use crate::upstream::http2::{Answer, Http2Lease};
+use crate::upstream::http2::Http2Lease;
 
 /// Within it a server has looked at the stream, even under load; of the 200 ms in which it must hear of a caller that
 /// left, the rest is for the network.
@@ -32,9 +35,9 @@ pub(super) struct Stream {
     unwanted: bool,
 }
 
-/// h2 resets the stream when the last handle on it goes; the answer's is one, before its head and behind it.
+/// The engine resets the stream when the last handle on it goes; the answer's is one, before its head and behind it.
 struct Open {
-    answer: Answer,
+    answer: ResponseFuture,
     connection: Http2Lease,
 }
 
@@ -42,7 +45,7 @@ impl Stream {
     /// The stream of `answer`, which began at `opened`; `upload` is the task that sends the rest of its request.
     pub(super) fn new(
         connection: Http2Lease,
-        answer: Answer,
+        answer: ResponseFuture,
         upload: Option<AbortHandle>,
         opened: Instant,
     ) -> Stream {
@@ -51,10 +54,10 @@ impl Stream {
     }
 
     /// The head of the answer.
-    pub(super) async fn answer(&mut self) -> Result<Response<h2::RecvStream>, h2::Error> {
+    pub(super) async fn answer(&mut self) -> Result<Response<RecvStream>, http2::Error> {
         match &mut self.open {
             Some(open) => (&mut open.answer).await,
-            None => Err(h2::Reason::CANCEL.into()),
+            None => Err(http2::Error::Reset(http2::Reason::CANCEL, By::User)),
         }
     }
 
@@ -108,7 +111,7 @@ pub(super) async fn cancel_in_time(mut pump: Pump<UploadBody>, opened: Instant) 
     if !left.is_zero() {
         sleep(left).await;
     }
-    pump.reset(h2::Reason::CANCEL);
+    pump.reset(http2::Reason::CANCEL);
 }
 
 fn left_of(opened: Instant) -> Duration {

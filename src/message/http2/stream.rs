@@ -1,0 +1,226 @@
+//! One stream: where its two sides are, its windows, what has arrived and was not read (RFC 9113 section 5.1).
+//!
+//! Law: small, as a connection has a hundred; it knows nothing of frames, and of its connection nothing but itself.
+
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, request, response};
+
+use super::error::{By, Error};
+
+/// One side of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Its head is to come.
+    Head,
+    /// Its body is to come.
+    Body,
+    /// It has ended as it should.
+    Ended,
+    /// It was cut: `Stream::cut` says why.
+    Cut,
+}
+
+/// The head that has arrived and that nobody has taken.
+#[derive(Debug, Default)]
+pub(super) enum Head {
+    /// None.
+    #[default]
+    None,
+    /// A server's.
+    Request(Box<request::Parts>),
+    /// A client's.
+    Response(Box<response::Parts>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Its identifier.
+    pub(super) id: u32,
+    /// Handles on it, the queue of those to be accepted among them.
+    pub(super) handles: u8,
+    /// What arrives.
+    pub(super) recv: Side,
+    /// What leaves.
+    pub(super) send: Side,
+    /// Why a side was cut.
+    pub(super) cut: Option<Error>,
+    /// It counts as open.
+    pub(super) counted: bool,
+    /// Somebody may still read what arrives.
+    pub(super) read: bool,
+    /// It stands in the queue of those that wait for room.
+    pub(super) waits: bool,
+    /// It stands in the queue of those to be accepted.
+    pub(super) to_accept: bool,
+    /// The answer is one to HEAD: a length says nothing of its body.
+    pub(super) answers_head: bool,
+    /// Interim answers so far.
+    pub(super) interim: u8,
+    /// What the peer may still send.
+    pub(super) recv_window: i64,
+    /// What was read of it and not given back by WINDOW_UPDATE yet.
+    pub(super) freed: u32,
+    /// Bytes in `data`.
+    pub(super) unread: u32,
+    /// What its small frames have taken from the connection's allowance.
+    pub(super) overhead: u32,
+    /// What we may still send.
+    pub(super) send_window: i64,
+    /// Room that is kept for it.
+    pub(super) granted: u32,
+    /// Bytes of the body still to come, where the head says how many.
+    pub(super) remaining: Option<u64>,
+    /// The head that arrived.
+    pub(super) head: Head,
+    /// The first piece that has arrived; most streams have no other.
+    first: Bytes,
+    more: VecDeque<Bytes>,
+    /// Behind all data.
+    pub(super) trailers: Option<Box<HeaderMap>>,
+    /// Whoever waits for something to arrive.
+    pub(super) reader: Option<Waker>,
+    /// Whoever waits to send, or to hear of a reset.
+    pub(super) writer: Option<Waker>,
+}
+
+impl Stream {
+    /// A stream whose two sides are to come.
+    pub(super) fn new(id: u32, recv_window: u32, send_window: u32) -> Stream {
+        Stream {
+            id,
+            handles: 0,
+            recv: Side::Head,
+            send: Side::Head,
+            cut: None,
+            counted: true,
+            read: true,
+            waits: false,
+            to_accept: false,
+            answers_head: false,
+            interim: 0,
+            recv_window: recv_window.into(),
+            freed: 0,
+            unread: 0,
+            overhead: 0,
+            send_window: send_window.into(),
+            granted: 0,
+            remaining: None,
+            head: Head::None,
+            first: Bytes::new(),
+            more: VecDeque::new(),
+            trailers: None,
+            reader: None,
+            writer: None,
+        }
+    }
+
+    /// Both sides are over.
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        self.recv.is_over() && self.send.is_over()
+    }
+
+    /// It was ended by us, so that its peer may not know yet.
+    pub(super) fn is_cut_here(&self) -> bool {
+        matches!(
+            self.cut,
+            Some(Error::Reset(_, By::Engine | By::User) | Error::GoAway(_, By::Engine | By::User))
+        )
+    }
+
+    /// Cuts what has not ended.
+    pub(super) fn cut(&mut self, why: Error) {
+        for side in [&mut self.recv, &mut self.send] {
+            if !side.is_over() {
+                *side = Side::Cut;
+                self.cut = Some(why);
+            }
+        }
+        self.wake_reader();
+        self.wake_writer();
+    }
+
+    /// A piece has arrived; it is not empty.
+    #[inline]
+    pub(super) fn push(&mut self, piece: Bytes) {
+        self.unread += piece.len() as u32;
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.more.push_back(piece);
+        }
+    }
+
+    /// The next piece to be read.
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        if self.first.is_empty() {
+            return None;
+        }
+        let piece = std::mem::take(&mut self.first);
+        self.unread -= piece.len() as u32;
+        if let Some(next) = self.more.pop_front() {
+            self.first = next;
+        }
+        Some(piece)
+    }
+
+    /// Lets go of all that has arrived; how many bytes that was.
+    pub(super) fn forget(&mut self) -> u32 {
+        self.first = Bytes::new();
+        self.more = VecDeque::new();
+        self.trailers = None;
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Nothing more will be read of it.
+    #[inline]
+    pub(super) fn is_drained(&self) -> bool {
+        self.recv == Side::Ended && self.first.is_empty() && self.trailers.is_none()
+    }
+
+    #[inline]
+    pub(super) fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    #[inline]
+    pub(super) fn wake_writer(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+}
+
+impl Side {
+    /// Nothing more will come, or leave.
+    #[inline]
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Side::Ended | Side::Cut)
+    }
+}
+
+/// Has `place` hold the waker of `cx`.
+#[inline]
+pub(super) fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(known) if known.will_wake(cx.waker()) => {}
+        _ => *place = Some(cx.waker().clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_small() {
+        assert!(size_of::<Stream>() <= 256, "{}", size_of::<Stream>());
+    }
+}
