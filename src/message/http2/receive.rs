@@ -412,8 +412,8 @@ impl Core {
         let Some(place) = place else {
             self.give_back(all);
             let cost = all.max(SMALL_DATA as u32);
-            let ignored = id > self.accepted_up_to
-                || self.streams.ignores(id, cost, head.has(flag::END_STREAM));
+            let ignored =
+                id > self.accepted_up_to || self.streams.ignores(id, cost, head.has(flag::END_STREAM));
             return if ignored { Ok(None) } else { self.blame(id, Reason::STREAM_CLOSED).map(|()| None) };
         };
         let stream = &mut self.streams[place];
