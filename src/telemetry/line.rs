@@ -39,10 +39,8 @@ fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
             }
         }
         Shape::Json(fields) => {
-            for (place, (key, field)) in fields.iter().enumerate() {
-                line.push_str(if place == 0 { "{\"" } else { ",\"" });
+            for (key, field) in fields {
                 line.push_str(key);
-                line.push_str("\":");
                 write_json(line, field, record);
             }
             line.push('}');
@@ -255,9 +253,10 @@ enum Escape {
 }
 
 fn escape(line: &mut String, bytes: &[u8], how: Escape) {
-    // Nearly all that is logged is plain, and is taken over whole.
-    let plain = |&byte: &u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-    if bytes.iter().all(plain)
+    // Nearly all that is logged is plain, and is taken over whole. All bytes are looked at, whatever the first ones are:
+    // the compiler makes vectors of that.
+    let odd = |byte: u8| !byte.is_ascii() | (byte < b' ') | (byte == 0x7f) | (byte == b'"') | (byte == b'\\');
+    if !bytes.iter().fold(false, |found, &byte| found | odd(byte))
         && let Ok(text) = std::str::from_utf8(bytes)
     {
         return line.push_str(text);
