@@ -252,13 +252,21 @@ enum Escape {
     Json,
 }
 
+/// Bytes that are not themselves in a line: what is no printable ASCII, quotes and backslashes.
+const ODD: [bool; 256] = {
+    let mut odd = [true; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        odd[byte as usize] = byte == b'"' || byte == b'\\';
+        byte += 1;
+    }
+    odd
+};
+
 fn escape(line: &mut String, bytes: &[u8], how: Escape) {
-    // Nearly all that is logged is plain, and is taken over whole. All bytes are looked at, whatever the first ones are:
-    // the compiler makes vectors of that.
-    let odd = |byte: u8| !byte.is_ascii() | (byte < b' ') | (byte == 0x7f) | (byte == b'"') | (byte == b'\\');
-    if !bytes.iter().fold(false, |found, &byte| found | odd(byte))
-        && let Ok(text) = std::str::from_utf8(bytes)
-    {
+    // Nearly all that is logged is plain, and is taken over whole.
+    let odd = bytes.iter().fold(false, |odd, &byte| odd | ODD[usize::from(byte)]);
+    if !odd && let Ok(text) = std::str::from_utf8(bytes) {
         return line.push_str(text);
     }
     for chunk in bytes.utf8_chunks() {
