@@ -1,7 +1,8 @@
 """`benches/counts.json`: what a request may cost in instructions and system calls, and how the figures were made.
 
-They are the least of the rounds, as chance only adds. A figure above the file's by more than its tolerance fails the check; one below by as much should become the file's, so
-that it cannot creep back. The tolerances stand in the file, by scenario, and an update keeps them.
+They are the least of the rounds, as chance only adds. A figure above the file's by more than its tolerance fails the
+check; one below by as much should become the file's, so that it cannot creep back. The tolerances stand in the file, by
+scenario, and an update keeps them.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def update(found: Counts, made: dict[str, str]) -> None:
         rounded = {name: round(figure, 2) if name == "syscalls" else round(figure) for name, figure in figures.items()}
         scenarios[scenario] = {**before, **rounded, "tolerance": before.get("tolerance", tolerance)}
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    made = {"command": "benches/instructions --update", "date": date, "build": "cargo build --release --bin weir", **made}
+    command, build = "benches/instructions --update", "cargo build --release --bin weir"
+    made = {"command": command, "date": date, "build": build, **made}
     FILE.write_text(json.dumps({"made": made, "scenarios": scenarios}, indent=2) + "\n")
     print(f"written: {FILE.relative_to(REPOSITORY)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from .backend import Backend
 from .during import Repeated, metric, reloading, scraping
 from .load import Load, Loader, result
-from .processes import CoreTime, Gone, PeakPss, Process, free_port
+from .processes import CoreTime, Gone, Process, free_port
 from .proxies import Proxy, Site
 from .ready import await_ready
 from .scenarios import Scenario, Shape
@@ -70,6 +70,8 @@ class Contender:
     saturation: float = 0.0
     """Requests a second in the warm-up, a closed loop."""
     warm_pss_mib: float = 0.0
+    warm_failures: int = 0
+    """Requests that failed in what is not measured; failures all the same."""
 
     @property
     def served(self) -> list[Round]:
@@ -78,7 +80,8 @@ class Contender:
     @property
     def failures(self) -> int:
         """Requests that failed, and one for each fault of the proxy itself."""
-        return sum(done.failures for done in self.rounds if done is not None) + len(self.faults)
+        measured = sum(done.failures for done in self.rounds if done is not None)
+        return measured + self.warm_failures + len(self.faults)
 
     def running(self) -> tuple[Process, Site]:
         if self.process is None or self.site is None:
@@ -130,19 +133,21 @@ class Bench:
         """In closed loop, whatever the scenario: its pace is the saturation."""
         process, site = contender.running()
         load = self._load(replace(scenario, idle=0), contender, self.settings.warm_seconds, 0.0)
-        contender.saturation = load.per_second
+        contender.saturation, contender.warm_failures = load.per_second, load.asked - load.succeeded
         contender.warm_pss_mib = process.pss_bytes() / MIB
         empty_log(site)
 
     def round(self, scenario: Scenario, contender: Contender, rate: float) -> Round:
         process, site = contender.running()
         if scenario.rewarm_seconds:
-            self._load(scenario, contender, scenario.rewarm_seconds, 0.0)
+            load = self._load(scenario, contender, scenario.rewarm_seconds, 0.0)
+            contender.warm_failures += load.asked - load.succeeded
         arrived_before = self.backend.arrived(scenario.protocol)
         reloading_it = bool(scenario.changes_per_second) and contender.is_candidate
         reloads_before = metric(site, RELOADS) if reloading_it else 0.0
+        process.forget_peak()
         before = self._read(process)
-        with PeakPss(process) as pss, self._during(scenario, contender) as repeated:
+        with self._during(scenario, contender) as repeated:
             load = self._load(scenario, contender, self.settings.seconds * scenario.length, rate)
         after = self._read(process)
         arrived = {
@@ -151,7 +156,7 @@ class Bench:
         }
         total = sum(arrived.values())
         figures = self._figures(scenario, load, before, after)
-        figures["pss"] = pss.bytes / MIB
+        figures["pss"] = process.peak_pss_bytes() / MIB
         figures["minority"] = arrived["v2"] / total if total else 0.0
         if scenario.idle:
             figures["pss_by_connection_kib"] = (figures["pss"] - contender.warm_pss_mib) * 1024 / scenario.idle

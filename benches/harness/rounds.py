@@ -25,16 +25,13 @@ SETTLE_SECONDS = 0.5
 def contenders(scenario: Scenario, proxies: list[Proxy], binaries: dict[str, Path], copies: Path) -> list[Contender]:
     """The field; or Weir twice, set up in two ways, where it is compared with itself.
 
-    Whoever runs the same program as another has a copy of its own: PSS halves what two processes share."""
+    Everybody runs a copy of its own: PSS shares out the pages of a program among all that run it, whoever they are."""
     found = field_of(scenario, proxies, binaries)
-    used: list[Path] = []
     for contender in found:
-        used.append(contender.binary)
-        if (count := used.count(contender.binary)) > 1:
-            copy = copies / f"{contender.binary.name}-{count}"
-            if not copy.exists():
-                shutil.copy2(contender.binary, copy)
-            contender.binary = copy
+        copy = copies / contender.name
+        if not copy.exists():
+            shutil.copy2(contender.binary, copy)
+        contender.binary = copy
     return found
 
 

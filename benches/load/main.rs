@@ -22,9 +22,13 @@
 
 mod connection;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 mod hpack;
 mod http1;
 mod http2;
+#[cfg(test)]
+mod http2_tests;
 mod huffman;
 mod options;
 mod outbox;

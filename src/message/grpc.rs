@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use crate::words::Protocol;
 
 /// Bytes before each message: one of flags, four of length.
-const PREFIX_BYTES: usize = 5;
+const PREFIX_BYTES: u8 = 5;
 
 /// Whether a request is gRPC: POST with `application/grpc` or `application/grpc+…`.
 pub fn classify(method: &Method, headers: &HeaderMap) -> Protocol {
@@ -26,9 +26,9 @@ pub fn classify(method: &Method, headers: &HeaderMap) -> Protocol {
 pub struct MessageCounter {
     messages: u64,
     /// Bytes of the present message that are still to come.
-    payload_left: u64,
+    payload_left: u32,
     /// Bytes of the present prefix that were seen.
-    prefix_seen: usize,
+    prefix_seen: u8,
     length: u32,
 }
 
@@ -42,9 +42,10 @@ impl MessageCounter {
     pub fn feed(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             if self.payload_left > 0 {
-                let skip = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(data.len());
-                self.payload_left -= skip as u64;
-                data = &data[skip..];
+                let here = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                let skip = self.payload_left.min(here);
+                self.payload_left -= skip;
+                data = data.get(skip as usize..).unwrap_or_default();
                 continue;
             }
             let (byte, rest) = (data[0], &data[1..]);
@@ -54,7 +55,7 @@ impl MessageCounter {
             self.prefix_seen += 1;
             if self.prefix_seen == PREFIX_BYTES {
                 self.messages += 1;
-                self.payload_left = u64::from(self.length);
+                self.payload_left = self.length;
                 (self.prefix_seen, self.length) = (0, 0);
             }
             data = rest;

@@ -14,6 +14,7 @@ use arc_swap::{ArcSwapOption, Cache};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use slab::Slab;
+use tokio::task::yield_now;
 
 use super::downstream::{Downstream, Goodbye};
 use super::exchange::Exchange;
@@ -36,6 +37,8 @@ use crate::transport::activity::End;
 const BUFFER_SHARES: usize = 8;
 /// Time without progress after which a stream of a connection that is over its share is reset.
 const SHARE_PATIENCE: Duration = Duration::from_secs(5);
+/// Connections that the sweep looks at before others have their turn.
+const SWEPT_AT_ONCE: usize = 128;
 /// A connection's HTTP/1 read buffer, at the largest and at the smallest.
 const READ_BUFFERS: [usize; 2] = [128 << 10, 64 << 10];
 
@@ -189,27 +192,44 @@ impl Lane {
         READ_BUFFERS.into_iter().find(|&size| size <= each).unwrap_or(READ_BUFFERS[READ_BUFFERS.len() - 1])
     }
 
-    /// Ends what is overdue, closes what is idle, keeps the buffers within their budget.
-    pub(super) fn sweep(&self, real: Instant) {
+    /// Ends what is overdue, closes what is idle, keeps the buffers within their budget. Where there is much to look at,
+    /// requests have their turn in between.
+    pub(super) async fn sweep(&self, real: Instant) {
         clock::advance(self.shared.start, real);
         let now = clock::now();
         let Some(generation) = self.generation() else { return };
         let limits = &generation.plane.snapshot.limits;
-        self.sweep_connections(now, &generation);
+        self.sweep_connections(now, &generation).await;
         self.removed.borrow_mut().take_if(|removed| Rc::strong_count(removed) == 1);
         self.sweep_exchanges(now, real, limits.stream_idle);
         self.pools.sweep(now);
         self.hold_budget(now, limits.buffer_budget);
     }
 
-    fn sweep_connections(&self, now: Tick, present: &Rc<Generation>) {
-        for (_, connection) in &*self.connections.borrow() {
-            connection.follow(present);
-            connection.flow.flush();
-            connection.activity.wake_to_watch();
-            if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
-                self.end_overdue(connection, why, now);
+    async fn sweep_connections(&self, now: Tick, present: &Rc<Generation>) {
+        let mut from = 0;
+        loop {
+            let to = from + SWEPT_AT_ONCE;
+            {
+                let connections = self.connections.borrow();
+                for connection in (from..to).filter_map(|key| connections.get(key)) {
+                    self.sweep_connection(connection, now, present);
+                }
+                if to >= connections.capacity() {
+                    return;
+                }
             }
+            from = to;
+            yield_now().await;
+        }
+    }
+
+    fn sweep_connection(&self, connection: &Downstream, now: Tick, present: &Rc<Generation>) {
+        connection.follow(present);
+        connection.flow.flush();
+        connection.activity.wake_to_watch();
+        if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
+            self.end_overdue(connection, why, now);
         }
     }
 

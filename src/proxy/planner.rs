@@ -304,7 +304,7 @@ impl Planner {
     /// The series that each version of each route starts with, at zero; none where they are too many, as each version
     /// has some hundreds: there they come with the first request.
     fn declare(
-        &self,
+        &mut self,
         routes: &[Arc<RoutesPlane>],
         clusters: &[Arc<ClusterPlane>],
         snapshot: &Snapshot,
@@ -321,9 +321,21 @@ impl Planner {
         if versions.len() > DECLARED {
             return Vec::new();
         }
+        // Most are the last plane's: looking up all series of a version by their labels takes longer than all the rest
+        // of a small reload.
+        let mut before: HashMap<(Arc<str>, Arc<str>), Vec<VersionMeter>> = HashMap::new();
+        for meter in std::mem::take(&mut self.declared) {
+            let key = (meter.labels().rule.clone(), meter.labels().version.clone());
+            before.entry(key).or_default().push(meter);
+        }
         let declared = versions.into_iter().map(|(route, version, delivers)| {
             let labels = super::lane::version_labels(snapshot, route, &version, None, delivers);
-            VersionMeter::declare(&self.recorder, &labels)
+            let known = before.get_mut(&(labels.rule.clone(), labels.version.clone()));
+            let known = known.and_then(|known| {
+                let place = known.iter().position(|meter| *meter.labels() == labels)?;
+                Some(known.swap_remove(place))
+            });
+            known.unwrap_or_else(|| VersionMeter::declare(&self.recorder, &labels))
         });
         declared.collect()
     }

@@ -382,7 +382,7 @@ async fn work(
                 None => return,
             },
             () = clock::sweep_due(&mut ticks) => {
-                lane.sweep(Instant::now());
+                lane.sweep(Instant::now()).await;
                 if phase == Phase::Closing && lane.is_idle() && messages.is_empty() {
                     return;
                 }

@@ -1,13 +1,12 @@
-//! The text format 0.0.4, by the exporter's own line writers.
+//! The text format 0.0.4: the exporter's sanitizers, and lines of our own.
 //!
 //! Law: one TYPE line a family, cumulative buckets, and a `_count` that is the last bucket: the two are read once,
 //! together. Knows nothing of how a number got there.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::Write;
+use std::sync::Arc;
 
-use metrics::Key;
-use metrics_exporter_prometheus::LabelSet;
-use metrics_exporter_prometheus::formatting::{write_help_line, write_metric_line, write_type_line};
+use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 
 use super::family::Kind;
 use super::registry::{Declared, Listed, Series};
@@ -33,71 +32,87 @@ impl Page {
 
 /// Renders the families in the order given.
 pub(super) fn render(families: &[Listed], page: Page) -> String {
-    let mut lines = Lines::new(page);
+    let mut lines = Lines { page, out: String::with_capacity(size_of_page(families)) };
     for Listed { declared, series } in families {
         if page == Page::Metrics {
             write_help_line(&mut lines.out, &declared.name, None, None, &escape_help(&declared.help));
         }
         write_type_line(&mut lines.out, &declared.name, None, None, declared.kind.as_str());
+        // The same for all series of a family: made once.
+        let bounds: Vec<String> = declared.bounds.iter().map(|bound| format!("le=\"{bound}\"")).collect();
         for series in series {
             match declared.kind {
                 Kind::Counter => {
-                    lines.write(&declared.name, "", series, None, Value::Whole(series.span.sum(0)))
+                    lines.write(&declared.name, "", series, "", Value::Whole(series.span.sum(0)))
                 }
                 Kind::Gauge => {
-                    lines.write(&declared.name, "", series, None, Value::Real(series.span.sum_f64(0)))
+                    lines.write(&declared.name, "", series, "", Value::Real(series.span.sum_f64(0)))
                 }
-                Kind::Histogram => lines.write_histogram(&declared.name, series),
+                Kind::Histogram => lines.write_histogram(&declared.name, series, &bounds),
             }
         }
     }
     lines.out
 }
 
+/// About how long the page will be, a little more rather than less: a page of megabytes that grows as it is written is
+/// copied again and again, and takes three times its memory.
+fn size_of_page(families: &[Listed]) -> usize {
+    let of_family = |Listed { declared, series }: &Listed| {
+        let of_series = |series: &Arc<Series>| {
+            let lines = match declared.kind {
+                Kind::Histogram => series.bounds.len() + 3,
+                Kind::Counter | Kind::Gauge => 1,
+            };
+            lines * (declared.name.len() + series.labels.as_str().len() + LINE_REST)
+        };
+        2 * declared.name.len()
+            + declared.help.len()
+            + LINE_REST
+            + series.iter().map(of_series).sum::<usize>()
+    };
+    families.iter().map(of_family).sum()
+}
+
+/// What stands in a line beside name and labels: a suffix, a bound, a number.
+const LINE_REST: usize = 32;
+
 struct Lines {
     page: Page,
     out: String,
-    /// The name with its label block, kept for its memory.
-    head: String,
-    no_labels: LabelSet,
 }
 
 impl Lines {
-    fn new(page: Page) -> Lines {
-        let no_labels = LabelSet::from_key_and_global(&Key::from_name(""), &Default::default());
-        Lines { page, out: String::with_capacity(64 * 1024), head: String::new(), no_labels }
-    }
-
-    fn write_histogram(&mut self, name: &str, series: &Series) {
+    fn write_histogram(&mut self, name: &str, series: &Series, bounds: &[String]) {
         let mut count = 0;
-        for (bucket, bound) in series.bounds.iter().enumerate() {
+        for (bucket, bound) in bounds.iter().enumerate() {
             count += series.span.sum(bucket);
-            self.write(name, "_bucket", series, Some(bound), Value::Whole(count));
+            self.write(name, "_bucket", series, bound, Value::Whole(count));
         }
         count += series.span.sum(series.bounds.len());
-        self.write(name, "_bucket", series, Some(&"+Inf"), Value::Whole(count));
-        self.write(name, "_sum", series, None, Value::Real(series.sum()));
-        self.write(name, "_count", series, None, Value::Whole(count));
+        self.write(name, "_bucket", series, "le=\"+Inf\"", Value::Whole(count));
+        self.write(name, "_sum", series, "", Value::Real(series.sum()));
+        self.write(name, "_count", series, "", Value::Whole(count));
     }
 
-    /// The label block goes in with the name: it was rendered by the exporter's sanitizers when the series was made,
-    /// and a `LabelSet` would render its 26 labels again for each bucket.
-    fn write(&mut self, name: &str, suffix: &str, series: &Series, le: Option<&dyn Display>, value: Value) {
-        let labels = series.labels.as_str();
-        self.head.clear();
-        self.head.push_str(name);
-        self.head.push_str(suffix);
-        if !labels.is_empty() || le.is_some() || self.page == Page::Envoy {
-            self.head.push('{');
-            self.head.push_str(labels);
-            if let Some(le) = le {
-                let comma = if labels.is_empty() { "" } else { "," };
-                let _infallible = write!(self.head, "{comma}le=\"{le}\"");
+    /// `name{labels,le="..."} value`. The labels were made safe by the exporter's sanitizers when the series was made; its
+    /// own writer of lines would render and copy them again for each bucket, which took most of a scrape.
+    fn write(&mut self, name: &str, suffix: &str, series: &Series, le: &str, value: Value) {
+        let (labels, out) = (series.labels.as_str(), &mut self.out);
+        out.push_str(name);
+        out.push_str(suffix);
+        if !labels.is_empty() || !le.is_empty() || self.page == Page::Envoy {
+            out.push('{');
+            out.push_str(labels);
+            if !labels.is_empty() && !le.is_empty() {
+                out.push(',');
             }
-            self.head.push('}');
+            out.push_str(le);
+            out.push('}');
         }
-        let none: Option<(&'static str, &str)> = None;
-        write_metric_line(&mut self.out, &self.head, None, &self.no_labels, none, value, None);
+        out.push(' ');
+        value.write(out);
+        out.push('\n');
     }
 }
 
@@ -112,14 +127,16 @@ enum Value {
     Real(f64),
 }
 
-impl Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Value::Whole(value) => value.fmt(f),
-            Value::Real(value) if value == f64::INFINITY => f.write_str("+Inf"),
-            Value::Real(value) if value == f64::NEG_INFINITY => f.write_str("-Inf"),
-            Value::Real(value) => value.fmt(f),
-        }
+impl Value {
+    fn write(self, out: &mut String) {
+        let _infallible = match self {
+            Value::Whole(value) => return out.push_str(itoa::Buffer::new().format(value)),
+            // Most are zero.
+            Value::Real(value) if value.to_bits() == 0 => return out.push('0'),
+            Value::Real(value) if value == f64::INFINITY => return out.push_str("+Inf"),
+            Value::Real(value) if value == f64::NEG_INFINITY => return out.push_str("-Inf"),
+            Value::Real(value) => write!(out, "{value}"),
+        };
     }
 }
 

@@ -58,8 +58,8 @@ pub struct Format {
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
     Text(Vec<Piece>),
-    /// One object; the keys are sorted.
-    Json(Vec<(&'static str, Field)>),
+    /// One object; the keys are sorted. With each key comes what stands before it and the colon: `{"a":`, `,"b":`.
+    Json(Vec<(Box<str>, Field)>),
 }
 
 #[derive(Clone, Debug)]
@@ -120,8 +120,10 @@ impl Format {
         format.shape = match text {
             "envoy" => Shape::Text(format.text(ENVOY_LINE)?),
             "json" => {
-                let fields =
-                    JSON_FIELDS.into_iter().map(|(key, operator)| Ok((key, format.field(operator)?)));
+                let fields = JSON_FIELDS.into_iter().enumerate().map(|(place, (key, operator))| {
+                    let before = if place == 0 { '{' } else { ',' };
+                    Ok((format!("{before}\"{key}\":").into(), format.field(operator)?))
+                });
                 Shape::Json(fields.collect::<Result<_, _>>()?)
             }
             text => Shape::Text(format.text(text.strip_suffix('\n').unwrap_or(text))?),

@@ -39,10 +39,8 @@ fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
             }
         }
         Shape::Json(fields) => {
-            for (place, (key, field)) in fields.iter().enumerate() {
-                line.push_str(if place == 0 { "{\"" } else { ",\"" });
+            for (key, field) in fields {
                 line.push_str(key);
-                line.push_str("\":");
                 write_json(line, field, record);
             }
             line.push('}');
@@ -254,12 +252,21 @@ enum Escape {
     Json,
 }
 
+/// Bytes that are not themselves in a line: what is no printable ASCII, quotes and backslashes.
+const ODD: [bool; 256] = {
+    let mut odd = [true; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        odd[byte as usize] = byte == b'"' || byte == b'\\';
+        byte += 1;
+    }
+    odd
+};
+
 fn escape(line: &mut String, bytes: &[u8], how: Escape) {
     // Nearly all that is logged is plain, and is taken over whole.
-    let plain = |&byte: &u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-    if bytes.iter().all(plain)
-        && let Ok(text) = std::str::from_utf8(bytes)
-    {
+    let odd = bytes.iter().fold(false, |odd, &byte| odd | ODD[usize::from(byte)]);
+    if !odd && let Ok(text) = std::str::from_utf8(bytes) {
         return line.push_str(text);
     }
     for chunk in bytes.utf8_chunks() {

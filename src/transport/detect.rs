@@ -2,16 +2,15 @@
 //!
 //! Law: what was read is given back, whatever it was. Source: RFC 9113 section 3.4, the connection preface.
 
+use std::future::poll_fn;
 use std::io;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
 
 use super::io::Io;
+use super::scratch;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for most whole heads, so that the engine need not read again.
-const FIRST_READ: usize = 2 << 10;
 
 /// Which engine reads the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +25,9 @@ pub enum Engine {
 /// # Errors
 /// The connection's, its limits among them.
 pub async fn detect(io: &mut Io) -> io::Result<Option<Engine>> {
-    let mut seen = BytesMut::with_capacity(FIRST_READ);
+    let mut seen = BytesMut::new();
     loop {
-        if io.read_buf(&mut seen).await? == 0 {
+        if poll_fn(|cx| scratch::poll_fill(io, cx, &mut seen)).await? == 0 {
             let left_in_silence = seen.is_empty();
             io.unread(seen.freeze());
             return Ok((!left_in_silence).then_some(Engine::Http1));

@@ -177,6 +177,9 @@ impl AsyncRead for Io {
             let n = this.read_ahead.len().min(buf.remaining());
             buf.put_slice(&this.read_ahead[..n]);
             this.read_ahead.advance(n);
+            if this.read_ahead.is_empty() {
+                this.read_ahead = Bytes::new(); // the last slice of a buffer holds all of it
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

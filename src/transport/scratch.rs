@@ -5,13 +5,14 @@
 //! many it is not, and they stay where they were read.
 
 use std::cell::RefCell;
+use std::future::Future as _;
 use std::io;
 use std::mem;
-use std::pin::Pin;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::io::AsyncReadExt as _;
 
 use super::io::Io;
 
@@ -22,24 +23,22 @@ pub const ROOM: usize = 16 << 10;
 const COPIED: usize = 4 << 10;
 
 thread_local! {
-    /// As long as its room, or empty.
     static SCRATCH: RefCell<BytesMut> = RefCell::default();
 }
 
 /// Reads what is there, at most [`ROOM`], and appends it to `buf`; 0 is the peer's end.
 pub fn poll_fill(io: &mut Io, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
     SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.is_empty() {
-            *scratch = BytesMut::zeroed(ROOM);
+        // Not written to before it is read into: with each buffer that is handed on, that would cost as much as a copy.
+        if scratch.capacity() == 0 {
+            scratch.reserve(ROOM);
         }
-        let mut room = ReadBuf::new(scratch);
-        ready!(Pin::new(io).poll_read(cx, &mut room))?;
-        let read = room.filled().len();
+        let read = ready!(pin!(io.read_buf(scratch)).poll(cx))?;
         if read > COPIED && buf.is_empty() {
             *buf = mem::take(scratch);
-            buf.truncate(read);
         } else {
-            buf.extend_from_slice(room.filled());
+            buf.extend_from_slice(scratch);
+            scratch.clear();
         }
         Poll::Ready(Ok(read))
     })

@@ -31,6 +31,8 @@ const MEMORY_PERCENT: u64 = 80;
 const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
 /// Faults of one configuration that are logged; `/config_dump` has as many.
 const FAULTS_TOLD: usize = 100;
+/// More than the allocator puts beside other pieces.
+const LARGE_PIECE: usize = 4 << 20;
 /// How long the access log's writer may take for what is queued, when everything else is done.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -173,6 +175,7 @@ impl Control {
 
     pub(super) fn each_second(&self) {
         self.planner.borrow_mut().collect();
+        have_memory_given_back();
         self.stats.borrow_mut().tick(Instant::now());
         let buffered: usize = self.shared.buffered.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         self.shared.process.buffered_bytes.set(buffered as f64);
@@ -211,6 +214,12 @@ impl Control {
             tracing::warn!(lines = left, "the access log's file takes no lines; the last ones are lost");
         }
     }
+}
+
+/// The allocator gives back what has been free for a second, but only looks for it when somebody frees a large piece:
+/// what a reload or a burst has left would stay for as long as nothing happens. So a piece is taken, and freed untouched.
+fn have_memory_given_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE_PIECE)));
 }
 
 /// Puts the `running` value in place of a new one, and says so.

@@ -338,6 +338,163 @@ impl Core {
         Ok(())
     }
 
+<<<<<<< HEAD
+=======
+    // --- DATA ---
+
+    /// A DATA frame that is there to its last byte.
+    fn whole_data(&mut self, head: FrameHead, bytes: &mut BytesMut) -> Result<(), Error> {
+        let whole = HEAD_BYTES + head.length as usize;
+        let Some(data) = self.judged(head.stream, frame::data(head, &bytes[HEAD_BYTES..whole]))? else {
+            bytes.advance(whole);
+            return Ok(());
+        };
+        let place = match self.begin_data(head, data.len()) {
+            Ok(place) => place,
+            Err(why) => return Err(why),
+        };
+        let (start, end) = (HEAD_BYTES + data.start, HEAD_BYTES + data.end);
+        match place {
+            Some((place, _)) => {
+                let piece = if data.len() < SLICED {
+                    let piece = Bytes::copy_from_slice(&bytes[start..end]);
+                    bytes.advance(whole);
+                    piece
+                } else {
+                    bytes.advance(start);
+                    let piece = bytes.split_to(data.len()).freeze();
+                    bytes.advance(whole - end);
+                    piece
+                };
+                self.deliver(place, piece, head.has(flag::END_STREAM));
+            }
+            None => bytes.advance(whole),
+        }
+        Ok(())
+    }
+
+    /// What has arrived of a DATA frame that is not whole; whether that was all that it needs.
+    fn more_data(&mut self, mut partial: Partial, bytes: &mut BytesMut) -> bool {
+        let n = partial.left.min(bytes.len());
+        // A few bytes are worth waiting for more, as long as there will be more.
+        if n < partial.left && n < SLICED {
+            return false;
+        }
+        partial.left -= n;
+        let ends = partial.end_stream && partial.left == 0;
+        self.partial = (partial.left > 0).then_some(partial);
+        let wanted = partial.stream.filter(|&(place, id)| {
+            self.streams.get(place, id).is_some_and(|stream| stream.recv == Side::Body && stream.read)
+        });
+        let piece = if n < SLICED {
+            let piece = Bytes::copy_from_slice(&bytes[..n]);
+            bytes.advance(n);
+            piece
+        } else {
+            bytes.split_to(n).freeze()
+        };
+        match (wanted, partial.stream) {
+            (Some((place, _)), _) => self.deliver(place, piece, ends),
+            // Nobody reads it any more; what nobody wanted from the beginning was given back then.
+            (None, Some((place, id))) => {
+                self.give_back(n as u32);
+                if ends && self.streams.get(place, id).is_some_and(|stream| stream.recv == Side::Body) {
+                    self.end_of_data(place);
+                }
+            }
+            (None, None) => {}
+        }
+        true
+    }
+
+    /// Accounts for a DATA frame; its stream, if somebody reads it.
+    fn begin_data(&mut self, head: FrameHead, data: usize) -> Result<Option<(usize, u32)>, Error> {
+        let (id, all) = (head.stream, head.length);
+        let place = self.streams.find(id);
+        if place.is_none() && self.is_idle(id) && id <= self.accepted_up_to {
+            return Err(PROTOCOL);
+        }
+        if self.recv_window < i64::from(all) {
+            return Err(broken(Reason::FLOW_CONTROL_ERROR));
+        }
+        self.recv_window -= i64::from(all);
+        let Some(place) = place else {
+            self.give_back(all);
+            let cost = all.max(SMALL_DATA as u32);
+            let ignored =
+                id > self.accepted_up_to || self.streams.ignores(id, cost, head.has(flag::END_STREAM));
+            return if ignored { Ok(None) } else { self.blame(id, Reason::STREAM_CLOSED).map(|()| None) };
+        };
+        let stream = &mut self.streams[place];
+        if stream.is_cut_here() {
+            self.give_back(all);
+            return Ok(None);
+        }
+        if stream.recv != Side::Body {
+            return Err(PROTOCOL);
+        }
+        let ends = head.has(flag::END_STREAM);
+        if let Err(reason) = accounted(stream, all, data as u64, ends) {
+            self.give_back(all);
+            return self.blame(id, reason).map(|()| None);
+        }
+        if !ends {
+            self.charge(place, data)?;
+        }
+        let stream = &mut self.streams[place];
+        stream.recv_window -= i64::from(all);
+        if !stream.read {
+            self.give_back(all);
+            if ends {
+                self.end_of_data(place);
+            }
+            return Ok(None);
+        }
+        let padding = all - data as u32;
+        if padding > 0 {
+            self.give_back_of(place, padding);
+        }
+        Ok(Some((place, id)))
+    }
+
+    /// What a frame costs beside its bytes, while it is not read.
+    fn charge(&mut self, place: usize, data: usize) -> Result<(), Error> {
+        if data == 0 {
+            self.empty_data += 1;
+            return if self.empty_data > EMPTY_DATA_MAX { Err(CALM) } else { Ok(()) };
+        }
+        if data >= SMALL_DATA {
+            self.allow((data - SMALL_DATA) as u32);
+            return Ok(());
+        }
+        let cost = SMALL_DATA - data;
+        self.overhead = self.overhead.checked_sub(cost).ok_or(CALM)?;
+        self.streams[place].overhead += cost as u32;
+        Ok(())
+    }
+
+    /// A piece of a body, perhaps its last.
+    fn deliver(&mut self, place: usize, piece: Bytes, ends: bool) {
+        let stream = &mut self.streams[place];
+        if !piece.is_empty() {
+            stream.push(piece);
+        } else if !ends {
+            return;
+        }
+        if ends {
+            return self.end_of_data(place);
+        }
+        stream.wake_reader();
+    }
+
+    fn end_of_data(&mut self, place: usize) {
+        let stream = &mut self.streams[place];
+        stream.recv = Side::Ended;
+        stream.wake_reader();
+        self.settle(place);
+    }
+
+>>>>>>> f88f3d1e67d3336e9ff626a1e4c9594e98a12fdc
     // --- the rest ---
 
     fn rst_stream(&mut self, id: u32, reason: Reason) -> Result<(), Error> {

@@ -17,7 +17,8 @@ pub(super) struct Kept {
     pieces: Vec<Bytes>,
     /// Small pieces behind them.
     open: BytesMut,
-    pub(super) trailers: Option<HeaderMap>,
+    /// In a box, for few have any.
+    pub(super) trailers: Option<Box<HeaderMap>>,
     bytes: usize,
     pub(super) keeping: bool,
     /// Something was passed on that is not kept.

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::Exchange;
@@ -25,7 +26,7 @@ use crate::telemetry::families::weir::Limit;
 pub(in crate::proxy) struct Upload {
     body: RefCell<Body>,
     /// Its first frame, read before anybody asked.
-    ahead: RefCell<Option<Frame<Bytes>>>,
+    ahead: RefCell<Option<Ahead>>,
     kept: RefCell<Kept>,
     /// The attempt that may read.
     attempt: Cell<u32>,
@@ -37,6 +38,29 @@ pub(in crate::proxy) struct Upload {
     fault: Cell<Option<Fault>>,
     /// The task of the attempt that waits for more, to be told when it may no longer read.
     reader: RefCell<Option<Waker>>,
+}
+
+/// A frame that was read before anybody asked.
+enum Ahead {
+    Data(Bytes),
+    /// In a box, for few begin with them.
+    Trailers(Box<HeaderMap>),
+}
+
+impl Ahead {
+    fn of(frame: Frame<Bytes>) -> Option<Ahead> {
+        match frame.into_data() {
+            Ok(data) => Some(Ahead::Data(data)),
+            Err(frame) => frame.into_trailers().ok().map(|trailers| Ahead::Trailers(Box::new(trailers))),
+        }
+    }
+
+    fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Ahead::Data(data) => Frame::data(data),
+            Ahead::Trailers(trailers) => Frame::trailers(*trailers),
+        }
+    }
 }
 
 /// What a caller's body that broke off says of its caller.
@@ -103,7 +127,7 @@ impl Upload {
             return Ok(());
         }
         match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Some(Ok(frame))) => drop(self.ahead.replace(Some(frame))),
+            Poll::Ready(Some(Ok(frame))) => drop(self.ahead.replace(Ahead::of(frame))),
             Poll::Ready(Some(Err(error))) => {
                 self.note_fault(&error);
                 return Err(self.fault_or(Reason::CallerLeft));
@@ -115,8 +139,8 @@ impl Upload {
     }
 
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(frame) = self.ahead.take() {
-            return Poll::Ready(Some(Ok(frame)));
+        if let Some(ahead) = self.ahead.take() {
+            return Poll::Ready(Some(Ok(ahead.into_frame())));
         }
         Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx)
     }
@@ -129,7 +153,8 @@ impl Upload {
     /// Bytes of the caller's body that are still to come, where its head says how many.
     pub(in crate::proxy) fn length(&self) -> Option<u64> {
         let read = match &*self.ahead.borrow() {
-            Some(frame) => frame.data_ref()?.len(), // trailers need chunks, whose length is not told
+            Some(Ahead::Data(data)) => data.len(),
+            Some(Ahead::Trailers(_)) => return None, // they need chunks, whose length is not told
             None => 0,
         };
         Some(self.body.borrow().size_hint().exact()? + read as u64)
@@ -222,7 +247,7 @@ impl UploadBody {
         }
         let trailers = kept.trailers.clone().filter(|_| !self.trailers_sent)?;
         self.trailers_sent = true;
-        Some(Frame::trailers(trailers))
+        Some(Frame::trailers(*trailers))
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -245,7 +270,7 @@ impl UploadBody {
                     upload.complete.set(true);
                     let mut kept = upload.kept.borrow_mut();
                     if kept.keeping {
-                        kept.trailers = Some(trailers.clone());
+                        kept.trailers = Some(Box::new(trailers.clone()));
                         self.trailers_sent = true;
                     }
                     Frame::trailers(trailers)

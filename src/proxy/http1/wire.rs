@@ -234,6 +234,7 @@ impl Wire {
         // Mostly it is silent.
         if read.buf.is_empty() && !read.eof && self.io.borrow_mut().poll_readable(cx).is_pending() {
             read.buf = BytesMut::new();
+            self.activity.watch_peer(false); // its end wakes this task by itself
             return false;
         }
         while !read.eof && read.buf.len() < AHEAD {

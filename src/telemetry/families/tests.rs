@@ -34,6 +34,19 @@ fn everything() -> Recorder {
     recorder
 }
 
+#[test]
+fn a_clusters_series_come_with_its_declaration_or_with_its_first_use_and_not_before() {
+    let recorder = Recorder::new(1);
+    let (declared, used) =
+        (ClusterMeter::new(&recorder, "declared".into()), ClusterMeter::new(&recorder, "used".into()));
+    assert_eq!(recorder.series(), 0);
+    declared.declare();
+    let of_one = recorder.series();
+    assert!(of_one > 20 && used.declared().is_none());
+    used.rq_total.increment(1);
+    assert_eq!((recorder.series(), used.rq_total.get()), (2 * of_one, 1));
+}
+
 fn families(page: &str) -> BTreeSet<&str> {
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let count = types.clone().count();
