@@ -117,7 +117,8 @@ impl Core {
             kind::SETTINGS => self.settings(head, payload),
             kind::GOAWAY => self.goaway(head, payload),
             kind::PRIORITY => match frame::priority(head, payload) {
-                // RFC 9113 section 6.4: a stream that is not there cannot be reset.
+                // RFC 9113 section 6.4: a stream that has not begun cannot be reset, and one that has ended need not be.
+                Err(Violation::Stream(..)) if self.is_idle(head.stream) => Err(PROTOCOL),
                 Err(Violation::Stream(..)) if self.streams.find(head.stream).is_none() => Ok(()),
                 priority => self.judged(head.stream, priority).map(drop),
             },
