@@ -263,7 +263,7 @@ fn a_block_that_unfolds_to_megabytes_harms_nobody() {
     });
 }
 
-/// What ends a connection that resets without end is h2's limit; it must not be lost.
+/// What ends a connection that resets without end is a limit of the engine; it must not be lost.
 #[test]
 fn a_caller_that_floods_is_told_to_calm_down() {
     run(async || {

@@ -38,7 +38,7 @@ fn amid(frames: &[u8]) -> Vec<u8> {
     [&headers(1, flag::END_STREAM, one), frames, &continuation(1, flag::END_HEADERS, two)].concat()
 }
 
-/// Of a frame whose size its kind forbids h2 says PROTOCOL_ERROR, where section 4.2 says FRAME_SIZE_ERROR: either way
+/// Of a frame whose size its kind forbids Weir says PROTOCOL_ERROR, where section 4.2 says FRAME_SIZE_ERROR: either way
 /// the connection ends.
 fn sizes_of_frames() -> Vec<Probe> {
     let large = vec![0; (16 << 10) + 1];
@@ -74,7 +74,7 @@ fn streams() -> Vec<Probe> {
             [open(5, &head("POST", "/cut", &[])), whole(3, &get("/bad"))].concat(),
             BROKEN,
         ),
-        // h2 says PROTOCOL_ERROR where section 5.1 says STREAM_CLOSED.
+        // Weir says PROTOCOL_ERROR where section 5.1 says STREAM_CLOSED.
         probe(
             "a second head on a stream that has ended",
             "5.1",
@@ -240,7 +240,7 @@ fn settings_and_windows() -> Vec<Probe> {
             BROKEN,
         ),
         probe("WINDOW_UPDATE of 0 on the connection", "6.9", window_update(0, 0), BROKEN),
-        // h2 gives up the connection (section 5.4.1 allows it).
+        // The connection is given up (section 5.4.1 allows it).
         probe("WINDOW_UPDATE of 0 on a stream", "6.9", behind(&window_update(1, 0)), BROKEN),
         probe(
             "a connection's window beyond 2^31-1",

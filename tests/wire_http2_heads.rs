@@ -75,7 +75,7 @@ fn pseudo_headers() -> Vec<Probe> {
         ),
         of("no pseudo-header at all", "8.3.1", block(&[("x-a", "1")]), MALFORMED),
         of("an empty block", "8.3.1", Vec::new(), MALFORMED),
-        // h2 gives up the connection (section 5.4.1 allows it) for what it cannot decode.
+        // The connection is given up (section 5.4.1 allows it) for what it cannot decode.
         pseudo("an empty :method", "8.3.1", ":method", b"", BROKEN),
         pseudo("a :method with a space", "8.3.1", ":method", b"GET /", BROKEN),
         pseudo("an unknown :method", "RFC 9110 9.1", ":method", b"BREW", OK),
@@ -91,7 +91,7 @@ fn pseudo_headers() -> Vec<Probe> {
         pseudo("a :path with DEL", "8.3.1", ":path", b"/bad\x7f", MALFORMED),
         pseudo("a :path with a byte outside ASCII", "RFC 3986 2", ":path", "/bad\u{e9}".as_bytes(), REFUSED),
         pseudo("a :path that is not UTF-8", "RFC 3986 2", ":path", b"/bad\xff", BROKEN),
-        // h2 cuts it off before anybody sees it: what is matched is what is forwarded all the same.
+        // It is cut off before anybody sees it: what is matched is what is forwarded all the same.
         pseudo("a :path with a fragment", "RFC 3986 3.5", ":path", b"/good#b", OK),
         pseudo("a :path with an escaped slash", "RFC 3986 2.4", ":path", b"/bad%2fb", REFUSED),
         pseudo("a :path with an escaped backslash", "RFC 3986 2.4", ":path", b"/bad%5cb", REFUSED),
@@ -150,8 +150,8 @@ fn authorities() -> Vec<Probe> {
 }
 
 fn fields() -> Vec<Probe> {
-    // RFC 9113 section 5.4.1 allows a connection error where a stream error would do; h2 gives up a connection whose
-    // header block it cannot decode into fields.
+    // RFC 9113 section 5.4.1 allows a connection error where a stream error would do: a connection is given up whose
+    // header block cannot be decoded into fields.
     vec![
         with("a name in upper case", "8.2.1", (b"X-A", b"1"), BROKEN),
         with("a name with a space", "8.2.1", (b"x a", b"1"), BROKEN),

@@ -562,7 +562,7 @@ fn what_is_odd_but_clear_passes() {
     });
 }
 
-/// RFC 9113 would have these treated as errors; the h2 crate drops what is wrong instead, so nobody sees it.
+/// RFC 9113 would have these treated as errors; what is wrong is dropped instead, so nobody sees it.
 #[test]
 fn what_is_wrong_and_is_dropped_does_no_harm() {
     run(async || {

@@ -15,6 +15,8 @@ use super::http2::{Reason, SendStream};
 
 /// Pieces below this size are gathered; servers count smaller DATA frames against their peer.
 const SMALL: usize = 256;
+/// Pieces above this size are not copied behind a small one.
+const COPIED: usize = 1 << 10;
 /// What is gathered at most.
 const GATHERED: usize = 4 << 10;
 
@@ -24,6 +26,8 @@ pub struct Pump<B> {
     body: B,
     stream: SendStream,
     piece: Bytes,
+    /// Behind it: too large to be gathered.
+    next: Bytes,
     trailers: Option<HeaderMap>,
     body_done: bool,
 }
@@ -42,7 +46,7 @@ pub enum PumpEnd {
 impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
     /// Moves `body` into `stream`.
     pub fn new(body: B, stream: SendStream) -> Pump<B> {
-        Pump { body, stream, piece: Bytes::new(), trailers: None, body_done: false }
+        Pump { body, stream, piece: Bytes::new(), next: Bytes::new(), trailers: None, body_done: false }
     }
 
     /// Goes on as far as it can.
@@ -52,6 +56,9 @@ impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
             return Poll::Ready(PumpEnd::Peer(why.reason()));
         }
         loop {
+            if self.piece.is_empty() && !self.next.is_empty() {
+                self.piece = std::mem::take(&mut self.next);
+            }
             if self.piece.is_empty() && self.body_done {
                 return Poll::Ready(self.end());
             }
@@ -65,7 +72,7 @@ impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
                 continue;
             }
             // The last bytes carry the end when nothing follows them.
-            let last = self.body_done && self.trailers.is_none();
+            let last = self.body_done && self.trailers.is_none() && self.next.is_empty();
             match self.stream.poll_send(cx, &mut self.piece, last) {
                 Poll::Ready(Ok(())) if last && self.piece.is_empty() => return Poll::Ready(PumpEnd::Done),
                 Poll::Ready(Ok(())) => {}
@@ -82,6 +89,11 @@ impl<B: Body<Data = Bytes> + Unpin> Pump<B> {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(piece) if self.piece.is_empty() => self.piece = piece,
+                    Ok(piece) if piece.len() > COPIED => {
+                        self.next = piece;
+                        self.body_done |= self.body.is_end_stream();
+                        break;
+                    }
                     Ok(piece) => {
                         if gathered.is_empty() {
                             gathered.extend_from_slice(&self.piece);

@@ -69,7 +69,8 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, io: Io) {
         }
         let over = connection.poll(cx);
         while let Some((request, respond)) = connection.accept() {
-            spawn_local(stream(downstream.clone(), request, respond));
+            // Boxed: a task's own allocation is aligned to 128 bytes, which costs the allocator much for one so large.
+            spawn_local(Box::pin(stream(downstream.clone(), request, respond)));
         }
         match over {
             Poll::Ready(Err(error)) if error.is_engine() => {

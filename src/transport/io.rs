@@ -17,7 +17,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::activity::{Activity, End};
-use crate::message::http2::connection::Wire;
 
 /// Room that is left of a buffer and as good as a new one: what was read before keeps all of a buffer alive.
 const ROOM_ENOUGH: usize = 32 << 10;
@@ -147,25 +146,6 @@ impl Io {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(error) => Err(error),
         }
-    }
-}
-
-impl Wire for Io {
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut BytesMut,
-        room: usize,
-    ) -> Poll<io::Result<usize>> {
-        Io::poll_fill(self, cx, buf, room)
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(self).poll_write_vectored(cx, bufs)
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(self), cx)
     }
 }
 

@@ -10,3 +10,4 @@ pub mod endpoint;
 pub mod io;
 pub mod listen;
 pub mod scratch;
+mod wire;

@@ -219,8 +219,17 @@ async fn connect(
     // connections end.
     let (state, entry) = (Rc::downgrade(state), Rc::downgrade(&entry));
     spawn_local(async move {
-        let _ = connection.await;
-        drop(open);
+        poll_fn(|cx| {
+            let over = Pin::new(&mut connection).poll(cx);
+            if connection.has_room_again()
+                && let Some(state) = state.upgrade()
+            {
+                state.changed.notify_waiters();
+            }
+            over.map(drop)
+        })
+        .await;
+        drop((open, connection));
         if let Some(entry) = entry.upgrade() {
             entry.retired.set(true);
         }

@@ -7,8 +7,10 @@ pub mod access_log_format;
 pub mod grpc_frames;
 pub mod header_edits;
 pub mod host;
+pub mod hpack;
 pub mod http1_chunks;
 pub mod http1_head;
+pub mod http2_frames;
 pub mod input;
 pub mod path;
 pub mod router;
@@ -21,8 +23,10 @@ pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("grpc_frames", grpc_frames::check),
     ("header_edits", header_edits::check),
     ("host", host::check),
+    ("hpack", hpack::check),
     ("http1_chunks", http1_chunks::check),
     ("http1_head", http1_head::check),
+    ("http2_frames", http2_frames::check),
     ("path", path::check),
     ("router", router::check),
     ("rules", rules::check),

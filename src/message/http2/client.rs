@@ -35,6 +35,14 @@ impl<W: Wire + Unpin> Future for Connection<W> {
     }
 }
 
+impl<W: Wire> Connection<W> {
+    /// Whether there is room for a stream again after somebody was told that there is none: to be asked after each poll.
+    pub fn has_room_again(&self) -> bool {
+        let mut core = self.0.core().borrow_mut();
+        core.turned_away && core.has_room()
+    }
+}
+
 impl SendRequest {
     /// Streams that the server allows at once; `None`: its SETTINGS have not come.
     pub fn max_streams(&self) -> Option<u32> {
@@ -46,10 +54,9 @@ impl SendRequest {
         self.0.borrow().refusal().is_none()
     }
 
-    /// Whether the server allows one more stream just now.
+    /// Whether the server allows one more stream just now, and takes what is sent to it.
     pub fn has_room(&self) -> bool {
-        let core = self.0.borrow();
-        core.peer.max_streams.is_some_and(|most| core.open < most as usize)
+        self.0.borrow_mut().has_room()
     }
 
     /// Opens a stream with a request's head; with `end` it has no body.

@@ -4,11 +4,13 @@
 //! are on their way. While the peer does not take the answers to its frames, its frames are not read.
 
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::core::{Core, Shared};
+use super::core::{Core, Role, Shared};
 use super::error::{By, Error};
 use super::frame::{PREFACE, Reason};
 use super::out::SLICES;
@@ -17,8 +19,9 @@ use super::receive::FRAMES_A_TURN;
 /// Room for what a connection reads at first, and once it brings more than that.
 const ROOM: usize = 16 << 10;
 const ROOM_FOR_MUCH: usize = 64 << 10;
-/// Bytes of answers that may wait to be written.
-const ANSWERS_MAX: usize = 16 << 10;
+/// Bytes of one turn of the connection's task: what was read is passed on while it is still in the caches, and others
+/// have their turn.
+const BYTES_A_TURN: usize = 128 << 10;
 
 /// What is below: a socket.
 pub trait Wire {
@@ -31,12 +34,18 @@ pub trait Wire {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
+/// How long, at the end, a peer that says nothing more has to take what was written; and what it may say meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
+
 /// How far the connection is.
 #[derive(Clone, Copy, Debug)]
 enum State {
     Open,
     /// What is to be written leaves, then the sending side ends.
     Closing(Result<(), Error>),
+    /// The peer takes what was written, and what it still sends is dropped: to close before would be to reset.
+    Lingering(Result<(), Error>),
 }
 
 /// See the module.
@@ -51,12 +60,28 @@ pub(super) struct Driver<W> {
     state: State,
     /// Nothing more can be written; what the peer has said before is still read.
     deaf: Option<io::ErrorKind>,
+    /// The peer has ended its sending side, or is gone.
+    peer_ended: bool,
+    /// Bytes that were dropped at the end, and how long no more have come.
+    lingered: usize,
+    silence: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl<W: Wire> Driver<W> {
     pub(super) fn new(wire: W, core: Shared, awaits_preface: bool) -> Driver<W> {
         let bytes = BytesMut::new();
-        Driver { wire, core, bytes, room: ROOM, awaits_preface, state: State::Open, deaf: None }
+        Driver {
+            wire,
+            core,
+            bytes,
+            room: ROOM,
+            awaits_preface,
+            state: State::Open,
+            deaf: None,
+            peer_ended: false,
+            lingered: 0,
+            silence: None,
+        }
     }
 
     pub(super) fn core(&self) -> &Shared {
@@ -99,14 +124,38 @@ impl<W: Wire> Driver<W> {
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let State::Closing(result) = self.state else { return Poll::Pending };
-        if self.poll_write(cx).is_pending() {
-            return Poll::Pending;
+        if let State::Closing(result) = self.state {
+            if self.poll_write(cx).is_pending() || self.wire.poll_shutdown(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // A client has had all that it asked for.
+            let is_client = self.core.borrow().role == Role::Client;
+            if self.peer_ended || self.deaf.is_some() || is_client {
+                return Poll::Ready(result);
+            }
+            self.state = State::Lingering(result);
         }
-        match self.wire.poll_shutdown(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => Poll::Ready(result),
+        match self.state {
+            State::Lingering(result) => self.poll_linger(cx).map(|()| result),
+            State::Open | State::Closing(_) => Poll::Pending,
         }
+    }
+
+    /// Reads and drops until the peer ends, or is silent for too long, or says too much.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.bytes = BytesMut::new();
+            match self.wire.poll_fill(cx, &mut self.bytes, ROOM) {
+                Poll::Ready(Ok(n)) if n > 0 && self.lingered + n <= LINGER_BYTES => {
+                    self.lingered += n;
+                    self.silence = None;
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        silence.as_mut().poll(cx)
     }
 
     /// Writes all that is to be written; pending while the socket takes no more.
@@ -142,15 +191,20 @@ impl<W: Wire> Driver<W> {
 
     /// Reads and takes what is there; whether writing is stuck.
     fn poll_read(&mut self, cx: &mut Context<'_>, mut stuck: bool) -> bool {
+        let mut read = 0;
         loop {
-            if !self.bytes.is_empty() && !self.take(cx) {
-                return stuck;
-            }
-            if self.core.borrow().answers >= ANSWERS_MAX {
+            if self.core.borrow().is_not_heard() {
                 stuck = self.poll_write(cx).is_pending();
                 if stuck {
                     return stuck;
                 }
+            }
+            if !self.bytes.is_empty() && !self.take(cx) {
+                return stuck;
+            }
+            if read >= BYTES_A_TURN {
+                cx.waker().wake_by_ref();
+                return stuck;
             }
             match self.wire.poll_fill(cx, &mut self.bytes, self.room) {
                 Poll::Pending => {
@@ -159,7 +213,10 @@ impl<W: Wire> Driver<W> {
                     }
                     return stuck;
                 }
-                Poll::Ready(Ok(n)) if n > 0 => self.room = if n >= ROOM { ROOM_FOR_MUCH } else { ROOM },
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    read += n;
+                    self.room = if n >= ROOM { ROOM_FOR_MUCH } else { ROOM };
+                }
                 lost => {
                     self.lost(lost);
                     return stuck;
@@ -214,6 +271,7 @@ impl<W: Wire> Driver<W> {
             core.out.clear();
         }
         self.state = State::Closing(result);
+        self.peer_ended = true;
     }
 }
 

@@ -11,13 +11,20 @@ use std::task::{Context, Waker};
 
 use super::error::{By, Error};
 use super::frame::{self, GoAway, Reason};
-use super::hpack::{Decoder, Encoder};
+use super::head::Decoder;
+use super::hpack::Encoder;
 use super::out::Out;
 use super::stream::{Side, Stream, remember};
 use super::streams::Streams;
 
 /// Bytes that wait to be written, beyond which no further body is taken.
 pub(super) const OUT_FULL: usize = 64 << 10;
+/// Bytes of answers to frames that may wait to be written.
+const ANSWERS_MAX: usize = 16 << 10;
+/// Bytes that may wait to be written before a server reads on: answers without a body are bounded by nothing else.
+const OUT_MOST: usize = 256 << 10;
+/// Bytes that wait to be written, beyond which no stream is opened: requests of callers that leave would add up.
+const UNSENT_MAX: usize = 1 << 20;
 /// What a stream may send before the others have their turn.
 pub(super) const QUANTUM: usize = 16 << 10;
 /// Resets that a peer may cause by its faults.
@@ -160,6 +167,8 @@ pub(super) struct Core {
     pub(super) leaving: Leaving,
     /// Why the connection ended, or takes nothing more.
     pub(super) error: Option<Error>,
+    /// Somebody was told that there is no room for another stream.
+    pub(super) turned_away: bool,
     /// Handles by which streams can be opened.
     pub(super) senders: usize,
     /// Frames in this turn of the connection's task.
@@ -210,6 +219,7 @@ impl Core {
             goodbye: None,
             leaving: Leaving::No,
             error: None,
+            turned_away: false,
             senders: 0,
             frames: 0,
             task: None,
@@ -250,6 +260,7 @@ impl Core {
 
     /// The connection's task ends its turn: from now on it is to be woken.
     pub(super) fn end_turn(&mut self) {
+        self.grant(); // room that became free in the turn itself
         self.asleep = true;
     }
 
@@ -270,6 +281,20 @@ impl Core {
         self.out.put(put);
         self.answers += self.out.len() - before;
         self.wake();
+    }
+
+    /// Whether so much waits to be written that the peer is not read: each frame of its may bring more.
+    pub(super) fn is_not_heard(&self) -> bool {
+        self.answers >= ANSWERS_MAX || (self.role == Role::Server && self.out.len() >= OUT_MOST)
+    }
+
+    /// Whether one more stream may be opened just now. A client's.
+    pub(super) fn has_room(&mut self) -> bool {
+        let open = self.open;
+        let room =
+            self.out.len() < UNSENT_MAX && self.peer.max_streams.is_some_and(|most| open < most as usize);
+        self.turned_away = !room;
+        room
     }
 
     /// Whether no stream may be opened, and why.
@@ -367,6 +392,16 @@ impl Core {
         self.settle(place);
     }
 
+    /// A server that answers is owed a fault: frames that crossed our resets add up over a long life.
+    pub(super) fn forgive(&mut self) {
+        self.errors = self.errors.saturating_sub(1);
+    }
+
+    /// Refuses a stream that the peer opens: it may be sent again (RFC 9113 section 8.7).
+    pub(super) fn refuse(&mut self, id: u32) {
+        self.put_reset(id, Reason::REFUSED_STREAM, By::Engine);
+    }
+
     fn put_reset(&mut self, id: u32, reason: Reason, by: By) {
         self.streams.note_reset(id, self.settings.stream_window);
         if by == By::Engine {
@@ -384,12 +419,7 @@ impl Core {
         }
         match self.streams.find(id) {
             Some(place) => self.reset(place, reason, By::Engine),
-            None => {
-                if self.role == Role::Server {
-                    self.newest = self.newest.max(id);
-                }
-                self.put_reset(id, reason, By::Engine);
-            }
+            None => self.put_reset(id, reason, By::Engine),
         }
         Ok(())
     }
@@ -397,6 +427,7 @@ impl Core {
     /// Ends all streams: the connection is over.
     pub(super) fn end(&mut self, why: Error) {
         self.error = Some(why);
+        self.half_a_head = false;
         self.block = None;
         self.partial = None;
         self.waiting.clear();
@@ -448,7 +479,8 @@ impl Core {
     /// `n` bytes of the connection's window were read, or are not wanted.
     pub(super) fn give_back(&mut self, n: u32) {
         self.freed += n;
-        if self.freed > 0 && self.freed >= self.settings.connection_window / 2 {
+        // By what the peer has left, not by the whole: what other streams leave unread may never come back.
+        if self.freed > 0 && 2 * i64::from(self.freed) >= self.recv_window {
             let by = std::mem::take(&mut self.freed);
             self.recv_window += i64::from(by);
             self.out.put(|out| frame::put_window_update(out, 0, by));

@@ -99,7 +99,10 @@ impl RecvStream {
     pub fn remaining(&self) -> Option<u64> {
         let core = self.0.core();
         let stream = &core.streams[self.0.place];
-        Some(stream.remaining? + u64::from(stream.unread))
+        // A frame of which a part has arrived is off `remaining` as a whole.
+        let of_frame = core.partial.filter(|partial| partial.stream == Some((self.0.place, stream.id)));
+        let left = of_frame.map_or(0, |partial| partial.left as u64);
+        Some(stream.remaining? + u64::from(stream.unread) + left)
     }
 }
 

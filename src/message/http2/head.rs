@@ -8,10 +8,12 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, request, response, uri};
 
 use super::frame::{Reason, Violation};
-use super::hpack::Decoder;
+use super::hpack::BlockDecoder;
 use super::hpack::decoder::{Found, Undecodable};
 use super::hpack::field::{Field, Line, note};
+use last::Last;
 
+mod last;
 #[cfg(test)]
 mod tests;
 
@@ -66,7 +68,7 @@ impl From<Undecodable> for Fault {
 }
 
 /// A request's head.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead {
     /// With version HTTP/2. Crumbs of a cookie are joined (RFC 9113 section 8.2.3).
     pub parts: request::Parts,
@@ -78,7 +80,7 @@ pub struct RequestHead {
 }
 
 /// A response's head; an interim one, if its status says so (never 101).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ResponseHead {
     /// With version HTTP/2.
     pub parts: response::Parts,
@@ -86,46 +88,83 @@ pub struct ResponseHead {
     pub content_length: Option<u64>,
 }
 
+/// Reads the heads and trailers of one connection, in the order of their blocks.
+///
+/// Many a block is the one before it, byte for byte: answers of one model server, trailers, the requests of one client.
+/// While the table stays as it was it says the same, so the second time what it says is kept, and from then on cloned.
+#[derive(Debug)]
+pub struct Decoder {
+    blocks: BlockDecoder,
+    requests: Last<RequestHead>,
+    responses: Last<ResponseHead>,
+    request_trailers: Last<HeaderMap>,
+    response_trailers: Last<HeaderMap>,
+}
+
 impl Decoder {
+    /// `limit` is what our SETTINGS say: SETTINGS_HEADER_TABLE_SIZE, in bytes.
+    pub fn new(limit: usize) -> Decoder {
+        Decoder {
+            blocks: BlockDecoder::new(limit),
+            requests: Last::default(),
+            responses: Last::default(),
+            request_trailers: Last::default(),
+            response_trailers: Last::default(),
+        }
+    }
+
     /// Reads a request's block. `max_list` is what our SETTINGS say: SETTINGS_MAX_HEADER_LIST_SIZE, in bytes.
     pub fn request(&mut self, block: &[u8], max_list: usize) -> Result<RequestHead, Fault> {
-        let mut reading = Reading::new(Kind::Request, max_list);
-        self.decode(block, |found| reading.take(found))?;
-        reading.into_request()
+        self.requests.or_read(&mut self.blocks, block, max_list, |blocks| {
+            let mut reading = Reading::new(Kind::Request, max_list);
+            blocks.decode(block, |found| reading.take(found))?;
+            reading.into_request()
+        })
     }
 
     /// Reads a response's block, as [`Decoder::request`] does. Pseudo-header fields of requests are passed over.
     pub fn response(&mut self, block: &[u8], max_list: usize) -> Result<ResponseHead, Fault> {
-        let mut reading = Reading::new(Kind::Response, max_list);
-        self.decode(block, |found| reading.take(found))?;
-        reading.into_response()
+        self.responses.or_read(&mut self.blocks, block, max_list, |blocks| {
+            let mut reading = Reading::new(Kind::Response, max_list);
+            blocks.decode(block, |found| reading.take(found))?;
+            reading.into_response()
+        })
     }
 
     /// Reads the trailers of a request: with a pseudo-header field among them they are malformed.
     pub fn request_trailers(&mut self, block: &[u8], max_list: usize) -> Result<HeaderMap, Fault> {
-        self.trailers(Kind::RequestTrailers, block, max_list)
+        self.request_trailers.or_read(&mut self.blocks, block, max_list, |blocks| {
+            trailers(blocks, Kind::RequestTrailers, block, max_list)
+        })
     }
 
     /// Reads the trailers of a response. Pseudo-header fields are passed over.
     pub fn response_trailers(&mut self, block: &[u8], max_list: usize) -> Result<HeaderMap, Fault> {
-        self.trailers(Kind::ResponseTrailers, block, max_list)
-    }
-
-    fn trailers(&mut self, kind: Kind, block: &[u8], max_list: usize) -> Result<HeaderMap, Fault> {
-        let mut reading = Reading::new(kind, max_list);
-        self.decode(block, |found| reading.take(found))?;
-        reading.check()?;
-        Ok(reading.fields)
+        self.response_trailers.or_read(&mut self.blocks, block, max_list, |blocks| {
+            trailers(blocks, Kind::ResponseTrailers, block, max_list)
+        })
     }
 
     /// Reads a block that nobody wants, for the table alone.
     pub fn skip(&mut self, block: &[u8], max_list: usize) -> Result<(), Fault> {
         let mut size = 0;
-        self.decode(block, |found| {
+        self.blocks.decode(block, |found| {
             size += found.field().size as usize;
             if size > max_list.saturating_mul(FLOOD) { Err(Fault::Flood) } else { Ok(()) }
         })
     }
+}
+
+fn trailers(
+    blocks: &mut BlockDecoder,
+    kind: Kind,
+    block: &[u8],
+    max_list: usize,
+) -> Result<HeaderMap, Fault> {
+    let mut reading = Reading::new(kind, max_list);
+    blocks.decode(block, |found| reading.take(found))?;
+    reading.check()?;
+    Ok(reading.fields)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

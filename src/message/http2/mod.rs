@@ -6,6 +6,7 @@
 pub mod client;
 pub mod connection;
 mod core;
+mod data;
 pub mod error;
 pub mod frame;
 mod handles;

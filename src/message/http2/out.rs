@@ -98,7 +98,7 @@ impl Out {
                 if self.written == *place {
                     payload.advance(n);
                 }
-                if self.written > MOVED {
+                if self.is_mostly_written() {
                     self.forget_written();
                 }
                 return;
@@ -114,9 +114,13 @@ impl Out {
             if self.beside.capacity() > SLICES {
                 self.beside = VecDeque::new();
             }
-        } else if self.written > MOVED {
+        } else if self.is_mostly_written() {
             self.forget_written();
         }
+    }
+
+    fn is_mostly_written(&self) -> bool {
+        self.written > MOVED && self.written > self.bytes.len() / 2
     }
 
     /// What never drains must not grow either.

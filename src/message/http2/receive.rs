@@ -4,7 +4,7 @@
 //! and us much is counted. A block is always read, so that the table stays in step. DATA is handed on as it arrives, large
 //! pieces without a copy.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use http::StatusCode;
 
 use super::core::{Block, Core, LEAVING, Leaving, Partial, Role};
@@ -17,21 +17,17 @@ use super::stream::{Head, Side, Stream};
 pub(super) const FRAMES_A_TURN: u32 = 512;
 /// SETTINGS count for so many: a new window size is work for each stream.
 const SETTINGS_COUNT: u32 = 16;
-/// Pieces of DATA from this size on are parts of what was read; smaller ones are copied, so that they keep nothing alive.
-const SLICED: usize = 4 << 10;
-/// A DATA frame that says so little costs more than it brings.
-const SMALL_DATA: usize = 256;
-/// DATA frames without data and end, on a connection.
-const EMPTY_DATA_MAX: u32 = 100;
+/// What is wrong with a request whose `content-length` is no number, and that is read all the same.
+const EMPTY_LENGTH: &str = "http2.unexpected_content_length";
 /// CONTINUATION frames of one block, where our own bound asks for fewer.
 const CONTINUATIONS_MIN: usize = 5;
 
-const fn broken(reason: Reason) -> Error {
+pub(super) const fn broken(reason: Reason) -> Error {
     Error::GoAway(reason, By::Engine)
 }
 
-const PROTOCOL: Error = broken(Reason::PROTOCOL_ERROR);
-const CALM: Error = broken(Reason::ENHANCE_YOUR_CALM);
+pub(super) const PROTOCOL: Error = broken(Reason::PROTOCOL_ERROR);
+pub(super) const CALM: Error = broken(Reason::ENHANCE_YOUR_CALM);
 
 impl Core {
     /// Takes what is whole of `bytes`, and of DATA what is there.
@@ -120,7 +116,11 @@ impl Core {
             }
             kind::SETTINGS => self.settings(head, payload),
             kind::GOAWAY => self.goaway(head, payload),
-            kind::PRIORITY => self.judged(head.stream, frame::priority(head, payload)).map(drop),
+            kind::PRIORITY => match frame::priority(head, payload) {
+                // RFC 9113 section 6.4: a stream that is not there cannot be reset.
+                Err(Violation::Stream(..)) if self.streams.find(head.stream).is_none() => Ok(()),
+                priority => self.judged(head.stream, priority).map(drop),
+            },
             // Never allowed by us: a client has switched it off, and a server gets none (RFC 9113 section 8.4).
             kind::PUSH_PROMISE => Err(PROTOCOL),
             _ => Ok(()), // RFC 9113 section 5.5
@@ -128,7 +128,7 @@ impl Core {
     }
 
     /// What a frame says; `None`: its stream was reset for it.
-    fn judged<T>(&mut self, stream: u32, frame: Result<T, Violation>) -> Result<Option<T>, Error> {
+    pub(super) fn judged<T>(&mut self, stream: u32, frame: Result<T, Violation>) -> Result<Option<T>, Error> {
         match frame {
             Ok(said) => Ok(Some(said)),
             Err(Violation::Connection(reason, _)) => Err(broken(reason)),
@@ -137,7 +137,7 @@ impl Core {
     }
 
     /// Whether the stream has never been there.
-    fn is_idle(&self, stream: u32) -> bool {
+    pub(super) fn is_idle(&self, stream: u32) -> bool {
         match self.role {
             Role::Server => stream.is_multiple_of(2) || stream > self.newest,
             Role::Client => stream.is_multiple_of(2) || stream >= self.newest,
@@ -192,6 +192,7 @@ impl Core {
         let place = self.streams.find(block.stream);
         let cut_here = match place {
             Some(place) => self.streams[place].is_cut_here(),
+            None if self.is_idle(block.stream) => false,
             None => self.streams.ignores(block.stream, bytes.len() as u32, block.end_stream),
         };
         if cut_here || block.stream > self.accepted_up_to {
@@ -234,7 +235,8 @@ impl Core {
         }
         if self.open >= self.settings.max_streams as usize {
             self.pass_over(bytes)?;
-            return self.blame(id, Reason::REFUSED_STREAM);
+            self.refuse(id);
+            return Ok(());
         }
         let RequestHead { mut parts, content_length, flaw } =
             match self.decoder.request(bytes, self.settings.max_header_list as usize) {
@@ -245,6 +247,8 @@ impl Core {
         if block.end_stream && content_length.is_some_and(|length| length > 0) {
             return self.blame(id, Reason::PROTOCOL_ERROR);
         }
+        // A length that is empty allows no byte.
+        let content_length = content_length.or(flaw.filter(|flaw| *flaw == EMPTY_LENGTH).map(|_| 0));
         if let Some(flaw) = flaw {
             parts.extensions.insert(super::Flaw(flaw));
         }
@@ -264,11 +268,13 @@ impl Core {
     fn too_large(&mut self, id: u32, end_stream: bool) -> Result<(), Error> {
         self.processed = id;
         let (encoder, max_frame) = (&mut self.encoder, self.peer.max_frame);
+        let before = self.out.len();
         self.out.put(|out| {
             let start = frame::begin_headers(out);
             encoder.response(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &http::HeaderMap::new(), out);
             frame::end_headers(out, start, id, true, max_frame);
         });
+        self.answers += self.out.len() - before;
         if end_stream { Ok(()) } else { self.blame(id, Reason::PROTOCOL_ERROR) }
     }
 
@@ -299,11 +305,12 @@ impl Core {
         if block.end_stream && !bodiless && content_length.is_some_and(|length| length > 0) {
             return self.blame(id, Reason::PROTOCOL_ERROR);
         }
-        stream.remaining = content_length.filter(|_| !stream.answers_head);
+        stream.remaining = content_length.filter(|_| !bodiless);
         stream.recv = if block.end_stream { Side::Ended } else { Side::Body };
         stream.head = Head::Response(Box::new(parts));
         stream.wake_reader();
         self.settle(place);
+        self.forgive();
         Ok(())
     }
 
@@ -329,160 +336,6 @@ impl Core {
         stream.wake_reader();
         self.settle(place);
         Ok(())
-    }
-
-    // --- DATA ---
-
-    /// A DATA frame that is there to its last byte.
-    fn whole_data(&mut self, head: FrameHead, bytes: &mut BytesMut) -> Result<(), Error> {
-        let whole = HEAD_BYTES + head.length as usize;
-        let Some(data) = self.judged(head.stream, frame::data(head, &bytes[HEAD_BYTES..whole]))? else {
-            bytes.advance(whole);
-            return Ok(());
-        };
-        let place = match self.begin_data(head, data.len()) {
-            Ok(place) => place,
-            Err(why) => return Err(why),
-        };
-        let (start, end) = (HEAD_BYTES + data.start, HEAD_BYTES + data.end);
-        match place {
-            Some((place, _)) => {
-                let piece = if data.len() < SLICED {
-                    let piece = Bytes::copy_from_slice(&bytes[start..end]);
-                    bytes.advance(whole);
-                    piece
-                } else {
-                    bytes.advance(start);
-                    let piece = bytes.split_to(data.len()).freeze();
-                    bytes.advance(whole - end);
-                    piece
-                };
-                self.deliver(place, piece, head.has(flag::END_STREAM));
-            }
-            None => bytes.advance(whole),
-        }
-        Ok(())
-    }
-
-    /// What has arrived of a DATA frame that is not whole; whether that was all that it needs.
-    fn more_data(&mut self, mut partial: Partial, bytes: &mut BytesMut) -> bool {
-        let n = partial.left.min(bytes.len());
-        // A few bytes are worth waiting for more, as long as there will be more.
-        if n < partial.left && n < SLICED {
-            return false;
-        }
-        partial.left -= n;
-        let ends = partial.end_stream && partial.left == 0;
-        self.partial = (partial.left > 0).then_some(partial);
-        let wanted = partial.stream.filter(|&(place, id)| {
-            self.streams.get(place, id).is_some_and(|stream| stream.recv == Side::Body && stream.read)
-        });
-        let piece = if n < SLICED {
-            let piece = Bytes::copy_from_slice(&bytes[..n]);
-            bytes.advance(n);
-            piece
-        } else {
-            bytes.split_to(n).freeze()
-        };
-        match (wanted, partial.stream) {
-            (Some((place, _)), _) => self.deliver(place, piece, ends),
-            // Nobody reads it any more; what nobody wanted from the beginning was given back then.
-            (None, Some((place, id))) => {
-                self.give_back(n as u32);
-                if ends && self.streams.get(place, id).is_some_and(|stream| stream.recv == Side::Body) {
-                    self.end_of_data(place);
-                }
-            }
-            (None, None) => {}
-        }
-        true
-    }
-
-    /// Accounts for a DATA frame; its stream, if somebody reads it.
-    fn begin_data(&mut self, head: FrameHead, data: usize) -> Result<Option<(usize, u32)>, Error> {
-        let (id, all) = (head.stream, head.length);
-        let place = self.streams.find(id);
-        if place.is_none() && self.is_idle(id) && id <= self.accepted_up_to {
-            return Err(PROTOCOL);
-        }
-        if self.recv_window < i64::from(all) {
-            return Err(broken(Reason::FLOW_CONTROL_ERROR));
-        }
-        self.recv_window -= i64::from(all);
-        let Some(place) = place else {
-            self.give_back(all);
-            let cost = all.max(SMALL_DATA as u32);
-            let ignored =
-                id > self.accepted_up_to || self.streams.ignores(id, cost, head.has(flag::END_STREAM));
-            return if ignored { Ok(None) } else { self.blame(id, Reason::STREAM_CLOSED).map(|()| None) };
-        };
-        let stream = &mut self.streams[place];
-        if stream.is_cut_here() {
-            self.give_back(all);
-            return Ok(None);
-        }
-        if stream.recv != Side::Body {
-            return Err(PROTOCOL);
-        }
-        let ends = head.has(flag::END_STREAM);
-        if let Err(reason) = accounted(stream, all, data as u64, ends) {
-            self.give_back(all);
-            return self.blame(id, reason).map(|()| None);
-        }
-        if !ends {
-            self.charge(place, data)?;
-        }
-        let stream = &mut self.streams[place];
-        stream.recv_window -= i64::from(all);
-        if !stream.read {
-            self.give_back(all);
-            if ends {
-                self.end_of_data(place);
-            }
-            return Ok(None);
-        }
-        let padding = all - data as u32;
-        if padding > 0 {
-            self.give_back_of(place, padding);
-        }
-        Ok(Some((place, id)))
-    }
-
-    /// What a frame costs beside its bytes, while it is not read.
-    fn charge(&mut self, place: usize, data: usize) -> Result<(), Error> {
-        if data == 0 {
-            self.empty_data += 1;
-            return if self.empty_data > EMPTY_DATA_MAX { Err(CALM) } else { Ok(()) };
-        }
-        if data >= SMALL_DATA {
-            self.allow((data - SMALL_DATA) as u32);
-            return Ok(());
-        }
-        let cost = SMALL_DATA - data;
-        self.overhead = self.overhead.checked_sub(cost).ok_or(CALM)?;
-        self.streams[place].overhead += cost as u32;
-        Ok(())
-    }
-
-    /// A piece of a body, perhaps its last.
-    fn deliver(&mut self, place: usize, piece: Bytes, ends: bool) {
-        let stream = &mut self.streams[place];
-        if !piece.is_empty() {
-            stream.push(piece);
-        } else if !ends {
-            return;
-        }
-        if ends {
-            return self.end_of_data(place);
-        }
-        stream.wake_reader();
-    }
-
-    fn end_of_data(&mut self, place: usize) {
-        let stream = &mut self.streams[place];
-        stream.recv = Side::Ended;
-        stream.wake_reader();
-        self.settle(place);
     }
 
     // --- the rest ---
@@ -515,7 +368,8 @@ impl Core {
             return Ok(());
         }
         let Some(place) = self.streams.find(id) else {
-            return if self.is_idle(id) { Err(PROTOCOL) } else { Ok(()) };
+            let ignored = !self.is_idle(id) || id > self.accepted_up_to;
+            return if ignored { Ok(()) } else { Err(PROTOCOL) };
         };
         let stream = &mut self.streams[place];
         if stream.send.is_over() {
@@ -597,18 +451,4 @@ impl Core {
         }
         Ok(())
     }
-}
-
-/// Whether the windows and the length that was told allow a frame (RFC 9113 sections 6.9.1 and 8.1.1).
-fn accounted(stream: &mut Stream, all: u32, data: u64, ends: bool) -> Result<(), Reason> {
-    if stream.recv_window < i64::from(all) {
-        return Err(Reason::FLOW_CONTROL_ERROR);
-    }
-    if let Some(remaining) = &mut stream.remaining {
-        *remaining = remaining.checked_sub(data).ok_or(Reason::PROTOCOL_ERROR)?;
-        if ends && *remaining > 0 {
-            return Err(Reason::PROTOCOL_ERROR);
-        }
-    }
-    Ok(())
 }

@@ -139,6 +139,10 @@ impl Core {
         self.granted -= used;
         self.send_window -= n as i64;
         let ends = end && n == data.len();
+        if n == data.len() {
+            // What it does not need is for those that wait.
+            self.granted -= std::mem::take(&mut stream.granted) as usize;
+        }
         if ends {
             stream.send = Side::Ended;
         }

@@ -58,6 +58,8 @@ pub(super) struct Stream {
     pub(super) to_accept: bool,
     /// The answer is one to HEAD: a length says nothing of its body.
     pub(super) answers_head: bool,
+    /// It had a DATA frame without data and end.
+    pub(super) had_empty_data: bool,
     /// Interim answers so far.
     pub(super) interim: u8,
     /// What the peer may still send.
@@ -101,6 +103,7 @@ impl Stream {
             waits: false,
             to_accept: false,
             answers_head: false,
+            had_empty_data: false,
             interim: 0,
             recv_window: recv_window.into(),
             freed: 0,

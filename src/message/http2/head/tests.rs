@@ -5,9 +5,9 @@ use http::header::{CONTENT_LENGTH, COOKIE, HeaderName, HeaderValue, TE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-use super::{Fault, RequestHead};
+use super::{Decoder, Fault, RequestHead};
 use crate::message::http2::frame::{self, FrameHead, HEAD_BYTES, PREFACE, flag, kind};
-use crate::message::http2::hpack::{Decoder, Encoder};
+use crate::message::http2::hpack::Encoder;
 
 const MAX_LIST: usize = 16 << 10;
 
@@ -353,10 +353,10 @@ fn fields(round: usize) -> HeaderMap {
     add("user-agent", "a-caller/1.0 (with; some, \"odd\" ~characters^)");
     add("x-request-id", &format!("{round:032x}"));
     add("grpc-timeout", &format!("{}m", 1000 + round % 3));
-    add("x-b", if round % 4 == 0 { "" } else { "two words" });
+    add("x-b", if round.is_multiple_of(4) { "" } else { "two words" });
     add("x-b", "again");
     add("authorization", "Bearer 0123456789abcdefghijklmnop");
-    if round % 5 == 0 {
+    if round.is_multiple_of(5) {
         add("cookie", "a=b; c=d");
     }
     if round % 7 == 3 {
@@ -459,4 +459,50 @@ fn a_length_comes_out_as_a_number_and_stays_a_field() {
     let head = with(&[("content-length", "0000000000000000042")]).expect("well-formed");
     assert_eq!(head.content_length, Some(42));
     assert!(head.parts.headers.contains_key(CONTENT_LENGTH));
+}
+
+/// What is recalled of a block rests on the table, on the bound, and on every byte.
+#[test]
+fn a_block_that_comes_again_says_what_the_table_makes_of_it_now() {
+    let mut decoder = Decoder::new(4096);
+    let learn = |value: &str| [&block(&GET)[..], b"\x40\x03x-a\x01", value.as_bytes()].concat();
+    let recall = [&block(&GET)[..], b"\xbe"].concat();
+    let said = |head: Result<RequestHead, Fault>| head.map(|head| head.parts.headers.get("x-a").cloned());
+    for value in ["1", "2"] {
+        let expected = Ok(Some(HeaderValue::from_static(value)));
+        assert_eq!(said(decoder.request(&learn(value), MAX_LIST)), expected);
+        for _ in 0..4 {
+            assert_eq!(said(decoder.request(&recall, MAX_LIST)), expected);
+        }
+        assert_eq!(decoder.request(&recall, 100).err(), Some(Fault::TooLarge));
+        assert_eq!(said(decoder.request(&recall, MAX_LIST)), expected);
+    }
+    // A size of the table is told with a block: the block is another one then.
+    for _ in 0..3 {
+        assert!(decoder.request(&[b"\x20", &recall[..]].concat(), MAX_LIST).is_err());
+        assert!(decoder.request(&recall, MAX_LIST).is_err());
+    }
+    let mut decoder = Decoder::new(4096);
+    assert!(decoder.request(&learn("1"), MAX_LIST).is_ok());
+    for _ in 0..3 {
+        assert_eq!(decoder.response_trailers(b"\xbe", MAX_LIST).map(|fields| fields.len()), Ok(1));
+        assert_eq!(decoder.request_trailers(b"\xbe", MAX_LIST).map(|fields| fields.len()), Ok(1));
+        assert!(decoder.request(b"\xbe", MAX_LIST).is_err(), "the same bytes make no request");
+        assert!(decoder.request_trailers(b"\x82", MAX_LIST).is_err());
+        assert_eq!(decoder.response_trailers(b"\x82", MAX_LIST).map(|fields| fields.len()), Ok(0));
+    }
+    assert_eq!(decoder.skip(b"\x20", MAX_LIST), Ok(()));
+    assert!(decoder.request_trailers(b"\xbe", MAX_LIST).is_err(), "the table is empty");
+}
+
+/// What is done to one message is not done to the next.
+#[test]
+fn a_head_that_is_recalled_belongs_to_its_message() {
+    let mut decoder = Decoder::new(4096);
+    for _ in 0..4 {
+        let mut head = decoder.request(&block(&GET), MAX_LIST).expect("well-formed");
+        assert!(head.parts.headers.is_empty());
+        head.parts.headers.insert("x-a", HeaderValue::from_static("1"));
+        head.parts.extensions.insert(1_u8);
+    }
 }

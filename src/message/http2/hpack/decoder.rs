@@ -19,7 +19,7 @@ const KEPT_PLAIN: usize = 4 << 10;
 
 /// Reads the blocks of one connection, in their order.
 #[derive(Debug)]
-pub struct Decoder {
+pub(crate) struct BlockDecoder {
     table: Table,
     /// What our SETTINGS allow the table.
     limit: usize,
@@ -57,13 +57,15 @@ struct Table {
     fields: VecDeque<Field>,
     size: usize,
     max_size: usize,
+    /// How often it changed.
+    changes: u64,
 }
 
-impl Decoder {
+impl BlockDecoder {
     /// `limit` is what our SETTINGS say: SETTINGS_HEADER_TABLE_SIZE, in bytes.
-    pub fn new(limit: usize) -> Decoder {
-        let table = Table { fields: VecDeque::new(), size: 0, max_size: limit };
-        Decoder { table, limit, plain: [Vec::new(), Vec::new()], path: None }
+    pub(crate) fn new(limit: usize) -> BlockDecoder {
+        let table = Table { fields: VecDeque::new(), size: 0, max_size: limit, changes: 0 };
+        BlockDecoder { table, limit, plain: [Vec::new(), Vec::new()], path: None }
     }
 
     /// Reads one block, field by field. What `each` says, if it is an error, ends it: the table is lost.
@@ -108,6 +110,12 @@ impl Decoder {
             }
         }
         Ok(())
+    }
+
+    /// How often the table has changed: between two equal counts, equal blocks say the same.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.table.changes
     }
 
     /// What the table holds, the newest first, and its size.
@@ -175,6 +183,7 @@ impl Table {
 
     /// Section 4.4: what is larger than the table empties it.
     fn insert(&mut self, field: Field) {
+        self.changes += 1;
         let size = field.size as usize;
         self.evict(self.max_size.saturating_sub(size));
         if size <= self.max_size {
@@ -184,6 +193,7 @@ impl Table {
     }
 
     fn resize(&mut self, max_size: usize) {
+        self.changes += 1;
         self.max_size = max_size;
         self.evict(max_size);
     }

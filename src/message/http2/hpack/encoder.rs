@@ -16,8 +16,6 @@ use super::names::{self, Known, Usage};
 
 /// The table's size at the start, and the most of it that is used (RFC 9113 section 6.5.2).
 const TABLE_SIZE: usize = 4_096;
-/// For each slot of a name the newest field is remembered.
-const SLOTS: usize = 64;
 /// Values of a name, one behind the other and all different, after which the table takes no more of them.
 const PATIENCE: u8 = 4;
 /// A name that was patient long enough is patient for so much longer.
@@ -35,13 +33,13 @@ const SECRET: (u8, u8) = (0x10, 0xf);
 pub struct Encoder {
     /// The oldest first.
     entries: VecDeque<Entry>,
-    /// The number of the oldest entry. Numbers go up by one, and start again after 2^32.
-    oldest: u32,
+    /// The number of the oldest entry. Numbers go up by one, and start again after 256: there are at most 128 entries.
+    oldest: u8,
     size: usize,
     max_size: usize,
     /// The least that `max_size` was since the last block, if the peer has to be told.
     told: Option<usize>,
-    slots: [Slot; SLOTS],
+    slots: [Slot; names::SLOTS],
 }
 
 #[derive(Debug)]
@@ -54,8 +52,8 @@ struct Entry {
 /// What is known of the names that share a slot.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// The number of the newest entry; if it is gone, any.
-    newest: u32,
+    /// The number of the newest entry; if it is gone, that of another or of none.
+    newest: u8,
     patience: u8,
 }
 
@@ -80,7 +78,7 @@ impl Encoder {
             size: 0,
             max_size: TABLE_SIZE,
             told: None,
-            slots: [Slot { newest: u32::MAX, patience: PATIENCE }; SLOTS],
+            slots: [Slot { newest: 0, patience: PATIENCE }; names::SLOTS],
         }
     }
 
@@ -114,11 +112,11 @@ impl Encoder {
             match uri.path_and_query().map_or("", |path| path.as_str()) {
                 "" if *method == Method::OPTIONS => literal(out, PASS, index::PATH, ":path", b"*"),
                 "" | "/" => out.push(0x80 | index::SLASH as u8),
-                path => self.learn(out, PATH, index::PATH, ":path", path.as_bytes()),
+                path => self.pseudo(out, PATH, index::PATH, ":path", path),
             }
         }
         if let Some(authority) = uri.authority() {
-            self.learn(out, AUTHORITY, index::AUTHORITY, ":authority", authority.as_str().as_bytes());
+            self.pseudo(out, AUTHORITY, index::AUTHORITY, ":authority", authority.as_str());
         }
         self.fields(fields, out);
     }
@@ -159,12 +157,17 @@ impl Encoder {
 
     #[inline]
     fn field(&mut self, out: &mut Vec<u8>, name: &str, value: &HeaderValue) {
-        let slot = names::slot(name.as_bytes());
-        let (index, usage) = match names::known(slot, name) {
-            Some(&Known { index, usage, .. }) => (usize::from(index), usage),
-            None => (0, Usage::Learn),
+        let (slot, bytes) = (names::slot(name.as_bytes()), value.as_bytes());
+        let index = match self.find(slot, name, bytes) {
+            Some((place, true)) if !value.is_sensitive() => return number(out, 0x80, 0x7f, place),
+            Some((place, _)) => place,
+            None => 0,
         };
-        let bytes = value.as_bytes();
+        let (index, usage) = match names::known(slot, name) {
+            Some(&Known { index: 0, usage, .. }) => (index, usage),
+            Some(&Known { index, usage, .. }) => (usize::from(index), usage),
+            None => (index, Usage::Learn),
+        };
         match usage {
             Usage::Learn if !value.is_sensitive() => self.learn(out, slot, index, name, bytes),
             Usage::Te if bytes == b"trailers" => self.learn(out, slot, index, name, bytes),
@@ -174,31 +177,42 @@ impl Encoder {
         }
     }
 
-    /// Writes a field that the table may take. `index` is that of its name in the static table, or 0.
+    /// A pseudo-header field that the table may take; `index` is that of its name in the static table.
     #[inline]
-    fn learn(&mut self, out: &mut Vec<u8>, slot: usize, index: usize, name: &str, value: &[u8]) {
-        let slot = &mut self.slots[slot % SLOTS];
-        let age = slot.newest.wrapping_sub(self.oldest);
-        let mut index = index;
-        if let Some(entry) = self.entries.get(age as usize) {
-            let (its_name, its_value) = entry.text.split_at(entry.name_length);
-            if its_name == name.as_bytes() {
-                let place = STATIC_FIELDS + self.entries.len() - age as usize;
-                if its_value == value {
-                    slot.patience = MOST_PATIENCE.min(slot.patience + 1);
-                    return number(out, 0x80, 0x7f, place);
-                }
-                if index == 0 {
-                    index = place;
-                }
-            }
+    fn pseudo(&mut self, out: &mut Vec<u8>, slot: usize, index: usize, name: &str, value: &str) {
+        match self.find(slot, name, value.as_bytes()) {
+            Some((place, true)) => number(out, 0x80, 0x7f, place),
+            _ => self.learn(out, slot, index, name, value.as_bytes()),
         }
+    }
+
+    /// The index of the newest entry with this name, and whether it has this value, too.
+    #[inline]
+    fn find(&mut self, slot: usize, name: &str, value: &[u8]) -> Option<(usize, bool)> {
+        let slot = &mut self.slots[slot % names::SLOTS];
+        let age = usize::from(slot.newest.wrapping_sub(self.oldest));
+        let entry = self.entries.get(age)?;
+        let (its_name, its_value) = entry.text.split_at_checked(entry.name_length)?;
+        if its_name != name.as_bytes() {
+            return None;
+        }
+        let is_same = its_value == value;
+        if is_same && slot.patience < MOST_PATIENCE {
+            slot.patience += 1;
+        }
+        Some((STATIC_FIELDS + self.entries.len() - age, is_same))
+    }
+
+    /// Writes a field that is not in the table, and puts it there if that seems worth it. `index` is that of its name, or
+    /// 0.
+    fn learn(&mut self, out: &mut Vec<u8>, slot: usize, index: usize, name: &str, value: &[u8]) {
+        let slot = &mut self.slots[slot % names::SLOTS];
         let size = name.len() + value.len() + OVERHEAD;
         if slot.patience == 0 || size > LARGE.min(self.max_size) {
             return literal(out, PASS, index, name, value);
         }
         slot.patience -= 1;
-        slot.newest = self.oldest.wrapping_add(self.entries.len() as u32);
+        slot.newest = self.oldest.wrapping_add(self.entries.len() as u8);
         literal(out, LEARN, index, name, value);
         self.insert([name.as_bytes(), value].concat().into(), name.len());
     }

@@ -3,13 +3,13 @@
 //! Law: whatever a block holds, the table stays in step with the peer's, or the block is an error of the connection.
 //! What a block may unfold to is for the reader of its fields to bound.
 
-pub mod decoder;
-pub mod encoder;
+pub(crate) mod decoder;
+mod encoder;
 pub(crate) mod field;
 mod huffman;
 mod names;
 #[cfg(test)]
 mod tests;
 
-pub use decoder::Decoder;
+pub(crate) use decoder::BlockDecoder;
 pub use encoder::Encoder;

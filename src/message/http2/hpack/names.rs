@@ -24,7 +24,10 @@ pub(super) struct Known {
     pub(super) usage: Usage,
 }
 
-/// Where a name stands among [`SLOTS`]; any name has some place.
+/// Places for names.
+pub(super) const SLOTS: usize = 1 << 8;
+
+/// The place of a name; others may share it.
 #[inline]
 pub(super) const fn slot(name: &[u8]) -> usize {
     let [first, .., last] = name else { return 0 };
@@ -41,15 +44,15 @@ const FACTOR: u32 = 0xd102_0a15;
 /// The known name of a slot.
 #[inline]
 pub(super) fn known(slot: usize, name: &str) -> Option<&'static Known> {
-    let place = SLOTS[slot & 0xff];
+    let place = KNOWN_OF_SLOT[slot % SLOTS];
     KNOWN.get(usize::from(place).wrapping_sub(1)).filter(|known| known.name == name)
 }
 
 /// For each slot the place of a known name, from 1 on.
-static SLOTS: [u8; 256] = slots();
+static KNOWN_OF_SLOT: [u8; SLOTS] = slots();
 
-const fn slots() -> [u8; 256] {
-    let mut slots = [0; 256];
+const fn slots() -> [u8; SLOTS] {
+    let mut slots = [0; SLOTS];
     let mut place = 0;
     while place < KNOWN.len() {
         let slot = slot(KNOWN[place].name.as_bytes());
@@ -76,7 +79,7 @@ const fn connection(index: u8, name: &'static str) -> Known {
     Known { name, index, usage: Usage::Connection }
 }
 
-const KNOWN: [Known; 56] = [
+const KNOWN: [Known; 52] = [
     learn(15, "accept-charset"),
     learn(16, "accept-encoding"),
     learn(17, "accept-language"),
@@ -129,8 +132,4 @@ const KNOWN: [Known; 56] = [
     connection(0, "keep-alive"),
     connection(0, "proxy-connection"),
     connection(0, "upgrade"),
-    pass(0, "x-request-id"),
-    pass(0, "traceparent"),
-    pass(0, "tracestate"),
-    pass(0, "grpc-timeout"),
 ];

@@ -149,8 +149,121 @@ fn resets_without_end_are_too_much() {
     for n in 0..1_025_u32 {
         assert_eq!(last, Ok(()), "{n}");
         core.frames = 0;
-        let itself = [&(2 * n + 1).to_be_bytes()[..], &[0]].concat();
-        last = fed(&mut core, &bytes_of(kind::PRIORITY, 0, 2 * n + 1, &itself));
+        let itself = [&(2 * n + 1).to_be_bytes()[..], &[0], HEAD].concat();
+        let flags = flag::END_HEADERS | flag::PRIORITY;
+        last = fed(&mut core, &bytes_of(kind::HEADERS, flags, 2 * n + 1, &itself));
     }
     assert_eq!(last, calm);
+}
+
+/// What a stream was let in for and does not need is not kept from the others.
+#[test]
+fn streams_that_send_little_and_stay_hold_up_nobody() {
+    use std::task::{Context, Waker};
+    let cx = Context::from_waker(Waker::noop());
+    let mut core = Core::new(Role::Client, Settings::default());
+    fed(&mut core, &settings()).expect("settings");
+    let uri = "http://x/".parse().expect("a URI");
+    let open = |core: &mut Core| {
+        let place =
+            core.send_request(&http::Method::POST, &uri, &http::HeaderMap::new(), false).expect("open");
+        core.streams[place].handles = 1;
+        place
+    };
+    let (large, last) = (open(&mut core), open(&mut core));
+    let little: Vec<usize> = (0..8).map(|_| open(&mut core)).collect();
+    let send = |core: &mut Core, place, n| {
+        let mut body = bytes::Bytes::from(vec![1; n]);
+        while core.poll_send(place, &cx, &mut body, false).is_ready() && !body.is_empty() {}
+        core.out.advance(core.out.len());
+        core.grant();
+        n - body.len()
+    };
+    assert_eq!(send(&mut core, large, 100_000), 65_535, "the connection's window");
+    for &place in &little {
+        assert_eq!(send(&mut core, place, 10), 0);
+    }
+    let more =
+        [large as u32 * 2 + 1, 0].map(|id| bytes_of(kind::WINDOW_UPDATE, 0, id, &65_535_u32.to_be_bytes()));
+    fed(&mut core, &more.concat()).expect("in order");
+    for &place in &little {
+        assert_eq!(send(&mut core, place, 10), 10);
+    }
+    assert_eq!(send(&mut core, large, 16), 16, "it stood in line, too");
+    assert_eq!(send(&mut core, last, 1_000), 1_000);
+    assert_eq!(core.granted, 0);
+}
+
+/// The length that is still to come is told before a frame is whole, and right.
+#[test]
+fn a_length_counts_what_has_not_arrived_of_a_frame() {
+    let head = bytes_of(kind::HEADERS, flag::END_HEADERS, 1, b"\x83\x86\x84\x01\x01x\x0f\x0d\x045000");
+    let data = bytes_of(kind::DATA, flag::END_STREAM, 1, &[7; 5_000]);
+    let all = [settings(), head, data].concat();
+    for cut in 70..all.len() {
+        let core = std::rc::Rc::new(std::cell::RefCell::new(server()));
+        let mut read = BytesMut::from(&all[..cut]);
+        core.borrow_mut().receive(&mut read).expect("in order");
+        let place = core.borrow_mut().to_accept.pop_front().expect("a request");
+        let body =
+            crate::message::http2::RecvStream(crate::message::http2::handles::Handle::counted(core, place));
+        assert_eq!(body.remaining(), Some(5_000), "{cut}");
+    }
+}
+
+/// What some streams leave unread must not keep from the others what they have read.
+#[test]
+fn the_connections_window_is_given_back_by_what_is_left_of_it() {
+    let window = 200_000;
+    let mut core = Core::new(Role::Server, Settings { connection_window: window, ..Settings::default() });
+    fed(&mut core, &settings()).expect("settings");
+    let piece = vec![0; 15_000];
+    for (id, frames) in [(1, 4), (3, 4), (5, 3)] {
+        fed(&mut core, &head(id, 0)).expect("a head");
+        for _ in 0..frames {
+            fed(&mut core, &bytes_of(kind::DATA, 0, id, &piece)).expect("within the windows");
+        }
+    }
+    assert_eq!(core.recv_window, 35_000);
+    core.give_back(15_000);
+    assert_eq!(core.recv_window, 35_000);
+    core.give_back(15_000);
+    assert_eq!(core.recv_window, 65_000, "less than half of all, and all that there is");
+}
+
+/// RFC 9113 section 6.8: frames on streams that came too late are ignored.
+#[test]
+fn a_server_that_leaves_ignores_what_comes_on_streams_above_its_last() {
+    let mut core = server();
+    fed(&mut core, &[settings(), head(1, 0)].concat()).expect("in order");
+    core.leave();
+    let late = [
+        bytes_of(kind::PING, flag::ACK, 0, b"leaving!"),
+        head(3, 0),
+        bytes_of(kind::WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1]),
+        bytes_of(kind::DATA, 0, 3, b"body"),
+        bytes_of(kind::RST_STREAM, 0, 3, &[0, 0, 0, 8]),
+    ];
+    assert_eq!(fed(&mut core, &late.concat()), Ok(()));
+    assert_eq!((core.open, core.to_accept.len()), (1, 1));
+}
+
+/// Some servers send one before their trailers; more than that on a stream says nothing.
+#[test]
+fn empty_data_is_free_once_a_stream_and_bounded_beyond() {
+    let mut core = server();
+    fed(&mut core, &settings()).expect("settings");
+    let empty = bytes_of(kind::DATA, 0, 1, &[]);
+    for n in 0..200 {
+        core.frames = 0;
+        let id = 2 * n + 1;
+        let reset = bytes_of(kind::RST_STREAM, 0, id, &[0, 0, 0, 8]);
+        let one = [head(id, 0), bytes_of(kind::DATA, 0, id, &[]), reset].concat();
+        assert_eq!(fed(&mut core, &one), Ok(()), "{n}");
+        core.unseen_resets = 0;
+    }
+    core.frames = 0;
+    let mut core = server();
+    let flood = [settings(), head(1, 0), empty.repeat(102)].concat();
+    assert_eq!(fed(&mut core, &flood), Err(Error::GoAway(Reason::ENHANCE_YOUR_CALM, By::Engine)));
 }

@@ -328,3 +328,21 @@ fn streams_fail_with_their_connection() {
         assert!(!sender.is_open());
     });
 }
+
+/// To close while the peer still sends is to reset the connection, and what it has not read yet is lost with it.
+#[test]
+fn a_server_that_has_ended_reads_on_until_its_client_ends() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    run(async || {
+        let (mut here, there) = tokio::io::duplex(1 << 10);
+        let ended = server(Pipe::over(there, 1 << 10), Settings::default(), |_, _| {});
+        here.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0; 9]].concat()).await.expect("taken");
+        let mut said = Vec::new();
+        here.read_to_end(&mut said).await.expect("its end");
+        here.write_all(&[7; 10_000]).await.expect("all of it is taken");
+        assert_eq!(*ended.borrow(), None);
+        drop(here);
+        turns().await;
+        assert_eq!(*ended.borrow(), Some(Err(Error::GoAway(Reason::PROTOCOL_ERROR, By::Engine))));
+    });
+}

@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use crate::message::http2::connection::Wire;
 use crate::message::http2::error::Error;
 use crate::message::http2::{RecvStream, SendStream};
-use crate::runtime::worker::local_runtime;
 
 /// One end of a pipe; it counts what is asked of it.
 #[derive(Debug)]
@@ -68,7 +67,9 @@ impl Wire for Pipe {
 
 /// Runs a test; it must end in time.
 pub(super) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
-    local_runtime().expect("a runtime").block_on(async {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default());
+    runtime.expect("a runtime").block_on(async {
         tokio::time::timeout(Duration::from_secs(30), test()).await.expect("in time");
     });
 }

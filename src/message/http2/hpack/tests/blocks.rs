@@ -1,6 +1,6 @@
 //! Blocks as nobody should send them.
 
-use super::{Decoder, decode, texts};
+use super::{BlockDecoder, decode, texts};
 
 #[test]
 fn a_block_that_cannot_be_decoded_is_refused() {
@@ -27,7 +27,7 @@ fn a_block_that_cannot_be_decoded_is_refused() {
         ("a table's size behind a field", "4.2", b"\x82\x20"),
         ("a table's size between fields", "4.2", b"\x82\x20\x82"),
     ] {
-        let read = decode(&mut Decoder::new(4096), block);
+        let read = decode(&mut BlockDecoder::new(4096), block);
         assert!(read.is_err(), "{name} (RFC 7541 section {section}): {read:?}");
     }
 }
@@ -37,21 +37,21 @@ fn numbers_have_several_lengths_and_may_be_padded() {
     for (name, block) in
         [("one byte", &b"\0\x01x\x03abc"[..]), ("a length padded with zeros", b"\0\x01x\x03abc\x20")]
     {
-        let mut decoder = Decoder::new(4096);
+        let mut decoder = BlockDecoder::new(4096);
         let read = decode(&mut decoder, block);
         assert_eq!(read.is_ok(), block.len() == 7, "{name}: {read:?}");
     }
     // 127, as its prefix and a zero, and as its prefix and four bytes of zero.
     for length in [&b"\x7f\0"[..], b"\x7f\x80\x80\x80\0"] {
         let block = [b"\0\x01x", length, &[b'a'; 127]].concat();
-        let read = decode(&mut Decoder::new(4096), &block).map(|fields| fields[0].1.len());
+        let read = decode(&mut BlockDecoder::new(4096), &block).map(|fields| fields[0].1.len());
         assert_eq!(read, Ok(127), "{length:x?}");
     }
 }
 
 #[test]
 fn a_table_changes_its_size_at_a_blocks_beginning_and_forgets() {
-    let mut decoder = Decoder::new(4096);
+    let mut decoder = BlockDecoder::new(4096);
     let seed = b"\x40\x01a\x011\x40\x01b\x012";
     assert_eq!(decode(&mut decoder, seed), Ok(texts(&[("a", "1"), ("b", "2")])));
     // Twice, as section 4.2 has it: the least, then the last.
@@ -64,7 +64,7 @@ fn a_table_changes_its_size_at_a_blocks_beginning_and_forgets() {
 
 #[test]
 fn an_entry_larger_than_the_table_empties_it() {
-    let mut decoder = Decoder::new(64);
+    let mut decoder = BlockDecoder::new(64);
     let _ = decode(&mut decoder, b"\x40\x01a\x011");
     let large = [&b"\x40\x01b\x20"[..], &[b'x'; 32]].concat();
     assert_eq!(decode(&mut decoder, &large).map(|fields| fields.len()), Ok(1));
@@ -74,7 +74,7 @@ fn an_entry_larger_than_the_table_empties_it() {
 /// Section 4.4: the name is looked up before the table makes room.
 #[test]
 fn a_name_may_be_that_of_the_entry_which_goes() {
-    let mut decoder = Decoder::new(40);
+    let mut decoder = BlockDecoder::new(40);
     let _ = decode(&mut decoder, b"\x40\x04name\x01a");
     assert_eq!(decode(&mut decoder, b"\x7e\x01b"), Ok(texts(&[("name", "b")])));
     assert_eq!(decoder.table(), (texts(&[("name", "b")]), 37));
@@ -83,7 +83,7 @@ fn a_name_may_be_that_of_the_entry_which_goes() {
 /// What no message may hold is a matter of its message; the next block may still name it.
 #[test]
 fn what_is_no_field_of_http_keeps_its_place_in_the_table() {
-    let mut decoder = Decoder::new(4096);
+    let mut decoder = BlockDecoder::new(4096);
     for (name, value) in [("X-Upper", "1"), ("x", "a\0b"), (":unknown", "1"), (":path", ""), ("", "1")] {
         let block =
             [&[0x40, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat();
@@ -95,7 +95,7 @@ fn what_is_no_field_of_http_keeps_its_place_in_the_table() {
 
 #[test]
 fn a_path_that_comes_again_is_read_as_the_first_time_whatever_came_between() {
-    let mut decoder = Decoder::new(4096);
+    let mut decoder = BlockDecoder::new(4096);
     for (block, path) in [
         (&b"\x04\x02/a"[..], "/a"),
         (b"\x04\x02/a", "/a"),

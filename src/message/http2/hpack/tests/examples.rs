@@ -1,6 +1,6 @@
 //! RFC 7541 appendix C.
 
-use super::{Decoder, decode, texts};
+use super::{BlockDecoder, decode, texts};
 
 /// A block in hexadecimal, what it says, and what the table holds behind it.
 type Example<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)], usize);
@@ -11,7 +11,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 fn check(table_size: usize, examples: &[Example<'_>]) {
-    let mut decoder = Decoder::new(table_size);
+    let mut decoder = BlockDecoder::new(table_size);
     for (block, fields, table, size) in examples {
         assert_eq!(decode(&mut decoder, &bytes(block)), Ok(texts(fields)), "{block}");
         assert_eq!(decoder.table(), (texts(table), *size), "{block}");

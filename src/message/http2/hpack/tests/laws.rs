@@ -4,7 +4,8 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
-use super::{Decoder, Text, decode};
+use super::{BlockDecoder, Text, decode};
+use crate::message::http2::head;
 use crate::message::http2::hpack::Encoder;
 
 /// Names that the tables know, that learn, that share slots, that never learn.
@@ -59,7 +60,7 @@ fn is_of_connection(name: &str) -> bool {
 proptest! {
     #[test]
     fn what_is_written_is_read(steps in prop::collection::vec(step(), 1..40)) {
-        let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new(4096));
+        let (mut encoder, mut decoder) = (Encoder::new(), BlockDecoder::new(4096));
         let mut limit = 4096;
         for step in steps {
             let (status, fields) = match step {
@@ -94,7 +95,7 @@ proptest! {
     /// Whatever bytes come, the reader ends, its table keeps its size, and it never panics.
     #[test]
     fn any_bytes_are_read_or_refused(blocks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..6)) {
-        let mut decoder = Decoder::new(128);
+        let mut decoder = BlockDecoder::new(128);
         for block in blocks {
             let read = decode(&mut decoder, &block);
             let (fields, size) = decoder.table();
@@ -133,7 +134,7 @@ fn what_comes_again_costs_a_byte() {
 /// A name costs its index then, not its letters.
 #[test]
 fn a_name_whose_value_never_comes_again_is_learnt_no_more() {
-    let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new(4096));
+    let (mut encoder, mut decoder) = (Encoder::new(), BlockDecoder::new(4096));
     for number in 0..50 {
         let mut fields = HeaderMap::new();
         let text = format!("{number:04}");
@@ -151,13 +152,13 @@ fn no_table_keeps_a_secret() {
     sensitive.set_sensitive(true);
     let mut fields = headers(&[("authorization", "Bearer x"), ("cookie", "a=b"), ("set-cookie", "a=b")]);
     fields.insert("x-key", sensitive);
-    let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new(4096));
+    let (mut encoder, mut decoder) = (Encoder::new(), BlockDecoder::new(4096));
     for _ in 0..3 {
         let block = trailers(&mut encoder, &fields);
         assert_eq!(decode(&mut decoder, &block).map(|fields| fields.len()), Ok(4));
         assert_eq!(decoder.table().0, []);
         // RFC 7541 section 6.2.3: whoever passes them on keeps them out of tables, too.
-        let read = decoder.request_trailers(&block, 1 << 10).expect("trailers");
+        let read = head::Decoder::new(4096).request_trailers(&block, 1 << 10).expect("trailers");
         assert!(read.values().all(HeaderValue::is_sensitive), "{read:?}");
     }
 }

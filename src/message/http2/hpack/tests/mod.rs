@@ -4,12 +4,12 @@ mod blocks;
 mod examples;
 mod laws;
 
-use super::Decoder;
+use super::BlockDecoder;
 
 type Text = (Vec<u8>, Vec<u8>);
 
 /// The fields of a block.
-fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<Text>, &'static str> {
+fn decode(decoder: &mut BlockDecoder, block: &[u8]) -> Result<Vec<Text>, &'static str> {
     let mut fields = Vec::new();
     decoder.decode(block, |found| {
         fields.push(found.field().text());
