@@ -155,7 +155,12 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listening> {
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from(socket);
     let bound = listener.local_addr()?;
-    Ok(Listening::Tcp(AsyncFd::register_with_interest(listener, Interest::READABLE)?, bound))
+    #[expect(
+        deprecated,
+        reason = "unsound for types that lie about their descriptor; the standard library's does not"
+    )]
+    let listener = AsyncFd::with_interest(listener, Interest::READABLE)?;
+    Ok(Listening::Tcp(listener, bound))
 }
 
 /// A path that a dead process left behind is taken over; a live one is not.
