@@ -11,13 +11,14 @@
 //! it would otherwise misread, a chunked request.
 
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::{Buf, BytesMut};
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// What TensorFlow Serving answers to a REST predict of its toy model, give or take the numbers.
 const REST_REPLY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
@@ -26,6 +27,8 @@ const REST_REPLY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\
 const LENGTH_REQUIRED: &[u8] =
     b"HTTP/1.1 411 Length Required\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// A thousand connections may come at once; with the usual backlog the kernel would refuse some.
+const BACKLOG: u32 = 4096;
 /// One read takes at most about this much.
 const READ_BYTES: usize = 64 * 1024;
 const MAX_DISCARD_BYTES: usize = 1024 * 1024;
@@ -50,8 +53,7 @@ async fn main() -> io::Result<()> {
     for name in std::env::args().skip(1) {
         let version =
             Arc::new(Version { name: name.clone(), rest: Counts::default(), grpc: Counts::default() });
-        let rest = TcpListener::bind("127.0.0.1:0").await?;
-        let grpc = TcpListener::bind("127.0.0.1:0").await?;
+        let (rest, grpc) = (listen()?, listen()?);
         places.push(format!(
             r#""{name}": {{"rest": "{}", "grpc": "{}"}}"#,
             rest.local_addr()?,
@@ -61,7 +63,7 @@ async fn main() -> io::Result<()> {
         tokio::spawn(accept(grpc, version.clone(), serve_http2));
         versions.push(version);
     }
-    let control = TcpListener::bind("127.0.0.1:0").await?;
+    let control = listen()?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, r#"{{"control": "{}", "versions": {{{}}}}}"#, control.local_addr()?, places.join(", "))?;
     stdout.flush()?;
@@ -70,6 +72,12 @@ async fn main() -> io::Result<()> {
         // A client that went away is no reason to end.
         let _ = stream.write_all(report(&versions).as_bytes()).await;
     }
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.listen(BACKLOG)
 }
 
 fn report(versions: &[Arc<Version>]) -> String {

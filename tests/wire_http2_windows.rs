@@ -282,3 +282,29 @@ fn an_answer_is_encoded_for_the_table_that_the_caller_has() {
         }
     });
 }
+
+/// RFC 9113 section 6.1: a frame may arrive in pieces. The length that goes on is the whole body's, however much of it
+/// is there when the head goes on.
+#[test]
+fn a_body_that_arrives_in_pieces_goes_on_with_its_length() {
+    run(async || {
+        for up in Http::BOTH {
+            for first in [0, 1, 100, 9_000, 15_999] {
+                let (world, upstream) = world(up).await;
+                let mut caller = Frames::connect(world.addr("in")).await;
+                let body: Vec<u8> = (0..16_000).map(|at| at as u8).collect();
+                let frame = data(1, flag::END_STREAM, &body);
+                let (begin, rest) = frame.split_at(9 + first);
+                let head = open(1, &head("POST", "/", &[("content-length", "16000")]));
+                caller.write([&head[..], begin].concat()).await;
+                upstream.wait_begun(1).await;
+                caller.write(rest).await;
+                caller.write([window_update(0, 1 << 20), window_update(1, 1 << 20)].concat()).await;
+                assert!(matches!(caller.outcome(1).await, Outcome::Answer { status: 200, .. }));
+                let seen = upstream.only();
+                assert_eq!(seen.header("content-length"), Some("16000"), "{first} {up:?}");
+                assert!(seen.body == body, "{first} {up:?}: {} bytes", seen.body.len());
+            }
+        }
+    });
+}

@@ -1,4 +1,4 @@
-"""The model servers behind every proxy: one process, a version of the service on each pair of ports."""
+"""The model servers behind every proxy: one process, a pair of ports for each endpoint of each version."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 from .processes import Gone, Process
 from .scenarios import WEIGHTS, Protocol
 
-# Lengths of what `benches/backend.rs` answers; h2load tells whether all of it came through.
-REPLY_BYTES: dict[Protocol, int] = {"rest": 60, "grpc": 105}
+ONE_EACH = dict.fromkeys(WEIGHTS, 1)
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,11 @@ class Arrived:
 
 
 class Backend:
-    def __init__(self, binary: Path, core: int, folder: Path) -> None:
-        self.process = Process([str(binary), *WEIGHTS], core, folder / "backend.log", piped=True)
+    """`endpoints` says how many of each version: every one listens on ports of its own."""
+
+    def __init__(self, binary: Path, core: int, folder: Path, endpoints: dict[str, int] = ONE_EACH) -> None:
+        names = [f"{version}/{number}" for version, count in endpoints.items() for number in range(count)]
+        self.process = Process([str(binary), *names], core, folder / "backend.log", piped=True)
         assert self.process.child.stdout is not None
         line = self.process.child.stdout.readline()
         if not line:
@@ -32,11 +34,11 @@ class Backend:
             self.process.check()
         places = json.loads(line)
         self._control = places["control"]
-        self._versions: dict[str, dict[Protocol, str]] = places["versions"]
+        self._endpoints: dict[str, dict[Protocol, str]] = places["versions"]
 
-    def address(self, version: str, protocol: Protocol) -> str:
-        """Where this version takes this protocol, as `IP:port`."""
-        return self._versions[version][protocol]
+    def addresses(self, version: str, protocol: Protocol) -> list[str]:
+        """Where this version takes this protocol, each as `IP:port`."""
+        return [place[protocol] for name, place in self._endpoints.items() if version_of(name) == version]
 
     def arrived(self, protocol: Protocol) -> dict[str, Arrived]:
         """What has reached each version since the start."""
@@ -46,7 +48,16 @@ class Backend:
                 said = control.makefile().read()
         except OSError as error:
             raise Gone(f"the backend does not answer: {error}") from error
-        return {version: Arrived(**counts[protocol]) for version, counts in json.loads(said).items()}
+        found = dict.fromkeys(WEIGHTS, Arrived(0, 0))
+        for name, counts in json.loads(said).items():
+            version, more = version_of(name), counts[protocol]
+            sofar = found[version]
+            found[version] = Arrived(sofar.requests + more["requests"], sofar.body_bytes + more["body_bytes"])
+        return found
 
     def stop(self) -> None:
         self.process.stop()
+
+
+def version_of(name: str) -> str:
+    return name.partition("/")[0]

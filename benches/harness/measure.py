@@ -1,96 +1,101 @@
-"""Runs the rounds of a scenario and keeps what each proxy used and did."""
+"""What one round of one proxy is: a run of the load, what it cost, and what else happened."""
 
 from __future__ import annotations
 
-import http.client
-import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 from .backend import Backend
-from .load import Finished, Load, Loader, result
+from .during import Repeated, metric, reloading, scraping
+from .load import Load, Loader, result
 from .processes import CoreTime, Gone, PeakPss, Process, free_port
 from .proxies import Proxy, Site
-from .scenarios import Scenario
+from .ready import await_ready
+from .scenarios import Scenario, Shape
+from .weir import access_log
 
-T = TypeVar("T")
-
-READY_SECONDS = 15.0
-# Bursts before the first round, for caches, pools and buffers to fill; the last one's pace sets the requests a round.
-WARM_UPS = 2
+MIB = 1024 * 1024
+# Requests on each stream in a smoke round.
+SMOKE_TURNS = 10
+RELOADS = 'weir_config_reloads_total{result="accepted"}'
 
 
 @dataclass(frozen=True)
 class Settings:
     rounds: int
     seconds: float
-    """How long one proxy's part of a round is to last; 0 asks for the scenario's smoke requests, without warm-up."""
+    """How long one proxy's part of a round lasts."""
+    warm_seconds: float
+    """Load before the first round, for caches, pools and buffers to fill."""
+    smoke: bool
+    """In closed loop a few requests in place of the seconds, in which a slow machine may get none done."""
     load_core: int
     proxy_core: int
 
     @property
     def deadline_seconds(self) -> float:
-        return 10 + 5 * self.seconds
+        return 20 + 10 * self.seconds
 
 
 @dataclass(frozen=True)
 class Round:
-    """One proxy's part of a round: a run of the load, and what it cost."""
+    """One proxy's part of a round."""
 
-    load: Load
+    figures: dict[str, float]
+    """Named in `report.FIGURES`."""
     failures: int
-    cpu_seconds: float
-    """User and system time of the proxy, of all its threads and children."""
-    cpu_ticks: float
-    """The same by the kernel's 10 ms ticks, as a check."""
-    peak_pss_bytes: int
-    minority_share: float
-    """Requests that reached v2, of those that reached any version."""
-    wall_seconds: float
-    proxy_core_busy: float
-    """Share of the time that the proxy's core worked, for whomever."""
-    proxy_core_foreign: float
-    """Of that, what the proxy did not use: the noise."""
-    load_core_busy: float
-    backend_cpu_seconds: float
-    steal: float
-    """Share of the time that the machine's host kept the proxy's core for itself."""
-
-    @property
-    def cpu_us_per_request(self) -> float:
-        return self.cpu_seconds * 1e6 / self.load.succeeded if self.load.succeeded else 0.0
+    failed: dict[str, int]
+    """By kind."""
 
 
 @dataclass
 class Contender:
     """A proxy in a scenario: running, or gone."""
 
+    name: str
     proxy: Proxy
     binary: Path
+    shape: Shape
+    is_candidate: bool = False
+    """What happens during a scenario happens to it alone."""
     rounds: list[Round | None] = field(default_factory=list)
     """One a round, None where it served nothing."""
-    peak_rss_bytes: int = 0
     faults: list[str] = field(default_factory=list)
+    left_out: str = ""
+    """Why it takes no part, if that is no fault of it."""
     process: Process | None = None
-    port: int = 0
-    requests: int = 0
-    """What one round sends."""
-
-    @property
-    def name(self) -> str:
-        return self.proxy.name
+    site: Site | None = None
+    saturation: float = 0.0
+    """Requests a second in the warm-up, a closed loop."""
+    warm_pss_mib: float = 0.0
 
     @property
     def served(self) -> list[Round]:
-        return [done for done in self.rounds if done is not None and done.load.succeeded]
+        return [done for done in self.rounds if done is not None]
 
     @property
     def failures(self) -> int:
         """Requests that failed, and one for each fault of the proxy itself."""
         return sum(done.failures for done in self.rounds if done is not None) + len(self.faults)
+
+    def running(self) -> tuple[Process, Site]:
+        if self.process is None or self.site is None:
+            raise Gone(f"{self.name} was not started")
+        return self.process, self.site
+
+
+@dataclass(frozen=True)
+class Meter:
+    """All clocks at one moment."""
+
+    at: float
+    cpu: float
+    ticks: float
+    backend_cpu: float
+    proxy_core: CoreTime
+    load_core: CoreTime
 
 
 class Bench:
@@ -102,110 +107,119 @@ class Bench:
         self.loader = loader
         self.folder = folder
 
-    def run(self, scenario: Scenario, contenders: list[Contender], tell: Callable[[str], None]) -> None:
-        """All rounds of a scenario. The order turns round each time (A B, B A, A B ...), so that neither a slow drift
-        nor a fixed place favours anybody."""
-        try:
-            for contender in contenders:
-                self._guarded(self._start, scenario, contender)
-            for number in range(self.settings.rounds):
-                tell(f"round {number + 1} of {self.settings.rounds}")
-                for contender in contenders if number % 2 == 0 else contenders[::-1]:
-                    contender.rounds.append(self._guarded(self._round, scenario, contender))
-        finally:
-            for contender in contenders:
-                if contender.process is not None:
-                    contender.peak_rss_bytes = contender.process.peak_rss_bytes()
-                    contender.process.stop()
-                    contender.process = None
+    def cores(self, scenario: Scenario) -> str:
+        """Where a proxy runs. The load and the backend stay on theirs."""
+        settings = self.settings
+        both = f"{settings.load_core},{settings.proxy_core}"
+        return both if scenario.shape.workers > 1 else str(settings.proxy_core)
 
-    def _guarded(self, step: Callable[[Scenario, Contender], T], scenario: Scenario, contender: Contender) -> T | None:
-        """A proxy that ends, or never serves, is out of the scenario; the others go on."""
-        if contender.faults:
-            return None
-        try:
-            return step(scenario, contender)
-        except Gone as fault:
-            contender.faults.append(str(fault))
-            return None
-
-    def _start(self, scenario: Scenario, contender: Contender) -> None:
-        folder = self.folder / f"{scenario.name}-{contender.name}"
+    def set_up(self, scenario: Scenario, contender: Contender, name: str) -> tuple[Site, list[str]]:
+        """A folder with a configuration, and the command that uses it."""
+        folder = self.folder / name
         folder.mkdir()
-        contender.port = free_port()
-        site = Site(contender.binary, folder, contender.port, scenario.protocol, self.backend)
-        command = contender.proxy.configure(site)
-        contender.process = Process(command, self.settings.proxy_core, folder / "log")
-        self._await_ready(scenario, contender)
-        contender.requests = scenario.smoke_requests
-        if self.settings.seconds:
-            for _ in range(WARM_UPS):
-                load = result(self._load(scenario, contender))
-            contender.requests = max(scenario.smoke_requests, round(load.per_second * self.settings.seconds))
+        site = Site(contender.binary, folder, free_port(), scenario.protocol, self.backend, contender.shape)
+        return site, contender.proxy.configure(site)
 
-    def _await_ready(self, scenario: Scenario, contender: Contender) -> None:
-        """Until its port answers: REST with a prediction, gRPC with a connection."""
-        assert contender.process is not None
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            contender.process.check()
-            try:
-                if scenario.protocol == "grpc":
-                    socket.create_connection(("127.0.0.1", contender.port), timeout=1).close()
-                    return
-                client = http.client.HTTPConnection("127.0.0.1", contender.port, timeout=2)
-                client.request("POST", scenario.path, scenario.body)
-                status = client.getresponse().status
-                client.close()
-                if status == 200:
-                    return
-                said = f"answers {status}"
-            except (OSError, http.client.HTTPException) as error:
-                said = str(error)
-            time.sleep(0.05)
-        raise Gone(f"{contender.name} does not serve: {said}")
+    def start(self, scenario: Scenario, contender: Contender) -> None:
+        site, command = self.set_up(scenario, contender, f"{scenario.name}-{contender.name}")
+        process = Process(command, self.cores(scenario), site.folder / "output")
+        contender.site, contender.process = site, process
+        await_ready(scenario, site.port, process)
 
-    def _load(self, scenario: Scenario, contender: Contender) -> Finished:
-        """A run without a result puts the proxy out: a stall must not look like a fast round."""
-        finished = self.loader.run(scenario, contender.port, contender.requests, self.settings.deadline_seconds)
-        assert contender.process is not None
-        contender.process.check()
-        if finished.fault:
-            raise Gone(f"h2load: {finished.fault}")
-        return finished
+    def warm(self, scenario: Scenario, contender: Contender) -> None:
+        """In closed loop, whatever the scenario: its pace is the saturation."""
+        process, site = contender.running()
+        load = self._load(replace(scenario, idle=0), contender, self.settings.warm_seconds, 0.0)
+        contender.saturation = load.per_second
+        contender.warm_pss_mib = process.pss_bytes() / MIB
+        empty_log(site)
 
-    def _round(self, scenario: Scenario, contender: Contender) -> Round:
-        process, backend, settings = contender.process, self.backend, self.settings
-        assert process is not None
-        arrived_before = backend.arrived(scenario.protocol)
-        proxy_core_before = CoreTime.now(settings.proxy_core)
-        load_core_before = CoreTime.now(settings.load_core)
-        backend_before = backend.process.cpu_seconds()
-        ticks_before = process.cpu_ticks()
-        cpu_before, started = process.cpu_seconds(), time.monotonic()
-        with PeakPss(process) as pss:
-            finished = self._load(scenario, contender)
-        wall, cpu = time.monotonic() - started, process.cpu_seconds() - cpu_before
-        ticks = process.cpu_ticks() - ticks_before
-        proxy_core = CoreTime.now(settings.proxy_core).since(proxy_core_before)
-        load_core = CoreTime.now(settings.load_core).since(load_core_before)
-        backend_cpu = backend.process.cpu_seconds() - backend_before
+    def round(self, scenario: Scenario, contender: Contender, rate: float) -> Round:
+        process, site = contender.running()
+        if scenario.rewarm_seconds:
+            self._load(scenario, contender, scenario.rewarm_seconds, 0.0)
+        arrived_before = self.backend.arrived(scenario.protocol)
+        reloading_it = bool(scenario.changes_per_second) and contender.is_candidate
+        reloads_before = metric(site, RELOADS) if reloading_it else 0.0
+        before = self._read(process)
+        with PeakPss(process) as pss, self._during(scenario, contender) as repeated:
+            load = self._load(scenario, contender, self.settings.seconds * scenario.length, rate)
+        after = self._read(process)
         arrived = {
             version: counts.requests - arrived_before[version].requests
-            for version, counts in backend.arrived(scenario.protocol).items()
+            for version, counts in self.backend.arrived(scenario.protocol).items()
         }
-        total, load = sum(arrived.values()), result(finished)
-        return Round(
-            load=load,
-            failures=load.failures(scenario, total),
-            cpu_seconds=cpu,
-            cpu_ticks=ticks,
-            peak_pss_bytes=pss.bytes,
-            minority_share=arrived["v2"] / total if total else 0.0,
-            wall_seconds=wall,
-            proxy_core_busy=proxy_core.busy_seconds / wall,
-            proxy_core_foreign=max(0.0, proxy_core.busy_seconds - cpu) / wall,
-            load_core_busy=load_core.busy_seconds / wall,
-            backend_cpu_seconds=backend_cpu,
-            steal=proxy_core.steal_seconds / wall,
-        )
+        total = sum(arrived.values())
+        figures = self._figures(scenario, load, before, after)
+        figures["pss"] = pss.bytes / MIB
+        figures["minority"] = arrived["v2"] / total if total else 0.0
+        if scenario.idle:
+            figures["pss_by_connection_kib"] = (figures["pss"] - contender.warm_pss_mib) * 1024 / scenario.idle
+        if repeated is not None:
+            if repeated.fault:
+                raise Gone(repeated.fault)
+            figures["changes" if reloading_it else "scrapes"] = repeated.times / load.seconds
+        if reloading_it:
+            figures["reloads"] = (metric(site, RELOADS) - reloads_before) / load.seconds
+        if contender.shape.access_log:
+            figures["logged"] = empty_log(site) / total if total else 0.0
+        return Round(figures, load.failures(scenario, total), load.failed)
+
+    def _during(self, scenario: Scenario, contender: Contender) -> AbstractContextManager[Repeated | None]:
+        _, site = contender.running()
+        if contender.is_candidate and scenario.changes_per_second:
+            return reloading(scenario, site)
+        return scraping(site) if contender.is_candidate and scenario.scraped else nullcontext()
+
+    def _load(self, scenario: Scenario, contender: Contender, seconds: float, rate: float) -> Load:
+        """A run without a result puts the proxy out: a stall must not look like a fast round."""
+        process, site = contender.running()
+        few, deadline = 0, self.settings.deadline_seconds
+        if self.settings.smoke and not rate:
+            few, seconds = SMOKE_TURNS * scenario.connections * scenario.streams, 0.0
+        finished = self.loader.run(scenario, site.port, few, deadline, seconds=seconds, rate=rate)
+        process.check()
+        if finished.fault:
+            raise Gone(f"bench-load: {finished.fault}")
+        load = result(finished)
+        if not load.succeeded:
+            raise Gone(f"none of {load.asked} requests succeeded: {load.failed}")
+        return load
+
+    def _read(self, process: Process) -> Meter:
+        proxy_core, load_core = CoreTime.now(self.settings.proxy_core), CoreTime.now(self.settings.load_core)
+        backend, ticks = self.backend.process.cpu_seconds(), process.cpu_ticks()
+        return Meter(time.monotonic(), process.cpu_seconds(), ticks, backend, proxy_core, load_core)
+
+    def _figures(self, scenario: Scenario, load: Load, before: Meter, after: Meter) -> dict[str, float]:
+        wall, cpu = after.at - before.at, after.cpu - before.cpu
+        proxy_core = after.proxy_core.since(before.proxy_core)
+        count = max(1, load.succeeded)
+        figures = {
+            "per_second": load.per_second,
+            "cpu": cpu * 1e6 / count,
+            "p50": load.latency_us["p50"] / 1e3,
+            "p99": load.latency_us["p99"] / 1e3,
+            "p999": load.latency_us["p999"] / 1e3,
+            "late": load.late / count,
+            "core": cpu / wall,
+            "load_core": after.load_core.since(before.load_core).busy_seconds / wall,
+            "backend": (after.backend_cpu - before.backend_cpu) * 1e6 / count,
+            "steal": proxy_core.steal_seconds / wall,
+            "cpu_seconds": cpu,
+            "cpu_ticks": after.ticks - before.ticks,
+        }
+        if scenario.shape.workers == 1:
+            figures["foreign"] = max(0.0, proxy_core.busy_seconds - cpu) / wall
+        return figures
+
+
+def empty_log(site: Site) -> int:
+    """Lines of the access log, which is emptied: it grows by 20 MiB a second."""
+    log = access_log(site.folder)
+    if not log.exists():
+        return 0
+    with log.open("r+b") as file:
+        lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(MIB), b""))
+        file.truncate(0)
+    return lines

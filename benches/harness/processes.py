@@ -11,11 +11,13 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
-STOP_SECONDS = 1.0
+# Weir waits five seconds for its callers to notice; here there are none any more.
+STOP_SECONDS = 0.5
 
 
 class Gone(Exception):
@@ -56,19 +58,7 @@ class Process:
 
     def stop(self) -> None:
         """Ends it and its children: politely first, as a master must end its workers."""
-        family = self.family()
-        if self.child.poll() is None:
-            self.child.terminate()
-            try:
-                self.child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
-                self.child.wait()
-        for pid in family[1:]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        stop_all([self])
 
     def family(self) -> list[int]:
         """The process and all that it started and that still live."""
@@ -120,6 +110,26 @@ def read(path: Path) -> str:
         return path.read_text()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return ""
+
+
+def stop_all(processes: list[Process], grace_seconds: float = STOP_SECONDS) -> None:
+    """Ends all of them and their children; those that take their time have it together."""
+    families = [process.family() for process in processes]
+    for process in processes:
+        if process.child.poll() is None:
+            process.child.terminate()
+    deadline = time.monotonic() + grace_seconds
+    for process in processes:
+        try:
+            process.child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.child.kill()
+            process.child.wait()
+    for pid in (child for family in families for child in family[1:]):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 class PeakPss:

@@ -1,141 +1,102 @@
-"""From rounds to a table and to JSON; and whether a target is met."""
+"""What a reader sees of a scenario: tables in Markdown, what to doubt, and the targets."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from statistics import median
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from .measure import Contender, Round
-from .proxies import BASELINE, CANDIDATE
-from .scenarios import Scenario, Target
-from .stats import Ratio, paired_ratio
+from .measure import Contender
+from .outcome import COMPARED, Outcome
+from .proxies import AGAIN
+from .scenarios import Scenario
+from .targets import ROUNDS_TO_JUDGE, WORDS, shown
 
-MIB = 1024 * 1024
 # Above this share of the proxy's core used by others, a figure deserves no trust.
 NOISY = 0.05
-# With fewer the bounds are too narrow to mean what they say.
-ROUNDS_TO_JUDGE = 10
-
-Verdict = Literal["met", "open", "missed"]
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A proxy's row: medians over its rounds, and the worst of memory and failures."""
-
-    proxy: str
-    requests_per_second: float
-    cpu_us_per_request: float
-    p50_ms: float
-    p99_ms: float
-    peak_pss_mib: float
-    peak_rss_mib: float
-    failures: int
-    minority_share: float
-    proxy_core_used: float
-    proxy_core_foreign: float
-    load_core_busy: float
-    backend_us_per_request: float
-    steal: float
-    ratio: Ratio | None
-    """Its CPU per request over the baseline's, if both served."""
+class Column:
+    heading: str
+    figure: str
+    form: Callable[[float], str]
 
 
-def summarize(contender: Contender, baseline: Contender | None) -> Summary | None:
-    """None if it served nothing at all."""
-    rounds = contender.served
-    if not rounds:
-        return None
-
-    def middle(figure: str) -> float:
-        return float(median(getattr(done, figure) for done in rounds))
-
-    return Summary(
-        proxy=contender.name,
-        requests_per_second=median(done.load.per_second for done in rounds),
-        cpu_us_per_request=middle("cpu_us_per_request"),
-        p50_ms=median(done.load.p50_ms for done in rounds),
-        p99_ms=median(done.load.p99_ms for done in rounds),
-        peak_pss_mib=max(done.peak_pss_bytes for done in rounds) / MIB,
-        peak_rss_mib=contender.peak_rss_bytes / MIB,
-        failures=contender.failures,
-        minority_share=middle("minority_share"),
-        proxy_core_used=median(done.cpu_seconds / done.wall_seconds for done in rounds),
-        proxy_core_foreign=middle("proxy_core_foreign"),
-        load_core_busy=middle("load_core_busy"),
-        backend_us_per_request=median(done.backend_cpu_seconds * 1e6 / done.load.succeeded for done in rounds),
-        steal=middle("steal"),
-        ratio=ratio_between(contender, baseline) if baseline not in (None, contender) else None,
-    )
+def number(digits: int) -> Callable[[float], str]:
+    return lambda value: f"{value:,.{digits}f}"
 
 
-def ratio_between(ours: Contender, theirs: Contender) -> Ratio | None:
-    """Over the rounds that both served."""
-    pairs = [
-        (our.cpu_us_per_request, their.cpu_us_per_request)
-        for our, their in zip(ours.rounds, theirs.rounds, strict=True)
-        if our and their and our.load.succeeded and their.load.succeeded
-    ]
-    return paired_ratio([our for our, _ in pairs], [their for _, their in pairs]) if pairs else None
-
-
-def verdict(target: Target, summary: Summary) -> Verdict:
-    """`met` only if the whole interval is within the target, `missed` only if none of it is; a proxy that fails
-    requests does less work, and its figures are worth nothing."""
-    if summary.failures:
-        return "missed"
-    if target.pss_mib is not None and summary.peak_pss_mib > target.pss_mib:
-        return "missed"
-    if summary.ratio is None or summary.ratio.pairs < ROUNDS_TO_JUDGE:
-        return "open"
-    if summary.ratio.high <= target.cpu_ratio:
-        return "met"
-    return "missed" if summary.ratio.low > target.cpu_ratio else "open"
+def share(digits: int = 0) -> Callable[[float], str]:
+    return lambda value: f"{value:.{digits}%}"
 
 
 COLUMNS = (
-    ("", "proxy"),
-    ("req/s", "requests_per_second"),
-    ("CPU us/req", "cpu_us_per_request"),
-    ("p50 ms", "p50_ms"),
-    ("p99 ms", "p99_ms"),
-    ("PSS MiB", "peak_pss_mib"),
-    ("failures", "failures"),
-    ("to v2", "minority_share"),
-    ("its core", "proxy_core_used"),
-    ("others", "proxy_core_foreign"),
-    ("load core", "load_core_busy"),
-    ("CPU / haproxy's", "ratio"),
+    Column("ready ms", "ready", number(1)),
+    Column("req/s", "per_second", number(0)),
+    Column("CPU us/req", "cpu", number(1)),
+    Column("p50 ms", "p50", number(3)),
+    Column("p99 ms", "p99", number(3)),
+    Column("p99.9 ms", "p999", number(3)),
+    Column("PSS MiB", "pss", number(1)),
+    Column("KiB/idle", "pss_by_connection_kib", number(1)),
+    Column("changes/s", "changes", number(1)),
+    Column("in force/s", "reloads", number(1)),
+    Column("scrapes/s", "scrapes", number(1)),
+    Column("logged", "logged", share(1)),
+    Column("failures", "failures", number(0)),
+    Column("to v2", "minority", share(2)),
+    Column("its core", "core", share()),
+    Column("others", "foreign", share()),
+    Column("load core", "load_core", share()),
 )
 
 
-def cell(summary: Summary, figure: str) -> str:
-    value = getattr(summary, figure)
-    match figure:
-        case "proxy":
-            return str(value)
-        case "requests_per_second":
-            return f"{value:,.0f}"
-        case "failures":
-            return str(value)
-        case "minority_share":
-            return f"{value:.2%}"
-        case "proxy_core_used" | "proxy_core_foreign" | "load_core_busy":
-            return f"{value:.0%}"
-        case "p50_ms" | "p99_ms":
-            return f"{value:.2f}"
-        case "ratio":
-            return f"{value.median:.2f} [{value.low:.2f}, {value.high:.2f}]" if value else "-"
-        case _:
-            return f"{value:.1f}"
+def section(outcome: Outcome, judged: bool) -> str:
+    """A scenario, whole."""
+    scenario = outcome.scenario
+    parts = [f"## {scenario.title} ({scenario.name})"]
+    if outcome.rate:
+        parts.append(f"Open loop, {outcome.rate:,.0f} requests a second, latency from when each was due.")
+    parts.append(figures_table(outcome))
+    if len(outcome.rows) > 1 and outcome.ratios:
+        parts.append(ratios_table(outcome))
+    notes = [f"- left out: {one.name}: {one.left_out}" for one in outcome.field if one.left_out]
+    notes += [f"- {one.name}: {fault}" for one in outcome.field for fault in one.faults]
+    notes += [f"- {one.name}: failed: {kinds}" for one in outcome.rows if (kinds := failed(one))]
+    if judged:
+        notes += [f"- note: {names}: {doubt}" for doubt, names in grouped(outcome).items()]
+        notes += [f"- target: {one.sentence()}" for one in outcome.judged]
+    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
-def table(summaries: list[Summary]) -> str:
+def figures_table(outcome: Outcome) -> str:
+    known = {name for row in outcome.medians.values() for name in row} | {"failures"}
+    columns = [column for column in COLUMNS if column.figure in known]
+    rows = [["", *(column.heading for column in columns)]]
+    for one in outcome.rows:
+        figures = {**outcome.medians[one.name], "failures": float(one.failures)}
+        cells = [column.form(figures[column.figure]) if column.figure in figures else "-" for column in columns]
+        rows.append([one.name, *cells])
+    return table(rows)
+
+
+def ratios_table(outcome: Outcome) -> str:
+    """Weir's figure by each of the others'; the best peer's is bold."""
+    figures = [figure for figure in COMPARED if any(figure in row for row in outcome.ratios.values())]
+    ours = outcome.candidate.name if outcome.candidate else ""
+    rows = [[f"{ours} / ...", *(WORDS[figure] for figure in figures)]]
+    for name, row in outcome.ratios.items():
+        cells = [shown(row[figure]) if figure in row else "-" for figure in figures]
+        marked = [
+            f"**{cell}**" if outcome.best[figure] == name else cell for figure, cell in zip(figures, cells, strict=True)
+        ]
+        rows.append([name, *marked])
+    return table(rows)
+
+
+def table(rows: list[list[str]]) -> str:
     """A Markdown table, aligned for the eye."""
-    rows = [[head for head, _ in COLUMNS]]
-    rows += [[cell(summary, figure) for _, figure in COLUMNS] for summary in summaries]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def line(row: list[str]) -> str:
         first, *others = (text.rjust(width) for text, width in zip(row, widths, strict=True))
@@ -145,58 +106,51 @@ def table(summaries: list[Summary]) -> str:
     return "\n".join([line(rows[0]), ruler, *map(line, rows[1:])])
 
 
-def judgement(scenario: Scenario, summaries: list[Summary]) -> str | None:
-    """The sentence below a table; None if the candidate was not there to be judged."""
-    ours = next((summary for summary in summaries if summary.proxy == CANDIDATE), None)
-    if ours is None:
-        return None
-    target = scenario.target
-    asked = f"at most {target.cpu_ratio} x {BASELINE}'s CPU per request"
-    if target.pss_mib is not None:
-        asked += f", peak PSS at most {target.pss_mib:g} MiB"
-    why_open = "nothing to compare with"
-    if ours.ratio:
-        few = ours.ratio.pairs < ROUNDS_TO_JUDGE
-        why_open = f"fewer than {ROUNDS_TO_JUDGE} rounds" if few else "the bounds are on both sides of it"
-    words = {"met": "met", "missed": "MISSED", "open": f"open, {why_open}"}
-    return f"target ({asked}, no failures): {words[verdict(target, ours)]}"
+def failed(contender: Contender) -> str:
+    """The kinds of what failed, over all rounds."""
+    kinds: dict[str, int] = {}
+    for done in contender.rounds:
+        for kind, count in done.failed.items() if done else ():
+            kinds[kind] = kinds.get(kind, 0) + count
+    return ", ".join(f"{kind} {count}" for kind, count in kinds.items())
 
 
-def doubts(contender: Contender, summary: Summary) -> list[str]:
+def grouped(outcome: Outcome) -> dict[str, str]:
+    """Doubts, with the names of those whom they concern."""
+    found: dict[str, list[str]] = {}
+    for one in outcome.rows:
+        for doubt in doubts(outcome.scenario, one, outcome.medians[one.name]):
+            found.setdefault(doubt, []).append(one.name)
+    again = outcome.ratios.get(AGAIN, {}).get("cpu")
+    if again and again.pairs >= ROUNDS_TO_JUDGE and not again.low <= 1.0 <= again.high:
+        found[f"Weir differs from it by {shown(again)}; if both are one build, ratios nearer to 1 are noise"] = [AGAIN]
+    return {doubt: ", ".join(names) for doubt, names in found.items()}
+
+
+def doubts(scenario: Scenario, contender: Contender, figures: dict[str, float]) -> list[str]:
     """What a reader must know before trusting the row."""
     found = []
-    if summary.proxy_core_foreign > NOISY:
-        found.append(f"{summary.proxy_core_foreign:.0%} of its core was used by others")
-    if summary.steal > NOISY:
-        found.append(f"the host kept {summary.steal:.0%} of its core")
-    if summary.proxy_core_used + summary.proxy_core_foreign + summary.steal < 0.85:
+    if figures.get("foreign", 0.0) > NOISY:
+        found.append("more than 5 % of its core was used by others")
+    if figures.get("steal", 0.0) > NOISY:
+        found.append("the host kept more than 5 % of its core")
+    full = scenario.mode == "closed" and scenario.connections > 1 and scenario.shape.workers == 1
+    if full and figures["core"] + figures["foreign"] + figures["steal"] < 0.85:
         found.append("its core was not full: load or backend were the limit, req/s says little")
-    if any(abs(done.cpu_ticks - done.cpu_seconds) > 0.04 + 0.03 * done.cpu_seconds for done in contender.served):
+    if figures.get("late", 0.0) > 0.01:
+        found.append("more than 1 % of its requests were sent over a millisecond late")
+    ticks = [(done.figures.get("cpu_ticks", 0.0), done.figures.get("cpu_seconds", 0.0)) for done in contender.served]
+    if any(abs(tick - exact) > 0.04 + 0.03 * exact for tick, exact in ticks):
         found.append("the two clocks of its CPU time disagree: a thread ended within a round?")
+    if figures.get("logged", 1.0) < 0.999:
+        found.append("lines of its log were dropped")
     return found
 
 
-def as_json(
-    scenario: Scenario, contenders: list[Contender], summaries: list[Summary], judged: bool
-) -> dict[str, object]:
-    """All that the table has, and every round it was made from."""
-    ours = next((summary for summary in summaries if summary.proxy == CANDIDATE), None)
-    return {
-        "name": scenario.name,
-        "title": scenario.title,
-        "protocol": scenario.protocol,
-        "connections": scenario.connections,
-        "streams": scenario.streams,
-        "body_bytes": len(scenario.body),
-        "target": asdict(scenario.target),
-        "verdict": verdict(scenario.target, ours) if judged and ours else None,
-        "proxies": [asdict(summary) for summary in summaries],
-        "faults": {contender.name: contender.faults for contender in contenders if contender.faults},
-        "rounds": {contender.name: [flat(done) for done in contender.rounds] for contender in contenders},
-    }
-
-
-def flat(done: Round | None) -> dict[str, object] | None:
-    if done is None:
-        return None
-    return {**asdict(done), "cpu_us_per_request": done.cpu_us_per_request}
+def verdicts(outcomes: list[Outcome]) -> str:
+    """All targets, on one page."""
+    rows = [["scenario", "must", "found", "verdict", "aim, and where it is to that"]]
+    for outcome in outcomes:
+        for one in outcome.judged:
+            rows.append([outcome.scenario.name, one.wanted(), one.found(), one.judgement(), one.aimed()])
+    return "## Targets\n\n" + table(rows)

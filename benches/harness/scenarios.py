@@ -1,27 +1,41 @@
-"""What is measured: a row of `SCENARIOS` is all that a new scenario takes, as long as h2load can drive it."""
+"""What is measured: a row of `SCENARIOS` is all that a new scenario takes."""
 
 from __future__ import annotations
 
-import json
-import struct
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from .payloads import IMAGE_BYTES, MODEL, grpc_predict, rest_predict
+from .targets import BEST, FLOOR, ITSELF, Target
 
 Protocol = Literal["rest", "grpc"]
+Mode = Literal["closed", "open", "start"]
 
 # The service, and its one rule, that every proxy is configured with.
-SERVICE = "bench"
+SERVICE = MODEL
 WEIGHTS = {"v1": 95, "v2": 5}
 
 
 @dataclass(frozen=True)
-class Target:
-    """What Weir promises for a scenario."""
+class Shape:
+    """How large a proxy is set up. Only `workers` concerns others than Weir."""
 
-    cpu_ratio: float
-    """Weir's CPU per request over HAProxy's, at most."""
-    pss_mib: float | None = None
-    """Weir's peak PSS, at most."""
+    workers: int = 1
+    services: int = 0
+    """0: one listener for the one service. Else so many, told apart by Host."""
+    rules_by_service: int = 1
+    """All but the last ask for something that no caller sends."""
+    endpoints: int = 2
+    """Of all versions together, shared out by weight."""
+    access_log: bool = False
+
+
+@dataclass(frozen=True)
+class Itself:
+    """Weir, set up otherwise, with which Weir is compared; other proxies then take no part."""
+
+    name: str
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -33,8 +47,24 @@ class Scenario:
     streams: int
     """Requests under way at once on each connection."""
     body: bytes
-    smoke_requests: int
-    target: Target
+    targets: tuple[Target, ...]
+    mode: Mode = "closed"
+    """`closed`: each stream sends the next request when it has the answer. `open`: requests are due at a fixed rate,
+    and late ones count from when they were due. `start`: the proxy is started, and asked once."""
+    new_connections: bool = False
+    """A connection for each request."""
+    idle: int = 0
+    """More connections, that have asked once and then only stay."""
+    shape: Shape = Shape()
+    against: Itself | None = None
+    length: float = 1.0
+    """How much longer than others a round is."""
+    rewarm_seconds: float = 0.0
+    """Load before each round, outside of what is measured: for connections that end while others have their turn."""
+    changes_per_second: float = 0.0
+    """How often the candidate's rules are replaced while the load runs."""
+    scraped: bool = False
+    """Whether the candidate's metrics are read each second."""
 
     @property
     def path(self) -> str:
@@ -44,80 +74,126 @@ class Scenario:
         return f"/v1/models/{SERVICE}:predict"
 
     @property
+    def host(self) -> str:
+        """Whom callers ask for."""
+        return service_name(0) if self.shape.services else SERVICE
+
+    @property
+    def content_type(self) -> str:
+        return "application/grpc" if self.protocol == "grpc" else "application/json"
+
+    @property
     def headers(self) -> list[str]:
-        if self.protocol == "grpc":
-            return ["content-type: application/grpc", "te: trailers"]
-        return ["content-type: application/json"]
+        """Beside the content type. With many rules, one that they look at, and that none of them but the last wants."""
+        grpc = ["te: trailers"] if self.protocol == "grpc" else []
+        return [*grpc, "x-group: public"] if self.shape.services else grpc
 
 
-def rest_predict(length: int) -> bytes:
-    """A JSON predict request of exactly `length` bytes."""
-    head = b'{"signature_name": "serving_default", "instances": ['
-    number = b"0.123456, "
-    room = length - len(head) - len(b"1.0]}")
-    return head + (number * (room // len(number))).ljust(room) + b"1.0]}"
+def service_name(number: int) -> str:
+    return f"model-{number}"
 
 
-def grpc_predict(length: int) -> bytes:
-    """A PredictRequest of exactly `length` bytes (one float tensor, `x`) behind gRPC's five bytes of framing."""
+# ---- targets that several scenarios share --------------------------------------------------------------------------
 
-    def field(number: int, value: bytes) -> bytes:
-        return varint(number << 3 | 2) + varint(len(value)) + value
+PSS = (Target("pss", 20, None, aim=(1.0, "haproxy")), Target("pss", 0.3, "envoy"))
+SELF_PSS = (Target("pss", 20, None),)
+START = (Target("pss", 8, None), Target("ready", 50, None))
+ONE = (Target("p50", 1.1, BEST, aim=(1.0, FLOOR)), Target("p99", 1.1, BEST, aim=(1.0, FLOOR)))
+# Not beside Envoy's memory: at this rate it is often left out.
+THIRD = (Target("p99", 1.1, BEST, aim=(1.0, BEST)), Target("p999", 1.1, BEST, aim=(1.0, BEST)), PSS[0])
 
-    def varint(value: int) -> bytes:
-        out = bytearray()
-        while value > 0x7F:
-            out.append(value & 0x7F | 0x80)
-            value >>= 7
-        return bytes(out + bytes([value]))
+# ---- the scenarios -------------------------------------------------------------------------------------------------
 
-    def message(content: int) -> bytes:
-        tensor = b"\x08\x01" + field(4, b"\x2a" * content)  # dtype: DT_FLOAT, tensor_content
-        return field(1, field(1, SERVICE.encode())) + field(2, field(1, b"x") + field(2, tensor))
-
-    # The lengths within are of varying size themselves, so we approach.
-    content = length
-    while len(message(content)) > length:
-        content -= 1
-    whole = message(content)
-    assert len(whole) == length, f"no PredictRequest of this shape has {length} bytes"
-    return b"\0" + struct.pack(">I", length) + whole
-
-
-# 224 x 224 pixels of three 32-bit floats: what an image classifier takes.
-IMAGE_BYTES = 224 * 224 * 3 * 4
-
-SCENARIOS = (
-    Scenario(
-        name="rest-predict",
-        title="REST predict, 600 bytes, 64 connections",
-        protocol="rest",
-        connections=64,
-        streams=1,
-        body=rest_predict(600),
-        smoke_requests=4_000,
-        target=Target(cpu_ratio=1.25),
-    ),
-    Scenario(
-        name="grpc-predict",
-        title="gRPC predict, 500 bytes, 16 connections x 16 streams",
-        protocol="grpc",
-        connections=16,
-        streams=16,
-        body=grpc_predict(500),
-        smoke_requests=10_000,
-        target=Target(cpu_ratio=1.6),
-    ),
-    Scenario(
-        name="rest-image",
-        title="REST predict, 602,112 bytes, 16 connections",
-        protocol="rest",
-        connections=16,
-        streams=1,
-        body=rest_predict(IMAGE_BYTES),
-        smoke_requests=320,
-        target=Target(cpu_ratio=1.15, pss_mib=48),
-    ),
+REST = Scenario(
+    name="rest-predict",
+    title="REST predict, 600 bytes, 64 connections",
+    protocol="rest",
+    connections=64,
+    streams=1,
+    body=rest_predict(600),
+    targets=(Target("cpu", 1.15, BEST, aim=(1.0, BEST)), *PSS),
+)
+GRPC = Scenario(
+    name="grpc-predict",
+    title="gRPC predict, 500 bytes, 16 connections x 16 streams",
+    protocol="grpc",
+    connections=16,
+    streams=16,
+    body=grpc_predict(500),
+    targets=(Target("cpu", 1.5, "haproxy", aim=(1.0, "haproxy")), Target("cpu", 0.35, "envoy"), *PSS),
+)
+REST_IMAGE = replace(
+    REST,
+    name="rest-image",
+    title="REST predict, 602,112 bytes, 16 connections",
+    connections=16,
+    body=rest_predict(IMAGE_BYTES),
+    targets=(Target("cpu", 1.1, BEST, aim=(1.0, BEST)), Target("pss", 48, None)),
+)
+GRPC_IMAGE = replace(
+    GRPC,
+    name="grpc-image",
+    title="gRPC predict, 602,112 bytes, 8 connections x 2 streams",
+    connections=8,
+    streams=2,
+    body=grpc_predict(IMAGE_BYTES),
+    targets=(Target("cpu", 1.15, BEST, aim=(1.0, BEST)),),
 )
 
-assert all(json.loads(scenario.body) for scenario in SCENARIOS if scenario.protocol == "rest")
+
+def rest(name: str, title: str, targets: tuple[Target, ...] = PSS, **other: Any) -> Scenario:
+    return replace(REST, name=name, title=title, targets=targets, **other)
+
+
+MANY = Shape(services=1_000, rules_by_service=10)
+FEW = Shape(services=10, rules_by_service=10)
+
+RELOAD: dict[str, Any] = {
+    "targets": (Target("p99", 1.2, ITSELF), *SELF_PSS),
+    "mode": "open",
+    "shape": FEW,
+    "against": Itself("weir-still", FEW),
+}
+
+SCENARIOS = (
+    REST,
+    GRPC,
+    REST_IMAGE,
+    GRPC_IMAGE,
+    rest("rest-one", "REST predict, one connection", (*ONE, *PSS), connections=1),
+    replace(GRPC, name="grpc-one", title="gRPC predict, one stream", connections=1, streams=1, targets=(*ONE, *PSS)),
+    rest("rest-30", "REST predict at 30 % of Weir's saturation", THIRD, mode="open"),
+    replace(GRPC, name="grpc-30", title="gRPC at 30 % of Weir's saturation", mode="open", targets=THIRD),
+    rest("idle-1000", "1,000 idle connections while one asks", connections=1, idle=1_000),
+    rest("rest-new", "REST predict, a new connection each request", new_connections=True),
+    rest("rest-1000", "REST predict, 1,000 connections at once", connections=1_000),
+    rest("workers-2", "REST predict, two workers", shape=Shape(workers=2)),
+    rest(
+        "rules-10000",
+        "10,000 rules over 1,000 services, the last of ten matches",
+        (Target("cpu", 1.05, ITSELF),),
+        shape=MANY,
+        against=Itself("weir-1-rule", Shape(services=1)),
+    ),
+    rest(
+        "endpoints-1000",
+        "1,000 endpoints",
+        (Target("cpu", 1.05, ITSELF), *SELF_PSS),
+        shape=Shape(endpoints=1_000),
+        against=Itself("weir-2-endpoints", Shape()),
+        rewarm_seconds=0.3,
+    ),
+    # What comes into force is fewer: Weir waits for 200 ms of quiet, but no longer than a second.
+    rest("reload-10", "100 rules replaced ten times a second", **RELOAD, changes_per_second=10, length=3),
+    # The most that come into force one by one.
+    rest("reload-4", "100 rules replaced four times a second", **RELOAD, changes_per_second=4, length=2),
+    rest(
+        "access-log",
+        "a JSON access log",
+        (Target("cpu", 1.15, ITSELF), *SELF_PSS),
+        shape=Shape(access_log=True),
+        against=Itself("weir-no-log", Shape()),
+    ),
+    rest("scrape", "a scrape each second", SELF_PSS, against=Itself("weir-unscraped", Shape()), scraped=True),
+    rest("start", "from exec to the first answer, then idle", START, mode="start"),
+)

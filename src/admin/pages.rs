@@ -133,7 +133,7 @@ fn refresh(admin: &Admin) {
         State::Draining => ServerState::Draining,
     });
     let Some(plane) = admin.plane.load_full() else { return };
-    plane.clusters.iter().for_each(|cluster| cluster.show_breakers());
+    plane.clusters.iter().for_each(|cluster| cluster.refresh());
     admin.server.clusters_active.set(plane.clusters.len() as f64);
     admin.server.listeners_active.set(plane.listeners.len() as f64);
     admin

@@ -206,10 +206,8 @@ fn versions_of(route: &RoutePlane, clusters: &[Arc<ClusterPlane>]) -> Vec<Versio
         // An entry that names no version shares its weight among those of its endpoints.
         let weight = (names.len() == 1 && !target.labels.is_empty()).then_some(target.weight);
         for name in names {
-            let mut labels = target.labels.clone();
-            if **name != *UNKNOWN {
-                labels.insert("version".into(), name.clone());
-            }
+            let version = (**name != *UNKNOWN).then(|| ("version".into(), name.clone()));
+            let labels = copied(target.labels.iter()).chain(version).collect();
             add(&mut versions, Version { name: name.clone(), labels, weight });
         }
     }
@@ -220,8 +218,15 @@ fn add(versions: &mut Vec<Version>, new: Version) {
     match versions.iter_mut().find(|version| version.name == new.name) {
         Some(known) => {
             known.weight = known.weight.zip(new.weight).map(|(known, new)| known + new);
-            known.labels.retain(|name, value| new.labels.get(name) == Some(value));
+            let alike = known.labels.iter().filter(|&(name, value)| new.labels.get(name) == Some(value));
+            known.labels = copied(alike).collect();
         }
         None => versions.push(new),
     }
+}
+
+fn copied<'l>(
+    labels: impl Iterator<Item = (&'l Arc<str>, &'l Arc<str>)>,
+) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+    labels.map(|(name, value)| (name.clone(), value.clone()))
 }

@@ -4,7 +4,6 @@
 //! knows what a configuration means.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -41,6 +40,11 @@ impl Scope {
     /// How many errors there are so far.
     pub(crate) fn errors(&self) -> usize {
         self.found.borrow().iter().filter(|one| one.severity == Severity::Error).count()
+    }
+
+    /// Forgets what was found: the file cannot be read to its end, which says it all.
+    pub(crate) fn forget(&self) {
+        self.found.borrow_mut().clear();
     }
 
     pub(crate) fn into_found(self) -> Vec<Diagnostic> {
@@ -256,7 +260,7 @@ impl<'n> Field<'n> {
 
     /// Strings by name. `check` refuses a key or value with a reason.
     pub(crate) fn labels(&self, check: fn(&str) -> bool) -> Option<Labels> {
-        let mut labels = BTreeMap::new();
+        let mut labels = Vec::new();
         let mut whole = true;
         for (key, field) in self.pairs()? {
             let value = field.text();
@@ -265,9 +269,9 @@ impl<'n> Field<'n> {
                 field.fault_with("label", format!("`{part}` is no label"), "letters, digits, - _ . and /");
                 whole = false;
             }
-            labels.insert(key.into(), value.unwrap_or_default().into());
+            labels.push((key.into(), value.unwrap_or_default().into()));
         }
-        whole.then_some(labels)
+        whole.then(|| labels.into_iter().collect())
     }
 
     /// The entries of a sequence.

@@ -110,14 +110,7 @@ fn read<T>(
     let decoded = match yaml::parse(&document.bytes) {
         Ok(nodes) => Some(decode(&nodes, &scope)),
         Err(error) => {
-            scope.push(Diagnostic {
-                origin: scope.origin(error.at),
-                path: String::new(),
-                severity: Severity::Error,
-                code: error.code,
-                reason: error.reason.into_owned(),
-                help: error.help.map(str::to_owned),
-            });
+            tell_unreadable(&scope, error);
             None
         }
     };
@@ -125,14 +118,30 @@ fn read<T>(
     decoded
 }
 
+/// The only fault of a file that cannot be read to its end.
+fn tell_unreadable(scope: &Scope, error: yaml::Unreadable) {
+    scope.forget();
+    scope.push(Diagnostic {
+        origin: scope.origin(error.at),
+        path: String::new(),
+        severity: Severity::Error,
+        code: error.code,
+        reason: error.reason.into_owned(),
+        help: error.help.map(str::to_owned),
+    });
+}
+
 fn read_rules(documents: &[Document], found: &mut Diagnostics) -> Vec<RouteRuleDraft> {
     let patterns = Patterns::default();
     let mut rules = Vec::new();
     for document in documents {
-        let decode = |nodes: &[Node], scope: &Scope| -> Vec<_> {
-            nodes.iter().flat_map(|node| route_rule::decode(node, scope, &patterns)).collect()
-        };
-        rules.extend(read(document, found, decode).unwrap_or_default());
+        let (scope, before) = (Scope::new(&document.name), rules.len());
+        let decode = |node: Node| rules.extend(route_rule::decode(&node, &scope, &patterns));
+        if let Err(error) = yaml::each_document(&document.bytes, decode) {
+            rules.truncate(before);
+            tell_unreadable(&scope, error);
+        }
+        found.extend(scope.into_found());
     }
     rules
 }

@@ -10,6 +10,21 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+/// Whether the field is one that [`strip`] looks at. One look at each name of a head costs less than looking up every
+/// name that might be there.
+pub fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "te"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
 /// Removes the hop-by-hop fields of `headers`; `te: trailers` stays, which gRPC needs.
 pub fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {

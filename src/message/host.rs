@@ -42,6 +42,9 @@ impl std::error::Error for InvalidHost {}
 /// The normal form of the host in `authority` (`host[:port]`, as `Host` and `:authority` carry it). Borrowed when
 /// only its end had to go.
 pub fn normalise(authority: &str) -> Result<Cow<'_, str>, InvalidHost> {
+    if let Some(host) = plain(authority) {
+        return Ok(Cow::Borrowed(host));
+    }
     if authority.contains('@') {
         return Err(InvalidHost::UserInfo);
     }
@@ -53,6 +56,29 @@ pub fn normalise(authority: &str) -> Result<Cow<'_, str>, InvalidHost> {
         return Ok(Cow::Owned(host.to_ascii_lowercase()));
     }
     Ok(Cow::Borrowed(host))
+}
+
+/// The name of an authority that has nothing to it but a port: letters in lower case and digits, in labels. Nearly all
+/// are such.
+fn plain(authority: &str) -> Option<&str> {
+    let bytes = authority.as_bytes();
+    let mut before = b'.';
+    let mut end = bytes.len();
+    for (at, &byte) in bytes.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => {}
+            b'.' if before != b'.' => {}
+            b':' => {
+                end = at;
+                break;
+            }
+            _ => return None,
+        }
+        before = byte;
+    }
+    let port = authority.get(end..)?;
+    (before != b'.' && check_port(port.strip_prefix(':').unwrap_or_default()).is_ok())
+        .then(|| &authority[..end])
 }
 
 /// `[address]` of `[address]:port`; `rest` is `authority` behind its first bracket.
@@ -112,7 +138,9 @@ fn broken_percent_code(name: &str) -> bool {
 /// Digits, or nothing: RFC 3986 section 3.2.3 lets the digits be left out.
 fn check_port(port: &str) -> Result<(), InvalidHost> {
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    if port.is_empty() || (digits && port.parse::<u16>().is_ok()) { Ok(()) } else { Err(InvalidHost::Port) }
+    // Four digits are a port, whichever they are.
+    let fits = digits && (port.len() <= 4 || port.parse::<u16>().is_ok());
+    if fits { Ok(()) } else { Err(InvalidHost::Port) }
 }
 
 #[cfg(test)]

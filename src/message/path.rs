@@ -35,8 +35,8 @@ impl std::error::Error for InvalidPath {}
 
 /// A request target's path, and its query without the `?`.
 pub fn split_query(target: &str) -> (&str, Option<&str>) {
-    match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    match memchr::memchr(b'?', target.as_bytes()) {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
         None => (target, None),
     }
 }

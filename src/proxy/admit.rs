@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use super::exchange::Exchange;
+use super::headers::Notable;
 use super::reply::Reason;
 use super::{hop, http2};
 use crate::message::http1::HeadError;
@@ -16,8 +17,8 @@ use crate::telemetry::families::weir::Limit;
 /// Bytes that a field costs beside its name and value: `: ` and the line's end.
 const FIELD_OVERHEAD: usize = 4;
 
-/// See the module.
-pub(super) fn admit(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
+/// See the module. Returns the hops behind the request.
+pub(super) fn admit(exchange: &Exchange, parts: &Parts, notable: Notable) -> Result<u32, Reason> {
     // HTTP/1 has been held to both where it was read.
     if parts.version == Version::HTTP_2 {
         head_size(exchange, parts)?;
@@ -29,11 +30,13 @@ pub(super) fn admit(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     if parts.uri.path() == "*" {
         return Err(Reason::NoRoute); // `OPTIONS *` asks about the proxy itself
     }
-    if parts.version < Version::HTTP_2 {
+    if parts.version < Version::HTTP_2 && notable.has(Notable::UPGRADE) {
         upgrade(parts)?;
     }
     host(exchange, parts)?;
-    peer(exchange, parts)
+    let hops = if notable.has(Notable::OURS) { hop::count(&parts.headers) } else { 0 };
+    peer(exchange, parts, hops)?;
+    Ok(hops)
 }
 
 /// The bounds on a head of HTTP/2, by the measure of docs/limits.md.
@@ -99,9 +102,9 @@ pub(super) fn authority(parts: &Parts) -> Option<&str> {
 }
 
 /// A delivery listener takes its peers only, and only what was meant for this pod; nobody may go round in circles.
-fn peer(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
+fn peer(exchange: &Exchange, parts: &Parts, hops: u32) -> Result<(), Reason> {
     let listener = &exchange.seat.listener;
-    if hop::count(&parts.headers) > hop::MAX_HOPS {
+    if hops > hop::MAX_HOPS {
         return Err(Reason::TooManyHops);
     }
     let Mode::Deliver { service, .. } = &listener.chain().mode else { return Ok(()) };

@@ -9,12 +9,12 @@ use http::request::Parts;
 
 use super::exchange::Exchange;
 use super::hop;
-use super::lane::Pool;
 use super::plane::{ClusterPlane, TargetPlane};
+use super::pools::ClusterPools;
 use super::reply::Reason;
 use super::retry::{self, Allowance, Failure, Processed};
 use crate::message::body::Body;
-use crate::snapshot::UpstreamProtocol;
+use crate::snapshot::{LbPolicy, UpstreamProtocol};
 use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};
 use crate::upstream::balance;
 use crate::upstream::breaker::{Limit, Permit};
@@ -34,7 +34,7 @@ pub(super) use outcome::{note_timeout, overflow};
 pub(super) struct Way<'a> {
     pub(super) cluster: &'a ClusterPlane,
     /// By member.
-    pub(super) pools: &'a [Pool],
+    pub(super) pools: &'a ClusterPools,
     pub(super) target: &'a TargetPlane,
     /// Hops behind the request.
     pub(super) hops: u32,
@@ -146,7 +146,9 @@ fn retry_permit(exchange: &Exchange, way: &Way<'_>, reason: RetryReason) -> Resu
 
 fn pick(exchange: &Exchange, way: &Way<'_>, exclude: Option<usize>) -> Option<usize> {
     let lane = &exchange.downstream.lane;
-    balance::pick(&way.cluster.state, &mut *lane.dice.borrow_mut(), lane.now_ms(), exclude)
+    // Only who looks at loads asks how old they are.
+    let now_ms = if way.cluster.state.config.lb == LbPolicy::LeastRequest { lane.now_ms() } else { 0 };
+    balance::pick(&way.cluster.state, &mut *lane.dice.borrow_mut(), now_ms, exclude)
 }
 
 /// A pod that is not the one meant says so; the address was reused.
@@ -176,7 +178,8 @@ async fn once(
     } else {
         head.headers.insert(hop::HOP, hop::next_hop(way.hops, &way.target.hop_value));
     }
-    let mut lease = Lease::new(way.cluster.meter.clone(), of.state.clone(), retry);
+    let mut lease =
+        Lease::new(way.cluster.meter.clone(), of.state.clone(), retry, exchange.record.borrow().start);
     let sent = if way.http2 {
         http2::send(exchange, &way.pools[member], head, keeping, &mut lease).await
     } else {

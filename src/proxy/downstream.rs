@@ -135,7 +135,8 @@ pub(super) async fn serve(lane: Rc<Lane>, arrival: Arrival) {
     downstream.engine.set(detected);
     match detected {
         Some(Engine::Http1) => http1::serve(&downstream, io).await,
-        Some(Engine::Http2) => http2::serve(&downstream, io).await,
+        // Apart, so that a connection of HTTP/1 does not hold the room of both.
+        Some(Engine::Http2) => Box::pin(http2::serve(&downstream, io)).await,
         None => {}
     }
 }
@@ -315,5 +316,32 @@ impl Downstream {
     /// Ends the connection at the deadline of the drain.
     pub(super) fn cut(&self) {
         self.activity.end(End::Drain);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::exchange::Exchange;
+    use crate::proxy::request;
+
+    fn size_of_future<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What an open connection costs, whichever protocol it speaks, beside its socket and what an engine holds for it;
+    /// and what a request costs while it is in flight, beside its head and the bytes of it that are here.
+    #[test]
+    fn what_a_connection_and_a_request_hold_is_small() {
+        for (what, bytes, most) in [
+            ("a connection's task, with that of its HTTP/1 request", size_of_future(serve), 3072),
+            ("a connection", size_of::<Downstream>(), 256),
+            ("what reads HTTP/1", http1::WIRE_BYTES, 384),
+            ("a request's future", size_of_future(request::serve), 1472),
+            ("a request and its answer", size_of::<Exchange>(), 1184),
+        ] {
+            assert!(bytes <= most, "{what}: {bytes}");
+            assert!(bytes > most - most / 8, "{what}: {bytes} is less than its bound by far; lower it");
+        }
     }
 }

@@ -38,6 +38,7 @@ const ENGINE_BUFFERS: usize = 96 << 10;
 /// both sides. Measured, with something added: 500 callers that read nothing of a 16 MiB answer grew the process by 40 MiB.
 const STALLED_HTTP1: usize = 128 << 10;
 /// Time without a byte after which an HTTP/1 answer counts as one that its caller does not read.
+const GRPC_STATUS: http::HeaderName = http::HeaderName::from_static("grpc-status");
 const STALLED_AFTER: Duration = Duration::from_millis(300);
 
 /// See the module.
@@ -124,7 +125,10 @@ impl Exchange {
             http::Version::HTTP_2 => HttpVersion::Http2,
             _ => HttpVersion::Http11,
         };
-        let mut record = RequestRecord::new(Instant::now(), SystemTime::now(), version, protocol);
+        // The wall clock is the access log's alone.
+        let logs = seat.generation.plane.access_log.is_some();
+        let wall = if logs { SystemTime::now() } else { SystemTime::UNIX_EPOCH };
+        let mut record = RequestRecord::new(Instant::now(), wall, version, protocol);
         record.downstream_remote = downstream.peer;
         record.downstream_local = downstream.local;
         let http = &seat.listener.http;
@@ -195,7 +199,9 @@ impl Exchange {
         let (parts, body) = response.into_parts();
         let mut record = self.record.borrow_mut();
         record.status = parts.status.as_u16();
-        record.grpc_status = grpc_outcome(&parts.headers);
+        if record.protocol == Protocol::Grpc || record.logged.is_some() {
+            record.grpc_status = grpc_outcome(&parts.headers);
+        }
         if let (Some(log), Some(logged)) = (&self.seat.generation.plane.access_log, &mut record.logged) {
             log.response_head(logged, &parts.headers);
         }
@@ -339,10 +345,13 @@ impl Exchange {
         if self.finished.replace(true) {
             return;
         }
-        let download = self.download.take();
         self.upload.settle(self);
-        self.conclude(&download);
-        drop(download);
+        self.conclude(&self.download.borrow());
+        let (body, lease) = {
+            let mut download = self.download.borrow_mut();
+            (std::mem::take(&mut download.body), download.lease.take())
+        };
+        drop((body, lease));
         if !self.upload.is_complete() {
             // Nobody watches over it from here on. What an HTTP/1 caller still sends its connection reads out.
             self.upload.abandon();
@@ -407,7 +416,7 @@ impl Exchange {
 }
 
 fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
-    headers.get("grpc-status").map_or(GrpcOutcome::Absent, |value| GrpcOutcome::parse(value.as_bytes()))
+    headers.get(GRPC_STATUS).map_or(GrpcOutcome::Absent, |value| GrpcOutcome::parse(value.as_bytes()))
 }
 
 /// The answer's body as the downstream engine reads it. Dropping it ends the exchange.

@@ -27,17 +27,65 @@ const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-time
 const EXPECTED_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
-/// The head as the upstream gets it, but for what each attempt adds of its own.
-pub(super) fn to_upstream(exchange: &Exchange, parts: &mut Parts, way: &Way<'_>, timeout: Option<Duration>) {
-    let headers = &mut parts.headers;
-    if parts.version != Version::HTTP_2 {
-        hop_by_hop::strip(headers); // by HTTP/2 they do not come: they are refused (RFC 9113 section 8.2.2)
+/// Which fields of a head there is something to do about. One look at each name costs less than looking up every name
+/// that might be there, and mostly there is none.
+#[derive(Clone, Copy)]
+pub(super) struct Notable(u8);
+
+impl Notable {
+    /// `hop_by_hop` removes it.
+    const HOP_BY_HOP: u8 = 1;
+    pub(super) const UPGRADE: u8 = 1 << 1;
+    const EXPECT: u8 = 1 << 2;
+    /// `x-weir-*`.
+    pub(super) const OURS: u8 = 1 << 3;
+    /// `x-envoy-*`.
+    const ENVOY: u8 = 1 << 4;
+
+    /// Those of `headers`.
+    pub(super) fn of(headers: &HeaderMap) -> Notable {
+        Notable(headers.keys().fold(0, |found, name| found | Notable::in_name(name.as_str())))
     }
-    hop::strip(headers);
-    if headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+
+    fn in_name(name: &str) -> u8 {
+        match name {
+            "expect" => Notable::EXPECT,
+            "upgrade" => Notable::UPGRADE | Notable::HOP_BY_HOP,
+            _ if name.starts_with("x-weir-") => Notable::OURS,
+            _ if name.starts_with("x-envoy-") => Notable::ENVOY,
+            _ if hop_by_hop::is_hop_by_hop(name) => Notable::HOP_BY_HOP,
+            _ => 0,
+        }
+    }
+
+    /// Whether there is one of `kind`.
+    pub(super) fn has(self, kind: u8) -> bool {
+        self.0 & kind != 0
+    }
+}
+
+/// The head as the upstream gets it, but for what each attempt adds of its own.
+pub(super) fn to_upstream(
+    exchange: &Exchange,
+    parts: &mut Parts,
+    way: &Way<'_>,
+    timeout: Option<Duration>,
+    notable: Notable,
+) {
+    let headers = &mut parts.headers;
+    // By HTTP/2 those of a connection do not come: there they are malformed (RFC 9113 section 8.2.2).
+    if parts.version != Version::HTTP_2 && notable.has(Notable::HOP_BY_HOP) {
+        hop_by_hop::strip(headers);
+    }
+    if notable.has(Notable::OURS) {
+        hop::strip(headers);
+    }
+    if notable.has(Notable::EXPECT)
+        && headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
         headers.remove(EXPECT); // answered here: the body is asked for as it is read
     }
-    trust(exchange, headers);
+    trust(exchange, headers, notable);
     if let Some(timeout) = timeout {
         let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(ms));
@@ -46,8 +94,8 @@ pub(super) fn to_upstream(exchange: &Exchange, parts: &mut Parts, way: &Way<'_>,
 }
 
 /// Fields that a caller may not set, and those that say who the caller is.
-fn trust(exchange: &Exchange, headers: &mut HeaderMap) {
-    if !exchange.seat.internal {
+fn trust(exchange: &Exchange, headers: &mut HeaderMap, notable: Notable) {
+    if !exchange.seat.internal && notable.has(Notable::ENVOY) {
         strip_envoy(headers);
     }
     if exchange.seat.listener.chain().use_remote_address {
@@ -59,15 +107,10 @@ fn trust(exchange: &Exchange, headers: &mut HeaderMap) {
     } else {
         headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     }
-    if !headers.contains_key(REQUEST_ID) {
-        headers.insert(REQUEST_ID, request_id(exchange));
-    }
+    headers.entry(REQUEST_ID).or_insert_with(|| request_id(exchange));
 }
 
 fn strip_envoy(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
-        return;
-    }
     let names: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("x-envoy-")).cloned().collect();
     for name in names {
@@ -151,28 +194,46 @@ pub(super) fn set_target(uri: &mut Uri, target: &str) -> Result<(), Reason> {
 }
 
 /// The head of an upstream's answer, stripped of what belongs to its connection.
-pub(super) fn from_upstream<B>(response: &mut Response<B>, service_time: Duration) {
+pub(super) fn from_upstream<B>(response: &mut Response<B>, service_time: Duration, notable: Notable) {
     let version = response.version();
     let headers = response.headers_mut();
-    if version != Version::HTTP_2 {
+    if version != Version::HTTP_2 && notable.has(Notable::HOP_BY_HOP) {
         hop_by_hop::strip(headers);
     }
-    let ms = u64::try_from(service_time.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(SERVICE_TIME, HeaderValue::from(ms));
+    headers.insert(SERVICE_TIME, milliseconds(service_time));
+}
+
+/// What a service takes is mostly one of a few numbers, which need no memory.
+fn milliseconds(time: Duration) -> HeaderValue {
+    static COMMON: [HeaderValue; 10] = [
+        HeaderValue::from_static("0"),
+        HeaderValue::from_static("1"),
+        HeaderValue::from_static("2"),
+        HeaderValue::from_static("3"),
+        HeaderValue::from_static("4"),
+        HeaderValue::from_static("5"),
+        HeaderValue::from_static("6"),
+        HeaderValue::from_static("7"),
+        HeaderValue::from_static("8"),
+        HeaderValue::from_static("9"),
+    ];
+    let ms = time.as_millis();
+    match usize::try_from(ms).ok().and_then(|ms| COMMON.get(ms)) {
+        Some(value) => value.clone(),
+        None => HeaderValue::from(u64::try_from(ms).unwrap_or(u64::MAX)),
+    }
 }
 
 /// What every answer carries, whoever gave it.
 pub(super) fn to_downstream(exchange: &Exchange, headers: &mut HeaderMap) {
     let lane = &exchange.downstream.lane;
-    // Ours for HTTP/1, too: an engine that keeps its date until the wall clock passes it never sets it back.
-    headers.entry(DATE).or_insert_with(date);
+    headers.entry(DATE).or_insert_with(date); // RFC 9110 section 6.6.1
     if exchange.record.borrow().http_version == HttpVersion::Http2 {
         headers.remove(CONNECTION);
     } else if lane.says_goodbye() || exchange.downstream.phase() > crate::runtime::drain::Phase::Serving {
         exchange.seat.listener.http.cx_drain_close.increment(1);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    headers.entry(DATE).or_insert_with(date); // RFC 9110 section 6.6.1
     if let Some(in_flight) = exchange.delivered_in_flight() {
         headers.insert(hop::IN_FLIGHT, HeaderValue::from(in_flight));
     }

@@ -29,9 +29,12 @@ pub(super) fn first_hop(service: &str, labels: &Labels) -> HeaderValue {
 
 /// The value for a request that came over `hops` hops already.
 pub(super) fn next_hop(hops: u32, first: &HeaderValue) -> HeaderValue {
+    if hops == 0 {
+        return first.clone();
+    }
     match first.to_str().ok().and_then(|value| value.split_once(';')) {
-        Some((_, meant)) if hops > 0 => header_value(&format!("{};{meant}", hops + 1)),
-        _ => first.clone(),
+        Some((_, meant)) => header_value(&format!("{};{meant}", hops + 1)),
+        None => first.clone(),
     }
 }
 

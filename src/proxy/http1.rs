@@ -97,3 +97,7 @@ async fn answer(
     let persists = answer::send(downstream, wire, response, asked).await;
     persists && wire.read_out().await && downstream.phase() < Phase::Closing
 }
+
+/// What a connection holds while it is open, beside the bytes that wait to be taken apart.
+#[cfg(test)]
+pub(super) const WIRE_BYTES: usize = size_of::<Wire>();

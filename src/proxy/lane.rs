@@ -17,7 +17,9 @@ use slab::Slab;
 
 use super::downstream::{Downstream, Goodbye};
 use super::exchange::Exchange;
-use super::plane::{ClusterPlane, Plane, RoutePlane};
+use super::plane::{Plane, RoutePlane};
+pub(super) use super::pools::Pool;
+use super::pools::{ClusterPools, Pools};
 use super::reply::Reason;
 use crate::runtime::clock::{self, Tick};
 use crate::runtime::drain::Phase;
@@ -29,8 +31,6 @@ use crate::telemetry::{
 };
 use crate::transport::accept::Load;
 use crate::transport::activity::End;
-use crate::transport::dial::Target;
-use crate::upstream::pool::EndpointPool;
 
 /// One downstream connection's share of the buffer budget is one part in so many.
 const BUFFER_SHARES: usize = 8;
@@ -70,20 +70,17 @@ pub(super) struct Lane {
     current: RefCell<Option<Rc<Generation>>>,
     /// The view of the plane that last lost a listener, until the sweep finds no connection that uses it.
     removed: RefCell<Option<Rc<Generation>>>,
-    pools: RefCell<HashMap<PoolKey, Pool>>,
+    pools: Pools,
     phase: Cell<Phase>,
 }
 
 type PlaneCache = Cache<Arc<ArcSwapOption<Plane>>, Option<Arc<Plane>>>;
-/// Cluster and target.
-type PoolKey = (Arc<str>, Target);
-pub(super) type Pool = Rc<EndpointPool>;
 
 /// One plane as this worker uses it.
 pub(super) struct Generation {
     pub(super) plane: Arc<Plane>,
     /// By cluster, by member.
-    pub(super) pools: Vec<Vec<Pool>>,
+    pub(super) pools: Vec<ClusterPools>,
     /// By route configuration, by route.
     meters: Vec<Vec<RouteMeters>>,
 }
@@ -111,7 +108,7 @@ impl Lane {
             exchanges: RefCell::default(),
             current: RefCell::default(),
             removed: RefCell::default(),
-            pools: RefCell::default(),
+            pools: Pools::default(),
             phase: Cell::new(Phase::Serving),
         }
     }
@@ -126,7 +123,7 @@ impl Lane {
         {
             return Some(current.clone());
         }
-        let generation = Rc::new(self.reconcile(plane.clone()));
+        let generation = Rc::new(Generation::new(plane.clone(), self.pools.adopt(plane)));
         self.current.replace(Some(generation.clone()));
         Some(generation)
     }
@@ -139,25 +136,10 @@ impl Lane {
         {
             return known.clone();
         }
-        let present = self.pools.borrow();
-        let pools = pools_of(&plane, |key| present.get(key).cloned(), |_, _| {});
+        let pools = self.pools.view(&plane);
         let generation = Rc::new(Generation::new(plane, pools));
         self.removed.replace(Some(generation.clone()));
         generation
-    }
-
-    /// Takes over the pools whose endpoint is still there; the others close when their last request ends.
-    fn reconcile(&self, plane: Arc<Plane>) -> Generation {
-        let idle = plane.snapshot.limits.upstream_idle;
-        let old = self.pools.take();
-        let mut kept = HashMap::with_capacity(old.len());
-        let find = |key: &PoolKey| old.get(key).cloned();
-        let pools = pools_of(&plane, find, |key, (cluster, pool)| {
-            pool.adopt(&cluster.state, idle);
-            kept.insert(key, pool.clone());
-        });
-        self.pools.replace(kept);
-        Generation::new(plane, pools)
     }
 
     /// Where the process stands on its way out, as this worker was told.
@@ -216,7 +198,7 @@ impl Lane {
         self.sweep_connections(now, &generation);
         self.removed.borrow_mut().take_if(|removed| Rc::strong_count(removed) == 1);
         self.sweep_exchanges(now, real, limits.stream_idle);
-        self.pools.borrow().values().for_each(|pool| pool.sweep(now));
+        self.pools.sweep(now);
         self.hold_budget(now, limits.buffer_budget);
     }
 
@@ -322,37 +304,8 @@ impl Lane {
     }
 }
 
-/// A pool for each member of each cluster: the one that `find` knows if it is of that very endpoint, else a new one.
-/// `each` sees them all, an address that stands twice in a cluster twice.
-fn pools_of(
-    plane: &Plane,
-    find: impl Fn(&PoolKey) -> Option<Pool>,
-    mut each: impl FnMut(PoolKey, (&ClusterPlane, &Pool)),
-) -> Vec<Vec<Pool>> {
-    let idle = plane.snapshot.limits.upstream_idle;
-    let mut pools = Vec::with_capacity(plane.clusters.len());
-    for cluster in &plane.clusters {
-        let mut of_cluster: Vec<Pool> = Vec::with_capacity(cluster.state.members.len());
-        let mut made: HashMap<&Target, Pool> = HashMap::new();
-        for member in &cluster.state.members {
-            let key = (cluster.state.config.name.clone(), member.state.target.clone());
-            let known = made.get(&key.1).cloned().or_else(|| find(&key));
-            let pool =
-                known.filter(|pool| Arc::ptr_eq(pool.endpoint(), &member.state)).unwrap_or_else(|| {
-                    let (state, endpoint) = (cluster.state.clone(), member.state.clone());
-                    Rc::new(EndpointPool::new(state, endpoint, cluster.meter.clone(), idle))
-                });
-            made.insert(&member.state.target, pool.clone());
-            each(key, (cluster, &pool));
-            of_cluster.push(pool);
-        }
-        pools.push(of_cluster);
-    }
-    pools
-}
-
 impl Generation {
-    fn new(plane: Arc<Plane>, pools: Vec<Vec<Pool>>) -> Generation {
+    fn new(plane: Arc<Plane>, pools: Vec<ClusterPools>) -> Generation {
         let meters =
             plane.routes.iter().map(|routes| routes.routes.iter().map(|_| RouteMeters::default()).collect());
         Generation { pools, meters: meters.collect(), plane }

@@ -22,6 +22,7 @@ mod http2;
 mod lane;
 #[cfg(all(test, feature = "models"))]
 mod models;
+mod pools;
 mod reply;
 mod request;
 mod retry;

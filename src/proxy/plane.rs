@@ -92,7 +92,7 @@ pub struct TargetPlane {
     /// Times the split chose it.
     pub choices: Counter,
     /// Requests handed to other pods.
-    pub hop: HopMeter,
+    pub hop: Arc<HopMeter>,
     /// What tells the next Weir which service and version is meant, for a first hop.
     pub hop_value: HeaderValue,
 }
@@ -114,9 +114,13 @@ impl Plane {
 }
 
 impl ClusterPlane {
-    /// Brings the gauges of the circuit breakers up to date. For the control thread, before each scrape.
-    pub fn show_breakers(&self) {
-        let meter = &self.meter;
+    /// Brings the gauges of the endpoints and of the circuit breakers up to date. For the control thread, before each
+    /// scrape.
+    pub fn refresh(&self) {
+        let Some(meter) = self.meter.declared() else { return };
+        let members = self.state.members.len() as f64;
+        meter.membership_total.set(members);
+        meter.membership_healthy.set(members);
         let gauges = [&meter.cx_open, &meter.rq_pending_open, &meter.rq_open, &meter.rq_retry_open];
         for (limit, gauge) in Limit::ALL.into_iter().zip(gauges) {
             let breaker = self.state.breakers.of(limit);

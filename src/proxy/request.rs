@@ -25,7 +25,7 @@ use super::downstream::Downstream;
 use super::exchange::{Chosen, DownloadBody, Exchange};
 use super::plane::{Plane, RoutePlane};
 use super::reply::Reason;
-use super::{admit, headers, hop, reply};
+use super::{admit, headers, reply};
 use crate::message::body::Body;
 use crate::message::http1::HeadError;
 use crate::message::{host, path};
@@ -125,11 +125,11 @@ async fn answer(
 /// Phases 2 to 4; the head is then as the upstream gets it.
 fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, Option<Duration>), Reason> {
     let plane = &*exchange.seat.generation.plane;
-    admit::admit(exchange, head)?;
+    let notable = headers::Notable::of(&head.headers);
+    let hops = admit::admit(exchange, head, notable)?;
     exchange.upload.look_ahead()?;
     let at = route(exchange, plane, head)?;
     let route = &plane.routes[at.0].routes[at.1];
-    let hops = hop::count(&head.headers);
     let (target, cluster) = choose(exchange, plane, at, route)?;
     let timeout = headers::timeout(exchange, &head.headers).or(route.route.forward.timeout);
     set_deadline(exchange, timeout);
@@ -141,7 +141,7 @@ fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, 
         hops,
         repeatable: route.route.forward.repeatable,
     };
-    headers::to_upstream(exchange, head, &way, timeout);
+    headers::to_upstream(exchange, head, &way, timeout, notable);
     exchange.log_request_head(head);
     Ok((way, timeout))
 }

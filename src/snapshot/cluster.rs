@@ -1,6 +1,5 @@
 //! Clusters: the endpoints of one version of a service that speak one protocol, and how to choose among them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,8 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Labels of a workload or an endpoint.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+use super::Labels;
 
 /// A group of endpoints that may stand in for each other.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -6,6 +6,7 @@
 //! has no field for (versions of a split, `deliver`, `local`) stands beside it under Weir's own names.
 
 pub mod cluster;
+pub mod labels;
 pub mod listener;
 pub mod pattern;
 pub mod route;
@@ -16,9 +17,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use cluster::{
-    Address, CircuitBreakers, Cluster, Endpoint, Labels, LbPolicy, Locality, UpstreamProtocol,
-};
+pub use cluster::{Address, CircuitBreakers, Cluster, Endpoint, LbPolicy, Locality, UpstreamProtocol};
+pub use labels::Labels;
 pub use listener::{BindAddress, ChainMatch, FilterChain, Listener, Mode, PeerFilter};
 pub use pattern::Pattern;
 pub use route::{

@@ -47,11 +47,18 @@ impl Documents {
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for document in std::iter::once(&self.main).chain(&self.rules) {
-            (&document.name, &document.bytes).hash(&mut hasher);
+            fingerprint(document).hash(&mut hasher);
         }
         self.unread.to_string().hash(&mut hasher);
         hasher.finish()
     }
+}
+
+/// Equal for equal names and contents.
+pub(super) fn fingerprint(document: &Document) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&document.name, &document.bytes).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Reads the configuration whose main file is at `path`; the error says why that file cannot be read.
@@ -162,8 +169,10 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for a writer, and a pipe may have taken the file's place just now.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    check_regular(&file.metadata()?)?;
-    let mut bytes = Vec::new();
+    let found = file.metadata()?;
+    check_regular(&found)?;
+    // As large as it should be, and a byte to see that it ends there.
+    let mut bytes = Vec::with_capacity(found.len().min(MAX_FILE_BYTES as u64) as usize + 1);
     // Bounded, as the size may change while we read.
     file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

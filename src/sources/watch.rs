@@ -19,7 +19,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use super::Verdict;
 use super::judge::{Judge, Judgement};
 use super::places::Places;
-use super::read::{Documents, read_file, read_rules, rule_paths};
+use super::read::{Documents, fingerprint, read_file, read_rules, rule_paths};
 use super::settle::Settle;
 use super::start::{FileSource, Start};
 use crate::config::Diagnostics;
@@ -80,6 +80,7 @@ impl Watcher {
             judge: Judge::started(source, start),
             settle: Settle::default(),
             rule_paths: Vec::new(),
+            content: None,
             asked: bell.asked.clone(),
             deliver,
         };
@@ -112,6 +113,8 @@ struct Watch<D> {
     settle: Settle,
     /// Where the rules were when the main file last told.
     rule_paths: Vec<PathBuf>,
+    /// The fingerprint of what it was then.
+    content: Option<u64>,
     /// Somebody wants to hear the next verdict, whatever it is.
     asked: Arc<AtomicBool>,
     deliver: D,
@@ -200,7 +203,10 @@ impl<D: FnMut(Verdict) -> bool> Watch<D> {
             // Before anything is read: setting a watch anew loses the notices that have not been heard yet.
             self.notices.watch(Places::of(path, &self.rule_paths));
             let main = read_file(path)?;
-            match rule_paths(path, &main) {
+            // Parsed for what changes alone: each look reads it twice, and nothing but looking goes on most of the time.
+            let content = fingerprint(&main);
+            let told = self.content.replace(content);
+            match (told != Some(content)).then(|| rule_paths(path, &main)).flatten() {
                 Some(rule_paths) if rule_paths != self.rule_paths => self.rule_paths = rule_paths,
                 _ => return Ok(read_rules(main, &self.rule_paths)),
             }

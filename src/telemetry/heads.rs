@@ -1,6 +1,7 @@
 //! What an access log keeps of a request's and its response's head until the line is made.
 //!
-//! Law: only what the format asks for is kept, and header values are shared with the message, not copied.
+//! Law: only what the format asks for is kept, and header values are shared with the message, not copied. One piece of
+//! memory for the text and one for the values, as each request that is logged takes them.
 
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -10,10 +11,12 @@ use super::format::{Format, HeadPart};
 #[derive(Clone, Debug)]
 pub struct LoggedHeads {
     method: Method,
-    path: Box<[u8]>,
-    authority: Box<[u8]>,
-    request: Vec<Option<HeaderValue>>,
-    response: Vec<Option<HeaderValue>>,
+    /// The path, and behind it the authority.
+    text: Box<[u8]>,
+    path: usize,
+    /// Of the request, and behind them those of the response, when that is there.
+    values: Vec<Option<HeaderValue>>,
+    of_request: usize,
 }
 
 impl LoggedHeads {
@@ -25,28 +28,27 @@ impl LoggedHeads {
         authority: &[u8],
         headers: &HeaderMap,
     ) -> LoggedHeads {
-        LoggedHeads {
-            method: method.clone(),
-            path: path.into(),
-            authority: authority.into(),
-            request: format.request_headers.iter().map(|name| headers.get(name).cloned()).collect(),
-            response: Vec::new(),
-        }
+        let of_request = format.request_headers.len();
+        let mut values = Vec::with_capacity(of_request + format.response_headers.len());
+        values.extend(format.request_headers.iter().map(|name| headers.get(name).cloned()));
+        let text = [path, authority].concat().into();
+        LoggedHeads { method: method.clone(), text, path: path.len(), values, of_request }
     }
 
     /// Adds what `format` asks of the response's head, as the caller gets it.
     pub fn add_response(&mut self, format: &Format, headers: &HeaderMap) {
-        self.response = format.response_headers.iter().map(|name| headers.get(name).cloned()).collect();
+        self.values.truncate(self.of_request);
+        self.values.extend(format.response_headers.iter().map(|name| headers.get(name).cloned()));
     }
 
     /// What a field of the format names; `None` where it was not sent.
     pub(super) fn part(&self, part: HeadPart) -> Option<&[u8]> {
         match part {
             HeadPart::Method => Some(self.method.as_str().as_bytes()),
-            HeadPart::Path => Some(&self.path),
-            HeadPart::Authority => Some(&self.authority).filter(|text| !text.is_empty()).map(AsRef::as_ref),
-            HeadPart::Request(place) => header(&self.request, place),
-            HeadPart::Response(place) => header(&self.response, place),
+            HeadPart::Path => self.text.get(..self.path),
+            HeadPart::Authority => self.text.get(self.path..).filter(|text| !text.is_empty()),
+            HeadPart::Request(place) => header(&self.values, place),
+            HeadPart::Response(place) => header(self.values.get(self.of_request..)?, place),
         }
     }
 }

@@ -3,17 +3,25 @@
 //! Law: one line whatever the bytes: control characters, line separators, quotes, backslashes and bytes that are not
 //! UTF-8 are escaped; a JSON line is valid JSON.
 
+use std::cell::RefCell;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 
 use super::format::{Field, Format, Piece, Shape, Source};
 use super::record::{GrpcOutcome, RequestRecord};
-use crate::words::{GrpcStatus, Operator};
+use crate::words::{Flags, GrpcStatus, Operator};
+
+/// Times since 1970 that are in the calendar for certain.
+const CALENDAR: Duration = Duration::from_secs(1 << 36);
+
+/// Most lines fit.
+const LINE_BYTES: usize = 768;
 
 impl Format {
     /// The record's line, with its newline.
     pub fn line(&self, record: &RequestRecord) -> String {
-        let mut line = String::with_capacity(512);
+        let mut line = String::with_capacity(LINE_BYTES);
         write_line(&mut line, self, record);
         line
     }
@@ -32,8 +40,9 @@ fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
         }
         Shape::Json(fields) => {
             for (place, (key, field)) in fields.iter().enumerate() {
-                line.push(if place == 0 { '{' } else { ',' });
-                let _infallible = write!(line, "\"{key}\":");
+                line.push_str(if place == 0 { "{\"" } else { ",\"" });
+                line.push_str(key);
+                line.push_str("\":");
                 write_json(line, field, record);
             }
             line.push('}');
@@ -42,36 +51,103 @@ fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
     line.push('\n');
 }
 
-/// What an operator gives.
+/// What an operator gives. Nothing of it is made into a text of its own where that can be spared: a line is written on
+/// a worker.
 enum Value<'a> {
     Unset,
     Number(u64),
-    /// Our own text, already harmless.
-    Text(String),
-    /// Bytes of the network or of the configuration.
+    /// Bytes of the network, or of the configuration, or our own.
     Bytes(&'a [u8]),
+    Text(String),
+    Flags(Flags),
+    Address(SocketAddr),
+    Time(SystemTime),
 }
 
 fn write_text(line: &mut String, field: &Field, record: &RequestRecord) {
     match value(field, record) {
         Value::Unset => line.push('-'),
         Value::Number(number) => line.push_str(itoa::Buffer::new().format(number)),
-        Value::Text(text) => escape(line, cut(text.as_bytes(), field.limit), Escape::Text),
-        Value::Bytes(bytes) => escape(line, cut(bytes, field.limit), Escape::Text),
+        value => write_value(line, value, field.limit, Escape::Text),
     }
 }
 
 fn write_json(line: &mut String, field: &Field, record: &RequestRecord) {
-    let mut quoted = |bytes| {
-        line.push('"');
-        escape(line, cut(bytes, field.limit), Escape::Json);
-        line.push('"');
-    };
     match value(field, record) {
-        Value::Text(text) => quoted(text.as_bytes()),
-        Value::Bytes(bytes) => quoted(bytes),
         Value::Unset => line.push_str("null"),
         Value::Number(number) => line.push_str(itoa::Buffer::new().format(number)),
+        value => {
+            line.push('"');
+            write_value(line, value, field.limit, Escape::Json);
+            line.push('"');
+        }
+    }
+}
+
+/// A value that is there and no number.
+fn write_value(line: &mut String, value: Value<'_>, limit: Option<usize>, how: Escape) {
+    let start = line.len();
+    match value {
+        Value::Unset | Value::Number(_) => {}
+        Value::Bytes(bytes) => return escape(line, cut(bytes, limit), how),
+        Value::Text(text) => return escape(line, cut(text.as_bytes(), limit), how),
+        // What follows is our own, and harmless: letters, digits and punctuation without quotes.
+        Value::Flags(flags) if flags.is_empty() => line.push('-'),
+        Value::Flags(flags) => drop(write!(line, "{flags}")),
+        Value::Address(address) => write_address(line, address),
+        Value::Time(time) => write_time(line, time),
+    }
+    if let Some(limit) = limit {
+        line.truncate(line.len().min(start.saturating_add(limit)));
+    }
+}
+
+fn write_address(line: &mut String, address: SocketAddr) {
+    let SocketAddr::V4(address) = address else {
+        let _infallible = write!(line, "{address}");
+        return;
+    };
+    for (place, octet) in address.ip().octets().into_iter().enumerate() {
+        if place > 0 {
+            line.push('.');
+        }
+        line.push_str(itoa::Buffer::new().format(octet));
+    }
+    line.push(':');
+    line.push_str(itoa::Buffer::new().format(address.port()));
+}
+
+/// With milliseconds, as Envoy prints it. The calendar is asked once a second: it takes longer than all the rest.
+fn write_time(line: &mut String, time: SystemTime) {
+    thread_local! {
+        /// The last second since 1970, and its text to the point.
+        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) else {
+        return write_calendar(line, time);
+    };
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != since.as_secs() {
+            text.clear();
+            write_calendar(text, time);
+            text.truncate(text.rfind('.').map_or(0, |point| point + 1));
+            *second = since.as_secs();
+        }
+        line.push_str(text);
+    });
+    let milliseconds = since.subsec_millis();
+    line.push_str(match milliseconds {
+        0..10 => "00",
+        10..100 => "0",
+        _ => "",
+    });
+    line.push_str(itoa::Buffer::new().format(milliseconds));
+    line.push('Z');
+}
+
+fn write_calendar(line: &mut String, time: SystemTime) {
+    if let Ok(time) = jiff::Timestamp::try_from(time) {
+        let _infallible = write!(line, "{time:.3}");
     }
 }
 
@@ -90,10 +166,10 @@ fn value<'a>(field: &Field, record: &'a RequestRecord) -> Value<'a> {
 fn record_value(operator: Operator, record: &RequestRecord) -> Value<'_> {
     match operator {
         Operator::StartTime => start_time(record),
-        Operator::Protocol => Value::Text(record.http_version.to_string()),
+        Operator::Protocol => Value::Bytes(record.http_version.as_str().as_bytes()),
         Operator::ResponseCode => Value::Number(record.status.into()),
         Operator::ResponseCodeDetails => name(Some(record.details)),
-        Operator::ResponseFlags => Value::Text(record.flags.to_string()),
+        Operator::ResponseFlags => Value::Flags(record.flags),
         Operator::BytesReceived => Value::Number(record.request_bytes),
         Operator::BytesSent => Value::Number(record.response_bytes),
         Operator::Duration => Value::Number(u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX)),
@@ -107,8 +183,8 @@ fn record_value(operator: Operator, record: &RequestRecord) -> Value<'_> {
         Operator::DownstreamLocalAddress => address(record.downstream_local),
         Operator::RouteName => name(record.route.as_deref()),
         Operator::GrpcStatus => match record.grpc_status {
-            GrpcOutcome::Known(status) => Value::Text(camel_case(status).to_owned()),
-            GrpcOutcome::Unknown => Value::Text("InvalidCode".to_owned()),
+            GrpcOutcome::Known(status) => Value::Bytes(camel_case(status).as_bytes()),
+            GrpcOutcome::Unknown => Value::Bytes(b"InvalidCode"),
             GrpcOutcome::Absent => Value::Unset,
         },
         Operator::GrpcStatusNumber => match record.grpc_status {
@@ -125,13 +201,16 @@ fn name(name: Option<&str>) -> Value<'_> {
 }
 
 fn address(address: Option<SocketAddr>) -> Value<'static> {
-    address.map_or(Value::Unset, |address| Value::Text(address.to_string()))
+    address.map_or(Value::Unset, Value::Address)
 }
 
-/// With milliseconds, as Envoy prints it; unset for a clock beyond the calendar.
+/// Unset for a clock beyond the calendar.
 fn start_time(record: &RequestRecord) -> Value<'static> {
-    let time = jiff::Timestamp::try_from(record.start_wall);
-    time.map_or(Value::Unset, |time| Value::Text(format!("{time:.3}")))
+    let known = record.start_wall.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since < CALENDAR);
+    match known || jiff::Timestamp::try_from(record.start_wall).is_ok() {
+        true => Value::Time(record.start_wall),
+        false => Value::Unset,
+    }
 }
 
 /// In a form that was tried when the format was read.
@@ -176,6 +255,13 @@ enum Escape {
 }
 
 fn escape(line: &mut String, bytes: &[u8], how: Escape) {
+    // Nearly all that is logged is plain, and is taken over whole.
+    let plain = |&byte: &u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if bytes.iter().all(plain)
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return line.push_str(text);
+    }
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {

@@ -11,17 +11,20 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 /// Lines that may wait for the writer: a burst of a tenth of a second at 80,000 requests a second.
-pub(super) const QUEUE_LINES: usize = 8 * 1024;
+pub(super) const QUEUE_LINES: u64 = 8 * 1024;
 /// Bytes that may wait for the writer, as one line may hold a path of 60 KiB.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 /// The writer hands over at once what is there, up to so many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
+/// How long the writer lets lines gather once there is one. Woken for each line, it would cost a worker a system call
+/// and two changes of thread a request.
+const GATHER: Duration = Duration::from_millis(10);
 /// Trouble is told once in so long.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How often who waits for the thread looks at it.
@@ -53,7 +56,7 @@ pub struct LineQueue(Arc<Queue>);
 #[derive(Debug)]
 struct Queue {
     shared: Arc<Shared>,
-    items: SyncSender<Item>,
+    items: Sender<Item>,
 }
 
 struct Shared {
@@ -101,7 +104,8 @@ impl LineQueue {
     }
 
     pub(super) fn new(sink: Sink, tell: Tell) -> (LineQueue, LineWriter) {
-        let (sender, items) = sync_channel(QUEUE_LINES);
+        // Bounded by our own count: a channel with bounds takes the memory for all of them at once.
+        let (sender, items) = channel();
         let shared = Arc::new(Shared {
             tell,
             queued_bytes: AtomicUsize::new(0),
@@ -117,8 +121,8 @@ impl LineQueue {
     pub fn push(&self, line: String) {
         let (shared, bytes) = (&self.0.shared, line.len());
         let fits = shared.queued_bytes.fetch_add(bytes, Relaxed) + bytes <= QUEUE_BYTES;
-        shared.queued_lines.fetch_add(1, Relaxed);
-        if !fits || self.0.items.try_send(Item::Line(line)).is_err() {
+        let fits = (shared.queued_lines.fetch_add(1, Relaxed) < QUEUE_LINES) && fits;
+        if !fits || self.0.items.send(Item::Line(line)).is_err() {
             shared.forget(1, bytes);
             (shared.tell)(Happened::Lost(1));
         }
@@ -170,8 +174,7 @@ impl LineThread {
 
     fn wake(&self) {
         if let Some(queue) = self.queue.upgrade() {
-            // Full: the thread is awake, and looks when it has written what it holds.
-            let _ = queue.items.try_send(Item::Wake);
+            let _ = queue.items.send(Item::Wake);
         }
     }
 }
@@ -198,12 +201,17 @@ impl LineWriter {
     /// Writes until nobody has lines any more, or until it is told to end. Blocks: for a thread of its own.
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
+        let mut behind = false;
         while let Some(first) = self.next() {
             let mut lines = take(first, &mut batch);
+            if lines > 0 && !behind && !self.shared.close.load(SeqCst) {
+                sleep(GATHER);
+            }
             while batch.len() < BATCH_BYTES {
                 let Ok(item) = self.items.try_recv() else { break };
                 lines += take(item, &mut batch);
             }
+            behind = batch.len() >= BATCH_BYTES;
             self.write(&batch);
             self.shared.forget(lines, batch.len());
             batch.clear();

@@ -162,6 +162,23 @@ fn anything() -> impl Strategy<Value = (RequestRecord, Vec<u8>, Vec<u8>, Vec<u8>
 
 proptest! {
     #[test]
+    fn a_time_is_the_calendars_whatever_was_printed_before(seconds in 0u64..1 << 35, nanos in 0u32..1_000_000_000) {
+        for since in [Duration::new(seconds, nanos), Duration::new(seconds, 0), Duration::new(seconds / 2, nanos)] {
+            let time = SystemTime::UNIX_EPOCH + since;
+            let mut printed = String::new();
+            write_time(&mut printed, time);
+            prop_assert_eq!(printed, format!("{:.3}", jiff::Timestamp::try_from(time).unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_address_is_what_the_library_prints(ip: std::net::IpAddr, port: u16) {
+        let mut printed = String::new();
+        write_address(&mut printed, SocketAddr::new(ip, port));
+        prop_assert_eq!(printed, SocketAddr::new(ip, port).to_string());
+    }
+
+    #[test]
     fn any_bytes_make_exactly_one_line_and_json_is_valid((record, path, authority, header) in anything()) {
         let mut record = record;
         for text in ["envoy", "json", CUSTOM] {

@@ -159,16 +159,21 @@ impl Histogram {
     }
 }
 
+/// Bounds that are passed over at once on the way to a value's bucket.
+const STRIDE: usize = 8;
+
 impl Series {
     #[inline]
     pub(super) fn observe(&self, value: f64) {
         if value.is_nan() {
             return;
         }
-        // Counting all bounds below beats a binary search here: it has no branch and no chain of loads, and the
-        // compiler makes vectors of it (7 ns against 11 with 52 bounds).
-        let bucket = self.bounds.iter().map(|&bound| usize::from(bound < value)).sum();
-        self.span.add(bucket, 1);
+        let (strides, rest) = self.bounds.as_chunks::<STRIDE>();
+        let whole = strides.iter().take_while(|stride| stride[STRIDE - 1] < value).count();
+        // Counting all bounds below beats a binary search: it has no branch and no chain of loads.
+        let below = |bounds: &[f64]| bounds.iter().map(|&bound| usize::from(bound < value)).sum::<usize>();
+        let below = strides.get(whole).map_or_else(|| below(rest), |stride| below(stride));
+        self.span.add(whole * STRIDE + below, 1);
         self.span.add_f64(self.bounds.len() + 1, value);
     }
 

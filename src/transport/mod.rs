@@ -9,3 +9,4 @@ pub mod dial;
 pub mod endpoint;
 pub mod io;
 pub mod listen;
+pub mod scratch;

@@ -48,7 +48,7 @@ fn by_weight(cluster: &ClusterState, dice: &mut impl Rng) -> usize {
 
 /// The less loaded of two. The pod's own endpoint is always one of them, and wins within `local_bias`.
 fn least_of_two(cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
-    let own = cluster.members.iter().position(|member| member.local);
+    let own = cluster.own;
     let first = own.unwrap_or_else(|| by_weight(cluster, dice));
     let mut second = by_weight(cluster, dice);
     if second == first {

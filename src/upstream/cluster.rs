@@ -157,6 +157,8 @@ pub struct ClusterState {
     pub config: Arc<Cluster>,
     /// Every address, names resolved.
     pub members: Vec<Member>,
+    /// The first of them that is this pod's own.
+    pub own: Option<usize>,
     /// Members by turn: each stands in it as often as its weight says, spread out.
     pub turns: Vec<u32>,
     /// The turn of the round robin.
@@ -196,7 +198,8 @@ impl ClusterState {
             None => Arc::new(Breakers::new(&config.circuit_breakers)),
         };
         let turn = previous.map(|previous| previous.turn.clone()).unwrap_or_default();
-        ClusterState { turns: turns(&members), config, members, turn, breakers }
+        let own = members.iter().position(|member| member.local);
+        ClusterState { turns: turns(&members), own, config, members, turn, breakers }
     }
 }
 

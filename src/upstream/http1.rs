@@ -112,7 +112,10 @@ impl Http1Pool {
             timed_out += u64::from(late);
             !late && idle.connection.is_quiet()
         });
-        self.shared.meter.cx_idle_timeout.increment(timed_out);
+        // Asking for a meter makes its series, which is for those who have something to count.
+        if timed_out > 0 {
+            self.shared.meter.cx_idle_timeout.increment(timed_out);
+        }
     }
 
     fn lend(&self, connection: Rc<Connection>) -> Http1Lease {

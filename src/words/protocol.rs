@@ -13,14 +13,21 @@ pub enum HttpVersion {
     Http2,
 }
 
-impl fmt::Display for HttpVersion {
-    /// As Envoy's `%PROTOCOL%` prints it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl HttpVersion {
+    /// As logs print it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             HttpVersion::Http10 => "HTTP/1.0",
             HttpVersion::Http11 => "HTTP/1.1",
             HttpVersion::Http2 => "HTTP/2",
-        })
+        }
+    }
+}
+
+impl fmt::Display for HttpVersion {
+    /// As Envoy's `%PROTOCOL%` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

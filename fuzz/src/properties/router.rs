@@ -209,10 +209,8 @@ fn pattern(input: &mut Input<'_>) -> Pattern {
 }
 
 fn caller(input: &mut Input<'_>) -> Caller {
-    let mut labels = Labels::new();
-    for _ in 0..input.below(3) {
-        labels.insert(text(input, &VALUES).into(), text(input, &VALUES).into());
-    }
+    let count = input.below(3);
+    let labels = (0..count).map(|_| (text(input, &VALUES).into(), text(input, &VALUES).into())).collect();
     let service: Arc<str> = text(input, &HOSTS[..3]).into();
     Caller {
         cidr: IpAddr::from([10, 0, 0, 1]).into(),

@@ -51,41 +51,44 @@ impl Clusters {
     }
 
     fn target(&mut self, group: &Group<'_, '_>, weight: u32) -> VersionTarget {
-        let [grpc_cluster, http_cluster] = match group.by_protocol {
+        let [grpc, http] = match group.by_protocol {
             true => Protocol::ALL.map(|protocol| self.build(group, Some(protocol))),
             false => {
                 let both = self.build(group, None);
                 [both.clone(), both]
             }
         };
+        // The clusters' own, not the rule's: thousands of rules name the same versions, and share them like this.
         VersionTarget {
-            version: group.labels.get("version").cloned(),
-            labels: group.labels.clone(),
+            version: http.labels.get("version").cloned(),
+            labels: http.labels.clone(),
             weight,
-            grpc_cluster,
-            http_cluster,
+            grpc_cluster: grpc.name.clone(),
+            http_cluster: http.name.clone(),
         }
     }
 
-    /// The name of the cluster of a group for one protocol's port, or for every request.
-    fn build(&mut self, group: &Group<'_, '_>, port: Option<Protocol>) -> Arc<str> {
-        let name: Arc<str> = cluster_name(group, port).into();
-        let draft = group.service.draft;
-        self.built.entry(name.clone()).or_insert_with(|| {
-            Arc::new(Cluster {
-                name: name.clone(),
-                service: group.service.host.clone(),
-                labels: group.labels.clone(),
-                protocol: upstream_protocol(group, port),
-                lb: draft.lb,
-                local_bias: draft.local_bias,
-                connect_timeout: self.connect_timeout,
-                dns_refresh: draft.dns_refresh,
-                circuit_breakers: draft.circuit_breakers,
-                localities: vec![Locality { priority: 0, endpoints: endpoints(group, port) }],
-            })
+    /// The cluster of a group for one protocol's port, or for every request.
+    fn build(&mut self, group: &Group<'_, '_>, port: Option<Protocol>) -> Arc<Cluster> {
+        let name = cluster_name(group, port);
+        if let Some(known) = self.built.get(name.as_str()) {
+            return known.clone();
+        }
+        let (name, draft) = (Arc::<str>::from(name), group.service.draft);
+        let new = Arc::new(Cluster {
+            name: name.clone(),
+            service: group.service.host.clone(),
+            labels: group.labels.clone(),
+            protocol: upstream_protocol(group, port),
+            lb: draft.lb,
+            local_bias: draft.local_bias,
+            connect_timeout: self.connect_timeout,
+            dns_refresh: draft.dns_refresh,
+            circuit_breakers: draft.circuit_breakers,
+            localities: vec![Locality { priority: 0, endpoints: endpoints(group, port) }],
         });
-        name
+        self.built.insert(name, new.clone());
+        new
     }
 }
 

@@ -181,7 +181,8 @@ impl Decoder {
 
     fn trailers(&mut self, buf: &mut BytesMut) -> Result<Option<Piece>, HeadError> {
         let State::Trailers { mut scanned } = self.state else { return Ok(None) };
-        let end = lines::find_end(buf, Section::Trailers, self.bounds, &mut scanned)?;
+        let mut ends = lines::Ends::new();
+        let end = lines::find_end(buf, Section::Trailers, self.bounds, &mut scanned, &mut ends)?;
         let Some(end) = end else {
             self.state = State::Trailers { scanned };
             return Ok(None);
@@ -190,7 +191,7 @@ impl Decoder {
         if section[..] == *b"\r\n" {
             return Ok(Some(self.end(None)));
         }
-        let lines = lines::lines(&section);
+        let lines = lines::lines(&section, &ends);
         let trailers = lines::fields(&section, lines, Section::Trailers, self.bounds, |_, _| false)?;
         Ok(Some(self.end(Some(trailers))))
     }

@@ -6,7 +6,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 
-use super::Malformed;
+use super::{Malformed, target};
 
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(super) struct Control {
     length: Once<u64>,
     coding: Once<()>,
     pub(super) hosts: usize,
+    /// The last of them has the characters of one.
+    pub(super) names_host: bool,
     close: bool,
     keep_alive: bool,
     pub(super) expects_continue: bool,
@@ -66,6 +68,7 @@ impl Control {
         }
         if *name == HOST {
             self.hosts += 1;
+            self.names_host = target::is_host(value.as_bytes());
         } else if *name == CONNECTION {
             self.close |= has_token(value, b"close");
             self.keep_alive |= has_token(value, b"keep-alive");

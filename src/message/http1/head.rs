@@ -51,9 +51,11 @@ pub fn take_request(
     bounds: HeadBounds,
     scanned: &mut usize,
 ) -> Result<Option<RequestHead>, HeadError> {
-    let Some(end) = lines::find_end(buf, Section::Request, bounds, scanned)? else { return Ok(None) };
+    let mut ends = lines::Ends::new();
+    let found = lines::find_end(buf, Section::Request, bounds, scanned, &mut ends)?;
+    let Some(end) = found else { return Ok(None) };
     let head = buf.split_to(end).freeze();
-    let mut lines = lines::lines(&head);
+    let mut lines = lines::lines(&head, &ends);
     let first = loop {
         match lines.next() {
             Some(line) if lines::content(&head, line.clone()).is_empty() => {
@@ -93,12 +95,12 @@ fn check_hosts(uri: &Uri, version: Version, headers: &HeaderMap, control: &Contr
         1 => {}
         _ => return Err(Malformed::MultipleHosts.into()),
     }
-    let host = headers.get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-    if !target::is_host(host) {
+    if !control.names_host {
         return Err(Malformed::InvalidHost.into());
     }
     // Beside an authority in the target nobody looks at it again.
     if uri.authority().is_some() {
+        let host = headers.get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
         let host = std::str::from_utf8(host).map_err(|_| Malformed::InvalidHost)?;
         target::check_host(host)?;
     }
@@ -113,9 +115,11 @@ pub fn take_response(
     scanned: &mut usize,
     to_head: bool,
 ) -> Result<Option<ResponseHead>, HeadError> {
-    let Some(end) = lines::find_end(buf, Section::Response, bounds, scanned)? else { return Ok(None) };
+    let mut ends = lines::Ends::new();
+    let found = lines::find_end(buf, Section::Response, bounds, scanned, &mut ends)?;
+    let Some(end) = found else { return Ok(None) };
     let head = buf.split_to(end).freeze();
-    let mut lines = lines::lines(&head);
+    let mut lines = lines::lines(&head, &ends);
     let (version, status) = status_line(&head, lines.next().unwrap_or(0..0))?;
     let mut control = Control::default();
     let headers =

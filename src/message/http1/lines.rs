@@ -9,13 +9,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::{HeadBounds, HeadError, Malformed, head, target};
+use super::{HeadBounds, HeadError, Malformed, head, spare, target};
 
 /// Fields that the proxy adds to a head: a map with room for them does not grow.
 const SPARE_FIELDS: usize = 4;
 
-/// The first line of a head, and the empty one at its end.
-const LINES_AROUND: usize = 2;
+/// Bytes that a line of a head has, about. A map that is too small grows.
+const LINE_BYTES: usize = 32;
+
+/// Lines whose ends are remembered from the search for the last one; behind them they are searched again.
+const NOTED: usize = 30;
 
 /// Whose lines they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,32 @@ impl Section {
     }
 }
 
-/// Where the section at the front of `buf` ends, behind its empty line. `scanned` remembers how far was looked.
+/// Where the first lines of a section end, as the search for its end found them.
+#[derive(Debug)]
+pub(super) struct Ends {
+    behind: [u32; NOTED],
+    count: usize,
+}
+
+impl Ends {
+    pub(super) fn new() -> Ends {
+        Ends { behind: [0; NOTED], count: 0 }
+    }
+
+    fn note(&mut self, lf: usize) {
+        if let (Some(place), Ok(behind)) = (self.behind.get_mut(self.count), u32::try_from(lf + 1)) {
+            *place = behind;
+            self.count += 1;
+        }
+    }
+
+    fn noted(&self) -> &[u32] {
+        self.behind.get(..self.count).unwrap_or_default()
+    }
+}
+
+/// Where the section at the front of `buf` ends, behind its empty line. `scanned` remembers how far was looked; `ends`
+/// gets its lines, if it is whole when it is first looked at.
 ///
 /// The lines of a section that is not whole are checked as they come: who sends garbage learns it now, not when the
 /// time for the head is up.
@@ -45,11 +73,15 @@ pub(super) fn find_end(
     section: Section,
     bounds: HeadBounds,
     scanned: &mut usize,
+    ends: &mut Ends,
 ) -> Result<Option<usize>, HeadError> {
     let window = buf.get(..bounds.bytes).unwrap_or(buf);
     let from = (*scanned).min(window.len());
     for offset in memchr_iter(b'\n', &window[from..]) {
         let lf = from + offset;
+        if from == 0 {
+            ends.note(lf);
+        }
         if is_empty_line(window, lf) && !(section == Section::Request && is_leading(window, lf)) {
             *scanned = 0;
             return Ok(Some(lf + 1));
@@ -112,12 +144,15 @@ fn check_line(buf: &[u8], at: Range<usize>, section: Section) -> Result<(), Head
     }
 }
 
-/// The lines of `section`, each with its end.
-pub(super) fn lines(section: &[u8]) -> impl Iterator<Item = Range<usize>> {
+/// The lines of `section`, each with its end. `ends` are those of its first ones.
+pub(super) fn lines<'a>(section: &'a [u8], ends: &'a Ends) -> impl Iterator<Item = Range<usize>> + use<'a> {
+    let noted = ends.noted().iter().map(|&behind| behind as usize);
+    let searched = ends.noted().last().map_or(0, |&behind| behind as usize);
+    let others = memchr_iter(b'\n', section.get(searched..).unwrap_or_default());
     let mut start = 0;
-    memchr_iter(b'\n', section).map(move |lf| {
-        let line = start..lf + 1;
-        start = line.end;
+    noted.chain(others.map(move |lf| searched + lf + 1)).map(move |behind| {
+        let line = start..behind;
+        start = behind;
         line
     })
 }
@@ -131,9 +166,8 @@ pub(super) fn fields(
     bounds: HeadBounds,
     mut keep_back: impl FnMut(&HeaderName, &HeaderValue) -> bool,
 ) -> Result<HeaderMap, HeadError> {
-    let expected = memchr_iter(b'\n', head).count().saturating_sub(LINES_AROUND).min(bounds.count);
-    let mut headers =
-        HeaderMap::try_with_capacity(expected + SPARE_FIELDS).map_err(|_| HeadError::TooMany)?;
+    let expected = (head.len() / LINE_BYTES).min(bounds.count);
+    let mut headers = spare::header_map(expected + SPARE_FIELDS).map_err(|_| HeadError::TooMany)?;
     let mut count = 0;
     for line in lines {
         if content(head, line.clone()).is_empty() {
@@ -194,6 +228,13 @@ pub(super) fn field(
 fn trim(text: &[u8], start: usize) -> Range<usize> {
     let is_visible = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let rest = &text[start..];
+    // As nearly everybody writes it: one space before it, none behind.
+    if let [b' ', first, .., last] = rest
+        && is_visible(first)
+        && is_visible(last)
+    {
+        return start + 1..text.len();
+    }
     let first = rest.iter().position(is_visible).unwrap_or(rest.len());
     let last = rest.iter().rposition(is_visible).map_or(first, |last| last + 1);
     start + first..start + last

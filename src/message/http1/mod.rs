@@ -8,6 +8,7 @@ pub mod encode;
 pub mod framing;
 pub mod head;
 mod lines;
+pub mod spare;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -459,7 +459,8 @@ impl Core {
     /// `n` bytes of the connection's window were read, or are not wanted.
     pub(super) fn give_back(&mut self, n: u32) {
         self.freed += n;
-        if self.freed > 0 && self.freed >= self.settings.connection_window / 2 {
+        // By what the peer has left, not by the whole: what other streams leave unread may never come back.
+        if self.freed > 0 && 2 * i64::from(self.freed) >= self.recv_window {
             let by = std::mem::take(&mut self.freed);
             self.recv_window += i64::from(by);
             self.out.put(|out| frame::put_window_update(out, 0, by));

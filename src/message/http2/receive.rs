@@ -367,7 +367,8 @@ impl Core {
             return Ok(());
         }
         let Some(place) = self.streams.find(id) else {
-            return if self.is_idle(id) { Err(PROTOCOL) } else { Ok(()) };
+            let ignored = !self.is_idle(id) || id > self.accepted_up_to;
+            return if ignored { Ok(()) } else { Err(PROTOCOL) };
         };
         let stream = &mut self.streams[place];
         if stream.send.is_over() {

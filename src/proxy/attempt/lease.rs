@@ -34,11 +34,12 @@ pub(super) enum Connection {
 }
 
 impl Lease {
-    /// An attempt at `endpoint` that has no connection yet.
+    /// An attempt at `endpoint` that has no connection yet, of a request that began at `start`.
     pub(super) fn new(
         meter: Arc<ClusterMeter>,
         endpoint: Arc<EndpointState>,
         retry: Option<Permit>,
+        start: Instant,
     ) -> Lease {
         Lease {
             connection: RefCell::default(),
@@ -47,7 +48,7 @@ impl Lease {
             over: Cell::new(false),
             endpoint,
             meter,
-            started: Instant::now(),
+            started: start,
             _retry: retry,
         }
     }

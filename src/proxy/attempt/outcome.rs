@@ -36,8 +36,13 @@ pub(super) fn note_answer(
     way.cluster.meter.answered(status, service_time);
     let counts = &member.state.counts;
     if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
-    let in_flight = hop::take_in_flight(response.headers_mut());
-    let refusal = hop::take_refusal(response.headers_mut()).filter(|_| !member.local);
+    let notable = headers::Notable::of(response.headers());
+    let (in_flight, refusal) = if notable.has(headers::Notable::OURS) {
+        let headers = response.headers_mut();
+        (hop::take_in_flight(headers), hop::take_refusal(headers).filter(|_| !member.local))
+    } else {
+        (None, None)
+    };
     if let Some(in_flight) = in_flight {
         member.state.note_reported(in_flight, exchange.downstream.lane.now_ms());
         way.target.hop.requests.increment(1);
@@ -52,7 +57,7 @@ pub(super) fn note_answer(
         member.state.note_no_weir();
         exchange.reached.set(Reached::ModelServer);
     }
-    headers::from_upstream(response, service_time);
+    headers::from_upstream(response, service_time, notable);
 }
 
 /// There is none.

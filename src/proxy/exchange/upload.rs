@@ -84,6 +84,9 @@ impl Upload {
     /// Lets go of what was kept: there will be no other attempt.
     pub(in crate::proxy) fn settle(&self, exchange: &Exchange) {
         let mut kept = self.kept.borrow_mut();
+        if !kept.keeping && kept.bytes() == 0 {
+            return; // nothing is kept, nor will be
+        }
         if kept.bytes() > 0 {
             exchange.downstream.lane.shared.replay.fetch_sub(kept.bytes(), Ordering::Relaxed);
         }

@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -17,6 +18,7 @@ use super::Asked;
 use super::wire::Wire;
 use crate::message::http1::Framing;
 use crate::message::http1::encode::{self, Connection};
+use crate::message::http1::spare;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::DownloadBody;
 
@@ -57,6 +59,7 @@ pub(super) async fn send(
         (true, _) => Connection::Default,
     };
     encode::response_head(&mut front, asked.version, parts.status, &parts.headers, framing, connection);
+    spare::keep_header_map(mem::take(&mut parts.headers));
     let mut sending = Sending {
         body,
         left: match framing {
@@ -78,6 +81,7 @@ pub(super) async fn send(
             wire.reset_on_drop();
         }
     }
+    spare::keep_buffer(mem::take(&mut sending.front));
     persists && end == End::Whole
 }
 
@@ -143,7 +147,7 @@ impl Sending {
             match self.poll_write(cx, wire) {
                 Poll::Ready(Ok(())) => {
                     self.body.exchange.touch();
-                    if std::mem::take(&mut self.waits) {
+                    if mem::take(&mut self.waits) {
                         self.body.exchange.set_unwritten(0);
                     }
                 }
@@ -217,9 +221,15 @@ impl Sending {
     /// Writes once.
     fn poll_write(&mut self, cx: &mut Context<'_>, wire: &Wire) -> Poll<io::Result<()>> {
         let bufs = [IoSlice::new(&self.front), IoSlice::new(&self.piece), IoSlice::new(&self.back)];
-        let mut n = ready!(wire.poll_write(cx, &bufs))?;
+        // One piece has a cheaper system call.
+        let bufs = if self.piece.is_empty() && self.back.is_empty() { &bufs[..1] } else { &bufs };
+        let mut n = ready!(wire.poll_write(cx, bufs))?;
         if n == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        if n == self.front.len() {
+            self.front.clear(); // it keeps its room, which advancing would leave behind
+            return Poll::Ready(Ok(()));
         }
         for part in [self.front.len(), self.piece.len(), self.back.len()].into_iter().enumerate() {
             let (index, len) = part;

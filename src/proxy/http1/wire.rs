@@ -21,16 +21,17 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use crate::message::body::{Body, BodyError, Http1Body, Http1Error, Http1Source};
 use crate::message::http1::body::{Decoder, Piece};
 use crate::message::http1::head::{self, RequestHead};
-use crate::message::http1::{Framing, HeadBounds, HeadError};
+use crate::message::http1::{Framing, HeadBounds, HeadError, spare};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::reply::Reason;
 use crate::runtime::clock::{self, Tick};
 use crate::runtime::drain::Phase;
 use crate::transport::activity::{Activity, End};
 use crate::transport::io::{HangUp, Io};
+use crate::transport::scratch;
 
 /// Room for most whole requests.
-const HEAD_READ: usize = 8 << 10;
+const HEAD_READ: usize = scratch::ROOM;
 /// What is read of the requests behind the present one; the rest waits in the kernel.
 const AHEAD: usize = 16 << 10;
 /// What is read of a body that nobody wants any more, so that its caller may read the answer.
@@ -207,7 +208,12 @@ impl Wire {
 
     /// Reads what is there. While nothing is, an empty buffer is let go: who waits holds none.
     fn poll_fill(&self, read: &mut Reading, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        let filled = self.io.borrow_mut().poll_fill(cx, &mut read.buf, room);
+        let mut io = self.io.borrow_mut();
+        let filled = if room <= scratch::ROOM {
+            scratch::poll_fill(&mut io, cx, &mut read.buf)
+        } else {
+            io.poll_fill(cx, &mut read.buf, room)
+        };
         if filled.is_pending() && read.buf.is_empty() {
             read.buf = BytesMut::new();
         }
@@ -225,6 +231,11 @@ impl Wire {
             return self.poll_left_unread(cx); // whoever reads the body sees its end, but it may stand still
         }
         let mut read = self.read.borrow_mut();
+        // Mostly it is silent.
+        if read.buf.is_empty() && !read.eof && self.io.borrow_mut().poll_readable(cx).is_pending() {
+            read.buf = BytesMut::new();
+            return false;
+        }
         while !read.eof && read.buf.len() < AHEAD {
             match self.poll_fill(&mut read, cx, HEAD_READ) {
                 Poll::Ready(Ok(_)) => {}
@@ -306,7 +317,8 @@ impl Wire {
         // What is read to its end shows the caller's leaving by itself.
         self.activity.watch_peer(!is_done(&read) || read.buf.len() >= AHEAD);
         drop(read);
-        self.interim.take()
+        let interim = self.interim.take();
+        if interim.is_empty() { spare::buffer(0) } else { interim }
     }
 
     /// Whether the connection can take another request after the present one, as far as the caller shows.

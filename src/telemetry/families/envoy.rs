@@ -3,6 +3,7 @@
 //! Law: name, labels, unit (milliseconds) and buckets are Envoy's; the meaning of each is what Envoy's documentation
 //! says. All are shown on `/stats/prometheus`. Source: Envoy's "Statistics" pages, checked against Envoy 1.40.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::super::family::{Family, Labels};
@@ -108,33 +109,45 @@ static CLUSTER_RQ_XX: Family =
 static CLUSTER_RQ: Family =
     Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page();
 
-/// What one cluster counts. Shared by all workers; a deref leads to the plain series.
+/// What one cluster counts. Shared by all workers; a deref leads to the plain series, and makes them if need be.
 #[derive(Debug)]
 pub struct ClusterMeter {
     recorder: Recorder,
-    cluster: Box<str>,
-    series: ClusterSeries,
+    cluster: Arc<str>,
+    series: OnceLock<ClusterSeries>,
     classes: ByClass,
     codes: ByCode,
 }
 
 impl ClusterMeter {
-    /// Resolves the series of a cluster, at zero. Those of codes and classes follow at first use, as in Envoy.
-    pub fn new(recorder: &Recorder, cluster: &str) -> ClusterMeter {
-        let labels = Labels::new(&[("envoy_cluster_name", cluster)]);
+    /// The meter of a cluster, whose series come with its first use; those of codes and classes each with its own.
+    pub fn new(recorder: &Recorder, cluster: Arc<str>) -> ClusterMeter {
         ClusterMeter {
             recorder: recorder.clone(),
-            cluster: cluster.into(),
-            series: ClusterSeries::resolve(recorder, &labels),
+            cluster,
+            series: OnceLock::new(),
             classes: ByClass::default(),
             codes: ByCode::default(),
         }
     }
 
+    /// Makes the series, at zero.
+    pub fn declare(&self) -> &ClusterSeries {
+        self.series.get_or_init(|| {
+            let labels = Labels::new(&[("envoy_cluster_name", &self.cluster)]);
+            ClusterSeries::resolve(&self.recorder, &labels)
+        })
+    }
+
+    /// The series, if they are there.
+    pub fn declared(&self) -> Option<&ClusterSeries> {
+        self.series.get()
+    }
+
     /// Counts an attempt's answer: completed, its code, its class and its time.
     pub fn answered(&self, status: u16, time: Duration) {
-        self.series.rq_completed.increment(1);
-        self.series.rq_time.observe(time.as_secs_f64() * 1e3);
+        self.rq_completed.increment(1);
+        self.rq_time.observe(time.as_secs_f64() * 1e3);
         let cluster = &*self.cluster;
         self.classes.count(status, |class| {
             let labels = [("envoy_response_code_class", class), ("envoy_cluster_name", cluster)];
@@ -150,8 +163,9 @@ impl ClusterMeter {
 impl std::ops::Deref for ClusterMeter {
     type Target = ClusterSeries;
 
+    #[inline]
     fn deref(&self) -> &ClusterSeries {
-        &self.series
+        self.declare()
     }
 }
 

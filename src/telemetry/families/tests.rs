@@ -12,7 +12,7 @@ use super::*;
 /// A recorder in which every meter was made and used once.
 fn everything() -> Recorder {
     let recorder = Recorder::new(1);
-    let cluster = ClusterMeter::new(&recorder, "half-v1");
+    let cluster = ClusterMeter::new(&recorder, "half-v1".into());
     let http = HttpMeter::new(&recorder, "split");
     let listener = ListenerMeter::new(&recorder, "127.0.0.1:8500", "split");
     for status in [0, 99, 200, 204, 404, 503, 599, 600, u16::MAX] {

@@ -6,14 +6,14 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Frame;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{spawn_local, yield_now};
 
 use super::SendError;
@@ -22,15 +22,14 @@ use crate::message::http1::body::{Decoder, Piece};
 use crate::message::http1::head::{self, ResponseHead};
 use crate::message::http1::{Framing, HeadBounds};
 use crate::transport::io::Io;
+use crate::transport::scratch;
 
 /// What the head of an answer, and its trailers, may cost.
 const BOUNDS: HeadBounds = HeadBounds { bytes: 60 << 10, count: 100 };
 /// What is read at once where a head is due: nearly every answer is whole with it.
-const HEAD_ROOM: usize = 16 << 10;
+const HEAD_ROOM: usize = scratch::ROOM;
 /// The least that is read at once: less would cost a system call for a few bytes.
 const LEAST_ROOM: usize = 4 << 10;
-/// Room that is left of a buffer and as good as a new one.
-const ROOM_ENOUGH: usize = 32 << 10;
 /// Interim answers (1xx) before the answer itself.
 const MOST_INTERIM: u32 = 16;
 
@@ -88,9 +87,12 @@ impl Connection {
     pub(super) fn is_quiet(&self) -> bool {
         let mut live = self.live.borrow_mut();
         let Some(live) = &mut *live else { return false };
+        let mut nobody = Context::from_waker(Waker::noop());
+        if live.io.poll_readable(&mut nobody).is_pending() {
+            return true;
+        }
         let mut byte = [0];
         let mut byte = ReadBuf::new(&mut byte);
-        let mut nobody = Context::from_waker(Waker::noop());
         Pin::new(&mut live.io).poll_read(&mut nobody, &mut byte).is_pending()
     }
 
@@ -152,12 +154,11 @@ impl Connection {
     fn poll_fill(&self, cx: &mut Context<'_>, buf: &mut BytesMut, room: usize) -> Poll<io::Result<usize>> {
         let mut live = self.live.borrow_mut();
         let Some(live) = &mut *live else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        // Asked first, so that an upstream that thinks for long costs no buffer.
-        ready!(live.io.poll_readable(cx))?;
-        if buf.capacity() - buf.len() < room.min(ROOM_ENOUGH) {
-            buf.reserve(room);
+        if room <= scratch::ROOM {
+            scratch::poll_fill(&mut live.io, cx, buf)
+        } else {
+            live.io.poll_fill(cx, buf, room)
         }
-        pin!(live.io.read_buf(buf)).poll(cx)
     }
 
     /// The head of the answer. Interim answers are read over (RFC 9110 section 15.2); this is the place from which
@@ -174,8 +175,7 @@ impl Connection {
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            let room = if reading.buf.len() < reading.buf.capacity() { 1 } else { HEAD_ROOM };
-            if !matches!(ready!(self.poll_fill(cx, &mut reading.buf, room)), Ok(1..)) {
+            if !matches!(ready!(self.poll_fill(cx, &mut reading.buf, HEAD_ROOM)), Ok(1..)) {
                 return Poll::Ready(Err(SendError::Closed));
             }
         }
@@ -333,7 +333,9 @@ impl Reading {
     /// The next read is larger if this one was filled, smaller if it brought little: a piece keeps all of the buffer
     /// that it stands in.
     fn note_read(&mut self, read: usize, room: usize, most: usize) {
-        if self.buf.len() == self.buf.capacity() {
+        let filled =
+            if room <= scratch::ROOM { read == scratch::ROOM } else { self.buf.len() == self.buf.capacity() };
+        if filled {
             self.room = (self.room * 2).min(most);
         } else if read < room / 8 {
             self.room = (self.room / 2).max(HEAD_ROOM);

@@ -4,6 +4,7 @@
 //! failed: an upstream may answer early and close (RFC 9112 section 9.5).
 
 use std::future::poll_fn;
+use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -17,11 +18,12 @@ use super::connection::Connection;
 use super::sending::{Sending, Stop};
 use crate::message::body::{Body, BodyError, Http1Body};
 use crate::message::http1::head::ResponseHead;
+use crate::message::http1::spare;
 
 /// Sends the request and waits for the answer's head. What is left of the request goes on by the task that is returned.
 pub(super) async fn run<B>(
     connection: &Rc<Connection>,
-    head: Box<Parts>,
+    mut head: Box<Parts>,
     body: B,
 ) -> Result<(Response<Body>, Option<AbortHandle>), SendError>
 where
@@ -35,6 +37,7 @@ where
         Err(SendError::Closed) if trip.unsent => return Err(SendError::Unsent(head)),
         Err(error) => return Err(error),
     };
+    spare::keep_header_map(mem::take(&mut head.headers));
     let has_body = connection.begin_body(&answer);
     let upload = trip.sending.map(|sending| go_on(connection.clone(), sending));
     let body = if has_body { Body::Http1(Http1Body::new(connection.clone())) } else { Body::Empty };

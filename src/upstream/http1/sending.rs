@@ -16,7 +16,7 @@ use http_body::{Body, Frame};
 
 use super::connection::Connection;
 use crate::message::body::BodyError;
-use crate::message::http1::{Framing, encode};
+use crate::message::http1::{Framing, encode, spare};
 
 /// Bytes that are asked of the body before those that wait are written.
 const AHEAD: usize = 64 << 10;
@@ -27,8 +27,6 @@ const SLICES: usize = 32;
 /// Pieces that are taken before others have their turn: those of a caller who sends chunks of a byte are without end, and
 /// what is read at once holds ten thousand of them.
 const AT_A_TURN: usize = 256;
-/// Room for a head of common size.
-const HEAD_ROOM: usize = 1 << 10;
 
 /// See the module.
 pub(super) struct Sending<B> {
@@ -44,6 +42,12 @@ pub(super) struct Sending<B> {
     queued: usize,
     /// Whether anything was written.
     begun: bool,
+}
+
+impl<B> Drop for Sending<B> {
+    fn drop(&mut self) {
+        spare::keep_buffer(mem::take(&mut self.tail));
+    }
 }
 
 /// Why a request could not be written whole.
@@ -63,7 +67,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        let mut tail = BytesMut::with_capacity(HEAD_ROOM);
+        let mut tail = spare::buffer(0);
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         encode::request_head(&mut tail, &head.method, target, &head.headers, framing);
         let body_done = framing == Framing::Empty;

@@ -210,3 +210,40 @@ fn a_length_counts_what_has_not_arrived_of_a_frame() {
         assert_eq!(body.remaining(), Some(5_000), "{cut}");
     }
 }
+
+/// What some streams leave unread must not keep from the others what they have read.
+#[test]
+fn the_connections_window_is_given_back_by_what_is_left_of_it() {
+    let window = 200_000;
+    let mut core = Core::new(Role::Server, Settings { connection_window: window, ..Settings::default() });
+    fed(&mut core, &settings()).expect("settings");
+    let piece = vec![0; 15_000];
+    for (id, frames) in [(1, 4), (3, 4), (5, 3)] {
+        fed(&mut core, &head(id, 0)).expect("a head");
+        for _ in 0..frames {
+            fed(&mut core, &bytes_of(kind::DATA, 0, id, &piece)).expect("within the windows");
+        }
+    }
+    assert_eq!(core.recv_window, 35_000);
+    core.give_back(15_000);
+    assert_eq!(core.recv_window, 35_000);
+    core.give_back(15_000);
+    assert_eq!(core.recv_window, 65_000, "less than half of all, and all that there is");
+}
+
+/// RFC 9113 section 6.8: frames on streams that came too late are ignored.
+#[test]
+fn a_server_that_leaves_ignores_what_comes_on_streams_above_its_last() {
+    let mut core = server();
+    fed(&mut core, &[settings(), head(1, 0)].concat()).expect("in order");
+    core.leave();
+    let late = [
+        bytes_of(kind::PING, flag::ACK, 0, b"leaving!"),
+        head(3, 0),
+        bytes_of(kind::WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1]),
+        bytes_of(kind::DATA, 0, 3, b"body"),
+        bytes_of(kind::RST_STREAM, 0, 3, &[0, 0, 0, 8]),
+    ];
+    assert_eq!(fed(&mut core, &late.concat()), Ok(()));
+    assert_eq!((core.open, core.to_accept.len()), (1, 1));
+}

@@ -1,0 +1,61 @@
+"""`benches/counts.json`: what a request may cost in instructions and system calls, and how the figures were made.
+
+They are the least of the rounds, as chance only adds. A figure above the file's by more than its tolerance fails the check; one below by as much should become the file's, so
+that it cannot creep back. The tolerances stand in the file, by scenario, and an update keeps them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from .sites import REPOSITORY
+
+FILE = REPOSITORY / "benches/counts.json"
+
+# Where the file has none. Large bodies come in pieces of chance sizes; several streams share a call, as it happens.
+TOLERANCE = {"instructions": 0.03, "syscalls": 0.15}
+IMAGE_TOLERANCE = {"instructions": 0.08, "syscalls": 0.15}
+
+Counts = dict[str, dict[str, float]]
+
+
+def known() -> dict[str, Any]:
+    return json.loads(FILE.read_text()) if FILE.exists() else {"scenarios": {}}
+
+
+def check(found: Counts) -> int:
+    """Says how each figure compares with the file's; 1 if one is too high, or has nothing to be compared with."""
+    scenarios = known()["scenarios"]
+    worse = False
+    print(f"\nagainst {FILE.relative_to(REPOSITORY)}:")
+    for scenario, figures in found.items():
+        for name, figure in figures.items():
+            before = scenarios.get(scenario, {}).get(name)
+            if before is None:
+                print(f"  {scenario}, {name}: not in the file; benches/instructions --update writes it")
+                worse = True
+                continue
+            limit, change = scenarios[scenario]["tolerance"][name], figure / before - 1
+            verdict = "as before"
+            if change > limit:
+                verdict, worse = f"MORE THAN +{limit:.0%}", True
+            elif change < -limit:
+                verdict = "lower: benches/instructions --update keeps it so"
+            print(f"  {scenario}, {name}: {figure:,.2f}, was {before:,.2f} ({change:+.1%}): {verdict}")
+    return int(worse)
+
+
+def update(found: Counts, made: dict[str, str]) -> None:
+    """Writes these scenarios' figures; the others stay."""
+    scenarios = known()["scenarios"]
+    for scenario, figures in found.items():
+        tolerance = IMAGE_TOLERANCE if scenario.endswith("-image") else TOLERANCE
+        before = scenarios.get(scenario, {})
+        rounded = {name: round(figure, 2) if name == "syscalls" else round(figure) for name, figure in figures.items()}
+        scenarios[scenario] = {**before, **rounded, "tolerance": before.get("tolerance", tolerance)}
+    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    made = {"command": "benches/instructions --update", "date": date, "build": "cargo build --release --bin weir", **made}
+    FILE.write_text(json.dumps({"made": made, "scenarios": scenarios}, indent=2) + "\n")
+    print(f"written: {FILE.relative_to(REPOSITORY)}")

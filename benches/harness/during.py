@@ -1,0 +1,88 @@
+"""What happens to Weir while the load runs: its rules change, or its metrics are read. And what it says of itself."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from .processes import Gone
+from .scenarios import Scenario, service_name
+from .sites import Site
+from .weir import RULES, rules
+
+PAGE_SECONDS = 10.0
+
+
+class Repeated:
+    """Does something at fixed intervals, on a thread of its own, while a `with` block runs."""
+
+    def __init__(self, action: Callable[[], object], every_seconds: float, first_seconds: float) -> None:
+        self._action = action
+        self._every_seconds = every_seconds
+        self._first_seconds = first_seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.times = 0
+        self.fault = ""
+
+    def _run(self) -> None:
+        due = time.monotonic() + self._first_seconds
+        while not self._done.wait(max(0.0, due - time.monotonic())):
+            try:
+                self._action()
+            except (OSError, Gone) as fault:
+                self.fault = str(fault)
+                return
+            self.times += 1
+            due += self._every_seconds
+
+    def __enter__(self) -> Repeated:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+def reloading(scenario: Scenario, site: Site) -> Repeated:
+    """Another edition of the rules each time, put in place at once, as one would by hand."""
+    names = [service_name(number) for number in range(scenario.shape.services)]
+    editions = [rules(names, scenario.shape.rules_by_service, edition) for edition in (1, 2)]
+    # Outside of the folder of rules, in which a half-written file would be a fault.
+    place, fresh = site.folder / RULES / "0.yaml", site.folder / "next"
+    turn = 0
+
+    def change() -> None:
+        nonlocal turn
+        fresh.write_text(editions[turn % 2])
+        turn += 1
+        fresh.replace(place)
+
+    return Repeated(change, 1 / scenario.changes_per_second, 0.0)
+
+
+def scraping(site: Site) -> Repeated:
+    """Soon after the round's begin, and each second after: a round of one second has one."""
+    return Repeated(lambda: metrics(site), 1.0, 0.02)
+
+
+def metrics(site: Site) -> str:
+    """Weir's whole page of metrics."""
+    client = http.client.HTTPConnection("127.0.0.1", site.metrics_port, timeout=PAGE_SECONDS)
+    try:
+        client.request("GET", "/metrics")
+        return client.getresponse().read().decode()
+    except http.client.HTTPException as error:
+        raise Gone(f"the page of metrics: {error!r}") from error
+    finally:
+        client.close()
+
+
+def metric(site: Site, series: str) -> float:
+    """One series, by its whole name; 0 if it is not there."""
+    found = re.search(rf"^{re.escape(series)} (\S+)$", metrics(site), re.MULTILINE)
+    return float(found[1]) if found else 0.0

@@ -1,0 +1,33 @@
+"""The place that a proxy is set up for: its folder, its ports, the model servers behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .backend import Backend
+from .processes import free_port
+from .scenarios import Protocol, Shape
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Site:
+    binary: Path
+    folder: Path
+    port: int
+    protocol: Protocol
+    backend: Backend
+    shape: Shape = Shape()
+    metrics_port: int = field(default_factory=free_port)
+    """Where Weir tells its metrics."""
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def address(self, version: str) -> str:
+        """The version's first endpoint."""
+        return self.backend.addresses(version, self.protocol)[0]
