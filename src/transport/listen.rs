@@ -1,13 +1,16 @@
 //! Listening sockets: one for each address, on the control thread.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixListener;
 
 use super::io::Stream;
 use crate::snapshot::BindAddress;
@@ -18,8 +21,8 @@ const BACKLOG: i32 = 4096;
 /// A socket that listens.
 #[derive(Debug)]
 pub enum Listening {
-    /// TCP
-    Tcp(TcpListener),
+    /// TCP, with the address bound. A connection is registered by the worker that gets it, and by nobody before.
+    Tcp(AsyncFd<TcpListener>, SocketAddr),
     /// Unix-domain. The file goes first: while the socket is open no other file can get its inode.
     Unix(SocketFile, UnixListener),
 }
@@ -49,7 +52,7 @@ impl Listening {
     /// The operating system's; the caller names the address.
     pub fn bind(address: &BindAddress) -> io::Result<Listening> {
         match address {
-            BindAddress::Socket(address) => bind_tcp(*address).map(Listening::Tcp),
+            BindAddress::Socket(address) => bind_tcp(*address),
             BindAddress::Unix(path) => {
                 let listener = bind_unix(path)?;
                 Ok(Listening::Unix(SocketFile::of(path), listener))
@@ -60,7 +63,7 @@ impl Listening {
     /// The address bound, which tells the port chosen for port 0; `None` for a path.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
-            Listening::Tcp(listener) => listener.local_addr().ok(),
+            Listening::Tcp(_, local) => Some(*local),
             Listening::Unix(..) => None,
         }
     }
@@ -71,11 +74,14 @@ impl Listening {
     /// The operating system's: of that connection, or the process has no descriptor left.
     pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Listening::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                let local = stream.local_addr()?;
-                Ok(Accepted::Tcp(stream.into_std()?, peer, local))
+            Listening::Tcp(listener, bound) => {
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                let accept = |listener: &TcpListener| Ok(acceptfrom_with(listener, flags)?);
+                let (stream, peer) = listener.async_io(Interest::READABLE, accept).await?;
+                let stream = std::net::TcpStream::from(stream);
+                let peer = peer.and_then(|peer| peer.try_into().ok()).ok_or(io::ErrorKind::NotConnected)?;
+                let local = if bound.ip().is_unspecified() { stream.local_addr()? } else { *bound };
+                Ok(Accepted::Tcp(stream, peer, local))
             }
             Listening::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -137,16 +143,24 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((meta.dev(), meta.ino()))
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr) -> io::Result<Listening> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?; // Linux hands it down to what is accepted
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?; // `[::]` takes IPv4 as well, whatever the host's default is: so it was checked
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    let listener = TcpListener::from(socket);
+    let bound = listener.local_addr()?;
+    #[expect(
+        deprecated,
+        reason = "unsound for types that lie about their descriptor; the standard library's does not"
+    )]
+    let listener = AsyncFd::with_interest(listener, Interest::READABLE)?;
+    Ok(Listening::Tcp(listener, bound))
 }
 
 /// A path that a dead process left behind is taken over; a live one is not.
@@ -169,6 +183,26 @@ fn is_dead_socket(path: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::runtime::worker::local_runtime;
+
+    #[test]
+    fn what_is_accepted_does_not_delay_knows_both_addresses_and_waits_for_nobody() {
+        local_runtime().expect("a runtime").block_on(async {
+            for bound in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+                let listening = Listening::bind(&BindAddress::Socket(bound.parse().expect("an address")));
+                let listening = listening.expect("bound");
+                let port = listening.local_addr().expect("an address").port();
+                let caller = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connected");
+                let Accepted::Tcp(stream, peer, local) = listening.accept().await.expect("accepted") else {
+                    panic!("TCP")
+                };
+                assert!(stream.nodelay().expect("known"), "{bound}");
+                assert_eq!(peer.port(), caller.local_addr().expect("known").port(), "{bound}");
+                assert_eq!(local, stream.local_addr().expect("known"), "{bound}");
+                let read = std::io::Read::read(&mut &stream, &mut [0]).expect_err("nothing was sent");
+                assert_eq!(read.kind(), io::ErrorKind::WouldBlock, "{bound}");
+            }
+        });
+    }
 
     #[test]
     fn a_socket_left_by_a_dead_process_is_taken_over_and_a_live_one_is_not() {

@@ -10,6 +10,7 @@ pub mod host;
 pub mod hpack;
 pub mod http1_chunks;
 pub mod http1_head;
+pub mod http2_connection;
 pub mod http2_frames;
 pub mod input;
 pub mod path;
@@ -26,6 +27,7 @@ pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("hpack", hpack::check),
     ("http1_chunks", http1_chunks::check),
     ("http1_head", http1_head::check),
+    ("http2_connection", http2_connection::check),
     ("http2_frames", http2_frames::check),
     ("path", path::check),
     ("router", router::check),
