@@ -28,10 +28,7 @@ impl Core {
             bytes.advance(whole);
             return Ok(());
         };
-        let place = match self.begin_data(head, data.len()) {
-            Ok(place) => place,
-            Err(why) => return Err(why),
-        };
+        let place = self.begin_data(head, data.len())?;
         let (start, end) = (HEAD_BYTES + data.start, HEAD_BYTES + data.end);
         match place {
             Some((place, _)) => {

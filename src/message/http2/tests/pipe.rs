@@ -108,5 +108,5 @@ pub(super) async fn turns() {
 
 /// Bytes of which each says where it stands.
 pub(super) fn pattern(count: usize) -> Vec<u8> {
-    (0..count).map(|at| (at * 31 >> 3) as u8).collect()
+    (0..count).map(|at| ((at * 31) >> 3) as u8).collect()
 }
