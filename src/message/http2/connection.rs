@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::core::{Core, Role, Shared};
 use super::error::{By, Error};
@@ -34,8 +35,10 @@ pub trait Wire {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// How long, at the end, a peer that says nothing more has to take what was written; and what it may say meanwhile.
+/// How long, at the end, a peer that says nothing more has to take what was written; how long one that goes on has; and
+/// what it may say meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
+const LINGER_MOST: Duration = Duration::from_secs(30);
 const LINGER_BYTES: usize = 1 << 20;
 
 /// How far the connection is.
@@ -62,9 +65,10 @@ pub(super) struct Driver<W> {
     deaf: Option<io::ErrorKind>,
     /// The peer has ended its sending side, or is gone.
     peer_ended: bool,
-    /// Bytes that were dropped at the end, and how long no more have come.
+    /// Bytes that were dropped at the end, when it is over in any case, and how long no more have come.
     lingered: usize,
-    silence: Option<Pin<Box<tokio::time::Sleep>>>,
+    lingers_until: Option<Instant>,
+    silence: Option<Pin<Box<Sleep>>>,
 }
 
 impl<W: Wire> Driver<W> {
@@ -80,6 +84,7 @@ impl<W: Wire> Driver<W> {
             deaf: None,
             peer_ended: false,
             lingered: 0,
+            lingers_until: None,
             silence: None,
         }
     }
@@ -154,7 +159,9 @@ impl<W: Wire> Driver<W> {
                 Poll::Pending => break,
             }
         }
-        let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let most = *self.lingers_until.get_or_insert_with(|| Instant::now() + LINGER_MOST);
+        let until = || most.min(Instant::now() + LINGER);
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep_until(until())));
         silence.as_mut().poll(cx)
     }
 
