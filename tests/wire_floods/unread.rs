@@ -12,32 +12,65 @@ use tokio::time::timeout;
 use weir::runtime::worker::local_runtime;
 
 use super::common::child::Weir;
-use super::common::frames::{PREFACE, block, get, remembered, settings, whole};
+use super::common::frames::{PREFACE, remembered, settings, whole};
 use super::common::world::upstream::{Upstream, full};
 use super::common::world::{Http, within};
-use super::{ANSWER_WITHIN, ATTACKERS, MAY_GROW, all_is_back, ask};
+use super::{ANSWER_WITHIN, MAY_GROW, all_is_back, ask};
 
-/// What a caller may have sent before it is not read any more: requests, and what the kernel holds of them.
-const WRITTEN: usize = 8 << 20;
+/// Callers of a kind at once.
+const CALLERS: usize = 2;
 /// Nothing was taken for so long: Weir does not read.
 const STUCK: Duration = Duration::from_secs(1);
 
 /// What is asked, by the number of the stream.
 type Asked = fn(u32) -> Vec<u8>;
 
-const ROWS: [(&str, Asked); 3] = [
-    ("404", |_| block(&[(":method", "GET"), (":scheme", "http"), (":authority", "nobody"), (":path", "/")])),
-    // The first leaves 4 KB in the table, which the others name seventeen times: more than a head may have.
-    ("431", |id| match id {
-        1 => [get("/"), remembered(b"x-large", &[b'a'; 4_000])].concat(),
-        _ => [get("/"), vec![0xbe; 17]].concat(),
-    }),
-    ("heads of 8 KiB", |_| get("/head")),
+/// A kind of answer.
+struct Row {
+    name: &'static str,
+    asked: Asked,
+    /// What is asked faster than it is answered is refused: so it is asked slowly.
+    slowly: bool,
+    /// What a caller may have written before it is not read any more; the kernel alone holds 4 MiB of its answers.
+    most: usize,
+}
+
+/// GET http://m/
+const HEAD: &[u8] = b"\x82\x86\x84\x01\x01m";
+
+const ROWS: [Row; 3] = [
+    Row {
+        name: "404",
+        // Nobody's authority, which the first leaves in the table.
+        asked: |id| match id {
+            1 => [&HEAD[..3], &remembered(b":authority", b"nobody")].concat(),
+            _ => [&HEAD[..3], &[0xbe]].concat(),
+        },
+        slowly: false,
+        most: 16 << 20,
+    },
+    Row {
+        name: "431",
+        // The first leaves 4 KB in the table, which the others name seventeen times: more than a head may have.
+        asked: |id| match id {
+            1 => [HEAD, &remembered(b"x-large", &[b'a'; 4_000])].concat(),
+            _ => [HEAD, &[0xbe; 17]].concat(),
+        },
+        slowly: false,
+        most: 32 << 20,
+    },
+    Row {
+        name: "heads of 8 KiB",
+        asked: |_| b"\x82\x86\x04\x05/head\x01\x01m".to_vec(),
+        slowly: true,
+        most: 1 << 20,
+    },
 ];
 
 /// A caller with little room in its kernel.
 struct Caller {
     stream: TcpStream,
+    to: SocketAddr,
     next: u32,
 }
 
@@ -48,20 +81,21 @@ impl Caller {
         socket.set_send_buffer_size(16 << 10).expect("an option");
         let mut stream = socket.connect(to).await.expect("a connection");
         stream.write_all(&[PREFACE, &settings(&[])].concat()).await.expect("written");
-        Caller { stream, next: 1 }
+        Caller { stream, to, next: 1 }
     }
 
-    fn round(&mut self, asked: Asked) -> Vec<u8> {
-        let ids = (self.next..).step_by(2).take(50);
-        self.next += 100;
-        ids.flat_map(|id| whole(id, &asked(id))).collect()
+    fn round(&mut self, row: &Row) -> Vec<u8> {
+        let count = if row.slowly { 5 } else { 50 };
+        let ids = (self.next..).step_by(2).take(count);
+        self.next += 2 * count as u32;
+        ids.flat_map(|id| whole(id, &(row.asked)(id))).collect()
     }
 
     /// Asks until nothing is taken any more; what has not been taken yet.
-    async fn ask_until_stuck(&mut self, name: &str, asked: Asked) -> Vec<u8> {
-        let mut written = 0;
+    async fn ask_until_stuck(&mut self, row: &Row) -> Vec<u8> {
+        let (name, mut written) = (row.name, 0);
         loop {
-            let round = self.round(asked);
+            let round = self.round(row);
             let mut left = &round[..];
             while !left.is_empty() {
                 match timeout(STUCK, self.stream.write(left)).await {
@@ -76,7 +110,10 @@ impl Caller {
                     }
                 }
             }
-            assert!(written < WRITTEN, "{name}: nothing holds up a caller that does not read");
+            if row.slowly {
+                ask(self.to, Http::Two).await; // behind the others: there is one worker
+            }
+            assert!(written < row.most, "{name}: nothing holds up a caller that does not read");
         }
     }
 
@@ -124,11 +161,12 @@ pub(crate) async fn heads() {
     let main = format!("workers: 1\nservices: [{{name: m, endpoints: [{endpoint}]}}]\n");
     let weir = Weir::start_gateway(&main, "");
     ask(weir.address, Http::Two).await;
-    for (name, asked) in ROWS {
+    for row in ROWS {
+        let name = row.name;
         let (memory, descriptors) = (weir.watch_memory(), weir.descriptors());
-        let callers = (0..ATTACKERS).map(|_| async {
+        let callers = (0..CALLERS).map(|_| async {
             let mut caller = Caller::connect(weir.address).await;
-            let rest = caller.ask_until_stuck(name, asked).await;
+            let rest = caller.ask_until_stuck(&row).await;
             (caller, rest)
         });
         let callers = join_all(callers).await;
