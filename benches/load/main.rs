@@ -16,11 +16,13 @@
 //! | `engine` | the loop: sockets, epoll, retries of connections, deadlines |
 //! | `pace` | which request is due when |
 //! | `connection` | one socket and what is under way on it |
-//! | `http1`, `http2`, `hpack`, `huffman` | the wire |
+//! | `http1`, `http2`, `hpack`, `encoder`, `huffman` | the wire |
+//! | `varied` | what is new in each request |
 //! | `outbox` | what is to be written |
 //! | `tally` | what came of it, and the report |
 
 mod connection;
+mod encoder;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
@@ -34,6 +36,7 @@ mod options;
 mod outbox;
 mod pace;
 mod tally;
+mod varied;
 
 use std::io::Write;
 use std::process::ExitCode;
