@@ -5,10 +5,10 @@
 //!
 //! One thread on epoll; what happened is one line of JSON on stdout, with every latency in an HdrHistogram.
 //!
-//! Its two laws. It costs next to nothing, as it shares a core with the model servers: requests are bytes made once,
-//! bodies are never copied, answers are framed and not kept. And it does not flatter: an answer counts when it is
-//! whole, a failure is counted by its kind, and at a fixed rate latency runs from when a request was *due*, so that
-//! one held up by the one before it shows its wait.
+//! Its two laws. It costs next to nothing, as it shares a core with the model servers: requests are made once but for
+//! what varies, bodies are never copied, answers are framed and not kept. And it does not flatter: an answer counts
+//! when it is whole, a failure is counted by its kind, and at a fixed rate latency runs from when a request was *due*,
+//! so that one held up by the one before it shows its wait.
 //!
 //! | file | what it knows |
 //! |---|---|
