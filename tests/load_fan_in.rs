@@ -22,6 +22,7 @@ use engine::{DEADLINE, on_control_thread, sum_of};
 use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -212,5 +213,69 @@ fn uploads_that_the_upstream_does_not_read_stop_no_other_and_are_bounded() {
         }
         println!("1,000 uploads: others took {slowest:?} at most, memory grew by {} KiB", most >> 10);
         assert!(most <= MAY_GROW, "memory grew by {} KiB", most >> 10);
+    });
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Three uploads in pieces of 4 to 12 KiB, behind each of which so much follows that says nothing that both fill a read.
+/// All of it has been read when this returns.
+async fn uploads_in_pieces(to: SocketAddr) -> TcpStream {
+    let mut caller = TcpStream::connect(to).await.unwrap();
+    let mut all = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    // POST http://m/ with two fields.
+    let head = b"\x83\x86\x84\x01\x01m\x0f\x10\x10application/grpc\x00\x08x-unread\x011";
+    let nothing = frame(0x77, 0, 0, &[0; 13 << 10]).repeat(4);
+    for (id, piece, count) in [(1, 4 << 10, 60), (3, 8 << 10, 30), (5, (12 << 10) - 1, 20)] {
+        all.extend(frame(1, 4, id, head));
+        let piece = frame(0, 0, id, &vec![0; piece]);
+        for _ in 0..count {
+            all.extend_from_slice(&piece);
+            all.extend_from_slice(&nothing);
+        }
+    }
+    all.extend(frame(6, 0, 0, b"all read"));
+    let (mut reader, mut writer) = caller.split();
+    let read = async {
+        let mut read = Vec::new();
+        while !read.windows(8).any(|part| part == b"all read") {
+            assert!(reader.read_buf(&mut read).await.unwrap() > 0, "the connection has ended: {read:x?}");
+        }
+    };
+    let both = async { tokio::join!(read, writer.write_all(&all)).1.unwrap() };
+    timeout(DEADLINE, both).await.expect("all is read in time");
+    caller
+}
+
+/// What is read at once is one buffer: a piece of it that stays must not keep the rest.
+#[test]
+fn small_pieces_that_the_upstream_does_not_read_keep_little_more_than_themselves() {
+    const CALLERS: usize = 16;
+    on_control_thread(async {
+        let (weir, _upstreams) = start();
+        others_are_served(&weir).await;
+        let before = weir.memory();
+        let mut callers = Vec::new();
+        for _ in 0..CALLERS {
+            callers.push(uploads_in_pieces(weir.address).await);
+        }
+        let sent = (CALLERS * 3 * (239 << 10)) as f64;
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let held = sum_of(&weir.page("/metrics").await.1, "weir_buffered_bytes");
+            // The upstream's windows have taken some of it.
+            if held > sent / 2.0 {
+                let grown = weir.memory().saturating_sub(before);
+                println!("{held} bytes of {sent} held, memory grew by {} KiB", grown >> 10);
+                assert!(grown <= 3 * (sent as u64), "memory grew by {} KiB", grown >> 10);
+                break;
+            }
+            assert!(Instant::now() < until, "{held} bytes of {sent} held: that is no proof");
+            sleep(Duration::from_millis(50)).await;
+        }
+        others_are_served(&weir).await;
     });
 }

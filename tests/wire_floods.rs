@@ -13,6 +13,8 @@ mod common {
 }
 #[path = "wire_floods/poured.rs"]
 mod poured;
+#[path = "wire_floods/unread.rs"]
+mod unread;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -28,7 +30,7 @@ use common::world::upstream::{Upstream, full};
 use common::world::{Http, rule, run, until, within};
 use futures_util::future::join_all;
 use http_body_util::BodyExt;
-use poured::{Ends, POURED};
+use poured::{Ends, POURED, POURED_HTTP1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
@@ -336,20 +338,6 @@ fn a_caller_that_only_bothers_keeps_its_connection() {
     });
 }
 
-/// HTTP/1 without end: how it begins, what follows in each piece, and whether the caller reads what is answered.
-const POURED_HTTP1: [(&str, &str, &str, bool); 5] = [
-    ("pipelined requests", "", "GET / HTTP/1.1\r\nhost: m\r\n\r\n", true),
-    ("pipelined requests whose answers are not read", "", "GET / HTTP/1.1\r\nhost: m\r\n\r\n", false),
-    (
-        "chunks of one byte",
-        "POST /sink HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunked\r\n\r\n",
-        "1\r\nx\r\n",
-        true,
-    ),
-    ("empty lines", "", "\r\n", true),
-    ("heads that are no heads", "", "\0", true),
-];
-
 #[test]
 fn http1_without_end_harms_nobody() {
     run(async || {
@@ -388,6 +376,12 @@ fn http1_without_end_harms_nobody() {
             .await;
         }
     });
+}
+
+/// Answers that cost Weir more than their requests cost the caller, who does not read them: then it is not read either.
+#[test]
+fn a_caller_that_reads_no_heads_is_not_read_and_goes_on_when_it_does() {
+    run(async || unread::heads().await);
 }
 
 /// Connections that are closed as soon as they are there, in order or by a reset. Every so often an attacker waits for

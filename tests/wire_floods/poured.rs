@@ -93,3 +93,17 @@ pub(crate) const POURED: [Row; 19] = [
         [first, times(50, &change.concat())].concat()
     }),
 ];
+
+/// HTTP/1 without end: how it begins, what follows in each piece, and whether the caller reads what is answered.
+pub(crate) const POURED_HTTP1: [(&str, &str, &str, bool); 5] = [
+    ("pipelined requests", "", "GET / HTTP/1.1\r\nhost: m\r\n\r\n", true),
+    ("pipelined requests whose answers are not read", "", "GET / HTTP/1.1\r\nhost: m\r\n\r\n", false),
+    (
+        "chunks of one byte",
+        "POST /sink HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunked\r\n\r\n",
+        "1\r\nx\r\n",
+        true,
+    ),
+    ("empty lines", "", "\r\n", true),
+    ("heads that are no heads", "", "\0", true),
+];

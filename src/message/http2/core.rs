@@ -359,6 +359,20 @@ impl Core {
         self.reset(place, if answered { Reason::NO_ERROR } else { Reason::CANCEL }, By::User);
     }
 
+    /// Nobody sends a body on the stream any further: it leaves the line, and what was kept for it is for the others.
+    pub(super) fn stop_sending(&mut self, place: usize) {
+        let stream = &mut self.streams[place];
+        stream.writer = None;
+        let granted = std::mem::take(&mut stream.granted) as usize;
+        if std::mem::take(&mut stream.waits) {
+            self.waiting.retain(|&other| other != place);
+        }
+        self.granted -= granted;
+        if granted > 0 && !self.waiting.is_empty() {
+            self.wake();
+        }
+    }
+
     /// Nobody reads the stream any further.
     pub(super) fn stop_reading(&mut self, place: usize) {
         self.streams[place].read = false;
@@ -447,7 +461,8 @@ impl Core {
 
     /// Says why the connection ends, and ends it.
     pub(super) fn fail(&mut self, why: Error) {
-        if let Error::GoAway(reason, By::Engine | By::User) = why {
+        let was_said = self.leaving == Leaving::Settled && matches!(why, Error::GoAway(Reason::NO_ERROR, _));
+        if let (false, Error::GoAway(reason, By::Engine | By::User)) = (was_said, why) {
             let goaway = GoAway { last_stream: self.processed, reason };
             self.out.put(|out| frame::put_goaway(out, goaway, &[]));
         }

@@ -150,6 +150,12 @@ impl SendStream {
     }
 }
 
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        self.0.core().stop_sending(self.0.place);
+    }
+}
+
 /// The answer to a request, which is to be sent.
 #[derive(Debug)]
 pub struct SendResponse(pub(super) Handle);

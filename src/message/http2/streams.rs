@@ -10,6 +10,10 @@ use slab::Slab;
 
 use super::stream::Stream;
 
+/// Places that a connection keeps while no stream is open: to make those of some calls that come in step anew each time
+/// costs more than they hold.
+const KEPT: usize = 32;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -68,7 +72,7 @@ impl Streams {
     pub(super) fn remove(&mut self, place: usize) {
         let stream = self.slab.remove(place);
         self.places.remove(&stream.id);
-        if self.slab.is_empty() && self.slab.capacity() > 8 {
+        if self.slab.is_empty() && self.slab.capacity() > KEPT {
             // A connection that had its rush keeps nothing of it.
             *self = Streams { reset: std::mem::take(&mut self.reset), ..Streams::new(self.reset_max) };
         }

@@ -6,3 +6,4 @@ mod frames;
 mod others;
 mod ours;
 mod pipe;
+mod room;
