@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use weir::config::{Document, Environment, load};
 use weir::message::http1::encode::{Connection, request_head, response_head};
 use weir::message::http1::head::{take_request, take_response};
 use weir::message::http1::{Framing, HeadBounds};
+use weir::message::http2::head::Decoder;
+use weir::message::http2::hpack::Encoder;
 use weir::message::{hop_by_hop, host, path};
 use weir::proxy::split::Split;
 use weir::router::{Head, RouteTable};
@@ -35,7 +37,7 @@ const BOUNDS: HeadBounds = HeadBounds { bytes: 64 * 1024, count: 100 };
 criterion_group! {
     name = hot;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = router, split, link, heads, normal_forms
+    targets = router, split, link, heads, header_blocks, normal_forms
 }
 criterion_main!(hot);
 
@@ -270,6 +272,88 @@ fn headers_of(request: &[u8]) -> HeaderMap {
 fn headers_of_answer() -> HeaderMap {
     let mut buffer = BytesMut::from(RESPONSE);
     take_response(&mut buffer, BOUNDS, &mut 0, false).expect("a head").expect("all of it").parts.headers
+}
+
+// ---- header blocks of HTTP/2 ---------------------------------------------------------------------------------------
+
+/// More than the table holds, so that it has turned over many times.
+const BLOCKS: u32 = 4096;
+const MAX_LIST: usize = 64 * 1024;
+
+fn header_blocks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("header block");
+    let uri = Uri::from_static("http://bench.default/tensorflow.serving.PredictionService/Predict");
+    let varied: Vec<HeaderMap> = (0..BLOCKS).map(grpc_fields).collect();
+    let encoded = |encoder: &mut Encoder, fields: &HeaderMap| {
+        let mut block = Vec::with_capacity(512);
+        encoder.request(&Method::POST, &uri, fields, &mut block);
+        block
+    };
+
+    let mut encoder = Encoder::new();
+    let first = encoded(&mut encoder, &varied[0]);
+    let same: Vec<Vec<u8>> = (0..100).map(|_| encoded(&mut encoder, &varied[0])).collect();
+    let mut decoder = Decoder::new(4096);
+    for block in std::iter::once(&first).chain(&same) {
+        decoder.request(block, MAX_LIST).expect("a head");
+    }
+    let last = same.last().expect("a hundred");
+    group.bench_function("read a request's, the last again", |bencher| {
+        bencher.iter(|| decoder.request(black_box(last), MAX_LIST).expect("a head"));
+    });
+
+    let mut encoder = Encoder::new();
+    let blocks: Vec<Vec<u8>> = varied.iter().map(|fields| encoded(&mut encoder, fields)).collect();
+    let (mut decoder, mut next) = (Decoder::new(4096), 0);
+    group.bench_function("read a request's, two fields new", |bencher| {
+        bencher.iter(|| {
+            // They make sense in their order only.
+            if next == blocks.len() {
+                (decoder, next) = (Decoder::new(4096), 0);
+            }
+            next += 1;
+            decoder.request(black_box(&blocks[next - 1]), MAX_LIST).expect("a head")
+        });
+    });
+
+    for (name, fields) in [("the same", &varied[..1]), ("two fields new", &varied[..])] {
+        let (mut encoder, mut out) = (Encoder::new(), Vec::with_capacity(512));
+        let mut turns = fields.iter().cycle();
+        group.bench_function(format!("write a request's, {name}"), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                encoder.request(&Method::POST, &uri, turns.next().expect("a cycle"), &mut out);
+                out.len()
+            });
+        });
+    }
+    let answered = headers_of_answer();
+    let mut out = Vec::with_capacity(512);
+    group.bench_function("write an answer's", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            encoder.response(StatusCode::OK, &answered, &mut out);
+            out.len()
+        });
+    });
+}
+
+/// As grpc-go sends them: another deadline and another trace in each request.
+fn grpc_fields(i: u32) -> HeaderMap {
+    let timeout = format!("499{:04}u", i * 7919 % 10_000);
+    let trace = format!("00-{:032x}-{:016x}-01", u128::from(i) << 64 | 0x9e37_79b9, i);
+    let fields = [
+        ("content-type", "application/grpc"),
+        ("user-agent", "grpc-go/1.72.0"),
+        ("te", "trailers"),
+        ("grpc-accept-encoding", "gzip"),
+        ("grpc-timeout", timeout.as_str()),
+        ("traceparent", trace.as_str()),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+        .collect()
 }
 
 // ---- normal forms --------------------------------------------------------------------------------------------------

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
-from .measure import Contender, Round
+from . import counts
+from .load import Load
+from .measure import Contender, Round, off_split
 from .outcome import Outcome
 from .payloads import grpc_predict
 from .profile import costs, part
@@ -89,6 +92,28 @@ class BestPeer(unittest.TestCase):
         wanted = "CPU/request at most 1.15 x the best peer's (haproxy)"
         self.assertIn(f"target: {wanted}: 1.00 [1.00, 1.00], met", section(outcome, judged=True))
         self.assertIn(wanted, verdicts([outcome]))
+
+
+class Failures(unittest.TestCase):
+    def test_idle_connections_that_are_not_kept_are_failures(self) -> None:
+        idle = next(one for one in SCENARIOS if one.idle)
+        load = Load(10, 10, {}, 1.0, {}, 0, idle_opened=idle.idle, idle_closed=0)
+        self.assertEqual(load.failures(idle, 10 + idle.idle), 0)
+        self.assertEqual(replace(load, idle_closed=3).failures(idle, 10 + idle.idle), 3)
+        self.assertEqual(replace(load, idle_opened=idle.idle - 2).failures(idle, 10 + idle.idle), 2)
+
+    def test_a_split_is_as_configured_but_for_chance(self) -> None:
+        self.assertFalse(off_split(1_000, 20_000))
+        self.assertFalse(off_split(50, 640), "few, drawn by lot")
+        for minority in (0, 20_000, 700, 1_300):
+            self.assertTrue(off_split(minority, 20_000), f"{minority} of 20,000")
+
+
+class Counts(unittest.TestCase):
+    def test_other_tools_are_named(self) -> None:
+        made = {"rustc": "rustc 1.95.0", "valgrind": "valgrind-3.19.0", "strace": "6.1"}
+        self.assertEqual(counts.others(made, {**made, "strace": "6.2"}), [])
+        self.assertEqual(counts.others(made, {**made, "rustc": "rustc 2"}), ["rustc 2 (the file: rustc 1.95.0)"])
 
 
 class Work(unittest.TestCase):

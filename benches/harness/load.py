@@ -23,6 +23,10 @@ class Load:
     """min, mean, p50, p90, p99, p999, max; of an open loop from when each request was due."""
     late: int
     """Requests of an open loop that were sent more than a millisecond after they were due."""
+    idle_opened: int = 0
+    """Of the connections that only stay, those on which the one request was answered."""
+    idle_closed: int = 0
+    """Of them, those that were closed before the load was over: a proxy that drops them only looks small."""
 
     @property
     def per_second(self) -> float:
@@ -30,9 +34,10 @@ class Load:
 
     def failures(self, scenario: Scenario, arrived: int) -> int:
         """Requests that did not get their whole answer, or were answered without (or more than once by) a model
-        server."""
+        server; and idle connections that were not to be had, or were not kept."""
         wanted = self.asked + scenario.idle
-        return max(self.asked - self.succeeded, sum(self.failed.values()), abs(wanted - arrived))
+        of_requests = max(self.asked - self.succeeded, sum(self.failed.values()), abs(wanted - arrived))
+        return of_requests + max(0, scenario.idle - self.idle_opened) + self.idle_closed
 
 
 @dataclass(frozen=True)
@@ -92,4 +97,6 @@ def result(finished: Finished) -> Load:
         seconds=said["seconds"],
         latency_us=said["latency_us"],
         late=said.get("late", 0),
+        idle_opened=said["idle"]["opened"],
+        idle_closed=said["idle"]["closed"],
     )

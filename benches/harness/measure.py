@@ -13,12 +13,18 @@ from .load import Load, Loader, result
 from .processes import CoreTime, Gone, Process, free_port
 from .proxies import Proxy, Site
 from .ready import await_ready
-from .scenarios import Scenario, Shape
+from .scenarios import WEIGHTS, Scenario, Shape
 from .weir import access_log
 
 MIB = 1024 * 1024
 # Requests on each stream in a smoke round.
 SMOKE_TURNS = 10
+# By then new rules have to be in force.
+RELOAD_SECONDS = 1.5
+# How long the log may take to be written once the load is over.
+LOG_SECONDS = 2.0
+# How far a share of the requests may be from the one that is configured.
+SPLIT_SLACK = 0.01
 RELOADS = 'weir_config_reloads_total{result="accepted"}'
 
 
@@ -135,7 +141,7 @@ class Bench:
         load = self._load(replace(scenario, idle=0), contender, self.settings.warm_seconds, 0.0)
         contender.saturation, contender.warm_failures = load.per_second, load.asked - load.succeeded
         contender.warm_pss_mib = process.pss_bytes() / MIB
-        empty_log(site)
+        empty_log(site, load.asked)
 
     def round(self, scenario: Scenario, contender: Contender, rate: float) -> Round:
         process, site = contender.running()
@@ -158,17 +164,29 @@ class Bench:
         figures = self._figures(scenario, load, before, after)
         figures["pss"] = process.peak_pss_bytes() / MIB
         figures["minority"] = arrived["v2"] / total if total else 0.0
+        wrong: dict[str, int] = {}
+        if contender.proxy.splits_requests and off_split(arrived["v2"], total):
+            wrong["split"] = 1
         if scenario.idle:
             figures["pss_by_connection_kib"] = (figures["pss"] - contender.warm_pss_mib) * 1024 / scenario.idle
         if repeated is not None:
             if repeated.fault:
                 raise Gone(repeated.fault)
             figures["changes" if reloading_it else "scrapes"] = repeated.times / load.seconds
+            # A smoke round may be over before there is one.
+            if not (repeated.times or self.settings.smoke):
+                wrong["change" if reloading_it else "scrape"] = 1
         if reloading_it:
             figures["reloads"] = (metric(site, RELOADS) - reloads_before) / load.seconds
+            if not figures["reloads"] and load.seconds >= RELOAD_SECONDS:
+                wrong["reload"] = 1
         if contender.shape.access_log:
-            figures["logged"] = empty_log(site) / total if total else 0.0
-        return Round(figures, load.failures(scenario, total), load.failed)
+            lines = empty_log(site, total)
+            figures["logged"] = lines / total if total else 0.0
+            if lines < total:
+                wrong["log line"] = total - lines
+        failures = load.failures(scenario, total) + sum(wrong.values())
+        return Round(figures, failures, {**load.failed, **wrong})
 
     def _during(self, scenario: Scenario, contender: Contender) -> AbstractContextManager[Repeated | None]:
         _, site = contender.running()
@@ -219,12 +237,27 @@ class Bench:
         return figures
 
 
-def empty_log(site: Site) -> int:
-    """Lines of the access log, which is emptied: it grows by 20 MiB a second."""
+def off_split(minority: int, total: int) -> bool:
+    """Whether v2 got another share than it was to get. Where there are few requests, proxies that draw lots may be as far
+    from it as chance alone takes them."""
+    share = WEIGHTS["v2"] / sum(WEIGHTS.values())
+    chance = 4 * (share * (1 - share) / total) ** 0.5 if total else 0.0
+    return bool(total) and abs(minority / total - share) > max(SPLIT_SLACK, chance)
+
+
+def empty_log(site: Site, wanted: int) -> int:
+    """Lines of the access log, which is emptied: it grows by 20 MiB a second. The last of them may be yet to be
+    written."""
     log = access_log(site.folder)
     if not log.exists():
         return 0
+    deadline = time.monotonic() + LOG_SECONDS
     with log.open("r+b") as file:
-        lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(MIB), b""))
+        lines = 0
+        while True:
+            lines += sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(MIB), b""))
+            if lines >= wanted or time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
         file.truncate(0)
     return lines

@@ -129,7 +129,7 @@ def configure_pingora(site: Site) -> list[str]:
     """A library, not a program: `benches/pingora` is the program, with nothing to configure but this."""
     versions = [f"{site.address(version)}={weight}" for version, weight in WEIGHTS.items()]
     protocol = "grpc" if site.protocol == "grpc" else "http1"
-    return [str(site.binary), f"127.0.0.1:{site.port}", protocol, *versions]
+    return [str(site.binary), f"127.0.0.1:{site.port}", protocol, str(site.shape.workers), *versions]
 
 
 # ---- Envoy ---------------------------------------------------------------------------------------------------------

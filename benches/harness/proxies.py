@@ -33,7 +33,8 @@ class Proxy:
     peer: bool
     """Whether Weir is to be as good: neither the floor nor Weir itself is meant."""
     images_only: bool = False
-    workers_max: int = 1_000
+    splits_requests: bool = True
+    """And not connections, of which a few are no measure of a split."""
 
     def find(self) -> Path | None:
         return find(self.program)
@@ -77,8 +78,8 @@ PROXIES = (
     Proxy("haproxy", "haproxy", configure_haproxy, "-v", peer=True),
     Proxy("haproxy-64k", "haproxy", configure_haproxy_64k, "-v", peer=True, images_only=True),
     Proxy("nginx", "nginx", configure_nginx, "-v", peer=True),
-    Proxy("pingora", "pingora", configure_pingora, "", peer=True, workers_max=1),
+    Proxy("pingora", "pingora", configure_pingora, "", peer=True),
     Proxy("envoy", "envoy", configure_envoy, "--version", peer=True),
     # What moving the bytes alone costs: no HTTP is read, so connections are split and not requests.
-    Proxy("floor", "haproxy", configure_floor, "-v", peer=False),
+    Proxy("floor", "haproxy", configure_floor, "-v", peer=False, splits_requests=False),
 )

@@ -50,8 +50,6 @@ def field_of(scenario: Scenario, proxies: list[Proxy], binaries: dict[str, Path]
         if proxy.images_only and "image" not in scenario.name:
             continue
         contender = Contender(proxy.name, proxy, binaries[proxy.name], scenario.shape, proxy.name == CANDIDATE)
-        if scenario.shape.workers > proxy.workers_max:
-            contender.left_out = f"it has no more than {proxy.workers_max} worker here"
         found.append(contender)
     return found
 

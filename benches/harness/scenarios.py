@@ -14,6 +14,21 @@ Mode = Literal["closed", "open", "start"]
 # The service, and its one rule, that every proxy is configured with.
 SERVICE = MODEL
 WEIGHTS = {"v1": 95, "v2": 5}
+# As python-requests sends it, with a request id. What stands in braces is new in each request (`bench-load --help`).
+REST_HEADERS = (
+    "user-agent: python-requests/2.32.3",
+    "accept-encoding: gzip, deflate",
+    "accept: */*",
+    "x-request-id: {8x}-{4x}-4{3x}-a{3x}-{12x}",
+)
+# As grpc-go sends it, with a deadline five seconds away and W3C trace context.
+GRPC_HEADERS = (
+    "te: trailers",
+    "user-agent: grpc-go/1.72.0",
+    "grpc-accept-encoding: gzip",
+    "grpc-timeout: 499{4d}u",
+    "traceparent: 00-{32x}-{16x}-01",
+)
 
 
 @dataclass(frozen=True)
@@ -84,9 +99,13 @@ class Scenario:
 
     @property
     def headers(self) -> list[str]:
-        """Beside the content type. With many rules, one that they look at, and that none of them but the last wants."""
-        grpc = ["te: trailers"] if self.protocol == "grpc" else []
-        return [*grpc, "x-group: public"] if self.shape.services else grpc
+        """Beside the content type: what real callers send, part of it new in each request.
+
+        With many rules, one more that they look at, and that none of them but the last wants."""
+        found = list(GRPC_HEADERS if self.protocol == "grpc" else REST_HEADERS)
+        if self.protocol == "rest" and not self.new_connections:
+            found.append("connection: keep-alive")
+        return [*found, "x-group: public"] if self.shape.services else found
 
 
 def service_name(number: int) -> str:

@@ -119,9 +119,9 @@ impl Connection {
 
     pub(crate) fn start(&mut self, due: u64, request: &Request) {
         match (&mut self.wire, request) {
-            (Wire::Http1 { due: under_way, .. }, Request::Http1(bytes)) => {
+            (Wire::Http1 { due: under_way, .. }, Request::Http1(template)) => {
                 *under_way = Some(due);
-                self.outbox.push_shared(0, bytes.len());
+                template.send(&mut self.outbox);
             }
             (Wire::Http2(http2), Request::Grpc { template, .. }) => {
                 http2.start(due, template, &mut self.outbox);
@@ -170,7 +170,7 @@ impl Connection {
         let Some(socket) = &self.socket else { return Ok(()) };
         loop {
             let room = match request {
-                Request::Http1(bytes) => self.outbox.write(socket, bytes)?,
+                Request::Http1(template) => self.outbox.write(socket, &template.shared)?,
                 Request::Grpc { template, .. } => self.outbox.write(socket, &template.body)?,
             };
             // A full socket says when it is not. With room, bodies that waited for it go on.

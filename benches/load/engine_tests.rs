@@ -42,7 +42,7 @@ impl Server {
     fn plan(&self, requests: u64) -> Plan {
         Plan {
             address: self.address,
-            request: Request::Http1(http1::request("GET", "/", "test", &[], b"")),
+            request: Request::Http1(http1::Template::new("GET", "/", "test", &[], b"")),
             connections: 1,
             idle: 0,
             new_connections: false,

@@ -1,4 +1,4 @@
-//! Header blocks (RFC 7541): of a request, written once; of answers, read for the two fields that decide.
+//! Header blocks of answers (RFC 7541), read for the two fields that decide; `encoder` writes those of requests.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,14 @@ use crate::huffman;
 pub(crate) struct Malformed;
 
 /// The table size that a peer may use unless told otherwise.
-const TABLE_BYTES: usize = 4096;
-const ENTRY_OVERHEAD_BYTES: usize = 32;
+pub(crate) const TABLE_BYTES: usize = 4096;
+pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 32;
 /// Of an answer, the head and the trailers, and as many again for others that alternate with them.
 const MAX_REMEMBERED: usize = 4;
 
 /// RFC 7541, appendix A.
 #[rustfmt::skip]
-const STATIC: [(&str, &str); 61] = [
+pub(crate) const STATIC: [(&str, &str); 61] = [
     (":authority", ""), (":method", "GET"), (":method", "POST"), (":path", "/"), (":path", "/index.html"),
     (":scheme", "http"), (":scheme", "https"), (":status", "200"), (":status", "204"), (":status", "206"),
     (":status", "304"), (":status", "400"), (":status", "404"), (":status", "500"), ("accept-charset", ""),
@@ -31,67 +31,6 @@ const STATIC: [(&str, &str); 61] = [
     ("server", ""), ("set-cookie", ""), ("strict-transport-security", ""), ("transfer-encoding", ""),
     ("user-agent", ""), ("vary", ""), ("via", ""), ("www-authenticate", ""),
 ];
-
-/// A request's head, the same each time, in the three forms that it takes on a connection.
-pub(crate) struct Head {
-    /// The first time: the peer's table takes up every field.
-    pub(crate) first: Vec<u8>,
-    /// From then on: each field is a byte.
-    pub(crate) next: Vec<u8>,
-    /// For a peer that wants no table: spelt out each time.
-    pub(crate) plain: Vec<u8>,
-}
-
-/// Lets the peer's table hold nothing, as it asked: due at the start of the next block (RFC 7541, 4.2).
-pub(crate) const EMPTY_TABLE: u8 = 0x20;
-
-impl Head {
-    pub(crate) fn new(fields: &[(&str, &str)]) -> Head {
-        let mut head = Head { first: Vec::new(), next: Vec::new(), plain: Vec::new() };
-        let known = |field| STATIC.iter().position(|one| *one == field).map(|at| at + 1);
-        // The last one that came into the table is the first behind the static ones.
-        let mut index = STATIC.len() + fields.iter().filter(|field| known(**field).is_none()).count();
-        for &(name, value) in fields {
-            if let Some(index) = known((name, value)) {
-                for form in [&mut head.first, &mut head.next, &mut head.plain] {
-                    integer(form, 0x80, 7, index);
-                }
-                continue;
-            }
-            let named = STATIC.iter().position(|(known, _)| *known == name).map_or(0, |at| at + 1);
-            for (form, kind, bits) in [(&mut head.first, 0x40, 6), (&mut head.plain, 0x00, 4)] {
-                integer(form, kind, bits, named);
-                if named == 0 {
-                    string(form, name);
-                }
-                string(form, value);
-            }
-            integer(&mut head.next, 0x80, 7, index);
-            index -= 1;
-        }
-        head
-    }
-}
-
-fn integer(out: &mut Vec<u8>, kind: u8, bits: u32, value: usize) {
-    let most = (1 << bits) - 1;
-    if value < most {
-        out.push(kind | value as u8);
-        return;
-    }
-    out.push(kind | most as u8);
-    let mut rest = value - most;
-    while rest > 0x7f {
-        out.push(0x80 | (rest & 0x7f) as u8);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
-fn string(out: &mut Vec<u8>, text: &str) {
-    integer(out, 0, 7, text.len());
-    out.extend_from_slice(text.as_bytes());
-}
 
 /// What an answer's blocks say that counts here.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -258,24 +197,6 @@ mod tests {
         assert_eq!(decoder.read(b"\x48\x83\x64\x0e\xff\xc1\xc0\xbf"), Ok(fields(Some(307), None)));
         assert_eq!((decoder.table.len(), decoder.table_bytes), (4, 222), "`:status 302` had to go");
         assert_eq!(decoder.table.back().map(|(name, _)| name.as_slice()), Some(b"cache-control".as_slice()));
-    }
-
-    #[test]
-    fn our_own_heads_say_the_same_in_every_form() {
-        let head = Head::new(&[
-            (":method", "POST"),
-            (":path", "/a/B"),
-            (":status", "418"), // no request's, but what the decoder tells
-            ("grpc-status", "7"),
-        ]);
-        let mut decoder = Decoder::default();
-        let said = Ok(fields(Some(418), Some(7)));
-        assert_eq!(decoder.read(&head.plain), said);
-        assert_eq!(decoder.table.len(), 0);
-        assert_eq!(decoder.read(&head.first), said);
-        assert_eq!(decoder.table.len(), 3);
-        assert_eq!(decoder.read(&head.next), said);
-        assert_eq!(head.next.len(), 4);
     }
 
     #[test]

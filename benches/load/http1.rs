@@ -1,29 +1,62 @@
-//! HTTP/1.1 as a caller speaks it: a request made once, and answers framed by `content-length` (RFC 9112).
+//! HTTP/1.1 as a caller speaks it: a request made once but for what varies, and answers framed by `content-length` (RFC 9112).
+
+use std::cell::RefCell;
 
 use memchr::memmem;
 
+use crate::outbox::Outbox;
 use crate::tally::Fault;
+use crate::varied::{Numbers, Varied};
 
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// The whole request, head and body.
-pub(crate) fn request(
-    method: &str,
-    path: &str,
-    host: &str,
-    headers: &[(String, String)],
-    body: &[u8],
-) -> Vec<u8> {
-    let mut bytes = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n").into_bytes();
-    for (name, value) in headers {
-        bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+/// A request: a head in which spots may vary, and its body.
+pub(crate) struct Template {
+    head: Varied,
+    numbers: Numbers,
+    /// Of a head that varies, in its latest form.
+    written: RefCell<Vec<u8>>,
+    /// Head and body, or only the body if the head varies: what is never copied.
+    pub(crate) shared: Vec<u8>,
+}
+
+impl Template {
+    pub(crate) fn new(
+        method: &str,
+        path: &str,
+        host: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Template {
+        let mut head = Varied::default();
+        head.push(&format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n"));
+        for (name, value) in headers {
+            head.push(&format!("{name}: "));
+            head.push_pattern(value);
+            head.push("\r\n");
+        }
+        if method != "GET" {
+            head.push(&format!("content-length: {}\r\n", body.len()));
+        }
+        head.push("\r\n");
+        let (numbers, mut shared) = (Numbers::default(), Vec::new());
+        if head.is_fixed() {
+            head.write(&numbers, &mut shared);
+        }
+        shared.extend_from_slice(body);
+        Template { head, numbers, written: RefCell::default(), shared }
     }
-    if method != "GET" {
-        bytes.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+
+    /// Queues it once.
+    pub(crate) fn send(&self, outbox: &mut Outbox) {
+        if !self.head.is_fixed() {
+            let mut written = self.written.borrow_mut();
+            written.clear();
+            self.head.write(&self.numbers, &mut written);
+            outbox.push(&written);
+        }
+        outbox.push_shared(0, self.shared.len());
     }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(body);
-    bytes
 }
 
 /// A whole answer.
@@ -130,6 +163,9 @@ fn parse(head: &[u8]) -> Result<Answer, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length:  5 \r\n\r\nhello";
@@ -185,13 +221,35 @@ mod tests {
         }
     }
 
+    fn sent(template: &Template) -> String {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        let mut outbox = Outbox::default();
+        template.send(&mut outbox);
+        assert!(outbox.write(&ours, &template.shared).expect("a write"));
+        drop(ours);
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).expect("text");
+        text
+    }
+
     #[test]
     fn a_request_says_how_long_its_body_is() {
         let headers = [("content-type".to_owned(), "text/plain".to_owned())];
-        let bytes = request("POST", "/x", "h", &headers, b"abc");
         assert_eq!(
-            String::from_utf8_lossy(&bytes),
+            sent(&Template::new("POST", "/x", "h", &headers, b"abc")),
             "POST /x HTTP/1.1\r\nhost: h\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\nabc"
         );
+    }
+
+    #[test]
+    fn a_head_that_varies_is_new_each_time_and_its_body_the_same() {
+        let headers = [("x-request-id".to_owned(), "{8x}".to_owned())];
+        let template = Template::new("POST", "/x", "h", &headers, b"{8x}");
+        let (one, other) = (sent(&template), sent(&template));
+        assert_ne!(one, other);
+        for text in [one, other] {
+            assert!(text.starts_with("POST /x HTTP/1.1\r\nhost: h\r\nx-request-id: "), "{text}");
+            assert!(text.ends_with("\r\ncontent-length: 4\r\n\r\n{8x}"), "{text}");
+        }
     }
 }

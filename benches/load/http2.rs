@@ -1,8 +1,10 @@
 //! HTTP/2 with prior knowledge as a gRPC caller speaks it (RFC 9113): streams of one connection, and their windows.
 
-use crate::hpack::{self, EMPTY_TABLE, Head};
+use crate::encoder::{Encoder, Head};
+use crate::hpack;
 use crate::outbox::Outbox;
 use crate::tally::{Ended, Fault};
+use crate::varied::Numbers;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD_BYTES: usize = 9;
@@ -41,9 +43,10 @@ const INITIAL_WINDOW_SIZE: u16 = 0x4;
 
 const CANCEL: u32 = 0x8;
 
-/// A request as every stream sends it.
+/// A request as every stream sends it, but for what varies.
 pub(crate) struct Template {
     head: Head,
+    numbers: Numbers,
     pub(crate) body: Vec<u8>,
 }
 
@@ -52,18 +55,8 @@ impl Template {
         let mut fields =
             vec![(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", host)];
         fields.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        Template { head: Head::new(&fields), body }
+        Template { head: Head::new(&fields), numbers: Numbers::default(), body }
     }
-}
-
-/// What the peer's table holds of our head.
-#[derive(Clone, Copy)]
-enum Table {
-    Empty,
-    Filled,
-    /// The peer has asked for none; it is yet to be told that it is empty.
-    Refused,
-    Unused,
 }
 
 struct Stream {
@@ -86,7 +79,8 @@ pub(crate) struct Http2 {
     next_id: u32,
     limit: usize,
     peer_limit: usize,
-    table: Table,
+    encoder: Encoder,
+    encoded: Vec<u8>,
     window: i64,
     initial_window: i64,
     /// Some body waits for window, or for room in the outbox.
@@ -115,7 +109,8 @@ impl Http2 {
             next_id: 1,
             limit,
             peer_limit: usize::MAX,
-            table: Table::Empty,
+            encoder: Encoder::default(),
+            encoded: Vec::new(),
             window: i64::from(DEFAULT_WINDOW),
             initial_window: i64::from(DEFAULT_WINDOW),
             stalled: false,
@@ -155,19 +150,9 @@ impl Http2 {
         self.next_id += 2;
         self.going_away |= self.next_id >= LAST_STREAM;
         let flags = if template.body.is_empty() { END_HEADERS | END_STREAM } else { END_HEADERS };
-        let head = &template.head;
-        match self.table {
-            Table::Empty => {
-                frame(outbox, HEADERS, flags, id, &head.first);
-                self.table = Table::Filled;
-            }
-            Table::Filled => frame(outbox, HEADERS, flags, id, &head.next),
-            Table::Refused => {
-                frame(outbox, HEADERS, flags, id, &[&[EMPTY_TABLE], head.plain.as_slice()].concat());
-                self.table = Table::Unused;
-            }
-            Table::Unused => frame(outbox, HEADERS, flags, id, &head.plain),
-        }
+        self.encoded.clear();
+        self.encoder.write(&template.head, &template.numbers, &mut self.encoded);
+        frame(outbox, HEADERS, flags, id, &self.encoded);
         self.streams.push(Stream {
             id,
             due,
@@ -336,9 +321,7 @@ impl Http2 {
             let &[a, b, c, d, e, f] = setting else { return Err(Fault::Body) };
             let value = u32::from_be_bytes([c, d, e, f]);
             match u16::from_be_bytes([a, b]) {
-                HEADER_TABLE_SIZE if value < 4096 && !matches!(self.table, Table::Unused) => {
-                    self.table = Table::Refused;
-                }
+                HEADER_TABLE_SIZE => self.encoder.limit(value as usize),
                 MAX_CONCURRENT_STREAMS => self.peer_limit = value as usize,
                 INITIAL_WINDOW_SIZE => {
                     let change = i64::from(value) - self.initial_window;

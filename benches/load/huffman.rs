@@ -38,7 +38,8 @@ struct Code {
     symbols: [u8; 256],
 }
 
-static CODE: Code = code();
+const CODE: Code = code();
+static DECODING: Code = CODE;
 
 const fn code() -> Code {
     let mut code =
@@ -70,16 +71,55 @@ pub(crate) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         for bit in (0..8).rev() {
             word = word << 1 | u32::from(byte >> bit & 1);
             length += 1;
-            let Some(first) = CODE.first.get(length) else { return Err(Malformed) };
+            let Some(first) = DECODING.first.get(length) else { return Err(Malformed) };
             let place = word.wrapping_sub(*first);
-            if place < CODE.count[length] {
-                out.push(CODE.symbols[CODE.at[length] + place as usize]);
+            if place < DECODING.count[length] {
+                out.push(DECODING.symbols[DECODING.at[length] + place as usize]);
                 (word, length) = (0, 0);
             }
         }
     }
     // Padding is less than a byte of ones.
     if length < 8 && word == (1 << length) - 1 { Ok(()) } else { Err(Malformed) }
+}
+
+/// Of each byte its code.
+static CODES: [u32; 256] = codes();
+
+const fn codes() -> [u32; 256] {
+    let mut codes = [0; 256];
+    let mut length = 1;
+    while length <= LONGEST {
+        let mut place = 0;
+        while place < CODE.count[length] {
+            codes[CODE.symbols[CODE.at[length] + place as usize] as usize] = CODE.first[length] + place;
+            place += 1;
+        }
+        length += 1;
+    }
+    codes
+}
+
+/// Bytes that `text` takes.
+pub(crate) fn encoded_len(text: &[u8]) -> usize {
+    text.iter().map(|byte| usize::from(LENGTHS[usize::from(*byte)])).sum::<usize>().div_ceil(8)
+}
+
+/// Appends `text`, padded with ones.
+pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
+    let (mut bits, mut count) = (0_u64, 0);
+    for byte in text {
+        let length = LENGTHS[usize::from(*byte)];
+        bits = bits << length | u64::from(CODES[usize::from(*byte)]);
+        count += length;
+        while count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    if count > 0 {
+        out.push((bits << (8 - count)) as u8 | 0xff >> count);
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +139,17 @@ mod tests {
         assert_eq!(decoded(&host).as_deref(), Some("www.example.com"));
         assert_eq!(decoded(&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf]).as_deref(), Some("no-cache"));
         assert_eq!(decoded(&[0x64, 0x02]).as_deref(), Some("302"));
+    }
+
+    #[test]
+    fn every_byte_encodes_to_what_it_decodes_from() {
+        let all: Vec<u8> = (0..=255).collect();
+        for text in [&all[..], b"www.example.com", b"302", b""] {
+            let (mut coded, mut back) = (Vec::new(), Vec::new());
+            encode(text, &mut coded);
+            assert_eq!(coded.len(), encoded_len(text));
+            assert_eq!((decode(&coded, &mut back), back.as_slice()), (Ok(()), text));
+        }
     }
 
     #[test]

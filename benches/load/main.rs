@@ -5,10 +5,10 @@
 //!
 //! One thread on epoll; what happened is one line of JSON on stdout, with every latency in an HdrHistogram.
 //!
-//! Its two laws. It costs next to nothing, as it shares a core with the model servers: requests are bytes made once,
-//! bodies are never copied, answers are framed and not kept. And it does not flatter: an answer counts when it is
-//! whole, a failure is counted by its kind, and at a fixed rate latency runs from when a request was *due*, so that
-//! one held up by the one before it shows its wait.
+//! Its two laws. It costs next to nothing, as it shares a core with the model servers: requests are made once but for
+//! what varies, bodies are never copied, answers are framed and not kept. And it does not flatter: an answer counts
+//! when it is whole, a failure is counted by its kind, and at a fixed rate latency runs from when a request was *due*,
+//! so that one held up by the one before it shows its wait.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -16,11 +16,13 @@
 //! | `engine` | the loop: sockets, epoll, retries of connections, deadlines |
 //! | `pace` | which request is due when |
 //! | `connection` | one socket and what is under way on it |
-//! | `http1`, `http2`, `hpack`, `huffman` | the wire |
+//! | `http1`, `http2`, `hpack`, `encoder`, `huffman` | the wire |
+//! | `varied` | what is new in each request |
 //! | `outbox` | what is to be written |
 //! | `tally` | what came of it, and the report |
 
 mod connection;
+mod encoder;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
@@ -34,6 +36,7 @@ mod options;
 mod outbox;
 mod pace;
 mod tally;
+mod varied;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -65,7 +65,8 @@ pub(crate) struct Options {
     /// Host or :authority, if it is not the address.
     #[arg(long)]
     host: Option<String>,
-    /// One more header; may be repeated.
+    /// One more header; may be repeated. In its value "{32x}" stands for so many hexadecimal digits and "{4d}" for
+    /// decimal ones, which are new in each request.
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// application/json, or application/grpc.
@@ -102,7 +103,7 @@ pub(crate) struct Plan {
 
 /// The request, in the bytes of its protocol.
 pub(crate) enum Request {
-    Http1(Vec<u8>),
+    Http1(http1::Template),
     Grpc { template: http2::Template, streams: usize },
 }
 
@@ -164,7 +165,7 @@ impl Options {
                 if self.new_connections {
                     headers.push(("connection".to_owned(), "close".to_owned()));
                 }
-                Request::Http1(http1::request(method, &self.path, host, &headers, &body))
+                Request::Http1(http1::Template::new(method, &self.path, host, &headers, &body))
             }
             Protocol::Grpc => {
                 if !headers.iter().any(|(name, _)| name == "te") {

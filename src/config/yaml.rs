@@ -42,11 +42,15 @@ pub(crate) fn each_document(bytes: &[u8], mut each: impl FnMut(Node)) -> Result<
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
     let tabs = TabIndented::new(text);
+    let last_line = lines(text);
     let mut some = false;
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| syntax(&error, text))?;
-        let flow = tabs.check(&event, span.start, builder.in_flow())?;
-        builder.take(event, position(span.start), flow)?;
+        // A node that is not there stands behind the text: on a line after the last, by the parser.
+        let at = position(span.start);
+        let at = if at.line > last_line { position_after(text) } else { at };
+        let flow = tabs.check(&event, span.start.index(), at, builder.in_flow())?;
+        builder.take(event, at, flow)?;
         if let Some(document) = builder.document.take_if(|document| !document.is_null()) {
             some = true;
             each(document);
@@ -90,6 +94,13 @@ fn check_text(bytes: &[u8]) -> Result<&str, Unreadable> {
             ))
         }
     }
+}
+
+/// How many lines there are, by any of YAML's line ends.
+fn lines(text: &str) -> u32 {
+    let bytes = text.as_bytes();
+    let returns = memchr::memchr_iter(b'\r', bytes).filter(|at| bytes.get(at + 1) != Some(&b'\n')).count();
+    (memchr::memchr_iter(b'\n', bytes).count() + returns + 1) as u32
 }
 
 fn position_after(text: &str) -> Position {
@@ -152,7 +163,13 @@ impl TabIndented {
 
     /// Refuses a block node that a tab indents. Returns whether `event` opens a flow collection, in which JSON may
     /// indent by tabs.
-    fn check(&self, event: &Event<'_>, at: Marker, in_flow: bool) -> Result<bool, Unreadable> {
+    fn check(
+        &self,
+        event: &Event<'_>,
+        index: usize,
+        at: Position,
+        in_flow: bool,
+    ) -> Result<bool, Unreadable> {
         let Some(chars) = &self.0 else { return Ok(false) };
         let starts = matches!(
             event,
@@ -161,13 +178,13 @@ impl TabIndented {
         if !starts || in_flow {
             return Ok(in_flow);
         }
-        let before = chars.get(..at.index()).unwrap_or_default();
+        let before = chars.get(..index).unwrap_or_default();
         let indent = before.iter().rev().take_while(|&&c| c == ' ' || c == '\t').count();
         let (line, indentation) = before.split_at(before.len() - indent);
         if indentation.contains(&'\t') && line.last().is_none_or(|&c| c == '\n') {
-            return Err(tab(position(at)));
+            return Err(tab(at));
         }
-        Ok(matches!(chars.get(at.index()), Some('{' | '[')))
+        Ok(matches!(chars.get(index), Some('{' | '[')))
     }
 }
 

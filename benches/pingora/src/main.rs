@@ -1,8 +1,8 @@
 //! Pingora as `benches/compare` measures it: its own proxy with our split, set up for speed.
 //!
-//!     weir-bench-pingora LISTEN http1|grpc ADDRESS=WEIGHT ADDRESS=WEIGHT...
+//!     weir-bench-pingora LISTEN http1|grpc THREADS ADDRESS=WEIGHT ADDRESS=WEIGHT...
 //!
-//! One worker thread that steals from nobody, upstream connections kept, no retries, no log, no cache. `grpc` is HTTP/2
+//! Worker threads that steal from nobody, upstream connections kept, no retries, no log, no cache. `grpc` is HTTP/2
 //! with prior knowledge on both sides, with windows and streams so wide that they do not limit. Versions take turns
 //! by their weights in the smooth way (nginx's): as even as the other proxies' splits.
 
@@ -20,7 +20,7 @@ use pingora::services::listening::Service;
 use pingora::upstreams::peer::HttpPeer;
 
 const WINDOW_BYTES: u32 = 1024 * 1024;
-const USAGE: &str = "usage: weir-bench-pingora LISTEN http1|grpc ADDRESS=WEIGHT ADDRESS=WEIGHT...";
+const USAGE: &str = "usage: weir-bench-pingora LISTEN http1|grpc THREADS ADDRESS=WEIGHT ADDRESS=WEIGHT...";
 
 struct Version {
     peer: HttpPeer,
@@ -48,7 +48,7 @@ impl ProxyHttp for Split {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [listen, protocol, versions @ ..] = arguments.as_slice() else { return Err(USAGE.into()) };
+    let [listen, protocol, threads, versions @ ..] = arguments.as_slice() else { return Err(USAGE.into()) };
     let h2c = match protocol.as_str() {
         "grpc" => true,
         "http1" => false,
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut server = Server::new_with_opt_and_conf(
         None,
         ServerConf {
-            threads: 1,
+            threads: threads.parse()?,
             work_stealing: false,
             upstream_keepalive_pool_size: 4096,
             grace_period_seconds: Some(0),

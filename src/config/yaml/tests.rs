@@ -29,6 +29,27 @@ fn what_is_missing_at_the_end_is_a_fault_on_a_line_that_is_there() {
 }
 
 #[test]
+fn a_node_that_is_not_there_stands_on_a_line_that_is() {
+    for (text, line) in
+        [("? ", 1), ("a:\n? ", 2), ("a:\r\n? ", 2), ("a:\r? ", 2), ("- ", 1), ("a: b\n---\n? ", 3)]
+    {
+        let mut found = Vec::new();
+        for document in parse(text.as_bytes()).unwrap_or_default() {
+            found.push(document.at.line);
+            match &document.value {
+                Value::Mapping(entries) => entries.iter().for_each(|entry| {
+                    found.extend([entry.key_at.line, entry.value.at.line]);
+                }),
+                Value::Sequence(items) => found.extend(items.iter().map(|item| item.at.line)),
+                Value::Scalar { .. } => {}
+            }
+        }
+        assert!(found.iter().all(|at| (1..=line).contains(at)), "{text:?}: {found:?}");
+        assert!(!found.is_empty(), "{text:?}");
+    }
+}
+
+#[test]
 fn a_node_knows_its_line_and_column() {
     let documents = parse(b"a:\n- {b: c}\n---\nd: \"1\"\n").expect("parses");
     assert_eq!(documents.len(), 2);
@@ -53,6 +74,7 @@ fn json_is_read_by_the_same_parser_with_tabs_too() {
 fn what_is_not_text_is_refused_where_it_stands() {
     refused(b"a: b\nc: \xff\n", "not-text", 2, 4);
     refused(b"\x7fELF\0\0", "not-text", 1, 1);
+    refused(b"? a\n\n\t", "tab", 3, 2);
     refused(b"a: \0", "not-text", 1, 4);
     refused(b"\xEF\xBB\xBFa: b", "byte-order-mark", 1, 1);
     refused(b"\xFF\xFEa\0", "byte-order-mark", 1, 1);

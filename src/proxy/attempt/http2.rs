@@ -95,7 +95,7 @@ fn http2_failure(error: &http2::Error, stream: &Stream, left: bool) -> Failure {
         let processed = Processed::No(RetryReason::RefusedStream);
         Failure { reason: Reason::UpstreamRefusedStream, processed }
     } else if error.is_go_away() && error.is_remote() && reason == Some(http2::Reason::NO_ERROR) {
-        // With NO_ERROR only the streams above its last one are told; with an error all are, processed or not.
+        // Only the streams above its last one are told. The word of an upstream that ends over an error is not relied on.
         stream.retire();
         Failure { reason: Reason::UpstreamReset, processed: Processed::No(RetryReason::Goaway) }
     } else if error.is_io() {
