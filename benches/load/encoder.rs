@@ -130,7 +130,8 @@ impl Encoder {
 
     /// Where a field's last entry now is, if the table still has it.
     fn index(&self, field: usize) -> Option<usize> {
-        let younger = usize::try_from(self.made - 1 - self.last[field]?).ok()?;
+        let last = self.last[field]?;
+        let younger = usize::try_from(self.made - 1 - last).ok()?;
         (younger < self.entries.len()).then_some(STATIC.len() + 1 + younger)
     }
 

@@ -44,6 +44,8 @@ const PIECES_A_TURN: usize = 256;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How soon a caller that has closed its sending side is looked at again, at first and at the most.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(80)];
+/// See `Wire::grace`.
+const GRACE: Duration = Duration::from_millis(20);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What comes next on the connection.
@@ -75,6 +77,10 @@ pub(super) struct Wire {
     version: Cell<Version>,
     /// When the socket was last asked whether the caller is there.
     looked: Cell<Tick>,
+    /// Whoever reads the body waits for bytes, and will be the first to see an end that cuts it short.
+    reader_waits: Cell<bool>,
+    /// The caller's end was seen; a reader that is about to come has so long. The kernel knows of it before the runtime.
+    grace: RefCell<Option<Pin<Box<Sleep>>>>,
 }
 
 #[derive(Default)]
@@ -111,6 +117,8 @@ impl Wire {
             answering: Cell::new(false),
             version: Cell::new(Version::HTTP_11),
             looked: Cell::new(clock::now()),
+            reader_waits: Cell::new(false),
+            grace: RefCell::default(),
         }
     }
 
@@ -199,6 +207,8 @@ impl Wire {
         read.decoder = Some(Decoder::new(framing, self.bounds.get()));
         read.leave_due = expects_continue;
         drop(read);
+        self.reader_waits.set(false);
+        self.grace.take();
         if self.is_done() {
             return Body::Empty;
         }
@@ -260,17 +270,25 @@ impl Wire {
     /// wakes this task.
     fn poll_left_unread(&self, cx: &mut Context<'_>) -> bool {
         let now = clock::now();
-        if now.since(self.looked.replace(now)).is_zero() {
+        if now.since(self.looked.replace(now)).is_zero() && self.grace.borrow().is_none() {
             return false;
         }
         let hang_up = self.io.borrow().hang_up();
         let gone = match hang_up {
             HangUp::None => false,
             HangUp::Gone => true,
-            HangUp::SendsNoMore => self.poll_half_closed(cx),
+            HangUp::SendsNoMore => {
+                !self.reader_waits.get() && self.grace_is_over(cx) && self.poll_half_closed(cx)
+            }
         };
         self.left.set(gone);
         gone
+    }
+
+    fn grace_is_over(&self, cx: &mut Context<'_>) -> bool {
+        let mut grace = self.grace.borrow_mut();
+        let grace = grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));
+        grace.is_elapsed() || grace.as_mut().poll(cx).is_ready()
     }
 
     /// The caller has closed its sending side. Whether it has gone altogether TCP does not say, until something is
@@ -421,7 +439,10 @@ impl Wire {
                 self.activity.wake(); // from now on the connection's task reads
             }
             match taken {
-                Ok(Some(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Some(Piece::Data(data))) => {
+                    self.reader_waits.set(false);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Ok(Some(Piece::End(trailers))) => {
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
@@ -435,7 +456,10 @@ impl Wire {
                 Poll::Ready(Ok(0)) => io::ErrorKind::UnexpectedEof,
                 Poll::Ready(Ok(_)) => continue,
                 Poll::Ready(Err(error)) => error.kind(),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.reader_waits.set(true);
+                    return Poll::Pending;
+                }
             };
             self.left.set(true);
             self.activity.wake();
