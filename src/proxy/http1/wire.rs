@@ -510,5 +510,6 @@ impl Http1Source for Wire {
 
     fn abandon(&self) {
         // The connection's own task reads what is left, once the answer is out.
+        self.reader_waits.set(false);
     }
 }
