@@ -31,8 +31,10 @@ use crate::telemetry::families::weir::Limit;
 use crate::transport::activity::End;
 use crate::transport::io::Io;
 
-/// What one caller may send ahead on a stream, and on all of its streams.
+/// What one caller may send ahead on a stream, on one that is read as fast as it arrives, and on all of its streams: one
+/// alone never has the whole.
 const STREAM_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW_MOST: u32 = 512 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// The coarse clock goes on ten times a second.
 const CLOCK_TICK: Duration = Duration::from_millis(100);
@@ -47,6 +49,7 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, io: Io) {
     let limits = downstream.seat().generation.plane.snapshot.limits;
     let mut settings = Settings {
         stream_window: STREAM_WINDOW,
+        stream_window_most: STREAM_WINDOW_MOST,
         connection_window: CONNECTION_WINDOW,
         max_streams: limits.streams,
         max_header_list: u32::try_from(limits.head_bytes).unwrap_or(u32::MAX),

@@ -35,6 +35,7 @@ const MAX_STREAMS: usize = 100;
 const NOT_HTTP2: DialError = DialError::Failed(std::io::ErrorKind::ConnectionReset);
 /// What one response may send ahead of its reader.
 const STREAM_WINDOW: u32 = 64 << 10;
+const STREAM_WINDOW_MOST: u32 = 256 << 10;
 /// Never the bound: a shared window would let one caller's unread streams stop everybody's bodies.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of a response head.
@@ -192,6 +193,7 @@ async fn connect(
     let activity = io.activity().clone();
     let settings = Settings {
         stream_window: STREAM_WINDOW,
+        stream_window_most: STREAM_WINDOW_MOST,
         connection_window: CONNECTION_WINDOW,
         max_header_list: RESPONSE_HEAD_BYTES,
         remembered_resets: REMEMBERED_RESETS,

@@ -46,6 +46,8 @@ pub(super) enum Role {
 pub struct Settings {
     /// What the peer may send ahead on one stream.
     pub stream_window: u32,
+    /// What that may grow to, on a stream that is read as fast as it arrives.
+    pub stream_window_most: u32,
     /// What it may send ahead on all.
     pub connection_window: u32,
     /// Streams that it may have open at once.
@@ -64,6 +66,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             stream_window: 64 << 10,
+            stream_window_most: 64 << 10,
             connection_window: 1 << 20,
             max_streams: 100,
             max_header_list: 64 << 10,
@@ -417,7 +420,7 @@ impl Core {
     }
 
     fn put_reset(&mut self, id: u32, reason: Reason, by: By) {
-        self.streams.note_reset(id, self.settings.stream_window);
+        self.streams.note_reset(id, self.settings.stream_window_most.max(self.settings.stream_window));
         if by == By::Engine {
             return self.answer(|out| frame::put_rst_stream(out, id, reason));
         }
@@ -489,56 +492,6 @@ impl Core {
         self.accepted_up_to = self.processed;
         let goaway = GoAway { last_stream: self.processed, reason: Reason::NO_ERROR };
         self.answer(|out| frame::put_goaway(out, goaway, &[]));
-    }
-
-    /// `n` bytes of the connection's window were read, or are not wanted.
-    pub(super) fn give_back(&mut self, n: u32) {
-        self.freed += n;
-        // By what the peer has left, not by the whole: what other streams leave unread may never come back.
-        if self.freed > 0 && 2 * i64::from(self.freed) >= self.recv_window {
-            let by = std::mem::take(&mut self.freed);
-            self.recv_window += i64::from(by);
-            self.out.put(|out| frame::put_window_update(out, 0, by));
-            self.wake();
-        }
-    }
-
-    /// `n` bytes of a stream were read.
-    pub(super) fn give_back_of(&mut self, place: usize, n: u32) {
-        let half = self.settings.stream_window / 2;
-        let stream = &mut self.streams[place];
-        if stream.recv == Side::Body {
-            stream.freed += n;
-            if stream.freed >= half {
-                let (id, by) = (stream.id, std::mem::take(&mut stream.freed));
-                stream.recv_window += i64::from(by);
-                self.out.put(|out| frame::put_window_update(out, id, by));
-                self.wake();
-            }
-        }
-        self.give_back(n);
-    }
-
-    /// Room for bodies: what may wait to be written, and what the connection's window has.
-    pub(super) fn room(&self) -> usize {
-        let out = if self.out.len() < OUT_FULL { OUT_FULL + QUANTUM - self.out.len() } else { 0 };
-        out.min(usize::try_from(self.send_window).unwrap_or(0)).saturating_sub(self.granted)
-    }
-
-    /// Gives room to those that wait, in their order.
-    pub(super) fn grant(&mut self) {
-        while let Some(&place) = self.waiting.front() {
-            let room = self.room().min(QUANTUM);
-            if room == 0 {
-                return;
-            }
-            self.waiting.pop_front();
-            let stream = &mut self.streams[place];
-            stream.waits = false;
-            stream.granted += room as u32;
-            self.granted += room;
-            stream.wake_writer();
-        }
     }
 
     /// A stream of ours begins, or one of the peer's.

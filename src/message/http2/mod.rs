@@ -20,6 +20,7 @@ mod stream;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub use self::core::Settings;
 pub use error::Error;

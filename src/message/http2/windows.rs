@@ -1,0 +1,135 @@
+//! Flow control (RFC 9113 section 5.2): what was read is given back to the peer's windows, and what may be sent is shared out.
+//!
+//! Laws: a peer whose bytes are read never waits for a window. An update that is put off costs neither side a system call;
+//! so it leaves when a quarter is left, and takes along what is due soon. A stream that is read as fast as it arrives may
+//! have more ahead than others: who reads slowly never has. Who waits for room is let in by its place in line.
+
+use super::core::{Core, OUT_FULL, QUANTUM};
+use super::frame;
+use super::stream::{Side, Stream};
+
+impl Core {
+    /// `n` bytes of the connection's window were read, or are not wanted.
+    pub(super) fn give_back(&mut self, n: u32) {
+        self.freed += n;
+        let (freed, left) = (i64::from(self.freed), self.recv_window);
+        // Where the others leave much unread, of which nothing may ever come back, little is enough.
+        let is_scarce = 2 * (freed + left) < self.settings.connection_window.into();
+        let is_due = if is_scarce { 2 * freed >= left } else { freed >= 3 * left };
+        if freed > 0 && is_due {
+            self.update_connection();
+        }
+    }
+
+    /// `n` bytes of a stream were read.
+    pub(super) fn give_back_of(&mut self, place: usize, n: u32) {
+        let most = self.settings.stream_window_most.into();
+        let stream = &mut self.streams[place];
+        stream.freed += n;
+        if let Some(by) = due_of(stream, most) {
+            let id = stream.id;
+            stream.recv_window += i64::from(by);
+            stream.freed = 0;
+            self.out.put(|out| frame::put_window_update(out, id, by));
+            self.wake();
+            self.freed += n;
+            if 3 * i64::from(self.freed) >= self.recv_window {
+                self.update_connection();
+            }
+            return;
+        }
+        self.give_back(n);
+    }
+
+    fn update_connection(&mut self) {
+        let by = std::mem::take(&mut self.freed);
+        self.recv_window += i64::from(by);
+        self.out.put(|out| frame::put_window_update(out, 0, by));
+        self.wake();
+    }
+
+    /// Room for bodies: what may wait to be written, and what the connection's window has.
+    pub(super) fn room(&self) -> usize {
+        let out = if self.out.len() < OUT_FULL { OUT_FULL + QUANTUM - self.out.len() } else { 0 };
+        out.min(usize::try_from(self.send_window).unwrap_or(0)).saturating_sub(self.granted)
+    }
+
+    /// Gives room to those that wait, in their order.
+    pub(super) fn grant(&mut self) {
+        while let Some(&place) = self.waiting.front() {
+            let room = self.room().min(QUANTUM);
+            if room == 0 {
+                return;
+            }
+            self.waiting.pop_front();
+            let stream = &mut self.streams[place];
+            stream.waits = false;
+            stream.granted += room as u32;
+            self.granted += room;
+            stream.wake_writer();
+        }
+    }
+}
+
+/// What the window of a stream is to be raised by, if three quarters of it were read: by that, and by as much again as it
+/// had where all that came was read.
+fn due_of(stream: &Stream, most: i64) -> Option<u32> {
+    let (freed, left) = (i64::from(stream.freed), stream.recv_window);
+    let ahead = left + i64::from(stream.unread);
+    if stream.recv != Side::Body || freed == 0 || freed < 3 * ahead {
+        return None;
+    }
+    if stream.remaining.is_some_and(|rest| i64::try_from(rest).is_ok_and(|rest| rest <= left)) {
+        return None; // the rest fits
+    }
+    let all = freed + ahead;
+    let more = if stream.unread == 0 { all.min(most - all).max(0) } else { 0 };
+    u32::try_from(freed + more).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(window: u32) -> Stream {
+        Stream { recv: Side::Body, ..Stream::new(1, window, 0) }
+    }
+
+    /// Some bytes came, and some of these were read.
+    fn after(window: u32, came: u32, read: u32) -> Stream {
+        let mut stream = stream(window);
+        stream.recv_window -= i64::from(came);
+        stream.unread = came - read;
+        stream.freed = read;
+        stream
+    }
+
+    #[test]
+    fn an_update_waits_for_three_quarters_of_the_window() {
+        assert_eq!(due_of(&after(1_000, 749, 749), 1_000), None);
+        assert_eq!(due_of(&after(1_000, 750, 750), 1_000), Some(750));
+        assert_eq!(
+            due_of(&after(1_000, 1_000, 600), 1_000),
+            None,
+            "there is much to read before it is wanted"
+        );
+        assert_eq!(due_of(&after(1_000, 1_000, 750), 1_000), Some(750));
+    }
+
+    #[test]
+    fn a_stream_that_is_read_at_once_gets_more_up_to_the_most() {
+        assert_eq!(due_of(&after(1_000, 750, 750), 4_000), Some(1_750));
+        assert_eq!(due_of(&after(1_000, 750, 750), 1_500), Some(1_250));
+        assert_eq!(due_of(&after(1_000, 760, 750), 4_000), None);
+        assert_eq!(due_of(&after(1_000, 770, 760), 4_000), Some(760), "something is unread");
+    }
+
+    #[test]
+    fn what_fits_anyway_needs_no_update() {
+        let mut stream = after(1_000, 800, 800);
+        stream.remaining = Some(200);
+        assert_eq!(due_of(&stream, 4_000), None);
+        stream.remaining = Some(201);
+        assert_eq!(due_of(&stream, 1_000), Some(800));
+    }
+}
