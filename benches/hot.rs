@@ -22,8 +22,8 @@ use weir::proxy::split::Split;
 use weir::router::{Head, RouteTable};
 use weir::snapshot::route::OrdName;
 use weir::snapshot::{
-    Domain, Forward, HeaderMatch, HeaderName, Labels, PathMatch, Pattern, Route, RouteConfig, RouteMatch,
-    StringMatch, VersionTarget, VirtualHost,
+    Action, Domain, Forward, HeaderMatch, HeaderName, Labels, PathMatch, Pattern, Route, RouteConfig,
+    RouteMatch, StringMatch, VersionTarget, VirtualHost,
 };
 
 const REQUEST: &[u8] = b"POST /v1/models/bench:predict HTTP/1.1\r\n\
@@ -63,7 +63,9 @@ fn router(criterion: &mut Criterion) {
                 authority: "bench",
                 scheme: "http",
                 headers: &headers,
+                query: None,
                 caller: None,
+                local: None,
             };
             assert_eq!(table.find(&head, 0).map(|found| found.index), Some(count - 1), "{kind} of {count}");
             group.bench_function(BenchmarkId::new(kind, count), |bencher| {
@@ -82,9 +84,9 @@ fn config(matches: impl Iterator<Item = RouteMatch>) -> RouteConfig {
             weight: 1,
             grpc_cluster: "grpc".into(),
             http_cluster: "http".into(),
+            ..VersionTarget::default()
         }],
-        timeout: None,
-        repeatable: false,
+        ..Forward::default()
     };
     let routes = matches
         .map(|matches| {
@@ -92,7 +94,8 @@ fn config(matches: impl Iterator<Item = RouteMatch>) -> RouteConfig {
                 name: "rule.default".into(),
                 origin: "rules.yaml:1".into(),
                 matches,
-                forward: forward.clone(),
+                action: Action::Forward(forward.clone()),
+                policy: None,
             };
             Arc::new(route)
         })

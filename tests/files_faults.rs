@@ -129,8 +129,8 @@ fn a_config_map_that_is_swapped_while_it_is_read_is_seen_whole() {
     loop {
         let loaded = world.accepted();
         let hosts = loaded.snapshot.route_configs.values().flat_map(|routes| &routes.virtual_hosts);
-        let rules = hosts.flat_map(|host| &host.routes).filter(|route| route.forward.versions.len() == 2);
-        let v2: Vec<u32> = rules.map(|route| route.forward.versions[1].weight).collect();
+        let rules = hosts.flat_map(|host| &host.routes).filter(|route| route.versions().len() == 2);
+        let v2: Vec<u32> = rules.map(|route| route.versions()[1].weight).collect();
         assert_eq!(v2.iter().sum::<u32>(), 100, "the two are of one generation");
         if v2.contains(&59) {
             break;

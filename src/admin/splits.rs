@@ -193,7 +193,7 @@ struct Version {
 /// The versions of a rule, in its order, each once: figures are by version, whatever else an entry selects.
 fn versions_of(route: &RoutePlane, clusters: &[Arc<ClusterPlane>]) -> Vec<Version> {
     let mut versions: Vec<Version> = Vec::new();
-    for (target, plane) in route.route.forward.versions.iter().zip(&route.targets) {
+    for (target, plane) in route.route.versions().iter().zip(&route.targets) {
         if let Some(name) = &target.version {
             add(
                 &mut versions,

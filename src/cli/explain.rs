@@ -17,7 +17,7 @@ use super::Output;
 use crate::config::Environment;
 use crate::message;
 use crate::router::{self, Explanation, Head, Share};
-use crate::snapshot::{Caller, FilterChain, Listener, Mode, Snapshot};
+use crate::snapshot::{BindAddress, Caller, FilterChain, Listener, Mode, Snapshot};
 use crate::sources;
 use crate::words::Protocol;
 
@@ -121,11 +121,16 @@ fn report(snapshot: &Snapshot, args: &ExplainArgs) -> Result<Report, String> {
     let head = Head {
         method: &args.method,
         path: &path,
+        query: args.url.query(),
         host: &host,
         authority: &authority,
         scheme: args.url.scheme_str().unwrap_or("http"),
         headers: &headers,
         caller: caller.map(|caller: &Arc<Caller>| &**caller),
+        local: match &listener.address {
+            BindAddress::Socket(address) => Some(*address),
+            BindAddress::Unix(_) => None,
+        },
     };
     let protocol = protocol(&head);
     let explanation = router::explain(routes, &head, 0);

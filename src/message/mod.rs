@@ -10,3 +10,5 @@ pub mod http1;
 pub mod http2;
 pub mod path;
 pub mod pump;
+pub mod query;
+pub mod xxhash;

@@ -64,7 +64,9 @@ pub(super) struct Exchange {
 /// What the split chose.
 pub(super) struct Chosen {
     /// Route configuration and route, by index in the plane.
-    pub(super) route: (usize, usize),
+    pub(super) route: (u32, u32),
+    /// The route's target, by index.
+    pub(super) target: u32,
     /// The version for labels.
     pub(super) version: std::sync::Arc<str>,
     /// A unit of the cluster's requests.
@@ -230,14 +232,12 @@ impl Exchange {
         self.record.borrow_mut().logged = Some(logged);
     }
 
-    /// Full host of the service that was matched; empty before.
+    /// Full host of the service that was chosen; empty before.
     pub(super) fn service_host(&self) -> std::sync::Arc<str> {
         let chosen = self.chosen.borrow();
-        let route = chosen.as_ref().map(|chosen| chosen.route);
-        route.map_or_else(
-            || "".into(),
-            |(config, route)| self.seat.generation.plane.routes[config].routes[route].service.host.clone(),
-        )
+        let Some(Chosen { route: (config, route), target, .. }) = &*chosen else { return "".into() };
+        let routes = &self.seat.generation.plane.routes[*config as usize].routes;
+        routes[*route as usize].targets[*target as usize].service.host.clone()
     }
 
     /// Requests in flight at the local model server, which a delivery listener tells with every answer.
@@ -403,8 +403,7 @@ impl Exchange {
         let chosen = self.chosen.borrow();
         let Some(chosen) = &*chosen else { return };
         let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
-        let meter =
-            |delivers| generation.meter(recorder, chosen.route, &chosen.version, self.seat.caller, delivers);
+        let meter = |delivers| generation.meter(recorder, chosen, self.seat.caller, delivers);
         let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
         if splits {
             meter(false).report_source(record);

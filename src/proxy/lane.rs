@@ -17,8 +17,8 @@ use slab::Slab;
 use tokio::task::yield_now;
 
 use super::downstream::{Downstream, Goodbye};
-use super::exchange::Exchange;
-use super::plane::{Plane, RoutePlane};
+use super::exchange::{Chosen, Exchange};
+use super::plane::Plane;
 pub(super) use super::pools::Pool;
 use super::pools::{ClusterPools, Pools};
 use super::reply::Reason;
@@ -26,7 +26,7 @@ use crate::runtime::clock::{self, Tick};
 use crate::runtime::drain::Phase;
 use crate::runtime::readiness::Readiness;
 use crate::runtime::sync;
-use crate::snapshot::{BindAddress, Caller, Snapshot};
+use crate::snapshot::{BindAddress, Caller, Service, Snapshot};
 use crate::telemetry::{
     CallerLabels, ProcessMeter, Recorder, UNKNOWN, VersionLabels, VersionMeter, WorkloadLabels, families,
 };
@@ -92,6 +92,7 @@ pub(super) struct Generation {
 struct RouteMeters(RefCell<Vec<RouteMeter>>);
 
 struct RouteMeter {
+    target: u32,
     version: Arc<str>,
     caller: Option<usize>,
     delivers: bool,
@@ -335,14 +336,15 @@ impl Generation {
     pub(super) fn meter(
         &self,
         recorder: &Recorder,
-        at: (usize, usize),
-        version: &Arc<str>,
+        chosen: &Chosen,
         caller: Option<usize>,
         delivers: bool,
     ) -> Rc<VersionMeter> {
-        let mut meters = self.meters[at.0][at.1].0.borrow_mut();
+        let (version, (config, route)) = (&chosen.version, chosen.route);
+        let mut meters = self.meters[config as usize][route as usize].0.borrow_mut();
         let known = meters.iter().find(|known| {
             known.caller == caller
+                && known.target == chosen.target
                 && known.delivers == delivers
                 && (Arc::ptr_eq(&known.version, version) || known.version == *version)
         });
@@ -350,11 +352,13 @@ impl Generation {
             return known.meter.clone();
         }
         let snapshot = &self.plane.snapshot;
-        let route = &self.plane.routes[at.0].routes[at.1];
+        let route = &self.plane.routes[config as usize].routes[route as usize];
+        let service = &route.targets[chosen.target as usize].service;
         let who = caller.map(|caller| &*snapshot.callers[caller]);
-        let labels = version_labels(snapshot, route, version, who, delivers);
+        let labels = version_labels(snapshot, service, &route.route.name, version, who, delivers);
         let meter = Rc::new(VersionMeter::declare(recorder, &labels));
-        meters.push(RouteMeter { version: version.clone(), caller, delivers, meter: meter.clone() });
+        let (target, version) = (chosen.target, version.clone());
+        meters.push(RouteMeter { target, version, caller, delivers, meter: meter.clone() });
         meter
     }
 }
@@ -362,20 +366,21 @@ impl Generation {
 /// The labels of one version of a route as one caller sees it. `delivers`: this process has its model server.
 pub(super) fn version_labels(
     snapshot: &Snapshot,
-    route: &RoutePlane,
+    service: &Service,
+    rule: &Arc<str>,
     version: &Arc<str>,
     caller: Option<&Caller>,
     delivers: bool,
 ) -> VersionLabels {
     let unknown: Arc<str> = UNKNOWN.into();
-    let mut labels = VersionLabels::new(&route.service.host, &route.route.name, version);
-    labels.service_name = route.service.name.clone();
-    labels.service_namespace = route.service.namespace.clone();
+    let mut labels = VersionLabels::new(&service.host, rule, version);
+    labels.service_name = service.name.clone();
+    labels.service_namespace = service.namespace.clone();
     labels.workload = WorkloadLabels {
         name: if delivers { snapshot.node.workload.clone() } else { unknown.clone() },
-        namespace: route.service.namespace.clone(),
-        app: route.service.name.clone(),
-        canonical_service: route.service.name.clone(),
+        namespace: service.namespace.clone(),
+        app: service.name.clone(),
+        canonical_service: service.name.clone(),
         canonical_revision: version.clone(),
         cluster: snapshot.node.cluster.clone(),
         principal: unknown.clone(),

@@ -120,6 +120,7 @@ fn snapshot(reload: u64) -> Snapshot {
         dns_refresh: Duration::from_secs(5),
         circuit_breakers: CircuitBreakers::default(),
         localities: vec![Locality { priority: 0, endpoints: vec![endpoint] }],
+        traffic: None,
     };
     let name: Arc<str> = "model".into();
     Snapshot {

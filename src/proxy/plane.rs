@@ -5,13 +5,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::split::Split;
 use crate::router::RouteTable;
-use crate::snapshot::{BindAddress, FilterChain, Labels, Listener, Route, Service, Snapshot};
+use crate::snapshot::{
+    BindAddress, FilterChain, Fraction, Labels, Listener, PathMatch, Route, RoutePolicy, Service, Snapshot,
+    TargetPolicy,
+};
 use crate::telemetry::{AccessLog, ClusterMeter, Counter, HopMeter, HttpMeter, ListenerMeter};
 use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::ClusterState;
@@ -82,6 +86,44 @@ pub struct RoutePlane {
     pub split: Arc<Split>,
     /// By the version's index.
     pub targets: Vec<TargetPlane>,
+    /// Of the whole request, as configured.
+    pub timeout: Option<Duration>,
+    /// Whether a POST may be sent again when the connection failed.
+    pub repeatable: bool,
+    /// What its requests meet beside the split; nothing for a plain one.
+    pub filters: Option<Box<Filters>>,
+}
+
+/// What the requests of a route meet beside the split. Whoever answers himself has one too, if an empty one.
+#[derive(Debug)]
+pub struct Filters {
+    /// What is said of the route.
+    pub policy: RoutePolicy,
+    /// What of the path was matched: what a rewrite replaces.
+    pub path: PathMatch,
+    /// What is said of each version alone, by its index.
+    pub targets: Vec<Option<TargetPolicy>>,
+    /// Where copies of every request go.
+    pub mirrors: Vec<MirrorPlane>,
+    /// Where copies of one version's requests go, by its index.
+    pub target_mirrors: Vec<Vec<MirrorPlane>>,
+    /// Whether an endpoint is chosen by a hash of the request in some of its clusters.
+    pub hash: bool,
+}
+
+/// Where copies go.
+#[derive(Debug)]
+pub struct MirrorPlane {
+    /// Indexes in [`Plane::clusters`], by [`Protocol::index`].
+    pub clusters: [Option<usize>; 2],
+    /// What tells the next Weir which service and version is meant.
+    pub hop_value: HeaderValue,
+    /// How many of the requests.
+    pub fraction: Fraction,
+    /// Its service, for labels.
+    pub service: Arc<Service>,
+    /// Its version, for labels; `unknown` where the selection names none.
+    pub version: Arc<str>,
 }
 
 /// One version of a route.
@@ -89,6 +131,10 @@ pub struct RoutePlane {
 pub struct TargetPlane {
     /// Indexes in [`Plane::clusters`], by [`Protocol::index`]; `None`: the route names a cluster that is not there.
     pub clusters: [Option<usize>; 2],
+    /// The version for labels; `unknown` where the selection names none, so that the endpoint's own counts.
+    pub version: Arc<str>,
+    /// Its service, for labels: mostly the route's.
+    pub service: Arc<Service>,
     /// Times the split chose it.
     pub choices: Counter,
     /// Requests handed to other pods.

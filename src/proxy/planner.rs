@@ -3,6 +3,9 @@
 //! Law: the new plane is published by one store, whole; an old one is dropped here, never on a worker (dropping ten
 //! thousand regexes takes tens of milliseconds).
 
+mod clusters;
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
@@ -11,22 +14,17 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 
-use super::hop;
-use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutePlane, RoutesPlane, TargetPlane};
-use super::split::Split;
-use crate::router::RouteTable;
+use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutesPlane};
 use crate::runtime::sync;
-use crate::snapshot::{
-    self, Address, Listener, LogFormat, Mode, PeerFilter, Route, RouteConfig, Service, Snapshot,
-};
+use crate::snapshot::{self, Listener, LogFormat, Mode, PeerFilter, Snapshot};
 use crate::telemetry::families::envoy_server::PlannerSeries;
 use crate::telemetry::{
-    AccessLog, AccessLogs, ClusterMeter, Counter, Format, HopMeter, HttpMeter, ListenerMeter, ProcessMeter,
-    Recorder, VersionMeter, families,
+    AccessLog, AccessLogs, Counter, Format, HttpMeter, ListenerMeter, ProcessMeter, Recorder, VersionMeter,
 };
 use crate::transport::dial::Target;
-use crate::upstream::cluster::{ClusterState, EndpointState};
+use crate::upstream::cluster::EndpointState;
 use crate::upstream::resolve::Names;
+use routes::Splits;
 
 /// Versions of routes whose series may stand at zero, and clusters: they take about 40 KiB each, and 6 KiB.
 const DECLARED: usize = 1_000;
@@ -166,108 +164,6 @@ impl Planner {
         plane
     }
 
-    fn clusters(&mut self, snapshot: &Snapshot, previous: Option<&Plane>) -> Vec<Arc<ClusterPlane>> {
-        let mut clusters = Vec::with_capacity(snapshot.clusters.len());
-        for config in snapshot.clusters.values() {
-            let old = previous.and_then(|plane| {
-                let index =
-                    plane.clusters.binary_search_by(|old| old.state.config.name.cmp(&config.name)).ok()?;
-                plane.clusters.get(index)
-            });
-            clusters.push(match old {
-                Some(old) if old.state.config == *config && self.is_current(&old.state) => old.clone(),
-                _ => self.cluster(config, old),
-            });
-        }
-        if clusters.len() <= DECLARED {
-            for cluster in &clusters {
-                cluster.meter.declare();
-            }
-        }
-        clusters
-    }
-
-    /// Whether the members are what the names resolve to now.
-    fn is_current(&self, state: &ClusterState) -> bool {
-        let targets = state.config.endpoints().flat_map(|endpoint| self.names.targets(&endpoint.address));
-        targets.eq(state.members.iter().map(|member| member.state.target.clone()))
-    }
-
-    fn cluster(
-        &mut self,
-        config: &Arc<snapshot::Cluster>,
-        old: Option<&Arc<ClusterPlane>>,
-    ) -> Arc<ClusterPlane> {
-        let (names, endpoints) = (&self.names, &mut self.endpoints);
-        let endpoint = |target: Target| {
-            let key = (config.service.clone(), target.clone());
-            if let Some(known) = endpoints.get(&key).and_then(Weak::upgrade) {
-                return known;
-            }
-            let new = Arc::new(EndpointState::new(target));
-            endpoints.insert(key, Arc::downgrade(&new));
-            new
-        };
-        let addresses = |address: &Address| names.targets(address);
-        let state =
-            Arc::new(ClusterState::new(config.clone(), addresses, endpoint, old.map(|old| &*old.state)));
-        let meter = match old {
-            Some(old) => old.meter.clone(),
-            None => Arc::new(ClusterMeter::new(&self.recorder, config.name.clone())),
-        };
-        if let Some(series) = meter.declared().filter(|_| old.is_some()) {
-            series.membership_change.increment(1);
-        }
-        Arc::new(ClusterPlane { state, meter })
-    }
-
-    fn routes(
-        &self,
-        config: &Arc<RouteConfig>,
-        snapshot: &Snapshot,
-        clusters: &[Arc<ClusterPlane>],
-        splits: &mut Splits,
-    ) -> RoutesPlane {
-        let table = RouteTable::build(config);
-        let delivers = delivers(snapshot, config);
-        let mut hops = Hops::new();
-        let routes = table
-            .routes()
-            .map(|route| self.route(route, snapshot, clusters, splits.of(route, delivers), &mut hops))
-            .collect();
-        RoutesPlane { table, routes }
-    }
-
-    fn route(
-        &self,
-        route: &Arc<Route>,
-        snapshot: &Snapshot,
-        clusters: &[Arc<ClusterPlane>],
-        split: Arc<Split>,
-        hops: &mut Hops,
-    ) -> RoutePlane {
-        let find = |name: &str| clusters.binary_search_by(|plane| (*plane.state.config.name).cmp(name)).ok();
-        let service = service_of(snapshot, &route.forward.service);
-        let targets = route.forward.versions.iter().map(|version| {
-            let label = version.version.as_deref().unwrap_or(crate::telemetry::UNKNOWN);
-            let (hop, hop_value) = hops
-                .entry((service.host.clone(), version.labels.clone()))
-                .or_insert_with(|| {
-                    let meter = Arc::new(HopMeter::new(&self.recorder, &service.host, label));
-                    (meter, hop::first_hop(&service.host, &version.labels))
-                })
-                .clone();
-            let choices = families::weir::split_choices(&self.recorder, &service.host, &route.name, label);
-            TargetPlane {
-                clusters: [find(&version.grpc_cluster), find(&version.http_cluster)],
-                choices,
-                hop,
-                hop_value,
-            }
-        });
-        RoutePlane { targets: targets.collect(), split, service, route: route.clone() }
-    }
-
     fn listener(
         &self,
         listener: &Arc<Listener>,
@@ -301,45 +197,6 @@ impl Planner {
         }
     }
 
-    /// The series that each version of each route starts with, at zero; none where they are too many, as each version
-    /// has some hundreds: there they come with the first request.
-    fn declare(
-        &mut self,
-        routes: &[Arc<RoutesPlane>],
-        clusters: &[Arc<ClusterPlane>],
-        snapshot: &Snapshot,
-    ) -> Vec<VersionMeter> {
-        let configs = routes.iter().zip(snapshot.route_configs.values());
-        let versions = configs.flat_map(|(routes, config)| {
-            let delivers = delivers(snapshot, config);
-            let of_route =
-                move |route| versions_of(route, clusters).into_iter().map(move |version| (route, version));
-            routes.routes.iter().flat_map(of_route).map(move |(route, version)| (route, version, delivers))
-        });
-        // Counted before the first is made: what nobody holds would stay for a quarter of an hour.
-        let versions: Vec<_> = versions.take(DECLARED + 1).collect();
-        if versions.len() > DECLARED {
-            return Vec::new();
-        }
-        // Most are the last plane's: looking up all series of a version by their labels takes longer than all the rest
-        // of a small reload.
-        let mut before: HashMap<(Arc<str>, Arc<str>), Vec<VersionMeter>> = HashMap::new();
-        for meter in std::mem::take(&mut self.declared) {
-            let key = (meter.labels().rule.clone(), meter.labels().version.clone());
-            before.entry(key).or_default().push(meter);
-        }
-        let declared = versions.into_iter().map(|(route, version, delivers)| {
-            let labels = super::lane::version_labels(snapshot, route, &version, None, delivers);
-            let known = before.get_mut(&(labels.rule.clone(), labels.version.clone()));
-            let known = known.and_then(|known| {
-                let place = known.iter().position(|meter| *meter.labels() == labels)?;
-                Some(known.swap_remove(place))
-            });
-            known.unwrap_or_else(|| VersionMeter::declare(&self.recorder, &labels))
-        });
-        declared.collect()
-    }
-
     fn open_log(&mut self, wanted: Option<&snapshot::AccessLog>) -> io::Result<Option<AccessLog>> {
         let Some(wanted) = wanted else {
             self.log = None;
@@ -363,9 +220,6 @@ impl Planner {
     }
 }
 
-/// What the rules of a service share: the meter and the header value of a hop to some of its endpoints.
-type Hops = HashMap<(Arc<str>, snapshot::Labels), (Arc<HopMeter>, HeaderValue)>;
-
 /// How many were added, modified and removed.
 fn changes<T: PartialEq>(old: &BTreeMap<Arc<str>, T>, new: &BTreeMap<Arc<str>, T>) -> [u64; 3] {
     let (mut added, mut modified) = (0, 0);
@@ -378,73 +232,6 @@ fn changes<T: PartialEq>(old: &BTreeMap<Arc<str>, T>, new: &BTreeMap<Arc<str>, T
     }
     let removed = old.keys().filter(|name| !new.contains_key(*name)).count();
     [added, modified, removed as u64]
-}
-
-/// The splits of a plane by service, rule, whether it delivers, and entries with their weights: one schedule for each
-/// rule, however many listeners reach it, that goes on over reloads while all of that is what it was.
-#[derive(Default)]
-struct Splits(HashMap<SplitKey, Arc<Split>>);
-
-type SplitKey = (Arc<str>, Arc<str>, bool, Vec<(snapshot::Labels, u32)>);
-
-impl Splits {
-    fn kept(previous: Option<&Plane>) -> Splits {
-        let mut kept = HashMap::new();
-        if let Some(plane) = previous {
-            for (config, routes) in plane.snapshot.route_configs.values().zip(&plane.routes) {
-                let delivers = delivers(&plane.snapshot, config);
-                kept.extend(
-                    routes.routes.iter().map(|old| (split_key(&old.route, delivers), old.split.clone())),
-                );
-            }
-        }
-        Splits(kept)
-    }
-
-    fn of(&mut self, route: &Route, delivers: bool) -> Arc<Split> {
-        let new = || {
-            let weights = route.forward.versions.iter().map(|version| version.weight).collect();
-            Arc::new(Split::new(weights, rand::random()))
-        };
-        self.0.entry(split_key(route, delivers)).or_insert_with(new).clone()
-    }
-}
-
-fn split_key(route: &Route, delivers: bool) -> SplitKey {
-    let entries = route.forward.versions.iter().map(|version| (version.labels.clone(), version.weight));
-    (route.forward.service.clone(), route.name.clone(), delivers, entries.collect())
-}
-
-/// Whether requests by `config` end in this pod: they were split before.
-fn delivers(snapshot: &Snapshot, config: &RouteConfig) -> bool {
-    let mut chains = snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains);
-    chains.any(|chain| chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. }))
-}
-
-/// The versions that a route's requests may be counted under: those it names, or those of its endpoints.
-pub(super) fn versions_of(route: &RoutePlane, clusters: &[Arc<ClusterPlane>]) -> BTreeSet<Arc<str>> {
-    let mut versions = BTreeSet::new();
-    for (target, plane) in route.route.forward.versions.iter().zip(&route.targets) {
-        match &target.version {
-            Some(version) => drop(versions.insert(version.clone())),
-            None => versions.extend(
-                plane
-                    .clusters
-                    .iter()
-                    .flatten()
-                    .flat_map(|&cluster| &clusters[cluster].state.members)
-                    .map(|member| member.version.clone()),
-            ),
-        }
-    }
-    versions
-}
-
-fn service_of(snapshot: &Snapshot, host: &Arc<str>) -> Arc<Service> {
-    snapshot.services.get(host).cloned().unwrap_or_else(|| {
-        let unknown: Arc<str> = crate::telemetry::UNKNOWN.into();
-        Arc::new(Service { host: host.clone(), name: host.clone(), namespace: unknown, versions: Vec::new() })
-    })
 }
 
 fn peers(mode: &Mode, clusters: &[Arc<ClusterPlane>]) -> Option<Peers> {

@@ -31,7 +31,6 @@ use crate::message::http1::HeadError;
 use crate::message::{host, path};
 use crate::router::Head;
 use crate::snapshot::Mode;
-use crate::telemetry::UNKNOWN;
 use crate::telemetry::families::weir::Limit;
 use crate::upstream::breaker;
 use crate::words::Protocol;
@@ -131,7 +130,7 @@ fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, 
     let at = route(exchange, plane, head)?;
     let route = &plane.routes[at.0].routes[at.1];
     let (target, cluster) = choose(exchange, plane, at, route)?;
-    let timeout = headers::timeout(exchange, &head.headers).or(route.route.forward.timeout);
+    let timeout = headers::timeout(exchange, &head.headers).or(route.timeout);
     set_deadline(exchange, timeout);
     let way = Way {
         http2: attempt::speaks_http2(&plane.clusters[cluster], exchange),
@@ -139,7 +138,7 @@ fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, 
         pools: &exchange.seat.generation.pools[cluster],
         target: &route.targets[target],
         hops,
-        repeatable: route.route.forward.repeatable,
+        repeatable: route.repeatable,
     };
     headers::to_upstream(exchange, head, &way, timeout, notable);
     exchange.log_request_head(head);
@@ -160,11 +159,13 @@ fn route(exchange: &Exchange, plane: &Plane, parts: &mut Parts) -> Result<(usize
     let head = Head {
         method: &parts.method,
         path: &path,
+        query,
         host: &host,
         authority,
         scheme: "http",
         headers: &parts.headers,
         caller: seat.caller.map(|caller| &*plane.snapshot.callers[caller]),
+        local: exchange.downstream.local,
     };
     let routes = seat.listener.routes;
     let draw = exchange.downstream.lane.dice.borrow_mut().next_u64();
@@ -195,9 +196,13 @@ fn choose(
     if matches!(exchange.seat.listener.chain().mode, Mode::Split) {
         target.choices.increment(1);
     }
-    let version = route.route.forward.versions[index].version.clone().unwrap_or_else(|| UNKNOWN.into());
     let protocol = exchange.protocol();
-    let mut chosen = Chosen { route: at, version, _permit: None };
+    let mut chosen = Chosen {
+        route: (at.0 as u32, at.1 as u32),
+        target: index as u32,
+        version: target.version.clone(),
+        _permit: None,
+    };
     let result = match target.cluster(protocol) {
         None => {
             exchange.seat.listener.http.no_cluster.increment(1);

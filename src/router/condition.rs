@@ -7,7 +7,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Head;
-use crate::snapshot::{Fraction, HeaderMatch, HeaderName, PathMatch, RouteMatch, SourceMatch, StringMatch};
+use crate::message::{grpc, query};
+use crate::snapshot::{
+    Fraction, HeaderMatch, HeaderName, MoreMatch, PathMatch, QueryMatch, RouteMatch, SourceMatch, StringMatch,
+};
+use crate::words::Protocol;
 
 /// The first condition that fails; prints as a reason in plain words.
 #[derive(Debug)]
@@ -16,8 +20,14 @@ pub(super) enum Miss<'a> {
     HeaderAbsent(&'a HeaderName),
     Header(&'a HeaderMatch, Cow<'a, [u8]>),
     CallerUnknown(&'a SourceMatch),
-    CallerService(&'a SourceMatch, &'a str),
+    CallerService(&'a str, &'a str),
+    CallerNamespace(&'a str, &'a str),
     CallerLabel(&'a str, &'a str, Option<&'a str>),
+    Without(&'a HeaderMatch, Cow<'a, [u8]>),
+    QueryAbsent(&'a QueryMatch),
+    Query(&'a QueryMatch, Cow<'a, [u8]>),
+    Port(u16, Option<u16>),
+    Protocol(Protocol),
     Fraction(Fraction, u64),
 }
 
@@ -26,6 +36,7 @@ pub(super) fn first_miss<'a>(matches: &'a RouteMatch, head: &Head<'a>, draw: u64
     path_miss(&matches.path, head.path)
         .or_else(|| matches.headers.iter().find_map(|header| header_miss(header, head)))
         .or_else(|| source_miss(matches.source.as_ref()?, head))
+        .or_else(|| more_miss(matches.more.as_deref()?, head))
         .or_else(|| fraction_miss(matches.runtime_fraction?, draw))
 }
 
@@ -53,6 +64,13 @@ fn path_miss<'a>(condition: &'a PathMatch, path: &'a str) -> Option<Miss<'a>> {
         PathMatch::Exact(exact) => path == &**exact,
         PathMatch::Prefix(prefix) => path.starts_with(&**prefix),
         PathMatch::Regex(pattern) => pattern.is_match(path.as_bytes()),
+        PathMatch::Segments(segments) => {
+            path.strip_prefix(&**segments).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        PathMatch::PrefixIgnoreCase(prefix) => {
+            path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        }
+        PathMatch::ExactIgnoreCase(exact) => path.eq_ignore_ascii_case(exact),
     };
     (!holds).then_some(Miss::Path(condition, path))
 }
@@ -61,20 +79,51 @@ fn header_miss<'a>(condition: &'a HeaderMatch, head: &Head<'a>) -> Option<Miss<'
     let Some(value) = value_of(&condition.name, head) else {
         return Some(Miss::HeaderAbsent(&condition.name));
     };
-    let holds = match &condition.value {
+    (!value_holds(&condition.value, &value)).then_some(Miss::Header(condition, value))
+}
+
+fn value_holds(condition: &StringMatch, value: &[u8]) -> bool {
+    match condition {
         StringMatch::Exact(exact) => *value == *exact.as_bytes(),
         StringMatch::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
-        StringMatch::Regex(pattern) => pattern.is_match(&value),
+        StringMatch::Regex(pattern) => pattern.is_match(value),
+        StringMatch::Present => true,
+    }
+}
+
+fn more_miss<'a>(condition: &'a MoreMatch, head: &Head<'a>) -> Option<Miss<'a>> {
+    let port = head.local.map(|local| local.port());
+    if let Some(wanted) = condition.port.filter(|&wanted| port != Some(wanted)) {
+        return Some(Miss::Port(wanted, port));
+    }
+    // Looked at here alone, so that a route which does not ask pays nothing.
+    let differs = |wanted: &Protocol| grpc::classify(head.method, head.headers) != *wanted;
+    if let Some(wanted) = condition.protocol.filter(differs) {
+        return Some(Miss::Protocol(wanted));
+    }
+    let without = |condition: &'a HeaderMatch| {
+        let value = value_of(&condition.name, head)?;
+        value_holds(&condition.value, &value).then_some(Miss::Without(condition, value))
     };
-    (!holds).then_some(Miss::Header(condition, value))
+    let query = |condition: &'a QueryMatch| match head
+        .query
+        .and_then(|query| query::parameter(query, &condition.name))
+    {
+        None => Some(Miss::QueryAbsent(condition)),
+        Some(value) => (!value_holds(&condition.value, &value)).then_some(Miss::Query(condition, value)),
+    };
+    condition.without.iter().find_map(without).or_else(|| condition.query.iter().find_map(query))
 }
 
 fn source_miss<'a>(condition: &'a SourceMatch, head: &Head<'a>) -> Option<Miss<'a>> {
     let Some(caller) = head.caller else {
         return Some(Miss::CallerUnknown(condition));
     };
-    if caller.service != condition.service {
-        return Some(Miss::CallerService(condition, &caller.service));
+    if let Some(service) = condition.service.as_ref().filter(|service| caller.service != **service) {
+        return Some(Miss::CallerService(service, &caller.service));
+    }
+    if let Some(namespace) = condition.namespace.as_ref().filter(|wanted| caller.namespace != **wanted) {
+        return Some(Miss::CallerNamespace(namespace, &caller.namespace));
     }
     let missing = |(key, value): (&'a std::sync::Arc<str>, &'a std::sync::Arc<str>)| {
         let has = caller.labels.get(key);
@@ -84,37 +133,38 @@ fn source_miss<'a>(condition: &'a SourceMatch, head: &Head<'a>) -> Option<Miss<'
 }
 
 fn fraction_miss<'a>(fraction: Fraction, draw: u64) -> Option<Miss<'a>> {
-    let holds =
-        draw.checked_rem(fraction.denominator.into()).is_some_and(|slot| slot < fraction.numerator.into());
-    (!holds).then_some(Miss::Fraction(fraction, draw))
+    (!fraction.holds(draw)).then_some(Miss::Fraction(fraction, draw))
 }
 
 impl fmt::Display for Miss<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Miss::Path(PathMatch::Exact(exact), path) => write!(f, "path {path} is not {exact}"),
-            Miss::Path(PathMatch::Prefix(prefix), path) => {
-                write!(f, "path {path} does not start with {prefix}")
-            }
-            Miss::Path(PathMatch::Regex(pattern), path) => {
-                write!(f, "path {path} does not match {} as a whole", pattern.as_str())
-            }
+            Miss::Path(condition, path) => write!(f, "path {path} {}", NotThat(condition)),
             Miss::HeaderAbsent(name) => write!(f, "{} is absent", Named(name)),
-            Miss::Header(condition, value) => {
+            Miss::Header(condition, value) => told(f, &Named(&condition.name), value, &condition.value),
+            Miss::Without(condition, value) => {
                 let (name, value) = (Named(&condition.name), String::from_utf8_lossy(value));
-                match &condition.value {
-                    StringMatch::Exact(exact) => write!(f, "{name} is {value:?}, not {exact:?}"),
-                    StringMatch::Prefix(prefix) => {
-                        write!(f, "{name} is {value:?}, which does not start with {prefix:?}")
-                    }
-                    StringMatch::Regex(pattern) => {
-                        write!(f, "{name} is {value:?}, which does not match {} as a whole", pattern.as_str())
-                    }
+                write!(f, "{name} is {value:?}, which the rule excludes")
+            }
+            Miss::QueryAbsent(condition) => write!(f, "query parameter {} is absent", condition.name),
+            Miss::Query(condition, value) => {
+                told(f, &format_args!("query parameter {}", condition.name), value, &condition.value)
+            }
+            Miss::Port(wanted, Some(port)) => write!(f, "the request came in by port {port}, not {wanted}"),
+            Miss::Port(wanted, None) => write!(f, "the request came in by no port (wanted: {wanted})"),
+            Miss::Protocol(Protocol::Grpc) => f.write_str("the request is not gRPC"),
+            Miss::Protocol(Protocol::Http) => f.write_str("the request is gRPC"),
+            Miss::CallerUnknown(source) => {
+                f.write_str("the caller is unknown")?;
+                match (&source.service, &source.namespace) {
+                    (Some(service), _) => write!(f, ", not {service}"),
+                    (None, Some(namespace)) => write!(f, ", not of namespace {namespace}"),
+                    (None, None) => Ok(()),
                 }
             }
-            Miss::CallerUnknown(source) => write!(f, "the caller is unknown, not {}", source.service),
-            Miss::CallerService(source, service) => {
-                write!(f, "the caller is {service}, not {}", source.service)
+            Miss::CallerService(wanted, service) => write!(f, "the caller is {service}, not {wanted}"),
+            Miss::CallerNamespace(wanted, namespace) => {
+                write!(f, "the caller is of namespace {namespace}, not {wanted}")
             }
             Miss::CallerLabel(key, wanted, None) => {
                 write!(f, "the caller has no label {key} (wanted: {wanted})")
@@ -126,6 +176,44 @@ impl fmt::Display for Miss<'_> {
                 write!(f, "draw {draw} is not among {numerator} of {denominator}")
             }
         }
+    }
+}
+
+/// A condition on the path, as a path that does not satisfy it is told of.
+struct NotThat<'a>(&'a PathMatch);
+
+impl fmt::Display for NotThat<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            PathMatch::Exact(exact) => write!(f, "is not {exact}"),
+            PathMatch::ExactIgnoreCase(exact) => write!(f, "is not {exact}, whatever the case"),
+            PathMatch::Prefix(prefix) => write!(f, "does not start with {prefix}"),
+            PathMatch::PrefixIgnoreCase(prefix) => {
+                write!(f, "does not start with {prefix}, whatever the case")
+            }
+            PathMatch::Segments(segments) => write!(f, "is neither {segments} nor below it"),
+            PathMatch::Regex(pattern) => write!(f, "does not match {} as a whole", pattern.as_str()),
+        }
+    }
+}
+
+/// `name`'s `value` and the condition that does not hold for it.
+fn told(
+    f: &mut fmt::Formatter<'_>,
+    name: &dyn fmt::Display,
+    value: &[u8],
+    condition: &StringMatch,
+) -> fmt::Result {
+    let value = String::from_utf8_lossy(value);
+    match condition {
+        StringMatch::Exact(exact) => write!(f, "{name} is {value:?}, not {exact:?}"),
+        StringMatch::Prefix(prefix) => {
+            write!(f, "{name} is {value:?}, which does not start with {prefix:?}")
+        }
+        StringMatch::Regex(pattern) => {
+            write!(f, "{name} is {value:?}, which does not match {} as a whole", pattern.as_str())
+        }
+        StringMatch::Present => write!(f, "{name} is {value:?}"), // never missed
     }
 }
 

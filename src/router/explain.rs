@@ -90,7 +90,7 @@ pub fn explain(config: &RouteConfig, head: &Head<'_>, draw: u64) -> Explanation 
 
 impl Choice {
     fn of(route: &Route) -> Choice {
-        let sum: u64 = route.forward.versions.iter().map(|version| u64::from(version.weight)).sum();
+        let sum: u64 = route.versions().iter().map(|version| u64::from(version.weight)).sum();
         let share = |version: &crate::snapshot::VersionTarget| Share {
             version: version.version.clone(),
             labels: version.labels.clone(),
@@ -102,8 +102,8 @@ impl Choice {
         Choice {
             name: route.name.clone(),
             origin: route.origin.clone(),
-            service: route.forward.service.clone(),
-            versions: route.forward.versions.iter().map(share).collect(),
+            service: route.service(),
+            versions: route.versions().iter().map(share).collect(),
         }
     }
 }

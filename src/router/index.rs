@@ -32,7 +32,8 @@ pub(super) enum RouteIndex {
 pub(super) struct Buckets {
     exact: HashMap<Arc<str>, Bucket>,
     prefixes: Prefixes,
-    regexes: Bucket,
+    /// Those that no text leads to: regular expressions, and whatever ignores case.
+    others: Bucket,
 }
 
 /// Routes with the same path condition, by one exact header condition; ascending lists of places.
@@ -88,8 +89,13 @@ impl Buckets {
         for (place, route) in routes.iter().enumerate() {
             let bucket = match &route.matches.path {
                 PathMatch::Exact(path) => buckets.exact.entry(path.clone()).or_default(),
-                PathMatch::Prefix(prefix) => prefixes.entry(prefix.clone()).or_default(),
-                PathMatch::Regex(_) => &mut buckets.regexes,
+                // Whatever is below `/a` starts with it; the condition itself looks at the segment's end.
+                PathMatch::Prefix(prefix) | PathMatch::Segments(prefix) => {
+                    prefixes.entry(prefix.clone()).or_default()
+                }
+                PathMatch::Regex(_) | PathMatch::PrefixIgnoreCase(_) | PathMatch::ExactIgnoreCase(_) => {
+                    &mut buckets.others
+                }
             };
             bucket.push(rarest_key(route, &frequency), place);
         }
@@ -104,7 +110,7 @@ impl Buckets {
         }
         self.prefixes.of(head.path, |bucket| bucket.improve(&mut best, head, &matches));
         // Last, as trying them costs most and `best` may spare it.
-        self.regexes.improve(&mut best, head, &matches);
+        self.others.improve(&mut best, head, &matches);
         (best != usize::MAX).then_some(best)
     }
 }
@@ -196,7 +202,7 @@ fn ancestor(prefixes: &[Prefix], from: Option<usize>, text: &str) -> Option<usiz
 fn exact_keys(route: &Route) -> impl Iterator<Item = Key<'_>> {
     route.matches.headers.iter().filter_map(|header| match &header.value {
         StringMatch::Exact(value) => Some((&header.name, value)),
-        StringMatch::Prefix(_) | StringMatch::Regex(_) => None,
+        StringMatch::Prefix(_) | StringMatch::Regex(_) | StringMatch::Present => None,
     })
 }
 

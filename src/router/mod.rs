@@ -8,7 +8,7 @@ mod explain;
 mod hosts;
 mod index;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::snapshot::{Caller, Route, RouteConfig};
@@ -24,6 +24,8 @@ pub struct Head<'a> {
     pub method: &'a http::Method,
     /// In normal form (`message::path`), without the query.
     pub path: &'a str,
+    /// The query as sent, without its `?`.
+    pub query: Option<&'a str>,
     /// In normal form (`message::host`).
     pub host: &'a str,
     /// `Host` or `:authority` as sent.
@@ -34,6 +36,8 @@ pub struct Head<'a> {
     pub headers: &'a http::HeaderMap,
     /// Who calls, where the peer's address tells.
     pub caller: Option<&'a Caller>,
+    /// Where the caller's connection came in, where that is known.
+    pub local: Option<SocketAddr>,
 }
 
 /// A route configuration made ready for searching. Indexes of routes are stable as long as the table lives, so that

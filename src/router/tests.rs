@@ -1,5 +1,7 @@
 //! The laws of routing, against an independent reference that tries everything in the order of the specification.
 
+mod reference;
+
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderValue, Method};
@@ -9,6 +11,7 @@ use proptest::sample::select;
 use super::*;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::*;
+use crate::words::Protocol;
 
 fn route(name: &str, matches: RouteMatch) -> Arc<Route> {
     let version = |version: &str, weight| VersionTarget {
@@ -17,14 +20,15 @@ fn route(name: &str, matches: RouteMatch) -> Arc<Route> {
         weight,
         grpc_cluster: format!("out.inception|grpc|version={version}").into(),
         http_cluster: format!("out.inception|http|version={version}").into(),
+        ..VersionTarget::default()
     };
     let forward = Forward {
         service: "inception.kubeflow.svc.cluster.local".into(),
         versions: vec![version("v1", 95), version("v2", 5)],
-        timeout: None,
-        repeatable: false,
+        ..Forward::default()
     };
-    Arc::new(Route { name: name.into(), origin: "rules.yaml:1".into(), matches, forward })
+    let action = Action::Forward(forward);
+    Arc::new(Route { name: name.into(), origin: "rules.yaml:1".into(), matches, action, policy: None })
 }
 
 fn header(name: &'static str, value: StringMatch) -> HeaderMatch {
@@ -61,11 +65,13 @@ fn head<'a>(host: &'a str, path: &'a str, headers: &'a HeaderMap) -> Head<'a> {
     Head {
         method: &Method::POST,
         path,
+        query: None,
         host,
         authority: "Inception:8500",
         scheme: "http",
         headers,
         caller: None,
+        local: None,
     }
 }
 
@@ -174,7 +180,8 @@ fn a_source_matches_a_caller_of_that_service_that_has_all_the_labels() {
     };
     let none = HeaderMap::new();
     let takes = |service: &str, wanted: &[(&str, &str)], caller: Option<&Caller>| {
-        let source = Some(SourceMatch { service: service.into(), labels: labels(wanted) });
+        let source =
+            Some(SourceMatch { service: Some(service.into()), namespace: None, labels: labels(wanted) });
         let table =
             RouteTable::build(&any_host(vec![route("r", RouteMatch { source, ..RouteMatch::any() })]));
         table.find(&Head { caller, ..head("h", "/", &none) }, 0).is_some()
@@ -186,6 +193,65 @@ fn a_source_matches_a_caller_of_that_service_that_has_all_the_labels() {
     assert!(!takes(service, &[("version", "v3"), ("zone", "a")], Some(&caller)));
     assert!(!takes("other.web.svc.cluster.local", &[], Some(&caller)));
     assert!(!takes(service, &[], None));
+}
+
+#[test]
+fn a_path_by_segments_ends_at_a_slash_and_case_is_ignored_where_that_is_asked_for() {
+    let none = HeaderMap::new();
+    let takes = |condition: PathMatch, path: &str| {
+        let table = RouteTable::build(&any_host(vec![route("r", with_path(condition))]));
+        table.find(&head("h", path, &none), 0).is_some()
+    };
+    for (path, below) in [("/a", true), ("/a/", true), ("/a/b", true), ("/ab", false), ("/", false)] {
+        assert_eq!(takes(PathMatch::Segments("/a".into()), path), below, "{path}");
+    }
+    assert!(takes(PathMatch::PrefixIgnoreCase("/v1/".into()), "/V1/Models"));
+    assert!(!takes(PathMatch::PrefixIgnoreCase("/v1/".into()), "/V1"));
+    assert!(takes(PathMatch::ExactIgnoreCase("/v1".into()), "/V1"));
+    assert!(!takes(PathMatch::ExactIgnoreCase("/v1".into()), "/v1/"));
+}
+
+#[test]
+fn an_excluded_header_may_be_absent_or_have_another_value() {
+    let without = |value: StringMatch| RouteMatch {
+        more: Some(Box::new(MoreMatch { without: vec![header("x-user", value)], ..MoreMatch::default() })),
+        ..RouteMatch::any()
+    };
+    let alice = headers(&[("x-user", "alice")]);
+    assert!(takes(without(StringMatch::Present), &HeaderMap::new()));
+    assert!(!takes(without(StringMatch::Present), &alice));
+    assert!(!takes(without(StringMatch::Exact("alice".into())), &alice));
+    assert!(takes(without(StringMatch::Exact("bob".into())), &alice));
+}
+
+#[test]
+fn what_is_seldom_asked_of_a_request_is_explained_like_the_rest() {
+    let more = |more: MoreMatch| RouteMatch { more: Some(Box::new(more)), ..RouteMatch::any() };
+    let query = |value| vec![QueryMatch { name: "shadow".into(), value }];
+    let caller_of =
+        |namespace: &str| SourceMatch { namespace: Some(namespace.into()), ..SourceMatch::default() };
+    let config = any_host(vec![
+        route("port", more(MoreMatch { port: Some(8501), ..MoreMatch::default() })),
+        route("grpc", more(MoreMatch { protocol: Some(Protocol::Grpc), ..MoreMatch::default() })),
+        route("absent", more(MoreMatch { query: query(StringMatch::Present), ..MoreMatch::default() })),
+        route("source", RouteMatch { source: Some(caller_of("web")), ..RouteMatch::any() }),
+        route("segments", with_path(PathMatch::Segments("/v2".into()))),
+        route("all", RouteMatch::any()),
+    ]);
+    let none = HeaderMap::new();
+    let local = Some(([127, 0, 0, 1], 8500).into());
+    let explanation = explain(&config, &Head { local, ..head("h", "/v2x", &none) }, 0);
+    let reasons: Vec<_> = explanation.tried.iter().filter_map(|tried| tried.why_not.as_deref()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "the request came in by port 8500, not 8501",
+            "the request is not gRPC",
+            "query parameter shadow is absent",
+            "the caller is unknown, not of namespace web",
+            "path /v2x is neither /v2 nor below it",
+        ]
+    );
 }
 
 #[test]
@@ -272,67 +338,11 @@ fn an_explanation_names_every_route_tried_why_not_and_the_shares() {
     assert!(text.contains(" 95.00 % v1 [version=v1]"), "{text}");
 }
 
-/// The specification, without a thought for speed.
-mod reference {
-    use super::*;
-
-    pub(super) fn find<'c>(config: &'c RouteConfig, head: &Head<'_>, draw: u64) -> Option<&'c Arc<Route>> {
-        let rank = |domain: &Domain| match domain {
-            Domain::Exact(name) => (**name == *head.host).then_some((3, 0)),
-            Domain::Suffix(end) => {
-                (head.host.len() > end.len() && head.host.ends_with(&**end)).then_some((2, end.len()))
-            }
-            Domain::Prefix(start) => {
-                (head.host.len() > start.len() && head.host.starts_with(&**start)).then_some((1, start.len()))
-            }
-            Domain::Any => Some((0, 0)),
-        };
-        let ranked = config
-            .virtual_hosts
-            .iter()
-            .filter_map(|host| Some((host.domains.iter().filter_map(rank).max()?, host)));
-        let (_, host) = ranked.max_by_key(|(rank, _)| *rank)?;
-        host.routes.iter().find(|route| holds(&route.matches, head, draw))
-    }
-
-    fn holds(matches: &RouteMatch, head: &Head<'_>, draw: u64) -> bool {
-        let path = match &matches.path {
-            PathMatch::Prefix(prefix) => head.path.find(&**prefix) == Some(0),
-            PathMatch::Exact(exact) => *head.path == **exact,
-            PathMatch::Regex(pattern) => pattern.is_match(head.path.as_bytes()),
-        };
-        let source = matches.source.as_ref().is_none_or(|source| {
-            head.caller.is_some_and(|caller| {
-                caller.service == source.service
-                    && source.labels.iter().all(|pair| caller.labels.iter().any(|has| has == pair))
-            })
-        });
-        let fraction =
-            matches.runtime_fraction.is_none_or(|f| draw % u64::from(f.denominator) < u64::from(f.numerator));
-        path && source && fraction && matches.headers.iter().all(|header| header_holds(header, head))
-    }
-
-    fn header_holds(header: &HeaderMatch, head: &Head<'_>) -> bool {
-        let values: Vec<String> = match &header.name {
-            HeaderName::Method => vec![head.method.to_string()],
-            HeaderName::Authority => vec![head.authority.to_owned()],
-            HeaderName::Scheme => vec![head.scheme.to_owned()],
-            HeaderName::Header(name) => {
-                head.headers.get_all(&name.0).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
-            }
-        };
-        let value = values.join(",");
-        !values.is_empty()
-            && match &header.value {
-                StringMatch::Exact(exact) => value == **exact,
-                StringMatch::Prefix(prefix) => value.starts_with(&**prefix),
-                StringMatch::Regex(pattern) => pattern.is_match(value.as_bytes()),
-            }
-    }
-}
-
 const HEADER_NAMES: [&str; 6] = ["x-a", "x-b", "x-c", "method", "authority", "scheme"];
 const VALUES: [&str; 7] = ["", "a", "ab", "a,b", "POST", "h", "http"];
+
+const QUERY_NAMES: [&str; 2] = ["p", "q"];
+const PORTS: [u16; 2] = [80, 8500];
 
 fn small_path() -> impl Strategy<Value = String> {
     "(/(a|b|ab)?){1,3}"
@@ -342,6 +352,7 @@ fn string_match() -> impl Strategy<Value = StringMatch> {
     prop_oneof![
         4 => select(&VALUES[..]).prop_map(|value| StringMatch::Exact(value.into())),
         1 => select(&VALUES[..]).prop_map(|value| StringMatch::Prefix(value.into())),
+        1 => Just(StringMatch::Present),
         1 => select(&["a|ab", ".*", "P.*"][..]).prop_map(|value| StringMatch::Regex(Pattern::new(value).unwrap())),
     ]
 }
@@ -358,16 +369,36 @@ fn route_match() -> impl Strategy<Value = RouteMatch> {
         3 => small_path().prop_map(|path| PathMatch::Exact(path.into())),
         1 => select(&["/a|/ab", "/a/.*", "/.*"][..]).prop_map(|text| PathMatch::Regex(Pattern::new(text).unwrap())),
         1 => Just(PathMatch::Prefix("/".into())),
+        2 => "(/(a|b|ab)){1,3}".prop_map(|path| PathMatch::Segments(path.into())),
+        1 => small_path().prop_map(|path| PathMatch::PrefixIgnoreCase(path.into())),
+        1 => small_path().prop_map(|path| PathMatch::ExactIgnoreCase(path.into())),
     ];
     let headers = prop::collection::btree_map(select(&HEADER_NAMES[..]), string_match(), 0..3)
         .prop_map(|headers| headers.into_iter().map(|(name, value)| header(name, value)).collect());
-    let source = (select(&["s", "t"][..]), label_set())
-        .prop_map(|(service, labels)| SourceMatch { service: service.into(), labels });
+    let name = |names| prop::option::of(select(names).prop_map(Arc::from));
+    let source = (name(&["s", "t"][..]), name(&["n", "o"][..]), label_set())
+        .prop_map(|(service, namespace, labels)| SourceMatch { service, namespace, labels });
     let fraction =
         (0_u32..4, 1_u32..4).prop_map(|(numerator, denominator)| Fraction { numerator, denominator });
-    (path, headers, prop::option::weighted(0.1, source), prop::option::weighted(0.1, fraction)).prop_map(
-        |(path, headers, source, runtime_fraction)| RouteMatch { path, headers, source, runtime_fraction },
-    )
+    let (source, fraction) = (prop::option::weighted(0.1, source), prop::option::weighted(0.1, fraction));
+    let more = prop::option::weighted(0.2, more_match());
+    (path, headers, source, fraction, more).prop_map(|(path, headers, source, runtime_fraction, more)| {
+        RouteMatch { path, headers, source, runtime_fraction, more }
+    })
+}
+
+/// One or several conditions, each of which holds for about half of the requests.
+fn more_match() -> impl Strategy<Value = Box<MoreMatch>> {
+    let without = (select(&HEADER_NAMES[..]), string_match()).prop_map(|(name, value)| header(name, value));
+    let query = (select(&QUERY_NAMES[..]), string_match())
+        .prop_map(|(name, value)| QueryMatch { name: name.into(), value });
+    let (without, query) = (prop::option::of(without), prop::option::of(query));
+    let port = prop::option::of(select(&PORTS[..]));
+    let protocol = prop::option::of(select(&Protocol::ALL[..]));
+    (without, query, port, protocol).prop_map(|(without, query, port, protocol)| {
+        let (without, query) = (without.into_iter().collect(), query.into_iter().collect());
+        Box::new(MoreMatch { without, query, port, protocol })
+    })
 }
 
 fn domain() -> impl Strategy<Value = Domain> {
@@ -400,19 +431,68 @@ fn route_config() -> impl Strategy<Value = RouteConfig> {
 
 prop_compose! {
     fn request()(
-        path in small_path(),
+        (path, query) in (mixed_path(), query()),
         host in "[ab](\\.[ab]){0,2}",
-        pairs in prop::collection::vec((select(&HEADER_NAMES[..3]), select(&VALUES[..])), 0..5),
+        pairs in prop::collection::vec(field(), 0..5),
         method in select(&[Method::GET, Method::POST][..]),
         authority in select(&VALUES[..]),
         caller in prop::option::of((select(&["s", "t"][..]), label_set())),
-        draw in any::<u64>(),
-    ) -> (String, String, HeaderMap, Method, &'static str, Option<Caller>, u64) {
+        (draw, port) in (any::<u64>(), prop::option::of(select(&PORTS[..]))),
+    ) -> Request {
         let caller = caller.map(|(service, labels)| Caller {
             cidr: "10.0.0.0/8".parse().unwrap(), service: service.into(), name: service.into(), namespace: "n".into(), labels,
         });
-        (path, host, headers(&pairs), method, authority, caller, draw)
+        let local = port.map(|port| ([127, 0, 0, 1], port).into());
+        Request { path, query, host, headers: headers(&pairs), method, authority, caller, local, draw }
     }
+}
+
+/// What a [`Head`] borrows from.
+#[derive(Debug)]
+struct Request {
+    path: String,
+    query: Option<String>,
+    host: String,
+    headers: HeaderMap,
+    method: Method,
+    authority: &'static str,
+    caller: Option<Caller>,
+    local: Option<SocketAddr>,
+    draw: u64,
+}
+
+impl Request {
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: &self.method,
+            path: &self.path,
+            query: self.query.as_deref(),
+            host: &self.host,
+            authority: self.authority,
+            scheme: "http",
+            headers: &self.headers,
+            caller: self.caller.as_ref(),
+            local: self.local,
+        }
+    }
+}
+
+/// Mostly in lower case, as conditions are.
+fn mixed_path() -> impl Strategy<Value = String> {
+    prop_oneof![4 => small_path(), 1 => "(/(a|B|aB)?){1,3}"]
+}
+
+fn query() -> impl Strategy<Value = Option<String>> {
+    let pair = (select(&QUERY_NAMES[..]), select(&VALUES[..]));
+    let pair = pair.prop_map(|(name, value)| format!("{name}={value}"));
+    prop::option::of(prop::collection::vec(pair, 0..3).prop_map(|pairs| pairs.join("&")))
+}
+
+fn field() -> impl Strategy<Value = (&'static str, &'static str)> {
+    prop_oneof![
+        6 => (select(&HEADER_NAMES[..3]), select(&VALUES[..])),
+        1 => Just(("content-type", "application/grpc")),
+    ]
 }
 
 proptest! {
@@ -423,15 +503,15 @@ proptest! {
         requests in prop::collection::vec(request(), 1..20),
     ) {
         let table = RouteTable::build(&config);
-        for (path, host, headers, method, authority, caller, draw) in &requests {
-            let head = Head { method, path, host, authority, scheme: "http", headers, caller: caller.as_ref() };
-            let expected = reference::find(&config, &head, *draw);
-            let found = table.find(&head, *draw);
+        for request in &requests {
+            let (head, draw) = (request.head(), request.draw);
+            let expected = reference::find(&config, &head, draw);
+            let found = table.find(&head, draw);
             prop_assert_eq!(expected.map(Arc::as_ptr), found.map(|found| Arc::as_ptr(found.route)), "{:?}", head);
             if let Some(found) = found {
                 prop_assert!(Arc::ptr_eq(found.route, table.routes().nth(found.index).unwrap()));
             }
-            let explained = explain(&config, &head, *draw);
+            let explained = explain(&config, &head, draw);
             prop_assert_eq!(explained.choice.is_some(), expected.is_some());
         }
     }

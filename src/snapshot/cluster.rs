@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Labels;
+use super::traffic::{RetryBudget, TrafficPolicy};
 
 /// A group of endpoints that may stand in for each other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +34,9 @@ pub struct Cluster {
     pub circuit_breakers: CircuitBreakers,
     /// By priority, then in the order given. Length one until locality routing exists.
     pub localities: Vec<Locality>,
+    /// What few clusters have: outlier detection, health checks, slow start, bounds of connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Box<TrafficPolicy>>,
 }
 
 impl Cluster {
@@ -108,10 +112,29 @@ pub enum UpstreamProtocol {
 pub enum LbPolicy {
     /// In turn, by weight.
     RoundRobin,
-    /// The less loaded of two drawn at random.
+    /// The less loaded of two drawn at random, load being counted by weight.
     LeastRequest,
     /// At random, by weight.
     Random,
+    /// By the request's hash ([`TrafficPolicy::hash`]), on a ring with as many points; without a hash at random.
+    RingHash {
+        /// At least so many points in all.
+        minimum: u32,
+        /// At most so many.
+        maximum: u32,
+    },
+    /// By the request's hash, from a table of this prime size; without a hash at random.
+    Maglev {
+        /// Prime.
+        table: u32,
+    },
+}
+
+impl LbPolicy {
+    /// Envoy's ring: 1,024 to 8 Mi points.
+    pub const RING_HASH: LbPolicy = LbPolicy::RingHash { minimum: 1_024, maximum: 8 << 20 };
+    /// Envoy's table.
+    pub const MAGLEV: LbPolicy = LbPolicy::Maglev { table: 65_537 };
 }
 
 /// Limits of a cluster over all workers; beyond them 503, flag UO.
@@ -123,12 +146,15 @@ pub struct CircuitBreakers {
     pub pending: u32,
     /// Requests in flight.
     pub requests: u32,
-    /// Retries in flight.
+    /// Retries in flight. Not looked at where there is a budget.
     pub retries: u32,
+    /// In place of `retries`: a share of the requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_budget: Option<RetryBudget>,
 }
 
 impl Default for CircuitBreakers {
     fn default() -> CircuitBreakers {
-        CircuitBreakers { connections: 1024, pending: 1024, requests: 1024, retries: 3 }
+        CircuitBreakers { connections: 1024, pending: 1024, requests: 1024, retries: 3, retry_budget: None }
     }
 }

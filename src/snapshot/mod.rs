@@ -6,11 +6,17 @@
 //! has no field for (versions of a split, `deliver`, `local`) stands beside it under Weir's own names.
 
 pub mod cluster;
+pub mod edit;
+pub mod hash;
 pub mod labels;
 pub mod listener;
 pub mod pattern;
+pub mod policy;
+pub mod retry;
 pub mod route;
 pub mod settings;
+pub mod substitution;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,14 +24,25 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use cluster::{Address, CircuitBreakers, Cluster, Endpoint, LbPolicy, Locality, UpstreamProtocol};
+pub use edit::{DirectResponse, HeaderEdit, HeaderEdits, PathRewrite, Redirect, Rewrite};
+pub use hash::{Cookie, HashKey, Sticky};
 pub use labels::Labels;
 pub use listener::{BindAddress, ChainMatch, FilterChain, Listener, Mode, PeerFilter};
 pub use pattern::Pattern;
+pub use policy::{
+    Abort, AbortStatus, Cors, Delay, Fault, Mirror, RoutePolicy, TargetPolicy, Timeouts, UnmatchedPreflights,
+};
+pub use retry::{BackOff, RetryCondition, RetryOn, RetryPolicy};
 pub use route::{
-    Domain, Forward, Fraction, HeaderMatch, HeaderName, PathMatch, Route, RouteConfig, RouteMatch,
-    SourceMatch, StringMatch, VersionTarget, VirtualHost,
+    Action, Domain, Forward, Fraction, HeaderMatch, HeaderName, MoreMatch, PathMatch, QueryMatch, Route,
+    RouteConfig, RouteMatch, SourceMatch, StringMatch, VersionTarget, VirtualHost,
 };
 pub use settings::{AccessLog, Admin, Caller, Drain, IdleTimeouts, Limits, LogFormat, Node, Workers};
+pub use substitution::Substitution;
+pub use traffic::{
+    FailurePercentage, HealthCheck, HealthCheckKind, KeepAlive, Outlier, RetryBudget, SlowStart, SuccessRate,
+    TrafficPolicy,
+};
 
 /// One whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,4 +1,4 @@
-//! Routes: which requests, and the versions that they are split over.
+//! Routes: which requests, and what becomes of them: the versions that they are split over, a redirect, an answer.
 //!
 //! Precedence is settled when linking. The law at run time: the best host, then the first route that matches.
 
@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::edit::{DirectResponse, Redirect};
+use super::policy::{RoutePolicy, TargetPolicy};
 use super::{Labels, Pattern};
+use crate::words::Protocol;
 
 /// A named set of virtual hosts; listeners refer to it by name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,7 +55,43 @@ pub struct Route {
     /// Which requests.
     pub matches: RouteMatch,
     /// What becomes of them.
-    pub forward: Forward,
+    #[serde(flatten)]
+    pub action: Action,
+    /// Everything else that is said of them. Nothing for a plain split, which then pays one test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Box<RoutePolicy>>,
+}
+
+/// What becomes of a request. In JSON the name of the variant is a field of the route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It goes to a version.
+    Forward(Forward),
+    /// Its caller is sent elsewhere.
+    Redirect(Box<Redirect>),
+    /// It is answered here.
+    DirectResponse(Box<DirectResponse>),
+}
+
+impl Route {
+    /// Where requests go, unless they are answered here.
+    pub fn forward(&self) -> Option<&Forward> {
+        match &self.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Redirect(_) | Action::DirectResponse(_) => None,
+        }
+    }
+
+    /// The versions that requests are split over; none where they are answered here.
+    pub fn versions(&self) -> &[VersionTarget] {
+        self.forward().map_or(&[], |forward| &forward.versions)
+    }
+
+    /// Full host of the service that the rule is about; empty where requests are answered here.
+    pub fn service(&self) -> Arc<str> {
+        self.forward().map(|forward| forward.service.clone()).unwrap_or_default()
+    }
 }
 
 /// All parts must hold.
@@ -66,6 +105,35 @@ pub struct RouteMatch {
     pub source: Option<SourceMatch>,
     /// A share of the requests, by the draw given.
     pub runtime_fraction: Option<Fraction>,
+    /// Conditions that few rules have; never an empty one, for what is equal must look equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more: Option<Box<MoreMatch>>,
+}
+
+/// Conditions that few rules have; all must hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct MoreMatch {
+    /// `withoutHeaders`: no field of this name with such a value. An absent one satisfies it. Sorted by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<HeaderMatch>,
+    /// On parameters of the query, decoded. Of several with one name the first counts. Sorted by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<QueryMatch>,
+    /// The local port that the request came in by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// gRPC requests alone, or all others alone.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "protocol_as_str")]
+    pub protocol: Option<Protocol>,
+}
+
+/// A condition on one parameter of the query. An absent one never matches.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QueryMatch {
+    /// Its name, decoded.
+    pub name: Arc<str>,
+    /// Of its value.
+    pub value: StringMatch,
 }
 
 impl RouteMatch {
@@ -76,6 +144,7 @@ impl RouteMatch {
             headers: Vec::new(),
             source: None,
             runtime_fraction: None,
+            more: None,
         }
     }
 
@@ -93,15 +162,38 @@ pub struct Fraction {
     pub denominator: u32,
 }
 
+impl Fraction {
+    /// Every time.
+    pub const ALWAYS: Fraction = Fraction { numerator: 1_000_000, denominator: 1_000_000 };
+
+    /// 0 to 100, to the millionth, as Envoy writes Istio's percentages.
+    pub fn of_percent(percent: f64) -> Fraction {
+        let numerator = (percent.clamp(0.0, 100.0) * 10_000.0).round() as u32;
+        Fraction { numerator, denominator: 1_000_000 }
+    }
+
+    /// Whether it holds for `draw`, any number drawn evenly.
+    pub fn holds(self, draw: u64) -> bool {
+        draw.checked_rem(self.denominator.into()).is_some_and(|slot| slot < self.numerator.into())
+    }
+}
+
 /// A condition on the path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum PathMatch {
     /// By characters, as Istio's `uri.prefix` means it.
     Prefix(Arc<str>),
+    /// By segments, as the Gateway API's `PathPrefix` means it: `/a` holds for `/a` and `/a/b`, not for `/ab`. Written
+    /// without a final slash; `/` is [`PathMatch::Prefix`].
+    Segments(Arc<str>),
     /// The very path.
     Exact(Arc<str>),
     /// The whole path.
     Regex(Pattern),
+    /// Like [`PathMatch::Prefix`], whatever the case of ASCII letters. Lower case.
+    PrefixIgnoreCase(Arc<str>),
+    /// Like [`PathMatch::Exact`], whatever the case of ASCII letters. Lower case.
+    ExactIgnoreCase(Arc<str>),
 }
 
 /// A condition on one header. An absent header never matches.
@@ -123,7 +215,7 @@ pub enum HeaderName {
     /// `scheme`
     Scheme,
     /// Any other, lower case.
-    Header(#[serde(serialize_with = "name_as_str")] OrdName),
+    Header(OrdName),
 }
 
 /// A header name that can be sorted.
@@ -142,8 +234,10 @@ impl Ord for OrdName {
     }
 }
 
-fn name_as_str<S: Serializer>(name: &OrdName, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(name.0.as_str())
+impl Serialize for OrdName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
 }
 
 /// A condition on a value. Case counts.
@@ -155,33 +249,46 @@ pub enum StringMatch {
     Prefix(Arc<str>),
     /// The whole value.
     Regex(Pattern),
+    /// Any value: what is asked is that it is there.
+    Present,
 }
 
-/// Who calls: a service, and labels that the caller must have among its own.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// Who calls: every part that is given must hold. An unknown caller satisfies none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SourceMatch {
     /// Full host of the caller's service.
-    pub service: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Arc<str>>,
+    /// The caller's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Arc<str>>,
     /// A subset of the caller's labels.
     pub labels: Labels,
 }
 
 /// The versions that requests are split over.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Forward {
-    /// Full host of the service.
+    /// Full host of the service that the rule is about.
     pub service: Arc<str>,
-    /// At least one, in the order of the rule. Weights are relative, their sum is positive.
+    /// At least one, in the order of the rule. Weights are relative, their sum is positive. A lone one has 100.
     pub versions: Vec<VersionTarget>,
     /// The whole request, retries included; `None`: no limit.
     pub timeout: Option<Duration>,
     /// Whether a POST may be sent again when the connection failed.
     pub repeatable: bool,
+    /// Protocols that an HTTP/1.1 caller may switch to (`websocket`), lower case. Not in the policy: only a request that
+    /// asks for one pays for looking.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub upgrades: Vec<Arc<str>>,
 }
 
 /// One version: its share and, by protocol, its cluster.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct VersionTarget {
+    /// Full host of its service, where that is not the rule's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Arc<str>>,
     /// The label `version` of the selection; `None` when the selection names none, so that the endpoint's own counts.
     pub version: Option<Arc<str>>,
     /// The selection; empty: every endpoint.
@@ -192,4 +299,11 @@ pub struct VersionTarget {
     pub grpc_cluster: Arc<str>,
     /// The cluster of all other requests.
     pub http_cluster: Arc<str>,
+    /// What is said of this share alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Box<TargetPolicy>>,
+}
+
+fn protocol_as_str<S: Serializer>(protocol: &Option<Protocol>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(protocol.map_or("", Protocol::as_str))
 }

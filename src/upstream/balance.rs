@@ -37,7 +37,8 @@ fn draw(cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
             let turn = cluster.turn.fetch_add(1, Ordering::Relaxed);
             cluster.turns[turn % cluster.turns.len()] as usize
         }
-        LbPolicy::Random => by_weight(cluster, dice),
+        // No hash is asked for here.
+        LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => by_weight(cluster, dice),
         LbPolicy::LeastRequest => least_of_two(cluster, dice, now_ms),
     }
 }

@@ -77,13 +77,13 @@ pub struct Permit {
 impl Breakers {
     /// Nothing is out.
     pub fn new(limits: &CircuitBreakers) -> Breakers {
-        let CircuitBreakers { connections, pending, requests, retries } = *limits;
+        let CircuitBreakers { connections, pending, requests, retries, .. } = *limits;
         Breakers { limits: [connections, pending, requests, retries].map(Breaker::new) }
     }
 
     /// Takes the limits of a new configuration; what is out stays out.
     pub fn adopt(&self, limits: &CircuitBreakers) {
-        let CircuitBreakers { connections, pending, requests, retries } = *limits;
+        let CircuitBreakers { connections, pending, requests, retries, .. } = *limits;
         for (breaker, limit) in self.limits.iter().zip([connections, pending, requests, retries]) {
             breaker.limit.store(limit, Ordering::Relaxed);
         }

@@ -253,6 +253,7 @@ pub(crate) mod tests {
             dns_refresh: Duration::from_secs(5),
             circuit_breakers: CircuitBreakers::default(),
             localities: vec![Locality { priority: 0, endpoints }],
+            traffic: None,
         };
         let addresses = |address: &Address| match address {
             Address::Socket(address) => vec![Target::Tcp(*address)],

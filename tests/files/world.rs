@@ -42,7 +42,7 @@ pub fn rule(v2: u32) -> String {
 pub fn weights(loaded: &Loaded) -> Vec<u32> {
     let hosts = loaded.snapshot.route_configs.values().flat_map(|routes| &routes.virtual_hosts);
     let route = hosts.flat_map(|host| &host.routes).next().unwrap();
-    route.forward.versions.iter().map(|version| version.weight).collect()
+    route.versions().iter().map(|version| version.weight).collect()
 }
 
 /// A configuration in a directory of its own, and who watches it.

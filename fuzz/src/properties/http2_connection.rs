@@ -26,6 +26,7 @@ use super::input::Input;
 
 const SETTINGS: Settings = Settings {
     stream_window: 20_000,
+    stream_window_most: 20_000,
     connection_window: 70_000,
     max_streams: 5,
     max_header_list: 2_000,

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use weir::router::{Head, RouteTable, explain};
 use weir::snapshot::route::OrdName;
 use weir::snapshot::{
-    Caller, Domain, Forward, Fraction, HeaderMatch, HeaderName, Labels, PathMatch, Pattern, Route,
+    Action, Caller, Domain, Forward, Fraction, HeaderMatch, HeaderName, Labels, PathMatch, Pattern, Route,
     RouteConfig, RouteMatch, SourceMatch, StringMatch, VersionTarget, VirtualHost,
 };
 
@@ -73,7 +73,9 @@ impl Request {
             authority: &self.authority,
             scheme: "http",
             headers: &self.headers,
+            query: None,
             caller: self.caller.as_ref(),
+            local: None,
         }
     }
 
@@ -157,6 +159,7 @@ fn route(number: usize, input: &mut Input<'_>) -> Route {
         weight: 1,
         grpc_cluster: "grpc".into(),
         http_cluster: "http".into(),
+        ..VersionTarget::default()
     };
     let path = match input.below(3) {
         0 => PathMatch::Prefix(text(input, &PATHS).into()),
@@ -165,7 +168,7 @@ fn route(number: usize, input: &mut Input<'_>) -> Route {
     };
     let source = input.flag().then(|| {
         let Caller { service, labels, .. } = caller(input);
-        SourceMatch { service, labels }
+        SourceMatch { service: Some(service), namespace: None, labels }
     });
     // Most routes of a rule have neither: conditions that seldom hold would leave only misses.
     let source = source.filter(|_| input.below(4) == 0);
@@ -179,8 +182,14 @@ fn route(number: usize, input: &mut Input<'_>) -> Route {
             headers: (0..input.below(3)).map(|_| header(input)).collect(),
             source,
             runtime_fraction,
+            more: None,
         },
-        forward: Forward { service: "a".into(), versions: vec![version], timeout: None, repeatable: false },
+        action: Action::Forward(Forward {
+            service: "a".into(),
+            versions: vec![version],
+            ..Forward::default()
+        }),
+        policy: None,
     }
 }
 

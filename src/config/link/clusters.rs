@@ -65,6 +65,7 @@ impl Clusters {
             weight,
             grpc_cluster: grpc.name.clone(),
             http_cluster: http.name.clone(),
+            ..VersionTarget::default()
         }
     }
 
@@ -86,6 +87,7 @@ impl Clusters {
             dns_refresh: draft.dns_refresh,
             circuit_breakers: draft.circuit_breakers,
             localities: vec![Locality { priority: 0, endpoints: endpoints(group, port) }],
+            traffic: None,
         });
         self.built.insert(name, new.clone());
         new

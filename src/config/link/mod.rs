@@ -16,7 +16,7 @@ use super::input::Environment;
 use super::route_rule::RouteRuleDraft;
 use super::weir_yaml::{ListenerDraft, ListenerMode, WeirDraft};
 use crate::snapshot::{
-    Caller, ChainMatch, Domain, FilterChain, Listener, Mode, Route, RouteConfig, Service, Snapshot,
+    Action, Caller, ChainMatch, Domain, FilterChain, Listener, Mode, Route, RouteConfig, Service, Snapshot,
     VirtualHost,
 };
 use clusters::Clusters;
@@ -171,8 +171,9 @@ impl<'l, 'd> Linker<'l, 'd> {
         self.routes.entry(known.host.clone()).or_default();
         let target = self.builder.clusters.local(known);
         let mut route = routes::plain_route("deliver", known, target);
-        // Whoever split the request holds its time limit.
-        route.forward.timeout = None;
+        if let Action::Forward(forward) = &mut route.action {
+            forward.timeout = None; // whoever split the request holds its time limit
+        }
         self.one_host(format!("deliver:{}", known.host), known, vec![Arc::new(route)])
     }
 

@@ -14,7 +14,7 @@ use crate::config::names::nearest;
 use crate::config::route_rule::{Entry, RouteRuleDraft, ServiceRef};
 use crate::config::weir_yaml::Targets;
 use crate::snapshot::{
-    Caller, Forward, Labels, Node, PathMatch, Route, RouteMatch, SourceMatch, VersionTarget,
+    Action, Caller, Forward, Labels, Node, PathMatch, Route, RouteMatch, SourceMatch, VersionTarget,
 };
 
 /// Rules by the full host that they are about, each list in order of precedence.
@@ -117,10 +117,11 @@ impl Builder<'_> {
             headers: rule.headers.clone(),
             source: rule.source.as_ref().map(|source| self.source(rule, source)),
             runtime_fraction: None,
+            more: None,
         };
-        let forward = Forward { versions, ..forward(service) };
+        let action = Action::Forward(Forward { versions, ..forward(service) });
         let origin = rule.place.origin.file_and_line().into();
-        Some(Route { name: rule_name(rule).into(), origin, matches, forward })
+        Some(Route { name: rule_name(rule).into(), origin, matches, action, policy: None })
     }
 
     fn versions(
@@ -158,7 +159,7 @@ impl Builder<'_> {
                 format!("none of `callers` is `{service}` with these labels: the rule never applies");
             self.found.push(source.place.warning("unknown-caller", reason));
         }
-        SourceMatch { service: service.into(), labels: source.labels.clone() }
+        SourceMatch { service: Some(service.into()), namespace: None, labels: source.labels.clone() }
     }
 }
 
@@ -199,15 +200,15 @@ fn shadowed(rule: &RouteRuleDraft, winner: &RouteRuleDraft) -> Diagnostic {
 /// One route for everything.
 pub(super) fn plain_route(name: &str, service: &Known<'_>, target: VersionTarget) -> Route {
     let origin = service.draft.place.origin.file_and_line().into();
-    let forward = Forward { versions: vec![target], ..forward(service) };
-    Route { name: name.into(), origin, matches: RouteMatch::any(), forward }
+    let action = Action::Forward(Forward { versions: vec![target], ..forward(service) });
+    Route { name: name.into(), origin, matches: RouteMatch::any(), action, policy: None }
 }
 
 fn forward(service: &Known<'_>) -> Forward {
     Forward {
         service: service.host.clone(),
-        versions: Vec::new(),
         timeout: service.draft.timeout,
         repeatable: service.draft.repeatable,
+        ..Forward::default()
     }
 }

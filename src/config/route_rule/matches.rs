@@ -127,6 +127,7 @@ fn path_match(field: &Field<'_>, value: StringMatch) -> Option<PathMatch> {
     let text = match &value {
         StringMatch::Exact(text) | StringMatch::Prefix(text) => text,
         StringMatch::Regex(pattern) => pattern.as_str(),
+        StringMatch::Present => return None, // no RouteRule can say it
     };
     if text.is_empty() {
         field.fault_with("uri-empty", "the condition on `uri` is empty", "such as `prefix: /v1/`");
@@ -141,5 +142,6 @@ fn path_match(field: &Field<'_>, value: StringMatch) -> Option<PathMatch> {
         StringMatch::Exact(text) => PathMatch::Exact(text),
         StringMatch::Prefix(text) => PathMatch::Prefix(text),
         StringMatch::Regex(pattern) => PathMatch::Regex(pattern),
+        StringMatch::Present => return None,
     })
 }

@@ -126,6 +126,7 @@ fn circuit_breakers(field: Option<&Field<'_>>) -> CircuitBreakers {
         pending: read("pending", 0, default.pending),
         requests: read("requests", 1, default.requests),
         retries: read("retries", 0, default.retries),
+        retry_budget: default.retry_budget,
     }
 }
 

@@ -92,7 +92,9 @@ mod tests {
     use super::*;
 
     fn stream(window: u32) -> Stream {
-        Stream { recv: Side::Body, ..Stream::new(1, window, 0) }
+        let mut stream = Stream::new(1, window, 0);
+        stream.recv = Side::Body;
+        stream
     }
 
     /// Some bytes came, and some of these were read.
