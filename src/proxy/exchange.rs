@@ -6,28 +6,30 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 
 use super::attempt::Lease;
 use super::downstream::{Downstream, Seat};
 use super::reply::Reason;
-use crate::message::body::{Body, BodyError, Http1Error};
+use crate::message::body::Body;
 use crate::message::grpc::{self, MessageCounter};
-use crate::message::hop_by_hop;
 use crate::runtime::clock::{self, Tick};
-use crate::telemetry::{GrpcOutcome, RequestRecord};
+use crate::telemetry::RequestRecord;
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, HttpVersion, Protocol};
 
+mod download;
 mod kept;
 mod upload;
 
+use download::{Download, grpc_outcome};
+
+pub(super) use download::DownloadBody;
 pub(super) use upload::{Upload, UploadBody};
 
 /// What a stream that cannot go on holds at most beside its unread bytes: the piece at hand and its engine's send
@@ -38,7 +40,6 @@ const ENGINE_BUFFERS: usize = 96 << 10;
 /// both sides. Measured, with something added: 500 callers that read nothing of a 16 MiB answer grew the process by 40 MiB.
 const STALLED_HTTP1: usize = 128 << 10;
 /// Time without a byte after which an HTTP/1 answer counts as one that its caller does not read.
-const GRPC_STATUS: http::HeaderName = http::HeaderName::from_static("grpc-status");
 const STALLED_AFTER: Duration = Duration::from_millis(300);
 
 /// See the module.
@@ -82,23 +83,6 @@ pub(super) enum Reached {
     Hop,
     /// A model server.
     ModelServer,
-}
-
-/// The answer's body on its way down.
-#[derive(Default)]
-struct Download {
-    body: Body,
-    /// What the body runs on; gives itself back, or closes, when dropped.
-    lease: Option<Lease>,
-    messages: Option<MessageCounter>,
-    /// Bytes that the head announced and that have not passed yet.
-    expected: Option<u64>,
-    started: bool,
-    /// Weir's own answer: a few bytes, which being given up is no reason to cut.
-    ours: bool,
-    complete: bool,
-    /// Bytes that an HTTP/1 caller has not taken yet.
-    unwritten: usize,
 }
 
 impl Exchange {
@@ -411,128 +395,5 @@ impl Exchange {
         if self.reached.get() == Reached::ModelServer {
             meter(!splits).report_destination(record);
         }
-    }
-}
-
-fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
-    headers.get(GRPC_STATUS).map_or(GrpcOutcome::Absent, |value| GrpcOutcome::parse(value.as_bytes()))
-}
-
-/// The answer's body as the downstream engine reads it. Dropping it ends the exchange.
-pub(super) struct DownloadBody {
-    pub(super) exchange: Rc<Exchange>,
-}
-
-impl Drop for DownloadBody {
-    fn drop(&mut self) {
-        self.exchange.finish();
-    }
-}
-
-impl http_body::Body for DownloadBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let exchange = &self.exchange;
-        let mut download = exchange.download.borrow_mut();
-        if exchange.given_up.get().is_some() && download.may_be_cut() {
-            return Poll::Ready(Some(Err(BodyError::Abandoned)));
-        }
-        let frame = match Pin::new(&mut download.body).poll_frame(cx) {
-            Poll::Pending => {
-                exchange.remember_task(cx.waker());
-                return Poll::Pending;
-            }
-            Poll::Ready(frame) => frame,
-        };
-        exchange.touch();
-        Poll::Ready(match frame {
-            None => {
-                download.complete = true;
-                None
-            }
-            Some(Ok(frame)) => Some(Ok(download.pass(frame, &mut exchange.record.borrow_mut()))),
-            Some(Err(error)) => {
-                drop(download);
-                exchange.blame_upstream(&error);
-                Some(Err(error))
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let download = self.exchange.download.borrow();
-        download.complete || download.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.exchange.download.borrow().body.size_hint()
-    }
-}
-
-impl Download {
-    /// Whether giving the exchange up leaves something to cut.
-    fn may_be_cut(&self) -> bool {
-        (!self.complete || self.unwritten > 0) && !self.ours
-    }
-
-    fn pass(&mut self, frame: Frame<Bytes>, record: &mut RequestRecord) -> Frame<Bytes> {
-        match frame.into_data() {
-            Ok(data) => {
-                record.response_bytes += data.len() as u64;
-                if let Some(messages) = &mut self.messages {
-                    messages.feed(&data);
-                }
-                if let Some(expected) = &mut self.expected {
-                    *expected = expected.saturating_sub(data.len() as u64);
-                    // HTTP/1 asks no further then; on HTTP/2 trailers may follow the announced bytes.
-                    self.complete |= *expected == 0 && record.http_version != HttpVersion::Http2;
-                }
-                self.complete |= self.body.is_end_stream();
-                Frame::data(data)
-            }
-            Err(frame) => match frame.into_trailers() {
-                Ok(mut trailers) => {
-                    hop_by_hop::strip_trailers(&mut trailers);
-                    if trailers.contains_key("grpc-status") {
-                        record.grpc_status = grpc_outcome(&trailers);
-                    }
-                    self.complete = true;
-                    Frame::trailers(trailers)
-                }
-                Err(other) => other,
-            },
-        }
-    }
-}
-
-impl Exchange {
-    /// The upstream cut the answer after its head.
-    fn blame_upstream(&self, error: &BodyError) {
-        const CUT: &str = "upstream_reset_after_response_started{connection_termination}";
-        const RESET: &str = "upstream_reset_after_response_started{remote_reset}";
-        const MALFORMED: &str = "upstream_reset_after_response_started{protocol_error}";
-        if let Some(lease) = &self.download.borrow().lease {
-            lease.end();
-        }
-        if self.upload.has_broken_off() {
-            // The caller's own doing, for which the upstream was cut off.
-            return self.blame(self.upload.fault_or(Reason::UpstreamClosed));
-        }
-        let mut record = self.record.borrow_mut();
-        let (flag, details) = match error {
-            BodyError::Http2(error) if error.is_io() => (Flag::UpstreamConnectionTermination, CUT),
-            BodyError::Http2(error) if error.is_remote() => (Flag::UpstreamRemoteReset, RESET),
-            BodyError::Http2(_) | BodyError::Http1(Http1Error::Malformed(_)) => {
-                (Flag::UpstreamProtocolError, MALFORMED)
-            }
-            _ => (Flag::UpstreamConnectionTermination, CUT),
-        };
-        record.flags.raise(flag);
-        record.details = details;
     }
 }

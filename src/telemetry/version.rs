@@ -126,10 +126,10 @@ impl Key {
             GrpcOutcome::Absent => 17,
             GrpcOutcome::Unknown => 18,
         };
-        (self.reporter as u64) << 40
-            | (self.protocol.index() as u64) << 39
-            | grpc << 32
-            | u64::from(self.status) << 16
+        (self.reporter as u64) << 56
+            | (self.protocol.index() as u64) << 55
+            | grpc << 48
+            | u64::from(self.status) << 32
             | u64::from(self.flags.bits())
     }
 

@@ -1,6 +1,6 @@
 //! Response flags: why a request ended as it did, in Envoy's short names.
 //!
-//! Law: the printed order is the order of Envoy's bits, whatever the order in which flags were raised.
+//! Law: the printed order is Envoy's (`URX,UF`), whatever the order in which flags were raised.
 //! Source: Envoy's access-log documentation, operator `%RESPONSE_FLAGS%`.
 
 use std::fmt;
@@ -9,6 +9,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Flag {
+    /// `URX`: the retries are used up.
+    UpstreamRetryLimitExceeded,
     /// `UH`: no healthy upstream endpoint.
     NoHealthyUpstream,
     /// `UF`: the upstream connection failed.
@@ -17,10 +19,16 @@ pub enum Flag {
     UpstreamOverflow,
     /// `NR`: no route.
     NoRoute,
-    /// `URX`: the retries are used up.
-    UpstreamRetryLimitExceeded,
     /// `NC`: the route names an unknown cluster.
     NoCluster,
+    /// `DI`: a delay was injected.
+    DelayInjected,
+    /// `FI`: a fault was injected.
+    FaultInjected,
+    /// `UMSDR`: the upstream's stream lived for as long as one may.
+    UpstreamMaxDuration,
+    /// `DT`: the caller's stream lived for as long as one may.
+    DurationTimeout,
     /// `DC`: the downstream connection ended.
     DownstreamConnectionTermination,
     /// `UT`: the upstream did not answer in time.
@@ -41,13 +49,17 @@ pub enum Flag {
 
 impl Flag {
     /// Every flag, in printing order.
-    pub const ALL: [Flag; 14] = [
+    pub const ALL: [Flag; 18] = [
+        Flag::UpstreamRetryLimitExceeded,
         Flag::NoHealthyUpstream,
         Flag::UpstreamConnectionFailure,
         Flag::UpstreamOverflow,
         Flag::NoRoute,
-        Flag::UpstreamRetryLimitExceeded,
         Flag::NoCluster,
+        Flag::DelayInjected,
+        Flag::FaultInjected,
+        Flag::UpstreamMaxDuration,
+        Flag::DurationTimeout,
         Flag::DownstreamConnectionTermination,
         Flag::UpstreamRequestTimeout,
         Flag::UpstreamConnectionTermination,
@@ -67,6 +79,10 @@ impl Flag {
             Flag::NoRoute => "NR",
             Flag::UpstreamRetryLimitExceeded => "URX",
             Flag::NoCluster => "NC",
+            Flag::DelayInjected => "DI",
+            Flag::FaultInjected => "FI",
+            Flag::UpstreamMaxDuration => "UMSDR",
+            Flag::DurationTimeout => "DT",
             Flag::DownstreamConnectionTermination => "DC",
             Flag::UpstreamRequestTimeout => "UT",
             Flag::UpstreamConnectionTermination => "UC",
@@ -81,7 +97,7 @@ impl Flag {
 
 /// A set of flags; prints as Envoy prints it: short names with commas, `-` when empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Flags(u16);
+pub struct Flags(u32);
 
 impl Flags {
     /// The empty set.
@@ -103,7 +119,7 @@ impl Flags {
     }
 
     /// The set as a small number, for keys that must not format.
-    pub fn bits(self) -> u16 {
+    pub fn bits(self) -> u32 {
         self.0
     }
 }
@@ -142,6 +158,10 @@ mod tests {
         let mut flags = Flags::from(Flag::UpstreamRequestTimeout);
         flags.raise(Flag::UpstreamRetryLimitExceeded);
         assert_eq!(flags.to_string(), "URX,UT");
+        let mut flags = Flags::from(Flag::UpstreamConnectionFailure);
+        flags.raise(Flag::UpstreamRetryLimitExceeded);
+        flags.raise(Flag::DelayInjected);
+        assert_eq!(flags.to_string(), "URX,UF,DI");
         assert_eq!(Flags::NONE.to_string(), "-");
     }
 
