@@ -117,7 +117,7 @@ impl fmt::Display for OneLine<'_> {
 
 /// A field of a draft: kept so that linking can still say where a fault stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     pub(crate) origin: Origin,
     pub(crate) path: String,
 }

@@ -5,6 +5,7 @@
 
 mod decode;
 pub mod diagnostic;
+pub mod draft;
 pub mod input;
 mod link;
 mod names;

@@ -14,6 +14,8 @@ pub(crate) struct Keys {
     pub(crate) known: &'static [&'static str],
     /// Refused by name until they work.
     pub(crate) later: &'static [&'static str],
+    /// Refused by name for good, and why.
+    pub(crate) never: &'static [(&'static str, &'static str)],
     /// Whether `snake_case` stands for `camelCase`, as in protobuf's JSON.
     pub(crate) proto: bool,
 }
@@ -21,7 +23,7 @@ pub(crate) struct Keys {
 impl Keys {
     /// Exactly these.
     pub(crate) const fn of(known: &'static [&'static str]) -> Keys {
-        Keys { known, later: &[], proto: false }
+        Keys { known, later: &[], never: &[], proto: false }
     }
 }
 
@@ -80,7 +82,13 @@ fn known_key(field: &Field<'_>, keys: &Keys, entry: &Entry) -> Option<&'static s
         tell_of_key(field, entry, "not-supported", &format!("`{}` is not supported yet", entry.key), None);
         return None;
     }
-    let all = keys.known.iter().chain(keys.later).copied();
+    if let Some((_, why)) = keys.never.iter().find(|(key, _)| *key == camel) {
+        let reason = format!("`{}` is not supported: {why}", entry.key);
+        tell_of_key(field, entry, "not-supported", &reason, None);
+        return None;
+    }
+    let never = keys.never.iter().map(|(key, _)| key);
+    let all = keys.known.iter().chain(keys.later).chain(never).copied();
     let help = match nearest(&entry.key, all) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("known: {}", keys.known.join(", ")),
@@ -116,4 +124,34 @@ fn lower_camel(key: &str) -> String {
         }
     }
     camel
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::decode::Scope;
+    use crate::config::yaml;
+
+    #[test]
+    fn a_key_that_is_refused_for_good_is_told_of_with_the_reason_in_either_spelling() {
+        let keys = Keys {
+            known: &["uri"],
+            later: &["mirror"],
+            never: &[("l4Fault", "Weir splits HTTP alone")],
+            proto: true,
+        };
+        let scope = Scope::new("a.yaml");
+        let nodes = yaml::parse(b"uri: /\nl4_fault: {}\nmirror: {}\nl4Faul: {}\n").expect("is YAML");
+        let table = Table::new(&Field::root(&nodes[0], &scope), &keys).expect("is a mapping");
+        assert!(table.get("uri").is_some());
+        let found: Vec<_> = scope.into_found().iter().map(Diagnostic::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "a.yaml:2:1: error[not-supported] l4_fault: `l4_fault` is not supported: Weir splits HTTP alone",
+                "a.yaml:3:1: error[not-supported] mirror: `mirror` is not supported yet",
+                "a.yaml:4:1: error[unknown-key] l4Faul: `l4Faul` is not known here (did you mean `l4Fault`?)",
+            ]
+        );
+    }
 }

@@ -44,7 +44,8 @@ pub(super) struct Matches {
 
 /// The conditions; `None` when one cannot be made out.
 pub(super) fn matches(field: &Field<'_>, patterns: &Patterns) -> Option<Matches> {
-    const KEYS: Keys = Keys { known: &["source", "request"], later: &["tcp", "udp"], proto: true };
+    const KEYS: Keys =
+        Keys { known: &["source", "request"], later: &["tcp", "udp"], never: &[], proto: true };
     let table = Table::new(field, &KEYS)?;
     let source = table.get("source").map_or(Some(None), |field| service_ref(&field).map(Some));
     let mut matches = Matches::default();
@@ -54,7 +55,7 @@ pub(super) fn matches(field: &Field<'_>, patterns: &Patterns) -> Option<Matches>
 }
 
 fn request(field: &Field<'_>, patterns: &Patterns, matches: &mut Matches) -> Option<()> {
-    let table = Table::new(field, &Keys { known: &["headers"], later: &[], proto: true })?;
+    let table = Table::new(field, &Keys { known: &["headers"], later: &[], never: &[], proto: true })?;
     let Some(headers) = table.get("headers") else { return Some(()) };
     let mut whole = true;
     for (name, field) in headers.pairs()? {

@@ -119,6 +119,7 @@ fn spec(field: &Field<'_>, patterns: &Patterns) -> Option<RouteRuleDraft> {
             "corsPolicy",
             "appendHeaders",
         ],
+        never: &[],
         proto: true,
     };
     let table = Table::new(field, &KEYS)?;
@@ -185,8 +186,10 @@ fn route(field: &Field<'_>) -> Option<Vec<Entry>> {
 }
 
 fn entry(field: &Field<'_>) -> Option<Entry> {
-    let table =
-        Table::new(field, &Keys { known: &["destination", "labels", "weight"], later: &[], proto: true })?;
+    let table = Table::new(
+        field,
+        &Keys { known: &["destination", "labels", "weight"], later: &[], never: &[], proto: true },
+    )?;
     let labels = service_ref::labels(table.get("labels").as_ref());
     let weight = table.get("weight").map_or(Some(0), |field| field.integer_as("weight", 0..=100));
     let destination = table.get("destination").map_or(Some(None), |field| {

@@ -4,16 +4,21 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::draft::{HostRef, ServiceRef};
+use super::draft::ServiceRef;
 use crate::config::decode::Field;
+use crate::config::draft::HostRef;
 use crate::config::names::{is_dns_label, is_fqdn, is_istio_label_part};
 use crate::config::table::{Keys, Table};
 use crate::snapshot::Labels;
 
 /// One service, checked.
 pub(super) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {
-    const KEYS: Keys =
-        Keys { known: &["name", "namespace", "domain", "service", "labels"], later: &[], proto: true };
+    const KEYS: Keys = Keys {
+        known: &["name", "namespace", "domain", "service", "labels"],
+        later: &[],
+        never: &[],
+        proto: true,
+    };
     let table = Table::new(field, &KEYS)?;
     let labels = labels(table.get("labels").as_ref());
     let host = match (filled(&table, "service"), filled(&table, "name")) {
