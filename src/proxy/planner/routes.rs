@@ -55,22 +55,22 @@ impl Planner {
                 })
                 .clone();
             let choices = families::weir::split_choices(&self.recorder, &service.host, &route.name, label);
-            let version_label = version.version.clone().unwrap_or_else(|| UNKNOWN.into());
             TargetPlane {
                 clusters: clusters_of(version, clusters),
-                version: version_label,
+                version: version.version.clone().unwrap_or_else(|| UNKNOWN.into()),
                 service,
                 choices,
                 hop,
                 hop_value,
             }
         });
+        let targets: Vec<_> = targets.collect();
         RoutePlane {
-            targets: targets.collect(),
             split,
             timeout: route.forward().and_then(|forward| forward.timeout),
             repeatable: route.forward().is_some_and(|forward| forward.repeatable),
-            filters: filters(route, &service, snapshot, clusters),
+            filters: filters(route, &targets, &service, snapshot, clusters),
+            targets,
             service,
             route: route.clone(),
         }
@@ -195,16 +195,17 @@ fn clusters_of(target: &VersionTarget, clusters: &[Arc<ClusterPlane>]) -> [Optio
 /// What a request of `route` meets beside the split; nothing for a plain one.
 fn filters(
     route: &Route,
+    targets: &[TargetPlane],
     service: &Arc<Service>,
     snapshot: &Snapshot,
     clusters: &[Arc<ClusterPlane>],
 ) -> Option<Box<Filters>> {
     let versions = route.versions();
-    let hashed = |cluster: &Option<usize>| {
-        let traffic = cluster.and_then(|cluster| clusters[cluster].state.config.traffic.as_deref());
+    let hashed = |&cluster: &usize| {
+        let traffic = clusters[cluster].state.config.traffic.as_deref();
         traffic.is_some_and(|traffic| !traffic.hash.is_empty())
     };
-    let hash = versions.iter().any(|version| clusters_of(version, clusters).iter().any(hashed));
+    let hash = targets.iter().flat_map(|target| &target.clusters).flatten().any(hashed);
     let answers = route.forward().is_none();
     if !hash && !answers && route.policy.is_none() && versions.iter().all(|version| version.policy.is_none())
     {
