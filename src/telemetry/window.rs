@@ -1,6 +1,6 @@
 //! Figures of one version for people: requests, success, percentiles; since the start and over the last minute.
 //!
-//! Law: pure. A ring of sixty one-second snapshots of counters that only grow; a minute is the difference of two of
+//! Law: pure. A ring of sixty seconds' snapshots of counters that only grow; a minute is the difference of two of
 //! them. The request's path pays nothing: the control thread reads the series once a second.
 
 use std::collections::VecDeque;
@@ -112,24 +112,41 @@ pub struct Figures {
 /// A minute of snapshots.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
-    /// Oldest first; the newest is the state now. One more than the seconds between them.
-    ring: VecDeque<Snapshot>,
+    /// Oldest first; the newest is the state now. Each with the seconds for which it was: most versions of a large
+    /// configuration do nothing most of the time, and keep one.
+    ring: VecDeque<(Snapshot, usize)>,
+    /// All of these seconds: one more than there are between the oldest and the newest.
+    seconds: usize,
 }
 
 impl Window {
     /// Takes the snapshot of this second.
     pub fn push(&mut self, snapshot: Snapshot) {
-        if self.ring.len() > SLOTS {
-            self.ring.pop_front();
+        match self.ring.back_mut() {
+            Some((last, seconds)) if *last == snapshot => *seconds += 1,
+            _ => self.ring.push_back((snapshot, 1)),
         }
-        self.ring.push_back(snapshot);
+        self.seconds += 1;
+        if self.seconds > SLOTS + 1 {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        self.seconds -= 1;
+        if let Some((_, seconds)) = self.ring.front_mut() {
+            *seconds -= 1;
+            if *seconds == 0 {
+                self.ring.pop_front();
+            }
+        }
     }
 
     /// What was counted over the last minute, or since the first snapshot if that is nearer, and how long that was.
     pub fn last_minute(&self) -> (Snapshot, Duration) {
         match (self.ring.front(), self.ring.back()) {
-            (Some(first), Some(last)) => {
-                (last.since(first), Duration::from_secs(self.ring.len().saturating_sub(1) as u64))
+            (Some((first, _)), Some((last, _))) => {
+                (last.since(first), Duration::from_secs(self.seconds.saturating_sub(1) as u64))
             }
             _ => (Snapshot::default(), Duration::ZERO),
         }

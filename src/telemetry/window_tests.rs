@@ -62,6 +62,23 @@ fn the_last_minute_is_the_last_sixty_seconds_and_no_more() {
 }
 
 #[test]
+fn seconds_without_requests_take_no_room_and_leave_with_their_minute() {
+    let mut window = Window::default();
+    let mut requests = 0;
+    for second in 0..500_u64 {
+        // Bursts of two seconds, half a minute apart.
+        requests += if second % 30 < 2 { 7 } else { 0 };
+        window.push(Snapshot { requests: [requests, 0, 0, 0], ..Snapshot::default() });
+        assert!(window.ring.len() <= 7, "{}", window.ring.len());
+        let (minute, elapsed) = window.last_minute();
+        assert_eq!(elapsed.as_secs(), second.min(60));
+        let expected: u64 = (second.saturating_sub(59)..=second).filter(|at| at % 30 < 2).map(|_| 7).sum();
+        // The first snapshot is where counting begins.
+        assert_eq!(minute.requests[0], expected - if second < 60 { 7 } else { 0 }, "{second}");
+    }
+}
+
+#[test]
 fn figures_follow_the_versions_meter_for_every_protocol_and_a_minute_begins_with_them() {
     let recorder = Recorder::new(1);
     let labels = VersionLabels::new("half.default.svc.cluster.local", "split", "v2");
