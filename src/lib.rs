@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod filters;
 pub mod message;
 #[cfg(feature = "demo")]
 pub mod proto;

@@ -17,6 +17,7 @@ use super::hop;
 use super::reply::Reason;
 use crate::message::hop_by_hop;
 use crate::runtime::clock::{self, Tick};
+use crate::snapshot::Mode;
 use crate::words::HttpVersion;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -25,6 +26,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 const EXPECTED_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+/// The path before it was rewritten, with its query.
+pub(super) const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+/// The authority before it was rewritten.
+pub(super) const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Which fields of a head there is something to do about. One look at each name costs less than looking up every name
@@ -41,6 +46,7 @@ impl Notable {
     pub(super) const OURS: u8 = 1 << 3;
     /// `x-envoy-*`.
     const ENVOY: u8 = 1 << 4;
+    const GRPC_TIMEOUT: u8 = 1 << 5;
 
     /// Those of `headers`.
     pub(super) fn of(headers: &HeaderMap) -> Notable {
@@ -51,11 +57,18 @@ impl Notable {
         match name {
             "expect" => Notable::EXPECT,
             "upgrade" => Notable::UPGRADE | Notable::HOP_BY_HOP,
+            "grpc-timeout" => Notable::GRPC_TIMEOUT,
             _ if name.starts_with("x-weir-") => Notable::OURS,
             _ if name.starts_with("x-envoy-") => Notable::ENVOY,
             _ if hop_by_hop::is_hop_by_hop(name) => Notable::HOP_BY_HOP,
             _ => 0,
         }
+    }
+
+    /// Whether the request itself may ask for more than a plain split gives, of a caller that is `internal` or not.
+    pub(super) fn asks(self, internal: bool) -> bool {
+        const FOR_ALL: u8 = Notable::GRPC_TIMEOUT | Notable::UPGRADE;
+        self.has(FOR_ALL | Notable::ENVOY) && (internal || self.has(FOR_ALL))
     }
 
     /// Whether there is one of `kind`.
@@ -72,6 +85,18 @@ pub(super) fn to_upstream(
     timeout: Option<Duration>,
     notable: Notable,
 ) {
+    clean(exchange, parts, way.hops, timeout, notable);
+    frame(exchange, parts, way.http2);
+}
+
+/// What a caller may not say is taken out, and what Weir says put in.
+pub(super) fn clean(
+    exchange: &Exchange,
+    parts: &mut Parts,
+    hops: u32,
+    timeout: Option<Duration>,
+    notable: Notable,
+) {
     let headers = &mut parts.headers;
     // By HTTP/2 those of a connection do not come: there they are malformed (RFC 9113 section 8.2.2).
     if parts.version != Version::HTTP_2 && notable.has(Notable::HOP_BY_HOP) {
@@ -85,18 +110,22 @@ pub(super) fn to_upstream(
     {
         headers.remove(EXPECT); // answered here: the body is asked for as it is read
     }
-    trust(exchange, headers, notable);
+    trust(exchange, headers, notable, hops);
     if let Some(timeout) = timeout {
         let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(ms));
     }
-    if way.http2 { for_http2(exchange, parts) } else { for_http1(exchange, parts) }
+}
+
+/// The head in the form of the HTTP that the upstream speaks.
+pub(super) fn frame(exchange: &Exchange, parts: &mut Parts, http2: bool) {
+    if http2 { for_http2(exchange, parts) } else { for_http1(exchange, parts) }
 }
 
 /// Fields that a caller may not set, and those that say who the caller is.
-fn trust(exchange: &Exchange, headers: &mut HeaderMap, notable: Notable) {
+fn trust(exchange: &Exchange, headers: &mut HeaderMap, notable: Notable, hops: u32) {
     if !exchange.seat.internal && notable.has(Notable::ENVOY) {
-        strip_envoy(headers);
+        strip_envoy(headers, is_from_weir(exchange, hops));
     }
     if exchange.seat.listener.chain().use_remote_address {
         if let Some(peer) = exchange.downstream.peer {
@@ -110,9 +139,19 @@ fn trust(exchange: &Exchange, headers: &mut HeaderMap, notable: Notable) {
     headers.entry(REQUEST_ID).or_insert_with(|| request_id(exchange));
 }
 
-fn strip_envoy(headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("x-envoy-")).cloned().collect();
+/// Whether another Weir handed the request over: its peer was looked at when it was admitted.
+fn is_from_weir(exchange: &Exchange, hops: u32) -> bool {
+    hops > 0 && matches!(exchange.seat.listener.chain().mode, Mode::Deliver { .. })
+}
+
+/// `from_weir`: what the split has said of the request stays.
+fn strip_envoy(headers: &mut HeaderMap, from_weir: bool) {
+    let said = [ORIGINAL_PATH, ORIGINAL_HOST, EXPECTED_TIMEOUT_MS];
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-envoy-") && !(from_weir && said.contains(name)))
+        .cloned()
+        .collect();
     for name in names {
         headers.remove(name);
     }

@@ -13,6 +13,7 @@ pub mod split;
 
 mod admit;
 mod attempt;
+mod choice;
 mod downstream;
 mod exchange;
 mod headers;
@@ -22,6 +23,7 @@ mod http2;
 mod lane;
 #[cfg(all(test, feature = "models"))]
 mod models;
+mod policed;
 mod pools;
 mod reply;
 mod request;

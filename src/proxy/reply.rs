@@ -36,6 +36,8 @@ pub(super) enum Reason {
     TooManyHops,
     /// The route names a cluster that is not there.
     NoCluster,
+    /// What the route makes of the path or the host is none.
+    RewriteFailed,
     /// The cluster has no usable endpoint.
     NoEndpoint,
     /// A circuit breaker is open.
@@ -112,6 +114,7 @@ impl Reason {
             Reason::Misdirected => row(S::MISDIRECTED_REQUEST, "", None, "delivery_misdirected"),
             Reason::TooManyHops => row(S::LOOP_DETECTED, "too many hops", None, "too_many_hops"),
             Reason::NoCluster => row(S::SERVICE_UNAVAILABLE, "", Some(Flag::NoCluster), "cluster_not_found"),
+            Reason::RewriteFailed => row(S::INTERNAL_SERVER_ERROR, "", None, "path_rewrite_failed"),
             Reason::NoEndpoint => row(
                 S::SERVICE_UNAVAILABLE,
                 "no healthy upstream",

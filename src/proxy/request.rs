@@ -3,8 +3,9 @@
 //! 1. **begin**: the generation is taken; it is held to the end ([`Exchange::begin`]).
 //! 2. **admit**: one unambiguous reading, or a refusal ([`admit`]).
 //! 3. **route**: the best host, then the first route that matches ([`crate::router`]).
-//! 4. **split**: the version, by the route's schedule; counted here, whatever comes of it ([`super::split`]).
+//! 4. **split**: the version, by the route's schedule; counted here, whatever comes of it ([`super::split`], [`choice`]).
 //! 5. **attempt**: an endpoint of that version, a connection, the answer's head; once more where that is safe ([`attempt`]).
+//!    On a route with more than versions and weights 4 and 5 go [another way](policed), step by step.
 //! 6. **answer**: the head is edited for the caller, the body streams down ([`super::exchange::DownloadBody`]).
 //! 7. **finish**: metrics, access log, gauges, when the body has ended or been cut.
 //!
@@ -20,20 +21,38 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use rand::Rng as _;
 
-use super::attempt::{self, Way};
+use super::attempt::{self, Lease, Way};
 use super::downstream::Downstream;
-use super::exchange::{Chosen, DownloadBody, Exchange};
+use super::exchange::{DownloadBody, Exchange};
+use super::headers::Notable;
 use super::plane::{Plane, RoutePlane};
 use super::reply::Reason;
-use super::{admit, headers, reply};
+use super::{admit, choice, headers, policed, reply};
 use crate::message::body::Body;
 use crate::message::http1::HeadError;
 use crate::message::{host, path};
 use crate::router::Head;
-use crate::snapshot::Mode;
 use crate::telemetry::families::weir::Limit;
-use crate::upstream::breaker;
 use crate::words::Protocol;
+
+/// An answer and what its body runs on; nothing where it is Weir's own.
+pub(super) type Answered = (Response<Body>, Option<Lease>);
+
+/// A request whose route is known.
+pub(super) struct Routed {
+    /// Route configuration and route, by index in the plane.
+    pub(super) at: (usize, usize),
+    pub(super) notable: Notable,
+    /// Hops behind it.
+    pub(super) hops: u32,
+}
+
+impl Routed {
+    /// Its route.
+    pub(super) fn route<'a>(&self, exchange: &'a Exchange) -> &'a RoutePlane {
+        &exchange.seat.generation.plane.routes[self.at.0].routes[self.at.1]
+    }
+}
 
 /// Serves one request. The future may be dropped at any point: that is the caller leaving.
 ///
@@ -43,19 +62,11 @@ pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) ->
     let (head, download) = begin(&downstream, request);
     let asks_for_head = head.method == Method::HEAD;
     let exchange = download.exchange.clone();
-    let answered = {
-        let mut answer = pin!(answer(&exchange, head));
-        exchange.unless_given_up(answer.as_mut()).await
-    };
-    let (response, lease) = match answered {
-        Ok((response, lease)) => (response, Some(lease)),
+    let (response, lease) = match answer(&exchange, head).await {
+        Ok((response, None)) if asks_for_head => (reply::head_only(response), None),
+        Ok(answered) => answered,
         Err(reason) => {
-            let reason = exchange.upload.fault_or(reason);
-            if exchange.upload.has_broken_off() {
-                count_unreadable(&exchange.downstream, reason);
-            }
-            exchange.blame(reason);
-            let response = reason.response(exchange.protocol());
+            let response = own_answer(&exchange, reason);
             (if asks_for_head { reply::head_only(response) } else { response }, None)
         }
     };
@@ -65,6 +76,16 @@ pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) ->
     }
     headers::to_downstream(&exchange, head.headers_mut());
     head.map(|()| download)
+}
+
+/// What the caller gets for `reason`, and the record too.
+pub(super) fn own_answer(exchange: &Exchange, reason: Reason) -> Response<Body> {
+    let reason = exchange.upload.fault_or(reason);
+    if exchange.upload.has_broken_off() {
+        count_unreadable(&exchange.downstream, reason);
+    }
+    exchange.blame(reason);
+    reason.response(exchange.protocol())
 }
 
 /// Counts what was wrong with bytes of the caller's that have no reading.
@@ -99,13 +120,16 @@ fn begin(downstream: &Rc<Downstream>, request: Request<Body>) -> (Box<Parts>, Do
 }
 
 /// Phases 2 to 5.
-async fn answer(
-    exchange: &Rc<Exchange>,
-    mut head: Box<Parts>,
-) -> Result<(Response<Body>, attempt::Lease), Reason> {
-    let (way, timeout) = choose_way(exchange, &mut head)?;
+async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<Answered, Reason> {
+    let routed = admit_and_route(exchange, &mut head)?;
+    if let Some(filters) = policed::filters(exchange, &routed) {
+        // Apart, so that a plain request holds no room for it.
+        return Box::pin(policed::serve(exchange, &routed, filters, head)).await;
+    }
+    let (way, timeout) = choose_way(exchange, &routed, &mut head)?;
     let mut attempts = pin!(attempt::run(exchange, &way, head));
-    match timeout {
+    let mut attempts = pin!(exchange.unless_given_up(attempts.as_mut()));
+    let answered = match timeout {
         None => attempts.await,
         // The sweep ends a body that runs over; a head that is late is told exactly in time.
         Some(timeout) => {
@@ -118,29 +142,32 @@ async fn answer(
                 }
             }
         }
-    }
+    };
+    answered.map(|(response, lease)| (response, Some(lease)))
 }
 
-/// Phases 2 to 4; the head is then as the upstream gets it.
-fn choose_way<'a>(exchange: &'a Exchange, head: &mut Parts) -> Result<(Way<'a>, Option<Duration>), Reason> {
+/// Phases 2 and 3.
+fn admit_and_route(exchange: &Exchange, head: &mut Parts) -> Result<Routed, Reason> {
     let plane = &*exchange.seat.generation.plane;
-    let notable = headers::Notable::of(&head.headers);
+    let notable = Notable::of(&head.headers);
     let hops = admit::admit(exchange, head, notable)?;
     exchange.upload.look_ahead()?;
     let at = route(exchange, plane, head)?;
-    let route = &plane.routes[at.0].routes[at.1];
-    let (target, cluster) = choose(exchange, plane, at, route)?;
+    Ok(Routed { at, notable, hops })
+}
+
+/// Phase 4; the head is then as the upstream gets it.
+fn choose_way<'a>(
+    exchange: &'a Exchange,
+    routed: &Routed,
+    head: &mut Parts,
+) -> Result<(Way<'a>, Option<Duration>), Reason> {
+    let route = routed.route(exchange);
+    let index = route.split.choose().ok_or(Reason::NoEndpoint)?;
+    let way = choice::way(exchange, routed, index)?;
     let timeout = headers::timeout(exchange, &head.headers).or(route.timeout);
     set_deadline(exchange, timeout);
-    let way = Way {
-        http2: attempt::speaks_http2(&plane.clusters[cluster], exchange),
-        cluster: &plane.clusters[cluster],
-        pools: &exchange.seat.generation.pools[cluster],
-        target: &route.targets[target],
-        hops,
-        repeatable: route.repeatable,
-    };
-    headers::to_upstream(exchange, head, &way, timeout, notable);
+    headers::to_upstream(exchange, head, &way, timeout, routed.notable);
     exchange.log_request_head(head);
     Ok((way, timeout))
 }
@@ -184,47 +211,8 @@ fn route(exchange: &Exchange, plane: &Plane, parts: &mut Parts) -> Result<(usize
     Ok((routes, index))
 }
 
-/// Phase 4: the version and its cluster for the request's protocol.
-fn choose(
-    exchange: &Exchange,
-    plane: &Plane,
-    at: (usize, usize),
-    route: &RoutePlane,
-) -> Result<(usize, usize), Reason> {
-    let index = route.split.choose().ok_or(Reason::NoEndpoint)?;
-    let target = &route.targets[index];
-    if matches!(exchange.seat.listener.chain().mode, Mode::Split) {
-        target.choices.increment(1);
-    }
-    let protocol = exchange.protocol();
-    let mut chosen = Chosen {
-        route: (at.0 as u32, at.1 as u32),
-        target: index as u32,
-        version: target.version.clone(),
-        _permit: None,
-    };
-    let result = match target.cluster(protocol) {
-        None => {
-            exchange.seat.listener.http.no_cluster.increment(1);
-            Err(Reason::NoCluster)
-        }
-        Some(cluster) => {
-            let plane = &plane.clusters[cluster];
-            exchange.record.borrow_mut().cluster = Some(plane.state.config.name.clone());
-            chosen._permit = plane.state.breakers.try_acquire(breaker::Limit::Requests);
-            if chosen._permit.is_some() {
-                Ok((index, cluster))
-            } else {
-                Err(attempt::overflow(exchange, plane, breaker::Limit::Requests))
-            }
-        }
-    };
-    exchange.chosen.replace(Some(chosen));
-    result
-}
-
 /// The moment by which the whole request has to be done.
-fn set_deadline(exchange: &Exchange, timeout: Option<Duration>) {
+pub(super) fn set_deadline(exchange: &Exchange, timeout: Option<Duration>) {
     if let Some(timeout) = timeout {
         exchange.deadline.set(Instant::now().checked_add(timeout));
     }

@@ -1,0 +1,6 @@
+//! What a route does to its requests and answers beside sending them to a version: pure functions from policies and heads.
+//!
+//! Law: nothing here waits, draws or counts. `proxy::policed` has the order in which they act, which is Envoy's.
+
+pub mod edit;
+pub mod rewrite;
