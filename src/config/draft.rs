@@ -30,6 +30,8 @@ pub struct RouteDraft {
     pub place: Place,
     /// Who says it.
     pub dialect: Dialect,
+    /// `kind`
+    pub kind: &'static str,
     /// `metadata.name`
     pub name: Arc<str>,
     /// `metadata.namespace`
@@ -39,17 +41,28 @@ pub struct RouteDraft {
     /// The hosts that it is about.
     pub claims: Vec<Claim>,
     /// The gateways that it is for; `None`: every listener.
-    pub gateways: Option<Box<[Arc<str>]>>,
+    pub gateways: Option<Box<[GatewayRef]>>,
     /// In the order written.
     pub rules: Vec<RuleDraft>,
+}
+
+/// A gateway, or a part of one. A listener stands for those that its `gateways:` names, and without them for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayRef {
+    /// `name`, or `namespace/name`; `mesh` for callers that pass no gateway.
+    pub name: Arc<str>,
+    /// A listener's name.
+    pub section: Option<Arc<str>>,
+    /// A listener's port.
+    pub port: Option<u16>,
 }
 
 /// A host that an object is about.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
-    /// A service's.
+    /// A service's; of a host with a dot ([`HostRef::Short`]) that no service has, that very host.
     Service(HostRef, Place),
-    /// Any other, or several by a star.
+    /// Any other, or several by a star; of a host that a service has, that service.
     Domain(Domain, Place),
 }
 
@@ -59,8 +72,11 @@ pub enum Claim {
 pub struct RuleDraft {
     /// Where it stands.
     pub place: Place,
-    /// Its own name, where the object has several rules.
+    /// Its own name, where the object has several rules: `#` and a number if it has none. What it is called in metrics is
+    /// `name.namespace/label`, or `name.namespace#1`.
     pub label: Option<Arc<str>>,
+    /// The gateways that it is for, where these are not its object's.
+    pub gateways: Option<Box<[GatewayRef]>>,
     /// What it goes before.
     pub order: Order,
     /// `None`: every path.

@@ -8,7 +8,10 @@ pub mod diagnostic;
 pub mod draft;
 pub mod input;
 mod link;
+mod metadata;
 mod names;
+mod objects;
+mod patterns;
 mod route_rule;
 mod table;
 mod tree;
@@ -21,7 +24,8 @@ use std::path::PathBuf;
 use crate::snapshot::Snapshot;
 
 use decode::{Field, Scope};
-use route_rule::{Patterns, RouteRuleDraft};
+use objects::Objects;
+use patterns::Patterns;
 use tree::Node;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity};
@@ -32,7 +36,7 @@ pub use input::{Document, Environment, MAX_FILE_BYTES};
 pub struct Loaded {
     /// The linked whole.
     pub snapshot: Snapshot,
-    /// Rules read, those kept out by a warning among them.
+    /// Objects read from rule files, those kept out by a warning among them.
     pub rules: usize,
     /// What probably was not meant; by file and line.
     pub warnings: Diagnostics,
@@ -55,15 +59,15 @@ pub fn load(main: &Document, rules: &[Document], environment: &Environment) -> R
         let node = single(nodes, scope)?;
         weir_yaml::decode(node, scope, environment)
     });
-    let rules = read_rules(rules, &mut found);
+    let objects = read_rules(rules, &mut found);
     let snapshot = draft.flatten().and_then(|draft| {
-        let (snapshot, diagnostics) = link::link(&draft, &rules, environment);
+        let (snapshot, diagnostics) = link::link(&draft, &objects, environment);
         found.extend(diagnostics);
         snapshot
     });
     match snapshot {
         Some(snapshot) if !found.has_errors() => {
-            Ok(Loaded { snapshot, rules: rules.len(), warnings: found.sorted() })
+            Ok(Loaded { snapshot, rules: objects.len(), warnings: found.sorted() })
         }
         _ => Err(found.sorted()),
     }
@@ -82,7 +86,7 @@ pub fn rule_paths(main: &Document) -> Result<Vec<PathBuf>, Diagnostics> {
 /// What `document` is. The error says why it cannot be read at all.
 pub fn file_kind(document: &Document) -> Result<FileKind, Diagnostics> {
     let mut found = Diagnostics::new();
-    let kind = read(document, &mut found, |nodes, _| match nodes.iter().any(route_rule::is_object) {
+    let kind = read(document, &mut found, |nodes, _| match nodes.iter().any(objects::is_object) {
         true => FileKind::Rules,
         false => FileKind::Weir,
     });
@@ -90,13 +94,13 @@ pub fn file_kind(document: &Document) -> Result<FileKind, Diagnostics> {
 }
 
 /// Reads rule files on their own: everything is checked but whether their hosts, labels and callers exist. Returns
-/// how many rules there are, and the warnings.
+/// how many objects there are, and the warnings.
 pub fn validate_rules(rules: &[Document]) -> Result<(usize, Diagnostics), Diagnostics> {
     let mut found = Diagnostics::new();
-    let rules = read_rules(rules, &mut found);
-    found.extend(link::duplicate_rules(&rules));
+    let objects = read_rules(rules, &mut found);
+    found.extend(link::duplicates(&objects));
     match found.has_errors() {
-        false => Ok((rules.len(), found.sorted())),
+        false => Ok((objects.len(), found.sorted())),
         true => Err(found.sorted()),
     }
 }
@@ -132,19 +136,19 @@ fn tell_unreadable(scope: &Scope, error: yaml::Unreadable) {
     });
 }
 
-fn read_rules(documents: &[Document], found: &mut Diagnostics) -> Vec<RouteRuleDraft> {
+fn read_rules(documents: &[Document], found: &mut Diagnostics) -> Objects {
     let patterns = Patterns::default();
-    let mut rules = Vec::new();
+    let mut all = Objects::default();
     for document in documents {
-        let (scope, before) = (Scope::new(&document.name), rules.len());
-        let decode = |node: Node| rules.extend(route_rule::decode(&node, &scope, &patterns));
+        let (scope, before) = (Scope::new(&document.name), (all.routes.len(), all.traffic.len()));
+        let decode = |node: Node| objects::decode(&node, &scope, &patterns, &mut all);
         if let Err(error) = yaml::each_document(&document.bytes, decode) {
-            rules.truncate(before);
+            all.truncate(before);
             tell_unreadable(&scope, error);
         }
         found.extend(scope.into_found());
     }
-    rules
+    all
 }
 
 /// The only document of a `weir.yaml`.

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hosts::Known;
+use crate::config::draft::Dialect;
 use crate::config::weir_yaml::{EndpointDraft, ServiceDraft, Targets};
-use crate::snapshot::{Address, Cluster, Endpoint, Labels, Locality, UpstreamProtocol, VersionTarget};
+use crate::snapshot::{
+    Address, Cluster, Endpoint, Labels, LbPolicy, Locality, UpstreamProtocol, VersionTarget,
+};
 use crate::words::Protocol;
 
 /// The clusters that routes have asked for.
@@ -18,6 +21,8 @@ use crate::words::Protocol;
 pub(super) struct Clusters {
     pub(super) built: BTreeMap<Arc<str>, Arc<Cluster>>,
     connect_timeout: Duration,
+    /// The services that a dialect other than RouteRule is about, by full host.
+    dialects: BTreeMap<Arc<str>, Dialect>,
 }
 
 /// A group of a service's endpoints.
@@ -32,8 +37,16 @@ struct Group<'g, 'd> {
 }
 
 impl Clusters {
-    pub(super) fn new(connect_timeout: Duration) -> Clusters {
-        Clusters { built: BTreeMap::new(), connect_timeout }
+    pub(super) fn new(connect_timeout: Duration, dialects: BTreeMap<Arc<str>, Dialect>) -> Clusters {
+        Clusters { built: BTreeMap::new(), connect_timeout, dialects }
+    }
+
+    /// How an endpoint is chosen where nobody says it: as the dialect that is about the service has it.
+    fn default_lb(&self, host: &str) -> LbPolicy {
+        match self.dialects.get(host) {
+            Some(Dialect::VirtualService) => LbPolicy::LeastRequest,
+            Some(Dialect::RouteRule | Dialect::GatewayApi) | None => LbPolicy::RoundRobin,
+        }
     }
 
     /// The endpoints of `service` that have `labels`, as the target of a share.
@@ -41,6 +54,15 @@ impl Clusters {
         let endpoints = selected(service.draft, labels).collect();
         let by_protocol = service.draft.endpoints.iter().any(has_ports);
         self.target(&Group { service, direction: "out", labels, endpoints, by_protocol }, weight)
+    }
+
+    /// A target whose cluster does not exist.
+    pub(super) fn absent(host: &str, part: &str, weight: u32) -> VersionTarget {
+        let name: Arc<str> = match part {
+            "" => format!("out.{host}").into(),
+            _ => format!("out.{host}@{part}").into(),
+        };
+        VersionTarget { weight, grpc_cluster: name.clone(), http_cluster: name, ..VersionTarget::default() }
     }
 
     /// The local endpoints of `service`.
@@ -81,7 +103,7 @@ impl Clusters {
             service: group.service.host.clone(),
             labels: group.labels.clone(),
             protocol: upstream_protocol(group, port),
-            lb: draft.lb,
+            lb: draft.lb.unwrap_or(self.default_lb(&group.service.host)),
             local_bias: draft.local_bias,
             connect_timeout: self.connect_timeout,
             dns_refresh: draft.dns_refresh,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::draft::HostRef;
 use crate::config::names::nearest;
 use crate::config::weir_yaml::{ServiceDraft, ServiceHost};
 use crate::snapshot::Node;
@@ -68,36 +69,51 @@ impl<'d> Registry<'d> {
         self.services.get(host)
     }
 
+    /// The service that `reference`, in any form, means, if it means one.
+    pub(super) fn find(&self, reference: &str) -> Option<&Known<'d>> {
+        if reference.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.find(&reference.to_ascii_lowercase());
+        }
+        self.get(reference).or_else(|| match self.named(reference)[..] {
+            [only] => Some(only),
+            ref several => several.iter().find(|known| known.namespace == self.node.namespace).copied(),
+        })
+    }
+
+    /// The services that have the short form `reference`, lower case.
+    fn named(&self, reference: &str) -> Vec<&Known<'d>> {
+        let hosts = self.short.get(reference).map_or(&[][..], Vec::as_slice);
+        hosts.iter().filter_map(|host| self.get(host)).collect()
+    }
+
     /// The service that `reference`, in any form, means.
     pub(super) fn resolve(&self, reference: &str) -> Result<&Known<'d>, Unresolved> {
         let reference = reference.to_ascii_lowercase();
-        if let Some(known) = self.get(&reference) {
+        if let Some(known) = self.find(&reference) {
             return Ok(known);
         }
-        let hosts = self.short.get(&reference).map_or(&[][..], Vec::as_slice);
-        let named: Vec<_> = hosts.iter().filter_map(|host| self.get(host)).collect();
-        match named[..] {
-            [only] => Ok(only),
-            [] => {
-                let names: Vec<_> = self.iter().map(|known| known.name.as_ref()).collect();
-                let help = match nearest(&reference, names.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "one of `services`".into(),
-                };
-                Err(Unresolved {
-                    code: "unknown-service",
-                    reason: format!("no service is `{reference}`"),
-                    help,
-                })
-            }
-            [..] => match named.iter().find(|known| known.namespace == self.node.namespace) {
-                Some(own) => Ok(own),
-                None => {
-                    let reason = format!("`{reference}` is the name of {} services", named.len());
-                    let help = format!("such as {}.{}", named[0].name, named[0].namespace);
-                    Err(Unresolved { code: "ambiguous-service", reason, help })
-                }
-            },
+        let named = self.named(&reference);
+        if let [first, ..] = named[..] {
+            let reason = format!("`{reference}` is the name of {} services", named.len());
+            let help = format!("such as {}.{}", first.name, first.namespace);
+            return Err(Unresolved { code: "ambiguous-service", reason, help });
+        }
+        let names: Vec<_> = self.iter().map(|known| known.name.as_ref()).collect();
+        let help = match nearest(&reference, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "one of `services`".into(),
+        };
+        let reason = format!("no service is `{reference}`");
+        Err(Unresolved { code: "unknown-service", reason, help })
+    }
+
+    /// The service that `host` of an object of `namespace` means, or its full host.
+    pub(super) fn of_object(&self, host: &HostRef, namespace: &str) -> Result<&Known<'d>, String> {
+        let full = host.resolve(namespace, &self.node.domain);
+        match (self.get(&full), host) {
+            (Some(known), _) => Ok(known),
+            (None, HostRef::Short { text, .. }) if text.contains('.') => self.find(text).ok_or(full),
+            _ => Err(full),
         }
     }
 
@@ -107,7 +123,7 @@ impl<'d> Registry<'d> {
             self.iter().map(|known| (known.host.clone(), known)).collect();
         for form in self.short.keys() {
             // A name that several have without a winner means none of them.
-            if let Ok(known) = self.resolve(form) {
+            if let Some(known) = self.find(form) {
                 owner.entry(form.as_str().into()).or_insert(known);
             }
         }
@@ -120,7 +136,7 @@ impl<'d> Registry<'d> {
 
     /// Full host, name and namespace of a caller's service, which need not be one of ours.
     pub(super) fn caller(&self, reference: &str) -> (Arc<str>, Arc<str>, Arc<str>) {
-        if let Ok(known) = self.resolve(reference) {
+        if let Some(known) = self.find(reference) {
             return (known.host.clone(), known.name.clone(), known.namespace.clone());
         }
         let suffix = format!(".svc.{}", self.node.domain);

@@ -4,26 +4,29 @@
 //! then first match". Only what a listener uses is built.
 
 mod check;
+mod claims;
 mod clusters;
 mod hosts;
 mod routes;
+mod shares;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::input::Environment;
-use super::route_rule::RouteRuleDraft;
+use super::objects::Objects;
 use super::weir_yaml::{ListenerDraft, ListenerMode, WeirDraft};
 use crate::snapshot::{
     Action, Caller, ChainMatch, Domain, FilterChain, Listener, Mode, Route, RouteConfig, Service, Snapshot,
     VirtualHost,
 };
+use claims::Claims;
 use clusters::Clusters;
 use hosts::{Known, Registry};
-use routes::{Builder, RulesByHost};
+use routes::Builder;
 
-pub(crate) use routes::duplicates as duplicate_rules;
+pub(crate) use claims::duplicates;
 
 /// The name of the route configuration that listeners without a service share.
 const BY_HOST: &str = "hosts";
@@ -31,26 +34,28 @@ const BY_HOST: &str = "hosts";
 /// Links all drafts. There is a snapshot exactly when no diagnostic is an error.
 pub(crate) fn link(
     draft: &WeirDraft,
-    rules: &[RouteRuleDraft],
+    objects: &Objects,
     environment: &Environment,
 ) -> (Option<Snapshot>, Vec<Diagnostic>) {
     let mut found = Vec::new();
     check::check(draft, environment, &mut found);
     let registry = Registry::new(&draft.services, &draft.node);
     let callers = callers(draft, &registry);
-    found.extend(routes::duplicates(rules));
-    let rules = routes::by_host(rules, &registry, &draft.node, &mut found);
-    let clusters = Clusters::new(draft.limits.connect_timeout);
+    found.extend(duplicates(objects));
+    let claims = Claims::new(&objects.routes, &registry, &mut found);
+    let clusters = Clusters::new(draft.limits.connect_timeout, claims.dialects());
     let mut linker = Linker {
         registry: &registry,
-        rules,
+        claims,
+        used: BTreeSet::new(),
         routes: BTreeMap::new(),
         route_configs: BTreeMap::new(),
-        builder: Builder { node: &draft.node, callers: &callers, clusters, found },
+        builder: Builder { registry: &registry, callers: &callers, clusters, found },
     };
     let mut listeners: Vec<_> =
         draft.listeners.iter().filter_map(|one| linker.listener(one)).map(Arc::new).collect();
     listeners.sort_by(|a, b| a.name.cmp(&b.name));
+    linker.use_targets();
     linker.tell_of_unused();
     let services = linker.used_services();
     let Linker { route_configs, builder: Builder { clusters, found, .. }, .. } = linker;
@@ -97,11 +102,13 @@ fn service(known: &Known<'_>) -> Service {
 /// Gathers what the listeners need.
 struct Linker<'l, 'd> {
     registry: &'l Registry<'d>,
-    rules: RulesByHost<'l>,
-    /// The routes of each service in use, by host; empty for one that is only delivered.
+    claims: Claims<'l>,
+    /// The services that a listener is for, by full host.
+    used: BTreeSet<Arc<str>>,
+    /// The routes of each service, by host.
     routes: BTreeMap<Arc<str>, Vec<Arc<Route>>>,
     route_configs: BTreeMap<Arc<str>, Arc<RouteConfig>>,
-    builder: Builder<'l>,
+    builder: Builder<'l, 'd>,
 }
 
 impl<'l, 'd> Linker<'l, 'd> {
@@ -168,7 +175,7 @@ impl<'l, 'd> Linker<'l, 'd> {
             let reason = format!("`{}` has no endpoint with `local: true` to deliver to", known.host);
             self.builder.found.push(listener.place.error("no-local-endpoint", reason));
         }
-        self.routes.entry(known.host.clone()).or_default();
+        self.used.insert(known.host.clone());
         let target = self.builder.clusters.local(known);
         let mut route = routes::plain_route("deliver", known, target);
         if let Action::Forward(forward) = &mut route.action {
@@ -190,24 +197,29 @@ impl<'l, 'd> Linker<'l, 'd> {
 
     /// The routes of a service; built once, so that listeners share them and nothing is told twice.
     fn routes(&mut self, known: &Known<'_>) -> Vec<Arc<Route>> {
-        match self.routes.get(&known.host) {
-            Some(routes) if !routes.is_empty() => routes.clone(),
-            _ => {
-                let rules = self.rules.get(&*known.host).map_or(&[][..], Vec::as_slice);
-                let routes = self.builder.routes(known, rules);
-                self.routes.insert(known.host.clone(), routes.clone());
-                routes
-            }
+        if let Some(routes) = self.routes.get(&known.host) {
+            return routes.clone();
         }
+        self.used.insert(known.host.clone());
+        let won = self.claims.of_service(known, &mut self.builder.found);
+        let routes = self.builder.routes(Some(known), &won);
+        self.routes.insert(known.host.clone(), routes.clone());
+        routes
+    }
+
+    /// Services that a listener is for, and those that their rules lead to.
+    fn use_targets(&mut self) {
+        let targets = self.builder.clusters.built.values();
+        self.used.extend(targets.map(|cluster| cluster.service.clone()));
     }
 
     fn used_services(&self) -> BTreeMap<Arc<str>, Arc<Service>> {
-        let used = self.routes.keys().filter_map(|host| self.registry.get(host));
+        let used = self.used.iter().filter_map(|host| self.registry.get(host));
         used.map(|known| (known.host.clone(), Arc::new(service(known)))).collect()
     }
 
     fn tell_of_unused(&mut self) {
-        for known in self.registry.iter().filter(|known| !self.routes.contains_key(&known.host)) {
+        for known in self.registry.iter().filter(|known| !self.used.contains(&known.host)) {
             let reason = format!("no listener leads to `{}`", known.host);
             self.builder.found.push(known.draft.place.warning("unused-service", reason));
         }

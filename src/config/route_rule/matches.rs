@@ -1,38 +1,11 @@
 //! `match:` of a RouteRule: the caller, and headers with the parts of the request line among them.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-
-use super::draft::ServiceRef;
-use super::service_ref::service_ref;
+use super::service_ref::{ServiceRef, service_ref};
 use crate::config::decode::Field;
+use crate::config::patterns::Patterns;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::route::OrdName;
-use crate::snapshot::{HeaderMatch, HeaderName, PathMatch, Pattern, StringMatch};
-
-/// Different expressions of one configuration: each is tried in turn, and takes memory.
-const MAX_PATTERNS: usize = 1_000;
-
-/// Regular expressions of one load, each compiled once.
-#[derive(Debug, Default)]
-pub(crate) struct Patterns(RefCell<HashMap<String, Result<Pattern, String>>>);
-
-impl Patterns {
-    fn compile(&self, source: &str) -> Result<Pattern, String> {
-        let mut known = self.0.borrow_mut();
-        if let Some(compiled) = known.get(source) {
-            return compiled.clone();
-        }
-        if known.len() >= MAX_PATTERNS {
-            return Err(format!("more than {MAX_PATTERNS} different expressions"));
-        }
-        // The compiler draws a picture of the place before it says what is wrong.
-        let reason = |error: String| error.rsplit("error: ").next().unwrap_or_default().to_owned();
-        let compiled = Pattern::new(source).map_err(reason);
-        known.insert(source.to_owned(), compiled.clone());
-        compiled
-    }
-}
+use crate::snapshot::{HeaderMatch, HeaderName, PathMatch, StringMatch};
 
 /// `match:` as read.
 #[derive(Debug, Default)]

@@ -4,12 +4,20 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::draft::ServiceRef;
 use crate::config::decode::Field;
+use crate::config::diagnostic::Place;
 use crate::config::draft::HostRef;
 use crate::config::names::{is_dns_label, is_fqdn, is_istio_label_part};
 use crate::config::table::{Keys, Table};
 use crate::snapshot::Labels;
+
+/// One service: a host in parts or whole, and labels.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceRef {
+    pub(crate) place: Place,
+    pub(crate) host: HostRef,
+    pub(crate) labels: Labels,
+}
 
 /// One service, checked.
 pub(super) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {

@@ -1,20 +1,25 @@
 //! The validator's laws, one test each; checks are numbered in the order of Istio 0.7.1's `validation.go`.
 
 use super::*;
+use crate::config::decode::Scope;
 use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::objects::{self, Objects};
 use crate::config::yaml;
 use crate::snapshot::{HeaderName, PathMatch};
 
-fn read(spec: &str) -> (Vec<RouteRuleDraft>, Vec<Diagnostic>) {
+fn read(spec: &str) -> (Vec<RouteDraft>, Vec<Diagnostic>) {
     read_text(&format!("apiVersion: {API_VERSION}\nkind: RouteRule\nmetadata: {{name: r}}\nspec:\n{spec}"))
 }
 
-fn read_text(text: &str) -> (Vec<RouteRuleDraft>, Vec<Diagnostic>) {
+fn read_text(text: &str) -> (Vec<RouteDraft>, Vec<Diagnostic>) {
     let scope = Scope::new("rule.yaml");
     let patterns = Patterns::default();
     let documents = yaml::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{}\n{text}", error.reason));
-    let rules = documents.iter().flat_map(|document| decode(document, &scope, &patterns)).collect();
-    (rules, scope.into_found())
+    let mut all = Objects::default();
+    for document in &documents {
+        objects::decode(document, &scope, &patterns, &mut all);
+    }
+    (all.routes, scope.into_found())
 }
 
 /// The `code path` of each fault of a spec.
@@ -30,10 +35,17 @@ fn with(rest: &str) -> Vec<String> {
     faults(&format!("  destination: {{name: inception}}\n  {rest}\n"))
 }
 
-fn accepted(spec: &str) -> RouteRuleDraft {
+fn accepted(spec: &str) -> RuleDraft {
     let (mut rules, found) = read(&format!("  destination: {{name: inception}}\n  {spec}\n"));
     assert!(found.is_empty(), "{found:?}");
-    rules.pop().expect("a rule")
+    rules.pop().and_then(|mut one| one.rules.pop()).expect("a rule")
+}
+
+fn shares(rule: &RuleDraft) -> &[ShareDraft] {
+    match &rule.action {
+        ActionDraft::Shares(shares) => shares,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -130,8 +142,8 @@ fn check_13_weights_sum_to_100_but_a_lone_entry_needs_none() {
     assert_eq!(with("route: []"), ["weight-sum spec.route"]);
     assert_eq!(with("route: [{weight: 100}, {weight: 0}]"), [""; 0]);
     let lone = accepted("route: [{labels: {version: v1}}]");
-    assert_eq!(lone.route.expect("entries")[0].weight, 100);
-    assert!(accepted("precedence: -5").route.is_none());
+    assert_eq!(shares(&lone)[0].weight, 100);
+    assert_eq!(accepted("precedence: -5").action, ActionDraft::Whole);
 }
 
 #[test]
@@ -185,7 +197,7 @@ fn what_can_never_match_is_a_warning() {
 #[test]
 fn an_empty_route_is_legal_as_in_istio_but_told_of() {
     let (rules, found) = read("  destination: {name: a}\n  route:\n");
-    assert!(rules[0].route.is_none());
+    assert_eq!(rules[0].rules[0].action, ActionDraft::Whole);
     assert_eq!((found[0].severity, found[0].path.as_str()), (Severity::Warning, "spec.route"));
 }
 

@@ -67,7 +67,8 @@ pub(crate) struct ServiceDraft {
     pub(crate) protocol: UpstreamProtocol,
     pub(crate) repeatable: bool,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) lb: LbPolicy,
+    /// `None`: nothing is said.
+    pub(crate) lb: Option<LbPolicy>,
     pub(crate) local_bias: u32,
     pub(crate) circuit_breakers: CircuitBreakers,
     pub(crate) dns_refresh: Duration,

@@ -51,7 +51,7 @@ pub(super) fn service(field: &Field<'_>) -> Option<ServiceDraft> {
         protocol: protocol.unwrap_or(UpstreamProtocol::AsRequest),
         repeatable: table.get("repeatable").and_then(|field| field.boolean()).unwrap_or(false),
         timeout,
-        lb: table.get("lb").and_then(|field| lb(&field)).unwrap_or(LbPolicy::RoundRobin),
+        lb: table.get("lb").and_then(|field| lb(&field)),
         local_bias: local_bias.map_or(4, |bias| bias as u32),
         circuit_breakers: circuit_breakers(table.get("circuit_breakers").as_ref()),
         dns_refresh: dns_refresh.unwrap_or(Duration::from_secs(5)),

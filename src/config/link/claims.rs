@@ -1,0 +1,206 @@
+//! Who has a host: objects -> the rules about each service, and about each host that is no service's, in order.
+//!
+//! Law: a host is of one dialect: the newest that somebody wrote, so that moving to it needs no deletion. Within
+//! VirtualService one object has a host whole, the oldest; within the others all are merged. Who loses is told.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::hosts::{Known, Registry};
+use crate::config::diagnostic::{Diagnostic, Place};
+use crate::config::draft::{Claim, Dialect, HostRef, Order, RouteDraft, RuleDraft};
+use crate::config::names::nearest;
+use crate::config::objects::Objects;
+use crate::snapshot::Domain;
+
+/// A rule and its object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'d> {
+    pub(super) object: &'d RouteDraft,
+    pub(super) rule: &'d RuleDraft,
+}
+
+impl Candidate<'_> {
+    /// What operators and metrics call it.
+    pub(super) fn name(&self) -> String {
+        let object = object_name(self.object);
+        match &self.rule.label {
+            None => object,
+            Some(label) if label.starts_with('#') => format!("{object}{label}"),
+            Some(label) => format!("{object}/{label}"),
+        }
+    }
+}
+
+/// The rules that hold for a host, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Won<'d> {
+    pub(super) rules: Vec<Candidate<'d>>,
+    /// Whose they are; `None`: nobody claims the host.
+    pub(super) dialect: Option<Dialect>,
+}
+
+/// An object that claims a host, and where.
+#[derive(Clone, Copy, Debug)]
+struct Claimant<'d> {
+    object: &'d RouteDraft,
+    place: &'d Place,
+}
+
+/// Every claim, by what it is about.
+#[derive(Debug, Default)]
+pub(super) struct Claims<'d> {
+    /// By full host.
+    services: BTreeMap<Arc<str>, Vec<Claimant<'d>>>,
+    /// Hosts that no service has.
+    domains: BTreeMap<Domain, Vec<Claimant<'d>>>,
+}
+
+/// One error for each object whose name another of its kind has already.
+pub(crate) fn duplicates(objects: &Objects) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let routes = objects.routes.iter();
+    let routes = routes.map(|one| (("rule", one.kind), &*one.namespace, &*one.name, &one.place));
+    let kind = |dialect: Dialect| match dialect {
+        Dialect::RouteRule => "DestinationPolicy",
+        Dialect::VirtualService => "DestinationRule",
+        Dialect::GatewayApi => "BackendPolicy",
+    };
+    let traffic = objects.traffic.iter();
+    let traffic = traffic.map(|one| (("policy", kind(one.dialect)), &*one.namespace, &*one.name, &one.place));
+    let mut first: HashMap<(&str, &str, &str), &Place> = HashMap::new();
+    for ((what, kind), namespace, name, place) in routes.chain(traffic) {
+        match first.get(&(kind, namespace, name)) {
+            None => drop(first.insert((kind, namespace, name), place)),
+            Some(other) => {
+                let other = other.origin.file_and_line();
+                let reason = format!("the {what} `{name}.{namespace}` stands at {other} already");
+                found.push(place.error("duplicate-rule", reason));
+            }
+        }
+    }
+    found
+}
+
+impl<'d> Claims<'d> {
+    /// Sorts objects to the hosts that they claim; tells of those about services that nobody declared.
+    pub(super) fn new(
+        objects: &'d [RouteDraft],
+        registry: &Registry<'_>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Claims<'d> {
+        let mut claims = Claims::default();
+        for object in objects {
+            for claim in &object.claims {
+                claims.add(object, claim, registry, found);
+            }
+        }
+        claims
+    }
+
+    fn add(
+        &mut self,
+        object: &'d RouteDraft,
+        claim: &'d Claim,
+        registry: &Registry<'_>,
+        found: &mut Vec<Diagnostic>,
+    ) {
+        let (service, place) = match claim {
+            Claim::Service(host, place) => match registry.of_object(host, &object.namespace) {
+                Ok(known) => (Ok(known), place),
+                Err(full) if matches!(host, HostRef::Short { text, .. } if text.contains('.')) => {
+                    (Err(Domain::Exact(full.into())), place)
+                }
+                Err(full) => return found.push(unknown_host(place, &full, registry)),
+            },
+            Claim::Domain(Domain::Exact(host), place) => match registry.find(host) {
+                Some(known) => (Ok(known), place),
+                None => (Err(Domain::Exact(host.to_ascii_lowercase().into())), place),
+            },
+            Claim::Domain(domain, place) => (Err(domain.clone()), place),
+        };
+        let claimants = match service {
+            Ok(known) => self.services.entry(known.host.clone()).or_default(),
+            Err(domain) => self.domains.entry(domain).or_default(),
+        };
+        if !claimants.iter().any(|one| std::ptr::eq(one.object, object)) {
+            claimants.push(Claimant { object, place });
+        }
+    }
+
+    /// The dialect of each service that somebody claims.
+    pub(super) fn dialects(&self) -> BTreeMap<Arc<str>, Dialect> {
+        let dialect = |claimants: &[Claimant<'_>]| claimants.iter().map(|one| one.object.dialect).max();
+        self.services.iter().filter_map(|(host, all)| Some((host.clone(), dialect(all)?))).collect()
+    }
+
+    /// The rules about a service.
+    pub(super) fn of_service(&self, known: &Known<'_>, found: &mut Vec<Diagnostic>) -> Won<'d> {
+        let claimants = self.services.get(&known.host).map_or(&[][..], Vec::as_slice);
+        win(&known.host, claimants, found)
+    }
+}
+
+/// Of objects that claim one host, the rules that hold for it.
+fn win<'d>(host: &str, claimants: &[Claimant<'d>], found: &mut Vec<Diagnostic>) -> Won<'d> {
+    let Some(dialect) = claimants.iter().map(|one| one.object.dialect).max() else { return Won::default() };
+    let (mut winners, mut losers): (Vec<&Claimant<'d>>, Vec<_>) =
+        claimants.iter().partition(|one| one.object.dialect == dialect);
+    winners.sort_by(|a, b| age(a.object).cmp(&age(b.object)));
+    if dialect == Dialect::VirtualService {
+        losers.extend(winners.drain(1..));
+    }
+    for loser in losers {
+        found.extend(winners.first().map(|winner| claimed(host, loser, winner)));
+    }
+    let mut rules: Vec<Candidate<'d>> = winners
+        .iter()
+        .flat_map(|one| one.object.rules.iter().map(|rule| Candidate { object: one.object, rule }))
+        .collect();
+    rules.sort_by(compare);
+    Won { rules, dialect: Some(dialect) }
+}
+
+fn claimed(host: &str, loser: &Claimant<'_>, winner: &Claimant<'_>) -> Diagnostic {
+    let (kind, name, place) = (winner.object.kind, object_name(winner.object), &winner.place.origin);
+    let reason = format!("`{host}` has the {kind} `{name}` ({}): this one has no say", place.file_and_line());
+    let help = match loser.object.dialect == winner.object.dialect {
+        true => "the oldest has a host whole; put the rules into one object",
+        false => "HTTPRoute and GRPCRoute go before VirtualService, VirtualService before RouteRule",
+    };
+    loser.place.warning("host-claimed", reason).with_help(help)
+}
+
+/// The older first; an object without a date is the youngest.
+fn age(object: &RouteDraft) -> (bool, Option<&str>, &str, &str) {
+    (object.created.is_none(), object.created.as_deref(), &object.namespace, &object.name)
+}
+
+/// Which of two rules about one host goes first. Equal ones stay as they stand.
+fn compare(a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
+    match (a.rule.order, b.rule.order) {
+        (Order::Precedence(a_rank), Order::Precedence(b_rank)) => {
+            let namespaces = a.object.namespace.cmp(&b.object.namespace);
+            let names = namespaces.then_with(|| a.object.name.cmp(&b.object.name));
+            Reverse(a_rank).cmp(&Reverse(b_rank)).then(names)
+        }
+        (Order::Specificity(a_rank), Order::Specificity(b_rank)) => {
+            Reverse(a_rank).cmp(&Reverse(b_rank)).then_with(|| age(a.object).cmp(&age(b.object)))
+        }
+        _ => Ordering::Equal,
+    }
+}
+
+pub(super) fn object_name(object: &RouteDraft) -> String {
+    format!("{}.{}", object.name, object.namespace)
+}
+
+pub(super) fn unknown_host(place: &Place, host: &str, registry: &Registry<'_>) -> Diagnostic {
+    let reason = format!("no service is `{host}`: the rule has no effect");
+    let warning = place.warning("unknown-service", reason);
+    match nearest(host, registry.iter().map(|known| known.host.as_ref())) {
+        Some(near) => warning.with_help(format!("did you mean `{near}`?")),
+        None => warning,
+    }
+}

@@ -1,0 +1,102 @@
+//! Documents of rule files -> drafts: which dialect reads an object, by its `apiVersion` and `kind`.
+//!
+//! Law: an object with a fault is left out, and told of; one that nobody reads is refused by name. Several dialects may
+//! stand side by side, in one file or in one List.
+
+use super::decode::{Field, Scope};
+use super::draft::{RouteDraft, TrafficDraft};
+use super::metadata::Metadata;
+use super::patterns::Patterns;
+use super::route_rule;
+use super::table::{Keys, Table};
+use super::tree::Node;
+
+const SUPPORTED: &str =
+    "supported: kind RouteRule of apiVersion config.istio.io/v1alpha2, and a List of them";
+
+/// What rule files say.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    /// Objects with routes.
+    pub(crate) routes: Vec<RouteDraft>,
+    /// Objects about clusters.
+    pub(crate) traffic: Vec<TrafficDraft>,
+}
+
+impl Objects {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.routes.len() + self.traffic.len()
+    }
+
+    /// Forgets all but the first of each.
+    pub(crate) fn truncate(&mut self, (routes, traffic): (usize, usize)) {
+        self.routes.truncate(routes);
+        self.traffic.truncate(traffic);
+    }
+}
+
+/// Whether the document has the shape of a Kubernetes object.
+pub(crate) fn is_object(document: &Node) -> bool {
+    document.get("apiVersion").is_some() || document.get("kind").is_some()
+}
+
+/// The objects of one document; those at fault are left out.
+pub(crate) fn decode(document: &Node, scope: &Scope, patterns: &Patterns, into: &mut Objects) {
+    object(&Field::root(document, scope), patterns, into);
+}
+
+fn object(field: &Field<'_>, patterns: &Patterns, into: &mut Objects) {
+    let word = |key| field.node.get(key).filter(|node| !node.is_null()).map(|node| field.child(key, node));
+    if field.pairs().is_none() {
+        return;
+    }
+    let (Some(version), Some(kind)) = (word("apiVersion"), word("kind")) else {
+        field.fault_with("unknown-kind", "`apiVersion` or `kind` is missing", SUPPORTED);
+        return;
+    };
+    match (version.text(), kind.text()) {
+        (Some("v1"), Some("List")) => list(field, patterns, into),
+        (Some(version), Some(name)) => one(field, &kind, (version, name), patterns, into),
+        _ => {}
+    }
+}
+
+fn list(field: &Field<'_>, patterns: &Patterns, into: &mut Objects) {
+    const KEYS: Keys = Keys::of(&["apiVersion", "kind", "metadata", "items"]);
+    let items = Table::new(field, &KEYS).and_then(|table| table.require("items")?.items());
+    for item in items.unwrap_or_default() {
+        object(&item, patterns, into);
+    }
+}
+
+fn one(
+    field: &Field<'_>,
+    kind: &Field<'_>,
+    (version, name): (&str, &str),
+    patterns: &Patterns,
+    into: &mut Objects,
+) {
+    match (version, name) {
+        (route_rule::API_VERSION, "RouteRule") => {
+            into.routes.extend(read(field, "RouteRule", |spec, metadata| {
+                route_rule::decode(spec, metadata, patterns)
+            }));
+        }
+        _ => kind.fault_with("unknown-kind", format!("`{name}` of `{version}` is not supported"), SUPPORTED),
+    }
+}
+
+/// Reads one object: `decode` gets its `spec:`. Nothing if it has a fault anywhere.
+fn read<T>(
+    field: &Field<'_>,
+    kind: &'static str,
+    decode: impl FnOnce(&Field<'_>, &Metadata) -> Option<T>,
+) -> Option<T> {
+    const KEYS: Keys = Keys::of(&["apiVersion", "kind", "metadata", "spec", "status"]);
+    let errors_before = field.scope.errors();
+    let table = Table::new(field, &KEYS)?;
+    let metadata = Metadata::read(field, kind, table.require("metadata").as_ref());
+    let draft = table.require("spec").and_then(|spec| decode(&spec, &metadata));
+    draft.filter(|_| field.scope.errors() == errors_before)
+}
