@@ -2,10 +2,11 @@
 //!
 //! Law: what changes anything answers POST alone; all else answers GET and HEAD alone. The table is the help text.
 
-use http::{Method, StatusCode, Uri};
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use bytes::Bytes;
+use http::{Method, StatusCode, Uri};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::reply::{Query, Reply};
@@ -13,7 +14,7 @@ use super::{Admin, Command, clusters, info, logging, splits};
 use crate::runtime::readiness::State;
 use crate::telemetry::families::envoy_server::ServerState;
 use crate::telemetry::{self, CONTENT_TYPE};
-use crate::transport::endpoint::Answer;
+use crate::transport::endpoint::{Answer, AnswerBody};
 
 struct Entry {
     path: &'static str,
@@ -121,7 +122,8 @@ fn command(admin: &Admin, command: Command) -> Reply {
 
 fn scrape(admin: &Admin, page: telemetry::Page) -> Reply {
     refresh(admin);
-    Reply { status: StatusCode::OK, content_type: CONTENT_TYPE, body: admin.recorder.render(page) }
+    let pieces = admin.recorder.pieces(page).map(Bytes::from);
+    Reply { status: StatusCode::OK, content_type: CONTENT_TYPE, body: AnswerBody::Pieces(Box::new(pieces)) }
 }
 
 /// Brings up to date what nobody counts as it happens.

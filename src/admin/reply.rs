@@ -2,14 +2,12 @@
 //!
 //! Law: every answer forbids keeping it and guessing its type.
 
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode, Uri};
-use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use crate::transport::endpoint::Answer;
+use crate::transport::endpoint::{Answer, AnswerBody};
 
 const TEXT: &str = "text/plain; charset=UTF-8";
 const JSON: &str = "application/json";
@@ -19,13 +17,13 @@ const JSON: &str = "application/json";
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
-    pub(super) body: String,
+    pub(super) body: AnswerBody,
 }
 
 impl Reply {
     /// A page of text.
     pub(super) fn text(body: impl Into<String>) -> Reply {
-        Reply { status: StatusCode::OK, content_type: TEXT, body: body.into() }
+        Reply { status: StatusCode::OK, content_type: TEXT, body: body.into().into() }
     }
 
     /// The same with another status.
@@ -36,14 +34,14 @@ impl Reply {
     /// A value as JSON, laid out for people.
     pub(super) fn json(value: &impl Serialize) -> Reply {
         match serde_json::to_string_pretty(value) {
-            Ok(body) => Reply { status: StatusCode::OK, content_type: JSON, body: body + "\n" },
+            Ok(body) => Reply { status: StatusCode::OK, content_type: JSON, body: (body + "\n").into() },
             Err(error) => Reply::text(format!("{error}\n")).with_status(StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 
     /// As it goes out.
     pub(super) fn into_answer(self) -> Answer {
-        let mut answer = Response::new(Full::new(Bytes::from(self.body)));
+        let mut answer = Response::new(self.body);
         *answer.status_mut() = self.status;
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));

@@ -30,52 +30,56 @@ impl Page {
     }
 }
 
-/// Renders the families in the order given.
-pub(super) fn render(families: &[Listed], page: Page) -> String {
-    let mut lines = Lines { page, out: String::with_capacity(size_of_page(families)) };
-    for Listed { declared, series } in families {
-        if page == Page::Metrics {
-            write_help_line(&mut lines.out, &declared.name, None, None, &escape_help(&declared.help));
-        }
-        write_type_line(&mut lines.out, &declared.name, None, None, declared.kind.as_str());
-        // The same for all series of a family: made once.
-        let bounds: Vec<String> = declared.bounds.iter().map(|bound| format!("le=\"{bound}\"")).collect();
-        for series in series {
-            match declared.kind {
-                Kind::Counter => {
-                    lines.write(&declared.name, "", series, "", Value::Whole(series.span.sum(0)))
+/// The page of some families, in the order given, piece by piece: a page of megabytes is never in memory as a whole.
+pub struct Rendered {
+    page: Page,
+    families: std::vec::IntoIter<Listed>,
+    current: Option<Current>,
+}
+
+/// The family whose series are being written.
+struct Current {
+    declared: Declared,
+    series: std::vec::IntoIter<Arc<Series>>,
+    /// The same for all series of a family: made once.
+    bounds: Vec<String>,
+}
+
+/// Bytes from which on a piece is handed on; it ends with a line.
+const PIECE: usize = 32 << 10;
+/// What the last series of a piece may add to it.
+const PIECE_REST: usize = 16 << 10;
+
+impl Rendered {
+    pub(super) fn new(families: Vec<Listed>, page: Page) -> Rendered {
+        Rendered { page, families: families.into_iter(), current: None }
+    }
+}
+
+impl Iterator for Rendered {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut lines = Lines { page: self.page, out: String::with_capacity(PIECE + PIECE_REST) };
+        loop {
+            if let Some(current) = &mut self.current {
+                for series in current.series.by_ref() {
+                    lines.write_series(&current.declared, &series, &current.bounds);
+                    if lines.out.len() >= PIECE {
+                        return Some(lines.out);
+                    }
                 }
-                Kind::Gauge => {
-                    lines.write(&declared.name, "", series, "", Value::Real(series.span.sum_f64(0)))
-                }
-                Kind::Histogram => lines.write_histogram(&declared.name, series, &bounds),
             }
+            let Some(Listed { declared, series }) = self.families.next() else {
+                self.current = None;
+                return (!lines.out.is_empty()).then_some(lines.out);
+            };
+            lines.begin(&declared);
+            let bounds = declared.bounds.iter().map(|bound| format!("le=\"{bound}\"")).collect();
+            self.current = Some(Current { declared, series: series.into_iter(), bounds });
         }
     }
-    lines.out
 }
-
-/// About how long the page will be, a little more rather than less: a page of megabytes that grows as it is written is
-/// copied again and again, and takes three times its memory.
-fn size_of_page(families: &[Listed]) -> usize {
-    let of_family = |Listed { declared, series }: &Listed| {
-        let of_series = |series: &Arc<Series>| {
-            let lines = match declared.kind {
-                Kind::Histogram => series.bounds.len() + 3,
-                Kind::Counter | Kind::Gauge => 1,
-            };
-            lines * (declared.name.len() + series.labels.as_str().len() + LINE_REST)
-        };
-        2 * declared.name.len()
-            + declared.help.len()
-            + LINE_REST
-            + series.iter().map(of_series).sum::<usize>()
-    };
-    families.iter().map(of_family).sum()
-}
-
-/// What stands in a line beside name and labels: a suffix, a bound, a number.
-const LINE_REST: usize = 32;
 
 struct Lines {
     page: Page,
@@ -83,6 +87,22 @@ struct Lines {
 }
 
 impl Lines {
+    fn begin(&mut self, declared: &Declared) {
+        if self.page == Page::Metrics {
+            write_help_line(&mut self.out, &declared.name, None, None, &escape_help(&declared.help));
+        }
+        write_type_line(&mut self.out, &declared.name, None, None, declared.kind.as_str());
+    }
+
+    fn write_series(&mut self, declared: &Declared, series: &Series, bounds: &[String]) {
+        let name = &declared.name;
+        match declared.kind {
+            Kind::Counter => self.write(name, "", series, "", Value::Whole(series.span.sum(0))),
+            Kind::Gauge => self.write(name, "", series, "", Value::Real(series.span.sum_f64(0))),
+            Kind::Histogram => self.write_histogram(name, series, bounds),
+        }
+    }
+
     fn write_histogram(&mut self, name: &str, series: &Series, bounds: &[String]) {
         let mut count = 0;
         for (bucket, bound) in bounds.iter().enumerate() {

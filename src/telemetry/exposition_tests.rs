@@ -125,6 +125,20 @@ fn envoys_page_has_no_help_and_braces_after_a_bare_name() {
 }
 
 #[test]
+fn a_large_page_is_made_in_pieces_of_whole_lines() {
+    let recorder = Recorder::new(1);
+    for number in 0..2_000 {
+        recorder.histogram(&TIME, &[("x", &*number.to_string())]).observe(f64::from(number));
+    }
+    let pieces: Vec<String> = recorder.pieces(Page::Metrics).collect();
+    assert!(pieces.len() > 5, "{}", pieces.len());
+    for piece in &pieces {
+        assert!(piece.ends_with('\n') && piece.capacity() <= PIECE + PIECE_REST, "{}", piece.capacity());
+    }
+    assert_eq!(read(&pieces.concat()).1.len(), 2_000 * 6);
+}
+
+#[test]
 fn an_infinite_value_is_spelt_as_prometheus_spells_it() {
     let recorder = Recorder::new(1);
     recorder.gauge(&LEVEL, &[("x", "1")]).set(f64::INFINITY);

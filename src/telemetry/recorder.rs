@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::exposition::{self, Page};
+use super::exposition::{Page, Rendered};
 use super::family::{Family, Kind, Labels};
 use super::registry::{Declared, Registry, Series};
 
@@ -42,10 +42,14 @@ impl Recorder {
         self.lock().expire(now);
     }
 
-    /// The text format 0.0.4 of what `page` shows.
+    /// The text format 0.0.4 of what `page` shows, piece by piece; each number is read when its piece is asked for.
+    pub fn pieces(&self, page: Page) -> Rendered {
+        Rendered::new(self.lock().list(|declared| page.shows(declared)), page)
+    }
+
+    /// The same as a whole.
     pub fn render(&self, page: Page) -> String {
-        let families = self.lock().list(|declared| page.shows(declared));
-        exposition::render(&families, page)
+        self.pieces(page).collect()
     }
 
     /// Bytes that the cells of all series take; observations never change it, only new series do.

@@ -4,16 +4,18 @@
 //! not know what a page says.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -40,7 +42,59 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a handler gives back.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<AnswerBody>;
+
+/// The body of an answer.
+pub enum AnswerBody {
+    /// As a whole.
+    Whole(Full<Bytes>),
+    /// Piece by piece, each made when the one before has gone: so a large page takes little memory.
+    Pieces(Box<dyn Iterator<Item = Bytes>>),
+}
+
+impl<T: Into<Bytes>> From<T> for AnswerBody {
+    fn from(whole: T) -> AnswerBody {
+        AnswerBody::Whole(Full::new(whole.into()))
+    }
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnswerBody::Whole(whole) => whole.fmt(f),
+            AnswerBody::Pieces(_) => f.write_str("Pieces"),
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            AnswerBody::Whole(whole) => Pin::new(whole).poll_frame(cx),
+            AnswerBody::Pieces(pieces) => Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            AnswerBody::Whole(whole) => whole.is_end_stream(),
+            AnswerBody::Pieces(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            AnswerBody::Whole(whole) => whole.size_hint(),
+            AnswerBody::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// Whoever knows the pages. It answers at once: it runs on the thread that everything else here shares.
 pub trait Handler {
@@ -111,7 +165,7 @@ async fn respond(handler: Rc<dyn Handler>, request: Request<Incoming>) -> Result
 
 fn refusal(status: StatusCode) -> Answer {
     let reason = status.canonical_reason().unwrap_or_default();
-    let mut answer = Response::new(Full::from(format!("{reason}\n")));
+    let mut answer = Response::new(AnswerBody::from(format!("{reason}\n")));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
     answer

@@ -19,7 +19,13 @@ struct Echo {
 impl Handler for Echo {
     fn answer(&self, request: Request<Bytes>) -> Answer {
         self.asked.set(self.asked.get() + 1);
-        Response::new(Full::from(format!("{} {}", request.method(), request.body().len())))
+        // A page that is made piece by piece, and one that is there.
+        let text = format!("{} {}", request.method(), request.body().len());
+        let pieces = text.clone().into_bytes().into_iter().map(|byte| Bytes::from(vec![byte]));
+        match request.uri().path() {
+            "/pieces" => Response::new(AnswerBody::Pieces(Box::new(pieces))),
+            _ => Response::new(text.into()),
+        }
     }
 }
 
@@ -62,6 +68,19 @@ fn a_request_is_handed_over_whole_and_answered() {
         let request = b"HEAD / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         let answer = exchange(served.address, request).await;
         assert!(answer.contains("content-length: 6\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    });
+}
+
+#[test]
+fn a_page_in_pieces_arrives_whole_by_either_version() {
+    run(async {
+        let served = served().await;
+        let answer = exchange(served.address, b"GET /pieces HTTP/1.0\r\n\r\n").await;
+        assert!(answer.ends_with("\r\n\r\nGET 0"), "{answer}");
+        let request = b"GET /pieces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answer = exchange(served.address, request).await;
+        let chunks: String = "GET 0".chars().map(|c| format!("1\r\n{c}\r\n")).collect();
+        assert!(answer.ends_with(&format!("\r\n\r\n{chunks}0\r\n\r\n")), "{answer}");
     });
 }
 
