@@ -46,6 +46,23 @@ pub struct RouteDraft {
     pub rules: Vec<RuleDraft>,
 }
 
+impl RouteDraft {
+    /// What operators call it.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}.{}", self.name, self.namespace)
+    }
+
+    /// What operators and metrics call one of its rules.
+    pub(crate) fn rule_name(&self, label: Option<&str>) -> String {
+        let object = self.full_name();
+        match label {
+            None => object,
+            Some(label) if label.starts_with('#') => format!("{object}{label}"),
+            Some(label) => format!("{object}/{label}"),
+        }
+    }
+}
+
 /// A gateway, or a part of one. A listener stands for those that its `gateways:` names, and without them for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayRef {

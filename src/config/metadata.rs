@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::annotations::Annotations;
 use super::decode::Field;
 use super::diagnostic::Place;
 use super::draft::{Dialect, RouteDraft};
@@ -23,6 +24,8 @@ pub(crate) struct Metadata {
     pub(crate) namespace: Arc<str>,
     /// `creationTimestamp`, as written.
     pub(crate) created: Option<Box<str>>,
+    /// `annotations`. What they say of rules is added once the object is read.
+    pub(crate) annotations: Annotations,
 }
 
 const KEYS: Keys = Keys::of(&[
@@ -62,6 +65,7 @@ impl Metadata {
             name: name.unwrap_or_default().into(),
             namespace: namespace.unwrap_or_default().into(),
             created: created.map(Into::into),
+            annotations: get("annotations").map(|field| Annotations::read(&field)).unwrap_or_default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Law: pure. It opens no file, reads no environment and looks at no clock; the same input gives the same snapshot
 //! or the same diagnostics. It knows nothing of sockets, requests or Kubernetes' API.
 
+mod annotations;
 mod decode;
 pub mod diagnostic;
 pub mod draft;

@@ -79,12 +79,25 @@ fn one(
 ) {
     match (version, name) {
         (route_rule::API_VERSION, "RouteRule") => {
-            into.routes.extend(read(field, "RouteRule", |spec, metadata| {
+            into.routes.extend(routes(field, "RouteRule", |spec, metadata| {
                 route_rule::decode(spec, metadata, patterns)
             }));
         }
         _ => kind.fault_with("unknown-kind", format!("`{name}` of `{version}` is not supported"), SUPPORTED),
     }
+}
+
+/// Reads one object with routes, and adds what its annotations say of them.
+fn routes(
+    field: &Field<'_>,
+    kind: &'static str,
+    decode: impl FnOnce(&Field<'_>, &Metadata) -> Option<RouteDraft>,
+) -> Option<RouteDraft> {
+    read(field, kind, |spec, metadata| {
+        let mut draft = decode(spec, metadata)?;
+        metadata.annotations.apply(&mut draft);
+        Some(draft)
+    })
 }
 
 /// Reads one object: `decode` gets its `spec:`. Nothing if it has a fault anywhere.

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::hosts::{Known, Registry};
+use super::listeners::Site;
 use crate::config::diagnostic::{Diagnostic, Place};
-use crate::config::draft::{Claim, Dialect, HostRef, Order, RouteDraft, RuleDraft};
+use crate::config::draft::{ActionDraft, Claim, Dialect, HostRef, Order, RouteDraft, RuleDraft, ShareDraft};
 use crate::config::names::nearest;
 use crate::config::objects::Objects;
+use crate::config::weir_yaml::ListenerDraft;
 use crate::snapshot::Domain;
 
 /// A rule and its object.
@@ -24,12 +26,7 @@ pub(super) struct Candidate<'d> {
 impl Candidate<'_> {
     /// What operators and metrics call it.
     pub(super) fn name(&self) -> String {
-        let object = object_name(self.object);
-        match &self.rule.label {
-            None => object,
-            Some(label) if label.starts_with('#') => format!("{object}{label}"),
-            Some(label) => format!("{object}/{label}"),
-        }
+        self.object.rule_name(self.rule.label.as_deref())
     }
 }
 
@@ -129,24 +126,134 @@ impl<'d> Claims<'d> {
         }
     }
 
+    /// One warning for each object whose gateways no listener stands for.
+    pub(super) fn unreachable(&self, objects: &[RouteDraft], listeners: &[ListenerDraft]) -> Vec<Diagnostic> {
+        let sites: Vec<_> = listeners.iter().filter(|one| one.is_split()).map(Site::of).collect();
+        let lost =
+            objects.iter().filter(|one| !sites.is_empty() && !sites.iter().any(|site| site.takes(one)));
+        let warning = |object: &RouteDraft| {
+            let names: Vec<_> =
+                object.gateways.iter().flatten().map(|one| format!("`{}`", one.name)).collect();
+            let reason = format!("no listener stands for {}: no rule of it has an effect", names.join(", "));
+            object.place.warning("unknown-gateway", reason).with_help("name it under a listener's `gateways`")
+        };
+        lost.map(warning).collect()
+    }
+
     /// The dialect of each service that somebody claims.
     pub(super) fn dialects(&self) -> BTreeMap<Arc<str>, Dialect> {
         let dialect = |claimants: &[Claimant<'_>]| claimants.iter().map(|one| one.object.dialect).max();
         self.services.iter().filter_map(|(host, all)| Some((host.clone(), dialect(all)?))).collect()
     }
 
-    /// The rules about a service.
-    pub(super) fn of_service(&self, known: &Known<'_>, found: &mut Vec<Diagnostic>) -> Won<'d> {
-        let claimants = self.services.get(&known.host).map_or(&[][..], Vec::as_slice);
-        win(&known.host, claimants, found)
+    /// Whether hosts are claimed that no service has.
+    pub(super) fn has_domains(&self) -> bool {
+        !self.domains.is_empty()
+    }
+
+    /// Those about a service; of one that nobody claims, those about the narrowest star that its host falls under.
+    pub(super) fn of_service(
+        &self,
+        known: &Known<'_>,
+        site: &Site<'_>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Won<'d> {
+        let own = self.services.get(&known.host).map_or(&[][..], Vec::as_slice);
+        let won = win(&known.host, own.iter().filter(|one| site.takes(one.object)), site, found);
+        match (won.dialect, self.star(&known.host, site)) {
+            (None, Some(domain)) => self.of_domain(domain, site, found),
+            _ => won,
+        }
+    }
+
+    /// The narrowest star with rules for this site that `host` falls under.
+    fn star(&self, host: &str, site: &Site<'_>) -> Option<&Domain> {
+        let rank = |domain: &Domain| match domain {
+            Domain::Suffix(end) if host.len() > end.len() && host.ends_with(&**end) => Some((2, end.len())),
+            Domain::Prefix(start) if host.len() > start.len() && host.starts_with(&**start) => {
+                Some((1, start.len()))
+            }
+            Domain::Any => Some((0, 0)),
+            _ => None,
+        };
+        let taken = |all: &[Claimant<'_>]| all.iter().any(|one| site.takes(one.object));
+        let stars = self.domains.iter().filter(|(_, all)| taken(all));
+        let ranked = stars.filter_map(|(domain, _)| Some((rank(domain)?, domain)));
+        ranked.max_by_key(|(rank, _)| *rank).map(|(_, domain)| domain)
+    }
+
+    /// Those about a service at a listener that is for it alone, where `*` means it too.
+    pub(super) fn of_only_service(
+        &self,
+        known: &Known<'_>,
+        (site, registry): (&Site<'_>, &Registry<'_>),
+        found: &mut Vec<Diagnostic>,
+    ) -> Won<'d> {
+        let of = |all: Option<&'_ Vec<Claimant<'d>>>| all.cloned().unwrap_or_default();
+        let mut all = of(self.services.get(&known.host));
+        for one in of(self.domains.get(&Domain::Any)) {
+            let twice = all.iter().any(|other| std::ptr::eq(other.object, one.object));
+            if !twice && leads_to(one.object, known, registry) {
+                all.push(one);
+            }
+        }
+        win(&known.host, all.iter().filter(|one| site.takes(one.object)), site, found)
+    }
+
+    /// The hosts that no service has and that somebody claims for this site; `only`: by objects that lead there.
+    pub(super) fn domains(
+        &self,
+        (site, registry): (&Site<'_>, &Registry<'_>),
+        only: Option<&Known<'_>>,
+    ) -> Vec<Domain> {
+        let leads = |one: &Claimant<'_>| {
+            site.takes(one.object) && only.is_none_or(|known| leads_to(one.object, known, registry))
+        };
+        let claimed = self.domains.iter().filter(|(_, all)| all.iter().any(leads));
+        claimed.map(|(domain, _)| domain.clone()).collect()
+    }
+
+    /// Those about such a host.
+    pub(super) fn of_domain(&self, domain: &Domain, site: &Site<'_>, found: &mut Vec<Diagnostic>) -> Won<'d> {
+        let all = self.domains.get(domain).map_or(&[][..], Vec::as_slice);
+        win(&text(domain), all.iter().filter(|one| site.takes(one.object)), site, found)
     }
 }
 
+/// A host with its star.
+pub(super) fn text(domain: &Domain) -> String {
+    match domain {
+        Domain::Exact(host) => host.to_string(),
+        Domain::Suffix(end) => format!("*{end}"),
+        Domain::Prefix(start) => format!("{start}*"),
+        Domain::Any => "*".into(),
+    }
+}
+
+/// Whether a rule of `object` forwards to the service.
+fn leads_to(object: &RouteDraft, known: &Known<'_>, registry: &Registry<'_>) -> bool {
+    let there = |share: &ShareDraft| {
+        let host = share.destination.as_ref();
+        let found = host.and_then(|host| registry.of_object(host, &object.namespace).ok());
+        found.is_some_and(|found| found.host == known.host)
+    };
+    object.rules.iter().any(|rule| match &rule.action {
+        ActionDraft::Shares(shares) => shares.iter().any(there),
+        ActionDraft::Whole | ActionDraft::Redirect(_) | ActionDraft::Direct(_) => false,
+    })
+}
+
 /// Of objects that claim one host, the rules that hold for it.
-fn win<'d>(host: &str, claimants: &[Claimant<'d>], found: &mut Vec<Diagnostic>) -> Won<'d> {
+fn win<'c, 'd: 'c>(
+    host: &str,
+    claimants: impl Iterator<Item = &'c Claimant<'d>>,
+    site: &Site<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> Won<'d> {
+    let claimants: Vec<_> = claimants.collect();
     let Some(dialect) = claimants.iter().map(|one| one.object.dialect).max() else { return Won::default() };
     let (mut winners, mut losers): (Vec<&Claimant<'d>>, Vec<_>) =
-        claimants.iter().partition(|one| one.object.dialect == dialect);
+        claimants.into_iter().partition(|one| one.object.dialect == dialect);
     winners.sort_by(|a, b| age(a.object).cmp(&age(b.object)));
     if dialect == Dialect::VirtualService {
         losers.extend(winners.drain(1..));
@@ -154,16 +261,15 @@ fn win<'d>(host: &str, claimants: &[Claimant<'d>], found: &mut Vec<Diagnostic>) 
     for loser in losers {
         found.extend(winners.first().map(|winner| claimed(host, loser, winner)));
     }
-    let mut rules: Vec<Candidate<'d>> = winners
-        .iter()
-        .flat_map(|one| one.object.rules.iter().map(|rule| Candidate { object: one.object, rule }))
-        .collect();
+    let rules = winners.iter().flat_map(|one| one.object.rules.iter().map(move |rule| (one.object, rule)));
+    let rules = rules.filter(|(_, rule)| site.is_of(rule.gateways.as_deref()));
+    let mut rules: Vec<_> = rules.map(|(object, rule)| Candidate { object, rule }).collect();
     rules.sort_by(compare);
     Won { rules, dialect: Some(dialect) }
 }
 
 fn claimed(host: &str, loser: &Claimant<'_>, winner: &Claimant<'_>) -> Diagnostic {
-    let (kind, name, place) = (winner.object.kind, object_name(winner.object), &winner.place.origin);
+    let (kind, name, place) = (winner.object.kind, winner.object.full_name(), &winner.place.origin);
     let reason = format!("`{host}` has the {kind} `{name}` ({}): this one has no say", place.file_and_line());
     let help = match loser.object.dialect == winner.object.dialect {
         true => "the oldest has a host whole; put the rules into one object",
@@ -192,11 +298,7 @@ fn compare(a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
     }
 }
 
-pub(super) fn object_name(object: &RouteDraft) -> String {
-    format!("{}.{}", object.name, object.namespace)
-}
-
-pub(super) fn unknown_host(place: &Place, host: &str, registry: &Registry<'_>) -> Diagnostic {
+fn unknown_host(place: &Place, host: &str, registry: &Registry<'_>) -> Diagnostic {
     let reason = format!("no service is `{host}`: the rule has no effect");
     let warning = place.warning("unknown-service", reason);
     match nearest(host, registry.iter().map(|known| known.host.as_ref())) {

@@ -49,7 +49,16 @@ pub(crate) struct ListenerDraft {
     /// Any form of a service's host, and where it stands.
     pub(crate) service: Option<(String, Place)>,
     pub(crate) mode: ListenerMode,
+    /// The gateways that it stands for; `None`: all.
+    pub(crate) gateways: Option<Vec<Arc<str>>>,
     pub(crate) use_remote_address: bool,
+}
+
+impl ListenerDraft {
+    /// Whether rules hold for its requests.
+    pub(crate) fn is_split(&self) -> bool {
+        matches!(self.mode, ListenerMode::Split)
+    }
 }
 
 /// `mode:` with `allow:`.

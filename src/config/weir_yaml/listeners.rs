@@ -1,5 +1,7 @@
 //! `listeners:` and `callers:` of a `weir.yaml`.
 
+use std::sync::Arc;
+
 use super::draft::{CallerDraft, ListenerDraft, ListenerMode};
 use super::settings::labels;
 use crate::config::decode::Field;
@@ -10,7 +12,7 @@ use crate::snapshot::PeerFilter;
 /// One listener; `None` when it has no usable name or address.
 pub(super) fn listener(field: &Field<'_>) -> Option<ListenerDraft> {
     const KEYS: Keys =
-        Keys::of(&["name", "address", "service", "mode", "allow", "use_remote_address", "tls"]);
+        Keys::of(&["name", "address", "service", "mode", "allow", "gateways", "use_remote_address", "tls"]);
     let table = Table::new(field, &KEYS)?;
     if let Some(tls) = table.get("tls") {
         refuse_filled(&tls, "tls");
@@ -19,6 +21,7 @@ pub(super) fn listener(field: &Field<'_>) -> Option<ListenerDraft> {
     let address = table.require("address");
     let service = table.get("service").and_then(|field| Some((field.filled()?.to_owned(), field.place())));
     let mode = mode(&table);
+    let gateways = table.get("gateways").map_or(Some(None), |field| gateways(&field, &mode).map(Some));
     let use_remote_address =
         table.get("use_remote_address").and_then(|field| field.boolean()).unwrap_or(false);
     Some(ListenerDraft {
@@ -28,6 +31,7 @@ pub(super) fn listener(field: &Field<'_>) -> Option<ListenerDraft> {
         address_place: address.as_ref()?.place(),
         service,
         mode,
+        gateways: gateways?,
         use_remote_address,
     })
 }
@@ -68,6 +72,31 @@ fn peers(field: &Field<'_>) -> Option<PeerFilter> {
     }
     let ranges: Vec<_> = field.items()?.iter().map(|item| item.cidr()).collect();
     ranges.into_iter().collect::<Option<_>>().map(PeerFilter::EndpointsAnd)
+}
+
+/// Names of gateways, perhaps with a namespace; `mesh` for callers that pass none.
+fn gateways(field: &Field<'_>, mode: &ListenerMode) -> Option<Vec<Arc<str>>> {
+    if matches!(mode, ListenerMode::Deliver { .. }) {
+        field.fault_with("conflict", "a delivery listener has no rules", "mode: split");
+        return None;
+    }
+    let name = |field: &Field<'_>| {
+        let text = field.filled()?;
+        if !text.splitn(2, '/').all(is_fqdn) {
+            field.fault_with("name", format!("`{text}` is no gateway"), "`name`, `namespace/name` or `mesh`");
+            return None;
+        }
+        Some(Arc::from(text))
+    };
+    let all: Vec<_> = field.items()?.iter().map(name).collect();
+    let mut all = all.into_iter().collect::<Option<Vec<_>>>()?;
+    if all.is_empty() {
+        field.fault_with("missing", "it needs one entry at least", "without the key it stands for all");
+        return None;
+    }
+    all.sort();
+    all.dedup();
+    Some(all)
 }
 
 /// A key whose only value so far is its documented default, `{}`.
