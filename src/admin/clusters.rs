@@ -99,22 +99,38 @@ fn counts(endpoint: &EndpointState) -> [(&'static str, u64, bool); 8] {
 fn lines(cluster: &ClusterState, member: &Member) -> Vec<(&'static str, String)> {
     let mut lines: Vec<_> =
         counts(&member.state).into_iter().map(|(name, value, _)| (name, value.to_string())).collect();
+    let [success, answered] = success_rates(member);
+    let rate = |rate: Option<f64>| rate.map_or("-1".to_owned(), |rate| rate.to_string());
     let fixed = [
         ("hostname", String::new()),
-        ("health_flags", "healthy".to_owned()),
+        ("health_flags", health_flags(member)),
         ("weight", member.weight.to_string()),
         ("region", String::new()),
         ("zone", String::new()),
         ("sub_zone", String::new()),
         ("canary", "false".to_owned()),
         ("priority", priority(cluster).to_string()),
-        ("success_rate", "-1".to_owned()),
-        ("local_origin_success_rate", "-1".to_owned()),
+        ("success_rate", rate(success)),
+        ("local_origin_success_rate", rate(answered)),
         ("version", member.version.to_string()),
         ("local", member.local.to_string()),
     ];
     lines.extend(fixed);
     lines
+}
+
+/// As Envoy writes what is wrong with an endpoint.
+fn health_flags(member: &Member) -> String {
+    let Some(watch) = &member.watch else { return "healthy".to_owned() };
+    let flags =
+        [("/failed_active_hc", watch.has_failed_check()), ("/failed_outlier_check", watch.is_ejected())];
+    let raised: String = flags.iter().filter(|(_, is_raised)| *is_raised).map(|(name, _)| *name).collect();
+    if raised.is_empty() { "healthy".to_owned() } else { raised }
+}
+
+/// Percentages of successes, and of requests that were answered at all.
+fn success_rates(member: &Member) -> [Option<f64>; 2] {
+    member.watch.as_ref().map_or([None, None], |watch| watch.success_rates())
 }
 
 /// All localities have one priority until there is routing by it.
@@ -157,10 +173,26 @@ fn host_status(member: &Member) -> Value {
         stat.insert("name".to_owned(), name.into());
         Value::Object(stat)
     });
-    json!({
+    let mut health = Map::new();
+    if let Some(watch) = &member.watch {
+        let flags = [
+            ("failed_active_health_check", watch.has_failed_check()),
+            ("failed_outlier_check", watch.is_ejected()),
+        ];
+        let raised = flags.into_iter().filter(|&(_, is_raised)| is_raised);
+        health.extend(raised.map(|(name, is_raised)| (name.to_owned(), is_raised.into())));
+    }
+    health.insert("eds_health_status".to_owned(), "HEALTHY".into());
+    let mut status = json!({
         "address": address,
         "stats": stats.collect::<Vec<_>>(),
-        "health_status": {"eds_health_status": "HEALTHY"},
+        "health_status": health,
         "weight": member.weight,
-    })
+    });
+    for (name, rate) in ["success_rate", "local_origin_success_rate"].into_iter().zip(success_rates(member)) {
+        if let Some(rate) = rate {
+            status[name] = json!({"value": rate});
+        }
+    }
+    status
 }

@@ -16,9 +16,10 @@ use crate::snapshot::{
     BindAddress, FilterChain, Fraction, Labels, Listener, PathMatch, Route, RoutePolicy, Service, Snapshot,
     TargetPolicy,
 };
-use crate::telemetry::{AccessLog, ClusterMeter, Counter, HopMeter, HttpMeter, ListenerMeter};
+use crate::telemetry::{AccessLog, ClusterMeter, Counter, GuardMeter, HopMeter, HttpMeter, ListenerMeter};
 use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::ClusterState;
+use crate::upstream::guard::Watch;
 use crate::words::Protocol;
 
 /// See the module.
@@ -150,6 +151,8 @@ pub struct ClusterPlane {
     pub state: Arc<ClusterState>,
     /// Its metrics.
     pub meter: Arc<ClusterMeter>,
+    /// Those of whatever watches its endpoints.
+    pub guard_meter: Option<Arc<GuardMeter>>,
 }
 
 impl Plane {
@@ -163,14 +166,23 @@ impl ClusterPlane {
     /// Brings the gauges of the endpoints and of the circuit breakers up to date. For the control thread, before each
     /// scrape.
     pub fn refresh(&self) {
+        if let (Some(guard), Some(meter)) = (&self.state.guard, &self.guard_meter) {
+            let count = |is: fn(&Watch) -> bool| {
+                self.state
+                    .members
+                    .iter()
+                    .filter_map(|member| member.watch.as_deref())
+                    .filter(|&watch| is(watch))
+                    .count()
+            };
+            meter.refresh(guard.counts(), count(Watch::is_ejected), count(|watch| !watch.has_failed_check()));
+        }
         let Some(meter) = self.meter.declared() else { return };
-        let members = self.state.members.len() as f64;
-        meter.membership_total.set(members);
-        meter.membership_healthy.set(members);
+        meter.membership_total.set(self.state.members.len() as f64);
+        meter.membership_healthy.set(self.state.healthy() as f64);
         let gauges = [&meter.cx_open, &meter.rq_pending_open, &meter.rq_open, &meter.rq_retry_open];
         for (limit, gauge) in Limit::ALL.into_iter().zip(gauges) {
-            let breaker = self.state.breakers.of(limit);
-            gauge.set(if breaker.out() >= breaker.limit() { 1.0 } else { 0.0 });
+            gauge.set(if self.state.breakers.is_open(limit) { 1.0 } else { 0.0 });
         }
     }
 }

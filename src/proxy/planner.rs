@@ -25,6 +25,7 @@ use crate::telemetry::{
 };
 use crate::transport::dial::Target;
 use crate::upstream::cluster::EndpointState;
+use crate::upstream::guard::Guards;
 use crate::upstream::resolve::Names;
 use routes::Splits;
 
@@ -40,6 +41,8 @@ pub struct Planner {
     /// What DNS names of endpoints resolve to.
     pub names: Names,
     endpoints: HashMap<(Arc<str>, Target), Weak<EndpointState>>,
+    /// What looks after the present plane's clusters.
+    guards: Guards,
     retired: Vec<Arc<Plane>>,
     log: Option<(snapshot::AccessLog, AccessLog)>,
     /// Whatever is written to the log's files, to be told of rotation and of the end.
@@ -60,6 +63,7 @@ impl Planner {
             published,
             names: Names::default(),
             endpoints: HashMap::new(),
+            guards: Guards::default(),
             retired: Vec::new(),
             log: None,
             logs: AccessLogs::default(),
@@ -160,6 +164,7 @@ impl Planner {
         sync::step();
         self.published.store(Some(plane.clone()));
         sync::step();
+        self.guards.want(plane.clusters.iter().map(|cluster| &cluster.state));
         self.retired.extend(previous);
         self.process.config_generation.set(self.generation as f64);
         self.collect();

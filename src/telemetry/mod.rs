@@ -23,7 +23,10 @@ mod version;
 
 pub use access_log::{AccessLog, AccessLogs, Format, InvalidFormat, LoggedHeads};
 pub use exposition::{CONTENT_TYPE, Page};
-pub use families::{ClusterMeter, HopMeter, HttpMeter, ListenerMeter, ProcessMeter, ServerMeter};
+pub use families::{
+    ClusterMeter, GuardCounts, GuardEvent, GuardMeter, HopMeter, HttpMeter, ListenerMeter, ProcessMeter,
+    ServerMeter,
+};
 pub use family::{Family, Kind, Labels};
 pub use labels::{CallerLabels, UNKNOWN, VersionLabels, WorkloadLabels};
 pub use record::{GrpcOutcome, Outcome, RequestRecord};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::time::Duration;
 
 use super::breaker::Breakers;
+use super::guard::{Guard, Outcome, Watch};
 use crate::snapshot::{Address, Cluster};
 use crate::transport::dial::Target;
 
@@ -148,6 +149,8 @@ pub struct Member {
     pub local: bool,
     /// Share among the members, at least 1.
     pub weight: u32,
+    /// What is watched of it, in a cluster that looks at health.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// A cluster that serves.
@@ -165,6 +168,8 @@ pub struct ClusterState {
     pub turn: Arc<AtomicUsize>,
     /// Limits over all workers.
     pub breakers: Arc<Breakers>,
+    /// Who of the members is well, and what hashes belong to; nothing for a cluster that asks for neither.
+    pub guard: Option<Box<Guard>>,
 }
 
 /// Sum of weights up to which the turns are written out; beyond it they are scaled down.
@@ -187,6 +192,7 @@ impl ClusterState {
                     version: configured.version.clone(),
                     local: configured.local,
                     weight: configured.weight,
+                    watch: None,
                 });
             }
         }
@@ -199,20 +205,42 @@ impl ClusterState {
         };
         let turn = previous.map(|previous| previous.turn.clone()).unwrap_or_default();
         let own = members.iter().position(|member| member.local);
-        ClusterState { turns: turns(&members), own, config, members, turn, breakers }
+        let guard = Guard::new(&config, &mut members, previous);
+        let turns = turns(members.iter().map(|member| member.weight));
+        ClusterState { turns, own, config, members, turn, breakers, guard }
+    }
+
+    /// How an attempt at `member` ended, for whoever watches it.
+    #[inline]
+    pub fn note(&self, member: &Member, outcome: Outcome) {
+        if let (Some(watch), Some(guard)) = (&member.watch, &self.guard) {
+            guard.note(watch, outcome);
+        }
+    }
+
+    /// Members that are well, as far as anybody looks at it.
+    pub fn healthy(&self) -> usize {
+        self.members.iter().filter(|member| member.is_healthy()).count()
+    }
+}
+
+impl Member {
+    /// Whether nobody says that it is not.
+    pub fn is_healthy(&self) -> bool {
+        self.watch.as_ref().is_none_or(|watch| watch.is_healthy())
     }
 }
 
 /// Smooth weighted round robin, written out once. Source: the algorithm of nginx's upstream module.
-fn turns(members: &[Member]) -> Vec<u32> {
-    let sum: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
+pub(super) fn turns(weights: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
+    let sum: u64 = weights.clone().map(u64::from).sum();
     let scale = |weight: u32| {
         if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 }
     };
-    let weights: Vec<i64> = members.iter().map(|member| i64::from(scale(member.weight))).collect();
+    let weights: Vec<i64> = weights.map(|weight| i64::from(scale(weight))).collect();
     let total: i64 = weights.iter().sum();
     if weights.iter().all(|&weight| weight == weights[0]) {
-        return (0..members.len() as u32).collect();
+        return (0..weights.len() as u32).collect();
     }
     let mut current = vec![0i64; weights.len()];
     let mut turns = Vec::with_capacity(total as usize);
@@ -231,6 +259,11 @@ pub(crate) mod tests {
     use crate::snapshot::{CircuitBreakers, Endpoint, Labels, LbPolicy, Locality, UpstreamProtocol};
 
     pub(crate) fn cluster(lb: LbPolicy, weights: &[(u32, bool)]) -> ClusterState {
+        running(config(lb, weights), None)
+    }
+
+    /// Members on the ports from 1000 on.
+    pub(crate) fn config(lb: LbPolicy, weights: &[(u32, bool)]) -> Cluster {
         let endpoints = weights
             .iter()
             .enumerate()
@@ -242,7 +275,7 @@ pub(crate) mod tests {
                 weight,
             })
             .collect();
-        let config = Cluster {
+        Cluster {
             name: "out.x".into(),
             service: "x".into(),
             labels: Labels::new(),
@@ -254,12 +287,16 @@ pub(crate) mod tests {
             circuit_breakers: CircuitBreakers::default(),
             localities: vec![Locality { priority: 0, endpoints }],
             traffic: None,
-        };
+        }
+    }
+
+    pub(crate) fn running(config: Cluster, previous: Option<&ClusterState>) -> ClusterState {
         let addresses = |address: &Address| match address {
             Address::Socket(address) => vec![Target::Tcp(*address)],
             _ => Vec::new(),
         };
-        ClusterState::new(Arc::new(config), addresses, |target| Arc::new(EndpointState::new(target)), None)
+        let endpoint = |target| Arc::new(EndpointState::new(target));
+        ClusterState::new(Arc::new(config), addresses, endpoint, previous)
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::breaker::Limit;
 use super::pool::{NoConnection, Shared};
 use crate::message::body::{Body, BodyError};
 use crate::runtime::clock::{self, Tick};
+use crate::transport::io::Io;
 use connection::Connection;
 
 mod connection;
@@ -173,6 +174,15 @@ impl Http1Pool {
             }
         }
     }
+}
+
+/// One request without a body over a connection of its own, which ends with the answer.
+///
+/// # Errors
+/// See [`SendError`].
+pub(super) async fn ask_once(io: Io, head: Box<Parts>) -> Result<Response<Body>, SendError> {
+    let connection = Rc::new(Connection::new(io, (), SMALL_READ_BUFFER));
+    Ok(round_trip::run(&connection, head, Body::Empty).await?.0)
 }
 
 impl Http1Lease {

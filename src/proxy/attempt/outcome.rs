@@ -17,7 +17,9 @@ use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};
 use crate::transport::dial::DialError;
 use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::Member;
+use crate::upstream::guard::Outcome;
 use crate::upstream::pool::NoConnection;
+use crate::words::GrpcStatus;
 
 /// The answer's head is there.
 pub(super) fn note_answer(
@@ -51,6 +53,10 @@ pub(super) fn note_answer(
         way.target.hop.error(why);
         response.extensions_mut().insert(Refusal(why));
     }
+    // Who refuses a hop says nothing of the model server.
+    if let (Some(_), None) = (&member.watch, refusal) {
+        way.cluster.state.note(member, Outcome::Status(status_of(response)));
+    }
     if in_flight.is_some() || refusal.is_some() {
         exchange.reached.set(Reached::Hop);
     } else {
@@ -60,18 +66,26 @@ pub(super) fn note_answer(
     headers::from_upstream(response, service_time, notable);
 }
 
+/// The answer's status; of gRPC that of its head in HTTP's terms, as Envoy counts it.
+fn status_of(response: &Response<Body>) -> u16 {
+    let grpc = response.headers().get("grpc-status").and_then(|value| GrpcStatus::parse(value.as_bytes()));
+    grpc.map_or(response.status().as_u16(), GrpcStatus::to_http)
+}
+
 /// There is none.
 pub(super) fn note_failure(exchange: &Exchange, way: &Way<'_>, member: &Member, failure: Failure) {
     let (lane, meter) = (&exchange.downstream.lane, &way.cluster.meter);
     let hop = match failure.reason {
         Reason::ConnectFailure | Reason::ConnectTimeout => {
             member.state.note_failure(lane.now_ms());
+            way.cluster.state.note(member, Outcome::Connect);
             meter.rq_pending_failure_eject.increment(1);
             HopError::Connect
         }
         Reason::Overflow => return,
         _ => {
             member.state.note_failure(lane.now_ms());
+            way.cluster.state.note(member, Outcome::Reset);
             meter.rq_rx_reset.increment(1);
             HopError::Reset
         }
@@ -92,6 +106,7 @@ pub(in crate::proxy) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
         return;
     };
     member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+    way.cluster.state.note(member, Outcome::Timeout);
     if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
         way.target.hop.error(HopError::Timeout);
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use super::{DECLARED, Planner};
 use crate::proxy::plane::{ClusterPlane, Plane};
 use crate::snapshot::{self, Address, Snapshot};
-use crate::telemetry::ClusterMeter;
+use crate::telemetry::{ClusterMeter, GuardMeter};
 use crate::transport::dial::Target;
 use crate::upstream::cluster::{ClusterState, EndpointState};
 
@@ -63,9 +63,13 @@ impl Planner {
             Some(old) => old.meter.clone(),
             None => Arc::new(ClusterMeter::new(&self.recorder, config.name.clone())),
         };
+        let guard_meter = state.guard.as_ref().map(|_| {
+            let known = old.and_then(|old| old.guard_meter.clone());
+            known.unwrap_or_else(|| Arc::new(GuardMeter::new(&self.recorder, &config.name)))
+        });
         if let Some(series) = meter.declared().filter(|_| old.is_some()) {
             series.membership_change.increment(1);
         }
-        Arc::new(ClusterPlane { state, meter })
+        Arc::new(ClusterPlane { state, meter, guard_meter })
     }
 }

@@ -6,12 +6,14 @@
 pub mod buckets;
 mod codes;
 pub mod envoy;
+pub mod envoy_guard;
 pub mod envoy_server;
 pub mod istio;
 pub mod istio_old;
 pub mod weir;
 
 pub use envoy::{ClusterMeter, HttpMeter, ListenerMeter};
+pub use envoy_guard::{GuardCounts, GuardEvent, GuardMeter};
 pub use envoy_server::ServerMeter;
 pub use weir::{HopError, HopMeter, Limit, ProcessMeter, RetryReason};
 

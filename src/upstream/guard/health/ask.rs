@@ -1,0 +1,76 @@
+//! One request of ours and its whole answer, over a connection of its own.
+//!
+//! Law: the engines are those of the proxy, so what an endpoint may send is bounded as there; of a body no more is kept
+//! than an answer about health has.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+
+use crate::message::body::Body;
+use crate::message::http2::{Settings, client};
+use crate::transport::activity::Activity;
+use crate::transport::io::{Io, Stream};
+use crate::upstream::http1;
+
+/// Bytes of an answer's body that are kept.
+const MOST: usize = 64 << 10;
+
+/// What came.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+/// Asks by HTTP/1. `None`: there is no whole answer.
+pub(super) async fn by_http1(stream: Stream, request: Request<()>) -> Option<Answer> {
+    let io = Io::new(stream, Rc::new(Activity::new(false)));
+    let (head, ()) = request.into_parts();
+    let response = http1::ask_once(io, Box::new(head)).await.ok()?;
+    let (parts, body) = response.into_parts();
+    let (body, trailers) = read(body).await?;
+    Some(Answer { status: parts.status, headers: parts.headers, body, trailers })
+}
+
+/// Asks by HTTP/2, with `body`. `None`: there is no whole answer.
+pub(super) async fn by_http2(stream: Stream, request: Request<Bytes>) -> Option<Answer> {
+    let io = Io::new(stream, Rc::new(Activity::new(false)));
+    let (sender, connection) = client::connect(io, Settings::default());
+    let (head, mut data) = request.into_parts();
+    let ask = async move {
+        let no_body = data.is_empty();
+        let sent = sender.send_request(&head.method, &head.uri, &head.headers, no_body);
+        let (answer, mut body) = sent.ok()?;
+        while !data.is_empty() {
+            poll_fn(|cx| body.poll_send(cx, &mut data, true)).await.ok()?;
+        }
+        let (parts, body) = answer.await.ok()?.into_parts();
+        let (body, trailers) = read(Body::http2(body)).await?;
+        drop(sender);
+        Some(Answer { status: parts.status, headers: parts.headers, body, trailers })
+    };
+    match select(pin!(ask), connection).await {
+        Either::Left((answer, _)) => answer,
+        // The connection is over; what it brought may still be read.
+        Either::Right((_, ask)) => ask.await,
+    }
+}
+
+async fn read(mut body: Body) -> Option<(Bytes, Option<HeaderMap>)> {
+    let (mut data, mut trailers) = (BytesMut::new(), None);
+    while let Some(frame) = body.frame().await {
+        match frame.ok()?.into_data() {
+            Ok(more) if data.len() + more.len() <= MOST => data.extend_from_slice(&more),
+            Ok(_) => return None,
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Some((data.freeze(), trailers))
+}
