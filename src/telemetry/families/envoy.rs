@@ -90,9 +90,9 @@ meter! {
         membership_total: Gauge gauge "envoy_cluster_membership_total" "Endpoints.",
         membership_healthy: Gauge gauge "envoy_cluster_membership_healthy" "Endpoints that are healthy.",
         membership_degraded: Gauge gauge "envoy_cluster_membership_degraded"
-            "Always 0: no endpoint is degraded without health checks.",
+            "Always 0: an endpoint is well or it is not.",
         membership_excluded: Gauge gauge "envoy_cluster_membership_excluded"
-            "Always 0: no endpoint is excluded without health checks.",
+            "Always 0: no endpoint waits for its first health check outside the others.",
         membership_change: Counter counter "envoy_cluster_membership_change" "Changes of the endpoints.",
         cx_open: Gauge gauge "envoy_cluster_circuit_breakers_default_cx_open"
             "1 while the connection breaker is open.",
