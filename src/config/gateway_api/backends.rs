@@ -1,0 +1,94 @@
+//! `backendRefs:` and the backend of a mirror.
+//!
+//! Law: a backend is a Service by its name; which endpoints that means is decided when linking (`link::backends`). The port
+//! has to stand there, as the schema has it, and says nothing here: an endpoint's ports are those of weir.yaml.
+
+use super::filters::{self, Allowed};
+use super::words::bounded;
+use crate::config::decode::Field;
+use crate::config::draft::{HostRef, Select, ShareDraft, TargetPolicyDraft};
+use crate::config::names::is_dns_label;
+use crate::config::patterns::Patterns;
+use crate::config::table::{Keys, Table};
+use crate::snapshot::{Labels, TargetPolicy};
+
+/// The largest weight.
+const MAX_WEIGHT: i64 = 1_000_000;
+
+/// Where the shares of a rule go. A lone one has all of it, whatever its weight, unless that is zero.
+pub(super) fn shares(
+    field: &Field<'_>,
+    allowed: &Allowed,
+    prefix: bool,
+    patterns: &Patterns,
+) -> Option<Vec<ShareDraft>> {
+    const KEYS: Keys = Keys::of(&["group", "kind", "namespace", "name", "port", "weight", "filters"]);
+    let read: Vec<_> = bounded(field, 16)?
+        .iter()
+        .map(|item| {
+            let table = Table::new(item, &KEYS)?;
+            let share = backend(&table);
+            let weight = table.get("weight").map_or(Some(1), |field| field.integer_as("weight", 0..=MAX_WEIGHT));
+            let policy = table
+                .get("filters")
+                .map_or(Some(None), |field| policy(&field, allowed, prefix, patterns).map(Some));
+            Some(ShareDraft { weight: weight? as u32, policy: policy?.flatten(), ..share? })
+        })
+        .collect();
+    let mut shares: Vec<_> = read.into_iter().collect::<Option<_>>()?;
+    if let [only] = &mut shares[..]
+        && only.weight > 0
+    {
+        only.weight = 100;
+    }
+    Some(shares)
+}
+
+/// Where copies go.
+pub(super) fn mirror(field: &Field<'_>) -> Option<ShareDraft> {
+    backend(&Table::new(field, &Keys::of(&["group", "kind", "namespace", "name", "port"]))?)
+}
+
+fn backend(table: &Table<'_>) -> Option<ShareDraft> {
+    let group = table.get("group").map_or(Some(""), |field| field.text());
+    let kind = table.get("kind").map_or(Some("Service"), |field| field.text());
+    let label = |field: &Field<'_>| {
+        super::words::checked(field, "name", is_dns_label, "lower-case letters, digits and -").map(str::to_owned)
+    };
+    let namespace = table.get("namespace").map_or(Some(None), |field| label(&field).map(Some));
+    let name = table.require("name").and_then(|field| label(&field));
+    let port = table.require("port").and_then(|field| field.integer(1..=65_535));
+    let (group, kind) = (group?, kind?);
+    if (group, kind) != ("", "Service") {
+        let reason = format!("a backend of kind `{kind}` of group `{group}` is not supported");
+        table.field.fault_with("not-supported", reason, "Service of group \"\"");
+        return None;
+    }
+    port?;
+    Some(ShareDraft {
+        place: table.field.place(),
+        destination: Some(HostRef::Short { text: name?, namespace: namespace? }),
+        select: Select::Backend(Labels::new()),
+        port: None,
+        weight: 100,
+        policy: None,
+    })
+}
+
+/// Nothing if the filters do nothing.
+fn policy(
+    field: &Field<'_>,
+    allowed: &Allowed,
+    prefix: bool,
+    patterns: &Patterns,
+) -> Option<Option<Box<TargetPolicyDraft>>> {
+    let filters = filters::filters(field, allowed, prefix, patterns)?;
+    let policy = TargetPolicy {
+        request_headers: filters.request_headers,
+        response_headers: filters.response_headers,
+        rewrite: filters.rewrite,
+        mirrors: Vec::new(),
+    };
+    let draft = TargetPolicyDraft { policy, mirrors: filters.mirrors };
+    Some((draft != TargetPolicyDraft::default()).then(|| draft.into()))
+}

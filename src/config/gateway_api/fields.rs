@@ -1,0 +1,1 @@
+//! Every field of HTTPRoute and GRPCRoute: whether it is supported, and a sample.

@@ -1,0 +1,86 @@
+//! The Gateway API, `gateway.networking.k8s.io`: HTTPRoute and GRPCRoute -> drafts.
+//!
+//! Law: what the standard channel's schema and its CEL rules refuse is refused, each with its own code; what belongs to the
+//! experimental channel or to an extension is refused by name. Source: the types of apis/v1.
+
+mod backends;
+mod cors;
+pub(crate) mod fields;
+mod filters;
+mod grpc_route;
+mod headers;
+mod http_route;
+mod order;
+mod parents;
+mod paths;
+mod retry;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use super::decode::Field;
+use super::draft::{Dialect, RouteDraft};
+use super::metadata::Metadata;
+use super::patterns::Patterns;
+use super::table::{Keys, Table};
+
+/// The versions of the API whose HTTPRoute is read; GRPCRoute has the first alone.
+pub(crate) const API_VERSIONS: [&str; 2] =
+    ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+
+/// Why `sessionPersistence` is refused.
+const NO_SESSIONS: &str = "it belongs to the experimental channel; the annotation `weir/sticky` does it";
+
+const KEYS: Keys = Keys {
+    known: &["parentRefs", "hostnames", "rules"],
+    later: &[],
+    never: &[("useDefaultGateways", "which gateways take a route is said by `gateways` of weir.yaml")],
+    proto: false,
+};
+
+/// `spec:` of an HTTPRoute.
+pub(crate) fn http_route(
+    spec: &Field<'_>,
+    metadata: &Metadata,
+    patterns: &Patterns,
+) -> Option<RouteDraft> {
+    let table = Table::new(spec, &KEYS)?;
+    let attached = parents::attached(&table, metadata);
+    let rules = match table.get("rules") {
+        Some(field) => rules::rules(&field, patterns, &http_route::RULES),
+        None => Some(rules::default_rule(spec, &http_route::RULES)),
+    };
+    let (attached, rules) = (attached?, rules?);
+    Some(RouteDraft {
+        claims: attached.claims,
+        gateways: attached.gateways,
+        rules,
+        ..metadata.routes(Dialect::GatewayApi)
+    })
+}
+
+/// `spec:` of a GRPCRoute.
+pub(crate) fn grpc_route(
+    spec: &Field<'_>,
+    metadata: &Metadata,
+    patterns: &Patterns,
+) -> Option<RouteDraft> {
+    let table = Table::new(spec, &KEYS)?;
+    let attached = parents::attached(&table, metadata);
+    let rules = match table.get("rules") {
+        Some(field) => rules::rules(&field, patterns, &grpc_route::RULES),
+        None => {
+            let help = "without `rules` a GRPCRoute has no effect";
+            spec.warn_with("empty", "it has no rules: no request matches", help);
+            Some(Vec::new())
+        }
+    };
+    let (attached, rules) = (attached?, rules?);
+    Some(RouteDraft {
+        claims: attached.claims,
+        gateways: attached.gateways,
+        rules,
+        ..metadata.routes(Dialect::GatewayApi)
+    })
+}
