@@ -168,8 +168,8 @@ pub enum Select {
     Labels(Labels),
     /// Those of a named subset.
     Subset(Arc<str>),
-    /// Those that the name of a backend means.
-    Backend,
+    /// Those that the name of a backend means: a service's or those of one version; with these labels, if it is said.
+    Backend(Labels),
 }
 
 /// What is said of a rule beside its shares.

@@ -7,6 +7,7 @@ mod annotations;
 mod decode;
 pub mod diagnostic;
 pub mod draft;
+mod gateway_api;
 pub mod input;
 mod link;
 mod metadata;

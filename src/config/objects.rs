@@ -5,14 +5,15 @@
 
 use super::decode::{Field, Scope};
 use super::draft::{RouteDraft, TrafficDraft};
+use super::gateway_api;
 use super::metadata::Metadata;
 use super::patterns::Patterns;
 use super::route_rule;
 use super::table::{Keys, Table};
 use super::tree::Node;
 
-const SUPPORTED: &str =
-    "supported: kind RouteRule of apiVersion config.istio.io/v1alpha2, and a List of them";
+const SUPPORTED: &str = "supported: RouteRule of config.istio.io/v1alpha2, HTTPRoute and GRPCRoute of \
+    gateway.networking.k8s.io/v1, and a List of them";
 
 /// What rule files say.
 #[derive(Debug, Default)]
@@ -81,6 +82,16 @@ fn one(
         (route_rule::API_VERSION, "RouteRule") => {
             into.routes.extend(routes(field, "RouteRule", |spec, metadata| {
                 route_rule::decode(spec, metadata, patterns)
+            }));
+        }
+        (gateway_api::API_VERSION | gateway_api::OLDER_API_VERSION, "HTTPRoute") => {
+            into.routes.extend(read(field, "HTTPRoute", |spec, metadata| {
+                gateway_api::http_route(spec, metadata, patterns)
+            }));
+        }
+        (gateway_api::API_VERSION, "GRPCRoute") => {
+            into.routes.extend(read(field, "GRPCRoute", |spec, metadata| {
+                gateway_api::grpc_route(spec, metadata, patterns)
             }));
         }
         _ => kind.fault_with("unknown-kind", format!("`{name}` of `{version}` is not supported"), SUPPORTED),

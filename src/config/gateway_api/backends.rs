@@ -28,7 +28,8 @@ pub(super) fn shares(
         .map(|item| {
             let table = Table::new(item, &KEYS)?;
             let share = backend(&table);
-            let weight = table.get("weight").map_or(Some(1), |field| field.integer_as("weight", 0..=MAX_WEIGHT));
+            let weight =
+                table.get("weight").map_or(Some(1), |field| field.integer_as("weight", 0..=MAX_WEIGHT));
             let policy = table
                 .get("filters")
                 .map_or(Some(None), |field| policy(&field, allowed, prefix, patterns).map(Some));
@@ -53,7 +54,8 @@ fn backend(table: &Table<'_>) -> Option<ShareDraft> {
     let group = table.get("group").map_or(Some(""), |field| field.text());
     let kind = table.get("kind").map_or(Some("Service"), |field| field.text());
     let label = |field: &Field<'_>| {
-        super::words::checked(field, "name", is_dns_label, "lower-case letters, digits and -").map(str::to_owned)
+        super::words::checked(field, "name", is_dns_label, "lower-case letters, digits and -")
+            .map(str::to_owned)
     };
     let namespace = table.get("namespace").map_or(Some(None), |field| label(&field).map(Some));
     let name = table.require("name").and_then(|field| label(&field));

@@ -46,7 +46,8 @@ pub(super) fn cors(field: &Field<'_>, patterns: &Patterns) -> Option<Cors> {
     let max_age =
         table.get("maxAge").map_or(Some(5), |field| field.integer_as("cors", 1..=i64::from(i32::MAX)));
     let (credentials, mut expose) = (credentials?, expose?);
-    if let Some(field) = table.get("exposeHeaders").filter(|_| credentials && expose.as_deref() == Some("*")) {
+    if let Some(field) = table.get("exposeHeaders").filter(|_| credentials && expose.as_deref() == Some("*"))
+    {
         let help = "with credentials browsers read `*` as a name; write the names";
         field.warn_with("never-acts", "`*` exposes nothing to requests with credentials", help);
         expose = None;
@@ -103,7 +104,8 @@ fn origin(field: &Field<'_>, patterns: &Patterns) -> Option<StringMatch> {
         return Some(StringMatch::Present);
     }
     let Some((origin, starred)) = normal(&text) else {
-        let help = "`*`, or http or https, a host that may start with `*.`, perhaps a port: https://*.example.com";
+        let help =
+            "`*`, or http or https, a host that may start with `*.`, perhaps a port: https://*.example.com";
         field.fault_with("cors", format!("`{text}` is no origin"), help);
         return None;
     };
@@ -111,7 +113,9 @@ fn origin(field: &Field<'_>, patterns: &Patterns) -> Option<StringMatch> {
         return Some(StringMatch::Exact(origin.into()));
     }
     let expression = regex::escape(&origin).replacen(r"\*", "[^/:]+", 1);
-    field.parsed("cors", "fewer origins with a star", |_| patterns.compile(&expression)).map(StringMatch::Regex)
+    field
+        .parsed("cors", "fewer origins with a star", |_| patterns.compile(&expression))
+        .map(StringMatch::Regex)
 }
 
 /// An origin without its scheme's own port, and whether its host has a star.

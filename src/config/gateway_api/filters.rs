@@ -140,8 +140,8 @@ fn body<'n>(
         }
         return None;
     }
-    let others = allowed.keys.known.iter().filter(|known| **known != "type" && **known != key);
-    for other in others.filter_map(|other| table.get(other)) {
+    let mut others = allowed.keys.known.iter().filter(|known| **known != "type" && **known != key);
+    if let Some(other) = others.find_map(|other| table.get(other)) {
         other.fault_with("filter", format!("it does not belong to a filter of type `{name}`"), key);
         return None;
     }

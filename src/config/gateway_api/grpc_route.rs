@@ -53,9 +53,9 @@ fn of(called: Called, headers: Vec<crate::snapshot::HeaderMatch>) -> Match {
 
 fn read(field: &Field<'_>, patterns: &Patterns) -> Option<Match> {
     let table = Table::new(field, &Keys::of(&["method", "headers"]))?;
-    let called = table.get("method").map_or_else(|| Some(Called::default()), |field| called(&field, patterns));
-    let headers =
-        table.get("headers").map_or(Some(Vec::new()), |field| headers::matches(&field, patterns));
+    let called =
+        table.get("method").map_or_else(|| Some(Called::default()), |field| called(&field, patterns));
+    let headers = table.get("headers").map_or(Some(Vec::new()), |field| headers::matches(&field, patterns));
     Some(of(called?, headers?))
 }
 
@@ -96,7 +96,7 @@ fn exact(service: Part<'_>, method: Part<'_>, patterns: &Patterns) -> Option<Cal
     if !right {
         return None;
     }
-    let (service, method) = (service.map(|(_, text)| text), method.map(|(field, text)| (field, text)));
+    let service = service.map(|(_, text)| text);
     let path = match (service, &method) {
         (Some(service), Some((_, method))) => PathMatch::Exact(format!("/{service}/{method}").into()),
         (Some(service), None) => PathMatch::Segments(format!("/{service}").into()),
@@ -120,12 +120,7 @@ fn is_identifier(text: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
-fn expression(
-    field: &Field<'_>,
-    service: Part<'_>,
-    method: Part<'_>,
-    patterns: &Patterns,
-) -> Option<Called> {
+fn expression(field: &Field<'_>, service: Part<'_>, method: Part<'_>, patterns: &Patterns) -> Option<Called> {
     // Each alone first, so that none can close the other's group.
     let check = |part: &Part<'_>| match part {
         None => Some(()),

@@ -72,9 +72,8 @@ fn repeated(name: &Field<'_>, what: &str) -> bool {
 /// `{type, name, value}`: the name's field, and the condition.
 fn condition<'n>(field: &Field<'n>, patterns: &Patterns, most: usize) -> Option<(Field<'n>, StringMatch)> {
     let table = Table::new(field, &Keys::of(&["type", "name", "value"]))?;
-    let kind = table
-        .get("type")
-        .map_or(Some("Exact"), |field| one_of(&field, &["Exact", "RegularExpression"]));
+    let kind =
+        table.get("type").map_or(Some("Exact"), |field| one_of(&field, &["Exact", "RegularExpression"]));
     let name = table.require("name");
     let value = table.require("value").filter(|field| sized(field, 1, most).is_some());
     let (kind, value) = (kind?, value?);

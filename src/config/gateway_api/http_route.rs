@@ -40,8 +40,7 @@ fn any() -> Match {
 fn read(field: &Field<'_>, patterns: &Patterns) -> Option<Match> {
     let table = Table::new(field, &Keys::of(&["path", "headers", "queryParams", "method"]))?;
     let path = table.get("path").map_or(Some(paths::Path::ANY), |field| paths::condition(&field, patterns));
-    let headers =
-        table.get("headers").map_or(Some(Vec::new()), |field| headers::matches(&field, patterns));
+    let headers = table.get("headers").map_or(Some(Vec::new()), |field| headers::matches(&field, patterns));
     let query = table.get("queryParams").map_or(Some(Vec::new()), |field| headers::query(&field, patterns));
     let method = table.get("method").map_or(Some(None), |field| method(&field).map(Some));
     let (path, mut headers, query, method) = (path?, headers?, query?, method?);

@@ -25,9 +25,10 @@ use super::metadata::Metadata;
 use super::patterns::Patterns;
 use super::table::{Keys, Table};
 
-/// The versions of the API whose HTTPRoute is read; GRPCRoute has the first alone.
-pub(crate) const API_VERSIONS: [&str; 2] =
-    ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+/// Of both kinds.
+pub(crate) const API_VERSION: &str = "gateway.networking.k8s.io/v1";
+/// Of an HTTPRoute alone; its fields are the same.
+pub(crate) const OLDER_API_VERSION: &str = "gateway.networking.k8s.io/v1beta1";
 
 /// Why `sessionPersistence` is refused.
 const NO_SESSIONS: &str = "it belongs to the experimental channel; the annotation `weir/sticky` does it";
@@ -40,11 +41,7 @@ const KEYS: Keys = Keys {
 };
 
 /// `spec:` of an HTTPRoute.
-pub(crate) fn http_route(
-    spec: &Field<'_>,
-    metadata: &Metadata,
-    patterns: &Patterns,
-) -> Option<RouteDraft> {
+pub(crate) fn http_route(spec: &Field<'_>, metadata: &Metadata, patterns: &Patterns) -> Option<RouteDraft> {
     let table = Table::new(spec, &KEYS)?;
     let attached = parents::attached(&table, metadata);
     let rules = match table.get("rules") {
@@ -61,11 +58,7 @@ pub(crate) fn http_route(
 }
 
 /// `spec:` of a GRPCRoute.
-pub(crate) fn grpc_route(
-    spec: &Field<'_>,
-    metadata: &Metadata,
-    patterns: &Patterns,
-) -> Option<RouteDraft> {
+pub(crate) fn grpc_route(spec: &Field<'_>, metadata: &Metadata, patterns: &Patterns) -> Option<RouteDraft> {
     let table = Table::new(spec, &KEYS)?;
     let attached = parents::attached(&table, metadata);
     let rules = match table.get("rules") {

@@ -12,9 +12,9 @@ pub(super) fn http(path: Option<&PathMatch>, method: bool, headers: usize, query
     let (kind, length) = match path {
         None => (0, 0),
         Some(PathMatch::Regex(pattern)) => (1, count(pattern.as_str().len())),
-        Some(
-            PathMatch::Prefix(text) | PathMatch::Segments(text) | PathMatch::PrefixIgnoreCase(text),
-        ) => (2, count(text.len())),
+        Some(PathMatch::Prefix(text) | PathMatch::Segments(text) | PathMatch::PrefixIgnoreCase(text)) => {
+            (2, count(text.len()))
+        }
         Some(PathMatch::Exact(_) | PathMatch::ExactIgnoreCase(_)) => (3, 0),
     };
     Order::Specificity(Specificity([0, kind, length, method.into(), count(headers), count(query)]))
@@ -23,14 +23,7 @@ pub(super) fn http(path: Option<&PathMatch>, method: bool, headers: usize, query
 /// Of a GRPCRoute's match: how many characters its service and its method have, zero for none, and those of an
 /// expression, which are neither's.
 pub(super) fn grpc(service: usize, method: usize, expression: usize, headers: usize) -> Order {
-    Order::Specificity(Specificity([
-        1,
-        count(service),
-        count(method),
-        count(expression),
-        count(headers),
-        0,
-    ]))
+    Order::Specificity(Specificity([1, count(service), count(method), count(expression), count(headers), 0]))
 }
 
 fn count(number: usize) -> u32 {

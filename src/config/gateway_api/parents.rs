@@ -92,8 +92,10 @@ fn parents<'n>(field: &Field<'n>, metadata: &'n Metadata) -> Option<Vec<Parent<'
         };
         let Some(other) = parents[..index].iter().find(same) else { continue };
         let parts = |parent: &Parent<'_>| (parent.section.is_some(), parent.port.is_some());
-        let again =
-            parents[..index].iter().filter(same).any(|old| (old.section, old.port) == (one.section, one.port));
+        let again = parents[..index]
+            .iter()
+            .filter(same)
+            .any(|old| (old.section, old.port) == (one.section, one.port));
         if again || parts(other) != parts(one) {
             let help = "parents that are one object each have a `sectionName` or a `port` of their own";
             one.field.fault_with("parent", format!("`{}` is a parent twice", one.name), help);

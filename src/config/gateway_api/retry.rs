@@ -30,9 +30,11 @@ pub(super) fn times(rule: &Table<'_>) -> Option<Times> {
     let retry = rule.get("retry").map_or(Some(None), |field| retry(&field).map(Some));
     let ((request, per_try), retry) = (timeouts?, retry?);
     let retry = match (retry, per_try) {
-        (Some(policy), Some(_)) => {
-            Some(RetryPolicy { on: policy.on.with(RetryCondition::Reset), per_try_timeout: per_try, ..policy })
-        }
+        (Some(policy), Some(_)) => Some(RetryPolicy {
+            on: policy.on.with(RetryCondition::Reset),
+            per_try_timeout: per_try,
+            ..policy
+        }),
         // Without a condition the safe retry stays, and no other.
         (None, Some(_)) => Some(RetryPolicy { per_try_timeout: per_try, ..RetryPolicy::default() }),
         (retry, None) => retry,

@@ -76,7 +76,12 @@ pub(super) fn rules(field: &Field<'_>, patterns: &Patterns, kind: &Kind) -> Opti
 /// What holds without `rules`: one rule for everything, which leads nowhere.
 pub(super) fn default_rule(spec: &Field<'_>, kind: &Kind) -> Vec<RuleDraft> {
     let action = nowhere(spec, kind);
-    vec![draft(spec, (kind.any)(), Body { label: None, action, times: retry::Times::default(), policy: None }, kind)]
+    vec![draft(
+        spec,
+        (kind.any)(),
+        Body { label: None, action, times: retry::Times::default(), policy: None },
+        kind,
+    )]
 }
 
 /// Its field and text, if it has one that is right.
@@ -89,9 +94,15 @@ fn name<'n>(rule: &Field<'n>) -> Option<(Field<'n>, &'n str)> {
 
 fn distinct(names: &[Option<(Field<'_>, &str)>]) -> bool {
     let mut distinct = true;
-    for (index, (field, text)) in names.iter().enumerate().filter_map(|(index, name)| Some((index, name.as_ref()?))) {
+    for (index, (field, text)) in
+        names.iter().enumerate().filter_map(|(index, name)| Some((index, name.as_ref()?)))
+    {
         if names[..index].iter().flatten().any(|(_, other)| other == text) {
-            field.fault_with("repeated", format!("`{text}` is the name of another rule"), "each rule has its own");
+            field.fault_with(
+                "repeated",
+                format!("`{text}` is the name of another rule"),
+                "each rule has its own",
+            );
             distinct = false;
         }
     }

@@ -83,11 +83,9 @@ fn is_host(text: &str) -> bool {
 
 /// `10s`, `1h30m`: at most four numbers of at most five digits, without a fraction.
 pub(super) fn duration(field: &Field<'_>) -> Option<Duration> {
-    field.parsed("duration", "such as 500ms, 10s or 1h30m", |text| {
-        match is_gep_2257(text) {
-            true => parse_duration(text),
-            false => Err(format!("`{text}` is no duration of the Gateway API")),
-        }
+    field.parsed("duration", "such as 500ms, 10s or 1h30m", |text| match is_gep_2257(text) {
+        true => parse_duration(text),
+        false => Err(format!("`{text}` is no duration of the Gateway API")),
     })
 }
 

@@ -3,6 +3,7 @@
 //! Law: what comes out has no dangling name; precedence is settled here, so that the hot path knows only "best host,
 //! then first match". Only what a listener uses is built.
 
+mod backends;
 mod check;
 mod claims;
 mod clusters;

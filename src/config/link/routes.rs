@@ -72,6 +72,10 @@ impl Builder<'_, '_> {
             more: rule.more.clone(),
         };
         let policy = rule.policy.as_ref().map(|policy| Box::new(self.policy(service, candidate, policy)));
+        let policy = match &action {
+            Action::Forward(forward) => self.answering(object, &forward.versions, policy),
+            Action::Redirect(_) | Action::DirectResponse(_) => policy,
+        };
         let origin = rule.place.origin.file_and_line().into();
         Route { name: candidate.name().into(), origin, matches, action, policy }
     }

@@ -64,6 +64,9 @@ impl Builder<'_, '_> {
         share: &ShareDraft,
         (weight, percent): (u32, f64),
     ) -> VersionTarget {
+        if let (Some(host), Select::Backend(said)) = (&share.destination, &share.select) {
+            return self.backend(service, object, (share, host), said, (weight, percent));
+        }
         let known = match &share.destination {
             None => service.ok_or_else(String::new),
             Some(host) => self.registry.of_object(host, &object.namespace),
@@ -79,11 +82,10 @@ impl Builder<'_, '_> {
             }
         };
         let target = match &share.select {
-            Select::Labels(labels) => {
+            Select::Labels(labels) | Select::Backend(labels) => {
                 self.found.extend(unserved(known, labels, &share.place, percent));
                 self.clusters.select(known, labels, weight)
             }
-            Select::Backend => self.clusters.select(known, &Labels::new(), weight),
             Select::Subset(name) => {
                 let reason = format!("nobody says what the subset `{name}` of `{}` is", known.host);
                 let warning = share.place.warning("unknown-subset", reason);
@@ -120,7 +122,12 @@ fn has_port(service: &ServiceDraft, port: u16) -> bool {
 }
 
 /// A share that will get 503: nobody has its labels, or nobody of them the port that other endpoints have.
-fn unserved(service: &Known<'_>, labels: &Labels, place: &Place, percent: f64) -> Option<Diagnostic> {
+pub(super) fn unserved(
+    service: &Known<'_>,
+    labels: &Labels,
+    place: &Place,
+    percent: f64,
+) -> Option<Diagnostic> {
     let listed: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let (host, listed) = (&service.host, listed.join(","));
     let percent = (percent * 100.0).round() / 100.0;

@@ -36,7 +36,10 @@ fn a_route_has_at_most_16_rules_16_hostnames_and_32_parents() {
 fn a_rule_has_at_most_64_matches_and_a_route_at_most_128() {
     let rule = |count| format!("{{matches: [{}], {BACKEND}}}", many(count, "{path: {value: /%}}"));
     assert_eq!(http(&format!("[{}]", rule(64))).len(), 64);
-    assert_eq!(fault("HTTPRoute", &format!("{{rules: [{}]}}", rule(65))), ("too-many", "rules[0].matches".into()));
+    assert_eq!(
+        fault("HTTPRoute", &format!("{{rules: [{}]}}", rule(65))),
+        ("too-many", "rules[0].matches".into())
+    );
     assert_eq!(http(&format!("[{}, {}]", rule(64), rule(64))).len(), 128);
     let all = format!("{{rules: [{}, {}, {}]}}", rule(64), rule(64), rule(1));
     assert_eq!(fault("HTTPRoute", &all), ("too-many", "rules".into()));
@@ -58,7 +61,10 @@ fn a_match_has_at_most_16_headers_and_16_parameters_and_a_rule_16_filters_and_16
         (&mirrors(17), "too-many", "filters"),
     ]);
     assert_eq!(http(&format!("[{{{}}}]", backends(16))).len(), 1);
-    assert_eq!(http(&format!("[{{{}}}]", mirrors(16)))[0].policy.as_ref().map(|all| all.mirrors.len()), Some(16));
+    assert_eq!(
+        http(&format!("[{{{}}}]", mirrors(16)))[0].policy.as_ref().map(|all| all.mirrors.len()),
+        Some(16)
+    );
 }
 
 #[test]
@@ -72,7 +78,9 @@ fn an_empty_list_of_rules_is_refused_and_names_of_rules_differ() {
 #[test]
 fn a_hostname_is_a_dns_name_that_may_start_with_a_star_and_is_no_address() {
     let host = |text: &str| format!("{{hostnames: [{text}], rules: [{{{BACKEND}}}]}}");
-    for bad in ["\"*\"", "10.0.0.7", "a.*.com", "Upper.com", "a:80", "\"\"", "\"*a.com\"", "a..b", "\"*.*.a\""] {
+    for bad in
+        ["\"*\"", "10.0.0.7", "a.*.com", "Upper.com", "a:80", "\"\"", "\"*a.com\"", "a..b", "\"*.*.a\""]
+    {
         let (code, path) = fault("HTTPRoute", &host(bad));
         assert!(matches!(code, "hostname" | "empty"), "{bad}: {code}");
         assert_eq!(path, "hostnames[0]", "{bad}");
@@ -99,7 +107,11 @@ fn parents_are_gateways_or_services_and_differ() {
         ("{kind: Service, name: a}", "not-supported", "parentRefs[0]"),
         ("{kind: Mesh, name: a}", "not-supported", "parentRefs[0]"),
         ("{group: \"\", kind: Service, name: a, port: 80}", "not-supported", "parentRefs[0].port"),
-        ("{group: \"\", kind: Service, name: a, sectionName: b}", "not-supported", "parentRefs[0].sectionName"),
+        (
+            "{group: \"\", kind: Service, name: a, sectionName: b}",
+            "not-supported",
+            "parentRefs[0].sectionName",
+        ),
         ("{group: \"\", kind: Service, name: a}, {name: g}", "not-supported", "parentRefs"),
         ("{namespace: n}", "missing", "parentRefs[0]"),
         ("{name: a, port: 0}", "out-of-range", "parentRefs[0].port"),
@@ -113,8 +125,22 @@ fn parents_are_gateways_or_services_and_differ() {
 #[test]
 fn a_path_is_absolute_and_normal_in_its_segments() {
     for bad in [
-        "v1", "/a//b", "/a/./b", "/a/../b", "/a/..", "/a/.", "/a%2fb", "/a%2Fb", "\"/a#b\"", "/a?b", "\"/a b\"",
-        "/a%zz", "\"/a{b}\"", "/a|b", "/é", "\"\"",
+        "v1",
+        "/a//b",
+        "/a/./b",
+        "/a/../b",
+        "/a/..",
+        "/a/.",
+        "/a%2fb",
+        "/a%2Fb",
+        "\"/a#b\"",
+        "/a?b",
+        "\"/a b\"",
+        "/a%zz",
+        "\"/a{b}\"",
+        "/a|b",
+        "/é",
+        "\"\"",
     ] {
         for kind in ["Exact", "PathPrefix"] {
             let keys = format!("matches: [{{path: {{type: {kind}, value: {bad}}}}}], {BACKEND}");
@@ -122,7 +148,11 @@ fn a_path_is_absolute_and_normal_in_its_segments() {
         }
     }
     each(&[
-        (&format!("matches: [{{path: {{value: /{}}}}}]", "a".repeat(1_024)), "length", "matches[0].path.value"),
+        (
+            &format!("matches: [{{path: {{value: /{}}}}}]", "a".repeat(1_024)),
+            "length",
+            "matches[0].path.value",
+        ),
         ("matches: [{path: {type: Glob, value: /a}}]", "unknown-word", "matches[0].path.type"),
         ("matches: [{path: {type: RegularExpression, value: \"(\"}}]", "regex", "matches[0].path.value"),
     ]);
@@ -141,10 +171,26 @@ fn conditions_on_headers_parameters_and_methods_are_well_formed() {
         ("matches: [{headers: [{name: \"a b\", value: a}]}]", "header-name", &format!("{header}.name")),
         ("matches: [{headers: [{name: a}]}]", "missing", header),
         ("matches: [{headers: [{value: a}]}]", "missing", header),
-        ("matches: [{headers: [{type: Prefix, name: a, value: a}]}]", "unknown-word", &format!("{header}.type")),
-        ("matches: [{headers: [{name: a, value: a}, {name: a, value: b}]}]", "repeated", "matches[0].headers[1].name"),
-        ("matches: [{queryParams: [{name: a, value: a}, {name: a, value: b}]}]", "repeated", "matches[0].queryParams[1].name"),
-        ("matches: [{headers: [{type: RegularExpression, name: a, value: \"(\"}]}]", "regex", &format!("{header}.value")),
+        (
+            "matches: [{headers: [{type: Prefix, name: a, value: a}]}]",
+            "unknown-word",
+            &format!("{header}.type"),
+        ),
+        (
+            "matches: [{headers: [{name: a, value: a}, {name: a, value: b}]}]",
+            "repeated",
+            "matches[0].headers[1].name",
+        ),
+        (
+            "matches: [{queryParams: [{name: a, value: a}, {name: a, value: b}]}]",
+            "repeated",
+            "matches[0].queryParams[1].name",
+        ),
+        (
+            "matches: [{headers: [{type: RegularExpression, name: a, value: \"(\"}]}]",
+            "regex",
+            &format!("{header}.value"),
+        ),
         ("matches: [{method: get}]", "unknown-word", "matches[0].method"),
         ("matches: [{host: a}]", "unknown-key", "matches[0].host"),
     ]);
@@ -159,7 +205,11 @@ fn weights_are_0_to_1_000_000_and_backends_are_services_with_a_port() {
         ("backendRefs: [{port: 80}]", "missing", "backendRefs[0]"),
         ("backendRefs: [{name: m, port: 0}]", "out-of-range", "backendRefs[0].port"),
         ("backendRefs: [{name: a.b, port: 80}]", "name", "backendRefs[0].name"),
-        ("backendRefs: [{kind: ServiceImport, group: multicluster.x-k8s.io, name: m, port: 80}]", "not-supported", "backendRefs[0]"),
+        (
+            "backendRefs: [{kind: ServiceImport, group: multicluster.x-k8s.io, name: m, port: 80}]",
+            "not-supported",
+            "backendRefs[0]",
+        ),
     ]);
 }
 
@@ -169,8 +219,18 @@ fn a_filter_has_one_type_and_its_key_and_no_other() {
     each(&[
         (&format!("filters: [{{{set}}}]"), "missing", "filters[0]"),
         ("filters: [{type: RequestHeaderModifier}]", "missing", "filters[0]"),
-        (&format!("filters: [{{type: URLRewrite, urlRewrite: {{}}, {set}}}]"), "filter", "filters[0].requestHeaderModifier"),
-        (&format!("filters: [{{type: RequestHeaderModifier, {set}}}, {{type: RequestHeaderModifier, {set}}}]"), "filter", "filters[1]"),
+        (
+            &format!("filters: [{{type: URLRewrite, urlRewrite: {{}}, {set}}}]"),
+            "filter",
+            "filters[0].requestHeaderModifier",
+        ),
+        (
+            &format!(
+                "filters: [{{type: RequestHeaderModifier, {set}}}, {{type: RequestHeaderModifier, {set}}}]"
+            ),
+            "filter",
+            "filters[1]",
+        ),
         ("filters: [{type: Gzip}]", "unknown-word", "filters[0].type"),
         (
             "filters: [{type: RequestRedirect, requestRedirect: {}}, {type: URLRewrite, urlRewrite: {}}]",
@@ -186,31 +246,47 @@ fn a_filter_has_one_type_and_its_key_and_no_other() {
     ] {
         let one = format!("{{type: {name}, {key}: {{}}}}");
         let (_, found) = read("HTTPRoute", &format!("{{rules: [{{filters: [{one}, {one}]}}]}}"));
-        assert!(found.contains(&(Severity::Error, "filter", "rules[0].filters[1]".into())), "{name}: {found:?}");
+        assert!(
+            found.contains(&(Severity::Error, "filter", "rules[0].filters[1]".into())),
+            "{name}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn extensions_and_the_experimental_channel_are_refused_by_name() {
     each(&[
-        ("filters: [{type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}]", "not-supported", "filters[0].extensionRef"),
+        (
+            "filters: [{type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}]",
+            "not-supported",
+            "filters[0].extensionRef",
+        ),
         ("filters: [{type: ExtensionRef}]", "not-supported", "filters[0].type"),
         ("filters: [{type: ExternalAuth, externalAuth: {}}]", "not-supported", "filters[0].externalAuth"),
         ("sessionPersistence: {type: Cookie}", "not-supported", "sessionPersistence"),
-        ("backendRefs: [{name: m, port: 80, filters: [{type: CORS, cors: {}}]}]", "not-supported", "backendRefs[0].filters[0].cors"),
+        (
+            "backendRefs: [{name: m, port: 80, filters: [{type: CORS, cors: {}}]}]",
+            "not-supported",
+            "backendRefs[0].filters[0].cors",
+        ),
         (
             "backendRefs: [{name: m, port: 80, filters: [{type: RequestRedirect, requestRedirect: {}}]}]",
             "not-supported",
             "backendRefs[0].filters[0].requestRedirect",
         ),
     ]);
-    assert_eq!(fault("HTTPRoute", "{useDefaultGateways: All}"), ("not-supported", "useDefaultGateways".into()));
+    assert_eq!(
+        fault("HTTPRoute", "{useDefaultGateways: All}"),
+        ("not-supported", "useDefaultGateways".into())
+    );
 }
 
 #[test]
 fn a_header_is_edited_once_and_never_a_connections_own_or_the_host() {
     let edit = |edits: &str| {
-        rule_fault(&format!("filters: [{{type: RequestHeaderModifier, requestHeaderModifier: {{{edits}}}}}], {BACKEND}"))
+        rule_fault(&format!(
+            "filters: [{{type: RequestHeaderModifier, requestHeaderModifier: {{{edits}}}}}], {BACKEND}"
+        ))
     };
     let at = |rest: &str| format!("filters[0].requestHeaderModifier.{rest}");
     for (edits, code, path) in [
@@ -253,9 +329,9 @@ fn a_redirect_excludes_backends_and_has_one_of_five_statuses() {
 
 #[test]
 fn a_prefix_is_replaced_only_where_the_one_match_is_a_prefix() {
-    let rewrite = "{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /b}}}";
-    let redirect =
-        "{type: RequestRedirect, requestRedirect: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /b}}}";
+    let rewrite =
+        "{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /b}}}";
+    let redirect = "{type: RequestRedirect, requestRedirect: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /b}}}";
     for matches in [
         "[{path: {type: Exact, value: /a}}]",
         "[{path: {type: RegularExpression, value: /a}}]",
@@ -279,7 +355,8 @@ fn a_prefix_is_replaced_only_where_the_one_match_is_a_prefix() {
 
 #[test]
 fn a_paths_replacement_fits_its_type_and_is_a_path() {
-    let rewrite = |path: &str| format!("filters: [{{type: URLRewrite, urlRewrite: {{path: {{{path}}}}}}}], {BACKEND}");
+    let rewrite =
+        |path: &str| format!("filters: [{{type: URLRewrite, urlRewrite: {{path: {{{path}}}}}}}], {BACKEND}");
     let at = |rest: &str| format!("filters[0].urlRewrite.path{rest}");
     each(&[
         (&rewrite("type: ReplaceFullPath"), "missing", &at("")),
@@ -290,13 +367,18 @@ fn a_paths_replacement_fits_its_type_and_is_a_path() {
         (&rewrite("type: Regex"), "unknown-word", &at(".type")),
         (&rewrite("type: ReplaceFullPath, replaceFullPath: a"), "rewrite", &at(".replaceFullPath")),
         (&rewrite("type: ReplaceFullPath, replaceFullPath: \"\""), "rewrite", &at(".replaceFullPath")),
-        (&rewrite("type: ReplacePrefixMatch, replacePrefixMatch: /a?b"), "rewrite", &at(".replacePrefixMatch")),
+        (
+            &rewrite("type: ReplacePrefixMatch, replacePrefixMatch: /a?b"),
+            "rewrite",
+            &at(".replacePrefixMatch"),
+        ),
     ]);
 }
 
 #[test]
 fn a_mirror_has_a_percent_or_a_fraction_of_at_most_one() {
-    let mirror = |keys: &str| format!("filters: [{{type: RequestMirror, requestMirror: {{{keys}}}}}], {BACKEND}");
+    let mirror =
+        |keys: &str| format!("filters: [{{type: RequestMirror, requestMirror: {{{keys}}}}}], {BACKEND}");
     let to = "backendRef: {name: m, port: 80}";
     let at = |rest: &str| format!("filters[0].requestMirror{rest}");
     each(&[
@@ -304,7 +386,11 @@ fn a_mirror_has_a_percent_or_a_fraction_of_at_most_one() {
         (&mirror(&format!("{to}, percent: 5, fraction: {{numerator: 1}}")), "mirror", &at(".percent")),
         (&mirror(&format!("{to}, percent: 101")), "percent", &at(".percent")),
         (&mirror(&format!("{to}, fraction: {{numerator: 101}}")), "fraction", &at(".fraction.numerator")),
-        (&mirror(&format!("{to}, fraction: {{numerator: 1, denominator: 0}}")), "fraction", &at(".fraction.denominator")),
+        (
+            &mirror(&format!("{to}, fraction: {{numerator: 1, denominator: 0}}")),
+            "fraction",
+            &at(".fraction.denominator"),
+        ),
         (&mirror(&format!("{to}, fraction: {{denominator: 7}}")), "missing", &at(".fraction")),
         (&mirror("backendRef: {name: m, port: 80, weight: 1}"), "unknown-key", &at(".backendRef.weight")),
     ]);
@@ -312,8 +398,10 @@ fn a_mirror_has_a_percent_or_a_fraction_of_at_most_one() {
 
 #[test]
 fn a_cors_filter_has_origins_with_schemes_and_a_star_alone() {
-    let cors = |keys: &str| format!("filters: [{{type: CORS, cors: {{allowOrigins: [\"*\"], {keys}}}}}], {BACKEND}");
-    let origins = |list: &str| format!("filters: [{{type: CORS, cors: {{allowOrigins: [{list}]}}}}], {BACKEND}");
+    let cors =
+        |keys: &str| format!("filters: [{{type: CORS, cors: {{allowOrigins: [\"*\"], {keys}}}}}], {BACKEND}");
+    let origins =
+        |list: &str| format!("filters: [{{type: CORS, cors: {{allowOrigins: [{list}]}}}}], {BACKEND}");
     let at = |rest: &str| format!("filters[0].cors.{rest}");
     each(&[
         (&origins("\"*\", \"https://a.com\""), "cors", &at("allowOrigins")),

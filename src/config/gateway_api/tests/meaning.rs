@@ -77,7 +77,9 @@ fn conditions_become_conditions_sorted_by_name_and_names_of_headers_have_no_case
          {name: Host, value: h}], queryParams: [{name: Q, value: q}, {type: RegularExpression, name: P, value: p+}]}]",
     );
     let names: Vec<_> = rule.headers.iter().map(|one| one.name.clone()).collect();
-    let header = |name: &'static str| HeaderName::Header(crate::snapshot::route::OrdName(http::HeaderName::from_static(name)));
+    let header = |name: &'static str| {
+        HeaderName::Header(crate::snapshot::route::OrdName(http::HeaderName::from_static(name)))
+    };
     assert_eq!(names, [HeaderName::Method, HeaderName::Authority, header("a"), header("x-b")]);
     assert_eq!(rule.headers[0].value, StringMatch::Exact("POST".into()));
     assert!(matches!(&rule.headers[2].value, StringMatch::Regex(pattern) if pattern.as_str() == "a.*"));
@@ -143,7 +145,10 @@ fn a_redirect_is_302_unless_it_says_otherwise_and_has_its_parts() {
          hostname: b.com, port: 8443, path: {type: ReplacePrefixMatch, replacePrefixMatch: /c}}}]}]",
     );
     let ActionDraft::Redirect(redirect) = &rules[0].action else { panic!("a redirect") };
-    assert_eq!((redirect.status, redirect.scheme.as_deref(), redirect.port), (302, Some("https"), Some(8_443)));
+    assert_eq!(
+        (redirect.status, redirect.scheme.as_deref(), redirect.port),
+        (302, Some("https"), Some(8_443))
+    );
     assert_eq!(redirect.host.as_deref(), Some("b.com"));
     assert_eq!(redirect.path, Some(PathRewrite::Segments("/c".into())));
     assert!(!redirect.strip_query && rules[0].upgrades.is_empty());
@@ -156,11 +161,19 @@ fn filters_become_the_rules_policy() {
     let one = policy(filter("RequestHeaderModifier", "requestHeaderModifier", edits)).policy.request_headers;
     assert_eq!((one.set.len(), one.add.len(), one.remove.len()), (1, 1, 1));
     assert_eq!((one.set[0].name.0.as_str(), &*one.set[0].value), ("a", "b"));
-    let one = policy(filter("ResponseHeaderModifier", "responseHeaderModifier", edits)).policy.response_headers;
+    let one =
+        policy(filter("ResponseHeaderModifier", "responseHeaderModifier", edits)).policy.response_headers;
     assert_eq!(one.remove[0].0.as_str(), "e");
-    let one = policy(filter("URLRewrite", "urlRewrite", "hostname: b.com, path: {type: ReplaceFullPath, replaceFullPath: /c}"));
+    let one = policy(filter(
+        "URLRewrite",
+        "urlRewrite",
+        "hostname: b.com, path: {type: ReplaceFullPath, replaceFullPath: /c}",
+    ));
     let rewrite = one.policy.rewrite.expect("a rewrite");
-    assert_eq!((rewrite.host.as_deref(), rewrite.path), (Some("b.com"), Some(PathRewrite::Full("/c".into()))));
+    assert_eq!(
+        (rewrite.host.as_deref(), rewrite.path),
+        (Some("b.com"), Some(PathRewrite::Full("/c".into())))
+    );
     assert!(rule("filters: []").policy.is_none(), "a plain split has no policy");
 }
 
@@ -187,7 +200,10 @@ fn a_mirror_takes_all_requests_or_the_share_that_is_said_in_millionths_where_tha
     assert_eq!(fraction("fraction: {numerator: 5, denominator: 5}"), Fraction::ALWAYS);
     assert_eq!(fraction("percent: 5"), Fraction { numerator: 50_000, denominator: 1_000_000 });
     assert_eq!(fraction("fraction: {numerator: 5}"), fraction("percent: 5"));
-    assert_eq!(fraction("fraction: {numerator: 1, denominator: 3}"), Fraction { numerator: 1, denominator: 3 });
+    assert_eq!(
+        fraction("fraction: {numerator: 1, denominator: 3}"),
+        Fraction { numerator: 1, denominator: 3 }
+    );
     let none = "{rules: [{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: m, port: 80}, percent: 0}}], \
                 backendRefs: [{name: m, port: 80}]}]}";
     let (draft, found) = read("HTTPRoute", none);
@@ -198,20 +214,28 @@ fn a_mirror_takes_all_requests_or_the_share_that_is_said_in_millionths_where_tha
 #[test]
 fn cors_has_lists_as_they_are_sent_five_seconds_by_default_and_answers_preflights_from_elsewhere() {
     let cors = |keys: &str| filter("CORS", "cors", keys).policy.expect("a policy").policy.cors.expect("cors");
-    let one = cors("allowOrigins: [\"*\"], allowMethods: [GET, PUT], allowHeaders: [X-A, x-b], exposeHeaders: [x-c]");
+    let one = cors(
+        "allowOrigins: [\"*\"], allowMethods: [GET, PUT], allowHeaders: [X-A, x-b], exposeHeaders: [x-c]",
+    );
     assert_eq!(one.origins, [StringMatch::Present]);
     assert_eq!((one.methods.as_deref(), one.headers.as_deref()), (Some("GET,PUT"), Some("X-A,x-b")));
     assert_eq!((one.expose.as_deref(), one.max_age), (Some("x-c"), Some(Duration::from_secs(5))));
     assert_eq!((one.credentials, one.unmatched_preflights), (false, UnmatchedPreflights::Answer));
-    let two = cors("allowOrigins: [\"https://A.com:443\", \"http://*.b.com:8080\", \"https://*\"], maxAge: 9, allowCredentials: true");
+    let two = cors(
+        "allowOrigins: [\"https://A.com:443\", \"http://*.b.com:8080\", \"https://*\"], maxAge: 9, allowCredentials: true",
+    );
     assert_eq!(two.origins[0], StringMatch::Exact("https://a.com".into()));
     let holds = |index: usize, origin: &str| match &two.origins[index] {
         StringMatch::Regex(pattern) => pattern.is_match(origin.as_bytes()),
         other => panic!("{other:?}"),
     };
     assert!(holds(1, "http://a.b.com:8080") && holds(1, "http://x.y.b.com:8080"));
-    assert!(!holds(1, "http://b.com:8080") && !holds(1, "http://a.b.com") && !holds(1, "http://axb.com:8080"));
-    assert!(holds(2, "https://any.where") && !holds(2, "http://any.where") && !holds(2, "https://any.where:1"));
+    assert!(
+        !holds(1, "http://b.com:8080") && !holds(1, "http://a.b.com") && !holds(1, "http://axb.com:8080")
+    );
+    assert!(
+        holds(2, "https://any.where") && !holds(2, "http://any.where") && !holds(2, "https://any.where:1")
+    );
     assert_eq!((two.max_age, two.credentials), (Some(Duration::from_secs(9)), true));
 }
 
@@ -243,7 +267,9 @@ fn timeouts_and_retries_become_a_policy_of_retries() {
 #[test]
 fn a_grpc_service_and_method_are_a_path() {
     let path = |called: &str| {
-        let spec = format!("{{rules: [{{matches: [{{method: {{{called}}}}}], backendRefs: [{{name: m, port: 80}}]}}]}}");
+        let spec = format!(
+            "{{rules: [{{matches: [{{method: {{{called}}}}}], backendRefs: [{{name: m, port: 80}}]}}]}}"
+        );
         loaded("GRPCRoute", &spec).rules[0].path.clone().expect("a path")
     };
     assert_eq!(path("service: a.B, method: C"), PathMatch::Exact("/a.B/C".into()));

@@ -28,7 +28,9 @@ enum SlowPath {
 fn slow(a: &Slow, b: &Slow) -> Ordering {
     let is_exact = |one: &Slow| matches!(one.path, SlowPath::Exact(_));
     let prefix = |one: &Slow| match &one.path {
-        SlowPath::Prefix(text) => Some(text.trim_end_matches('/').chars().count()).filter(|length| *length > 0),
+        SlowPath::Prefix(text) => {
+            Some(text.trim_end_matches('/').chars().count()).filter(|length| *length > 0)
+        }
         _ => None,
     };
     let regex = |one: &Slow| match &one.path {
@@ -66,11 +68,19 @@ fn any_match() -> impl Strategy<Value = Slow> {
     let path = prop_oneof![
         Just(SlowPath::Any),
         "(/[ab]{1,2}){1,3}/?".prop_map(SlowPath::Exact),
-        "(/[ab]{1,2}){0,3}/?".prop_map(|text| SlowPath::Prefix(if text.is_empty() { "/".into() } else { text })),
+        "(/[ab]{1,2}){0,3}/?".prop_map(|text| SlowPath::Prefix(if text.is_empty() {
+            "/".into()
+        } else {
+            text
+        })),
         "/[ab.]{0,4}".prop_map(SlowPath::Regex),
     ];
-    (path, any::<bool>(), 0..3_usize, 0..3_usize)
-        .prop_map(|(path, method, headers, query)| Slow { path, method, headers, query })
+    (path, any::<bool>(), 0..3_usize, 0..3_usize).prop_map(|(path, method, headers, query)| Slow {
+        path,
+        method,
+        headers,
+        query,
+    })
 }
 
 fn rank(rule: &RuleDraft) -> Specificity {
@@ -128,9 +138,12 @@ fn a_grpc_match_goes_by_the_length_of_service_then_method_then_expression_then_h
         "{headers: [{name: a, value: b}]}",
         "{}",
     ];
-    let spec = format!("{{rules: [{{matches: [{}], backendRefs: [{{name: m, port: 80}}]}}]}}", called.join(", "));
+    let spec =
+        format!("{{rules: [{{matches: [{}], backendRefs: [{{name: m, port: 80}}]}}]}}", called.join(", "));
     let ranks: Vec<_> = loaded("GRPCRoute", &spec).rules.iter().map(rank).collect();
     assert!(ranks.is_sorted_by(|a, b| a > b), "{ranks:?}");
-    let most = http("[{matches: [{path: {type: Exact, value: /abc}, method: POST}], backendRefs: [{name: m, port: 80}]}]");
+    let most = http(
+        "[{matches: [{path: {type: Exact, value: /abc}, method: POST}], backendRefs: [{name: m, port: 80}]}]",
+    );
     assert!(ranks.iter().all(|rank_of| *rank_of > rank(&most[0])), "gRPC's rules come before all others");
 }
