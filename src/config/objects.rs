@@ -85,12 +85,12 @@ fn one(
             }));
         }
         (gateway_api::API_VERSION | gateway_api::OLDER_API_VERSION, "HTTPRoute") => {
-            into.routes.extend(read(field, "HTTPRoute", |spec, metadata| {
+            into.routes.extend(routes(field, "HTTPRoute", |spec, metadata| {
                 gateway_api::http_route(spec, metadata, patterns)
             }));
         }
         (gateway_api::API_VERSION, "GRPCRoute") => {
-            into.routes.extend(read(field, "GRPCRoute", |spec, metadata| {
+            into.routes.extend(routes(field, "GRPCRoute", |spec, metadata| {
                 gateway_api::grpc_route(spec, metadata, patterns)
             }));
         }

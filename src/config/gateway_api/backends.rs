@@ -3,10 +3,12 @@
 //! Law: a backend is a Service by its name; which endpoints that means is decided when linking (`link::backends`). The port
 //! has to stand there, as the schema has it, and says nothing here: an endpoint's ports are those of weir.yaml.
 
+use std::sync::Arc;
+
 use super::filters::{self, Allowed};
 use super::words::bounded;
-use crate::config::decode::Field;
-use crate::config::draft::{HostRef, Select, ShareDraft, TargetPolicyDraft};
+use crate::config::decode::{Field, Scope};
+use crate::config::draft::{ActionDraft, HostRef, RouteDraft, Select, ShareDraft, TargetPolicyDraft};
 use crate::config::names::is_dns_label;
 use crate::config::patterns::Patterns;
 use crate::config::table::{Keys, Table};
@@ -75,6 +77,32 @@ fn backend(table: &Table<'_>) -> Option<ShareDraft> {
         weight: 100,
         policy: None,
     })
+}
+
+/// Gives the backends of `draft` the labels that annotations say. One that nothing names is told of.
+pub(super) fn annotate(draft: &mut RouteDraft, said: &[(Arc<str>, Labels)], scope: &Scope) {
+    let mut used = vec![false; said.len()];
+    let mut label = |share: &mut ShareDraft| {
+        let Some(HostRef::Short { text, .. }) = &share.destination else { return };
+        let Some(at) = said.iter().position(|(name, _)| **name == **text) else { return };
+        used[at] = true;
+        share.select = Select::Backend(said[at].1.clone());
+    };
+    for rule in &mut draft.rules {
+        if let ActionDraft::Shares(shares) = &mut rule.action {
+            for share in shares {
+                label(share);
+                let own = share.policy.iter_mut().flat_map(|policy| &mut policy.mirrors);
+                own.for_each(|mirror| label(&mut mirror.share));
+            }
+        }
+        let mirrors = rule.policy.iter_mut().flat_map(|policy| &mut policy.mirrors);
+        mirrors.for_each(|mirror| label(&mut mirror.share));
+    }
+    for ((name, _), _) in said.iter().zip(used).filter(|(_, used)| !used) {
+        let reason = format!("no backend is `{name}`: the annotation `weir/backend.{name}` says nothing");
+        scope.push(draft.place.warning("never-acts", reason));
+    }
 }
 
 /// Nothing if the filters do nothing.

@@ -20,7 +20,7 @@ mod tests;
 mod words;
 
 use super::decode::Field;
-use super::draft::{Dialect, RouteDraft};
+use super::draft::{Dialect, RouteDraft, RuleDraft};
 use super::metadata::Metadata;
 use super::patterns::Patterns;
 use super::table::{Keys, Table};
@@ -48,13 +48,7 @@ pub(crate) fn http_route(spec: &Field<'_>, metadata: &Metadata, patterns: &Patte
         Some(field) => rules::rules(&field, patterns, &http_route::RULES),
         None => Some(rules::default_rule(spec, &http_route::RULES)),
     };
-    let (attached, rules) = (attached?, rules?);
-    Some(RouteDraft {
-        claims: attached.claims,
-        gateways: attached.gateways,
-        rules,
-        ..metadata.routes(Dialect::GatewayApi)
-    })
+    Some(finish(spec, metadata, attached?, rules?))
 }
 
 /// `spec:` of a GRPCRoute.
@@ -69,11 +63,17 @@ pub(crate) fn grpc_route(spec: &Field<'_>, metadata: &Metadata, patterns: &Patte
             Some(Vec::new())
         }
     };
-    let (attached, rules) = (attached?, rules?);
-    Some(RouteDraft {
-        claims: attached.claims,
-        gateways: attached.gateways,
-        rules,
-        ..metadata.routes(Dialect::GatewayApi)
-    })
+    Some(finish(spec, metadata, attached?, rules?))
+}
+
+fn finish(
+    spec: &Field<'_>,
+    metadata: &Metadata,
+    attached: parents::Attached,
+    rules: Vec<RuleDraft>,
+) -> RouteDraft {
+    let (claims, gateways) = (attached.claims, attached.gateways);
+    let mut draft = RouteDraft { claims, gateways, rules, ..metadata.routes(Dialect::GatewayApi) };
+    backends::annotate(&mut draft, &metadata.annotations.backends, spec.scope);
+    draft
 }

@@ -21,6 +21,7 @@ fn metadata(kind: &'static str) -> Metadata {
         name: "r".into(),
         namespace: "web".into(),
         created: None,
+        annotations: Default::default(),
     }
 }
 

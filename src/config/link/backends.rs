@@ -125,8 +125,13 @@ mod tests {
 
     /// One HTTPRoute of the service `m` with these backends.
     fn linked(backends: &str) -> Loaded {
+        annotated("", backends)
+    }
+
+    /// The same with annotations.
+    fn annotated(annotations: &str, backends: &str) -> Loaded {
         let route = format!(
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r}}\nspec:\n  \
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r, annotations: {{{annotations}}}}}\nspec:\n  \
              parentRefs: [{{group: \"\", kind: Service, name: m}}]\n  rules: [{{backendRefs: [{backends}]}}]\n"
         );
         let document = |name: &str, text: &str| Document { name: name.into(), bytes: text.into() };
@@ -181,5 +186,22 @@ mod tests {
             assert_eq!(route.policy.and_then(|policy| policy.cluster_not_found), Some(500));
         }
         assert_eq!(route(&linked("{name: m-v1, port: 80}")).policy, None, "a plain split has no policy");
+    }
+
+    #[test]
+    fn an_annotation_says_which_endpoints_a_backend_means_before_its_name_does() {
+        for (backend, said, wanted) in [
+            ("m-v1", "version=x.y", "out.m.default.svc.cluster.local|version=x.y"),
+            ("m", "version=v1", "out.m.default.svc.cluster.local|version=v1"),
+            ("m-canary", "version=v1", "out.m.default.svc.cluster.local|version=v1"),
+            ("canary", "version=v1", "out.m.default.svc.cluster.local|version=v1"),
+            ("m-big-canary", "version=v1", "out.m-big.default.svc.cluster.local|version=v1"),
+        ] {
+            let annotation = format!("weir/backend.{backend}: \"{said}\"");
+            let loaded = annotated(&annotation, &format!("{{name: {backend}, port: 80}}"));
+            assert_eq!(&*route(&loaded).versions()[0].http_cluster, wanted, "{backend}");
+        }
+        let loaded = annotated("weir/backend.other: \"version=v1\"", "{name: m, port: 80}");
+        assert!(loaded.warnings.iter().any(|one| one.code == "never-acts"), "{}", loaded.warnings);
     }
 }

@@ -7,10 +7,13 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::backends;
 use super::hosts::{Known, Registry};
 use super::listeners::Site;
 use crate::config::diagnostic::{Diagnostic, Place};
-use crate::config::draft::{ActionDraft, Claim, Dialect, HostRef, Order, RouteDraft, RuleDraft, ShareDraft};
+use crate::config::draft::{
+    ActionDraft, Claim, Dialect, HostRef, Order, RouteDraft, RuleDraft, Select, ShareDraft,
+};
 use crate::config::names::nearest;
 use crate::config::objects::Objects;
 use crate::config::weir_yaml::ListenerDraft;
@@ -233,8 +236,12 @@ pub(super) fn text(domain: &Domain) -> String {
 /// Whether a rule of `object` forwards to the service.
 fn leads_to(object: &RouteDraft, known: &Known<'_>, registry: &Registry<'_>) -> bool {
     let there = |share: &ShareDraft| {
-        let host = share.destination.as_ref();
-        let found = host.and_then(|host| registry.of_object(host, &object.namespace).ok());
+        let found = share.destination.as_ref().and_then(|host| match &share.select {
+            Select::Backend(said) => {
+                backends::find(registry, None, (host, &object.namespace), said).map(|(known, _)| known)
+            }
+            Select::Labels(_) | Select::Subset(_) => registry.of_object(host, &object.namespace).ok(),
+        });
         found.is_some_and(|found| found.host == known.host)
     };
     object.rules.iter().any(|rule| match &rule.action {
