@@ -1,1 +1,1 @@
-//! Every field of HTTPRoute and GRPCRoute: whether it is supported, and a sample.
+//! Every field of HTTPRoute and GRPCRoute.
