@@ -188,6 +188,14 @@ pub(super) fn timeout(exchange: &Exchange, headers: &HeaderMap) -> Option<Durati
     (ms > 0).then(|| Duration::from_millis(ms))
 }
 
+/// The scheme that the caller speaks, to whoever stands before this proxy.
+pub(super) fn scheme(exchange: &Exchange, headers: &HeaderMap) -> &'static str {
+    let trusted = !exchange.seat.listener.chain().use_remote_address;
+    let https =
+        headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+    if trusted && https { "https" } else { "http" }
+}
+
 fn for_http1(exchange: &Exchange, parts: &mut Parts) {
     if let Some(authority) = parts.uri.authority() {
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {

@@ -110,6 +110,8 @@ pub struct Filters {
     pub target_mirrors: Vec<Vec<MirrorPlane>>,
     /// Whether an endpoint is chosen by a hash of the request in some of its clusters.
     pub hash: bool,
+    /// What sets the versions apart for sticky choices, by their index; none where the schedule chooses.
+    pub sticky: Vec<u64>,
 }
 
 /// Where copies go.

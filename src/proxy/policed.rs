@@ -5,24 +5,29 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::header::HOST;
+use http::header::{HOST, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Response, Uri};
+use rand::RngExt as _;
 
 use super::attempt::{self, Lease, Way};
 use super::exchange::Exchange;
-use super::plane::Filters;
+use super::plane::{Filters, RoutePlane};
 use super::reply::Reason;
 use super::request::{self, Answered, Routed};
-use super::{admit, choice, headers};
-use crate::filters::{edit, rewrite};
+use super::{admit, choice, headers, reply};
+use crate::filters::cors::{self, Verdict};
+use crate::filters::{edit, fault, key, redirect, rewrite, sticky};
 use crate::message::body::Body;
-use crate::snapshot::{PathMatch, Rewrite, RoutePolicy, TargetPolicy};
+use crate::snapshot::{Action, Fault, PathMatch, Rewrite, RoutePolicy, TargetPolicy};
+use crate::telemetry::UNKNOWN;
+use crate::words::Flag;
 
 /// For requests that ask for more on a route that says nothing more.
 static NOTHING: LazyLock<Filters> = LazyLock::new(|| Filters {
@@ -32,6 +37,7 @@ static NOTHING: LazyLock<Filters> = LazyLock::new(|| Filters {
     mirrors: Vec::new(),
     target_mirrors: Vec::new(),
     hash: false,
+    sticky: Vec::new(),
 });
 
 /// What the request meets beside the split; for a plain one that asks for nothing, `None`.
@@ -46,6 +52,12 @@ pub(super) fn filters<'a>(exchange: &'a Exchange, routed: &Routed) -> Option<&'a
 /// What a step says of the answer, whoever gives it.
 #[derive(Default)]
 struct Answer {
+    /// It is the answer to a preflight, which says nothing else.
+    preflight: bool,
+    /// The origin that may read it.
+    origin: Option<HeaderValue>,
+    /// What makes the caller stick to the version.
+    cookie: Option<HeaderValue>,
     /// The version's place among the route's, once it is chosen.
     target: Option<usize>,
 }
@@ -64,7 +76,7 @@ pub(super) async fn serve(
     };
     let (mut response, lease) =
         answered.unwrap_or_else(|reason| (request::own_answer(exchange, reason), None));
-    answer.edit(filters, response.headers_mut());
+    answer.edit(exchange, filters, response.headers_mut());
     Ok((response, lease))
 }
 
@@ -76,14 +88,141 @@ async fn steps(
     answer: &mut Answer,
 ) -> Result<Answered, Reason> {
     let route = routed.route(exchange);
-    let index = route.split.choose().ok_or(Reason::NoEndpoint)?;
+    if let Some(response) = preflight(exchange, filters, &head, answer) {
+        return Ok((response, None));
+    }
+    if let Some(fault) = &filters.policy.fault {
+        inject(exchange, fault).await?;
+    }
+    if let Some(response) = of_route(exchange, route, filters, &head)? {
+        return Ok((response, None));
+    }
+    let index = choose(exchange, route, filters, &head, answer).ok_or(Reason::NoEndpoint)?;
     answer.target = Some(index);
-    let way = choice::way(exchange, routed, index)?;
+    let way = choice::way(exchange, routed, index).map_err(|reason| filters.policy.reason(reason))?;
     let timeout = headers::timeout(exchange, &head.headers).or(route.timeout);
     request::set_deadline(exchange, timeout);
     edit_request(exchange, &mut head, &way, timeout, routed, filters.of(index))?;
     let (response, lease) = attempts(exchange, &way, head, timeout).await?;
     Ok((response, Some(lease)))
+}
+
+/// CORS: the answer to a preflight, or what the answer will say.
+fn preflight(
+    exchange: &Exchange,
+    filters: &Filters,
+    head: &Parts,
+    answer: &mut Answer,
+) -> Option<Response<Body>> {
+    match cors::judge(filters.policy.cors.as_ref()?, &head.method, &head.headers) {
+        Verdict::Pass => None,
+        Verdict::Allow(origin) => {
+            answer.origin = Some(origin);
+            None
+        }
+        Verdict::Answer(fields) => {
+            exchange.answered_here("cors_response");
+            answer.preflight = true;
+            let mut response = Response::new(Body::Empty);
+            *response.headers_mut() = fields;
+            Some(response)
+        }
+    }
+}
+
+/// Faults: the request waits, and then goes on or is answered.
+async fn inject(exchange: &Exchange, fault: &Fault) -> Result<(), Reason> {
+    let http = &exchange.seat.listener.http;
+    let decision = fault::decide(fault, exchange.downstream.lane.dice.borrow_mut().random());
+    if let Some(delay) = decision.delay {
+        exchange.record.borrow_mut().flags.raise(Flag::DelayInjected);
+        http.delays_injected.increment(1);
+        tokio::time::sleep(delay).await;
+    }
+    match decision.abort {
+        None => Ok(()),
+        Some(status) => {
+            http.aborts_injected.increment(1);
+            Err(Reason::FaultAbort(status))
+        }
+    }
+}
+
+/// What a route answers itself.
+fn of_route(
+    exchange: &Exchange,
+    route: &RoutePlane,
+    filters: &Filters,
+    head: &Parts,
+) -> Result<Option<Response<Body>>, Reason> {
+    let http = &exchange.seat.listener.http;
+    let response = match &route.route.action {
+        Action::Forward(_) => return Ok(None),
+        Action::Redirect(redirect) => {
+            let request = redirect::Request {
+                scheme: headers::scheme(exchange, &head.headers),
+                authority: admit::authority(head).unwrap_or_default(),
+                target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
+            };
+            let location =
+                redirect::location(redirect, &filters.path, request).ok_or(Reason::RewriteFailed)?;
+            http.rq_redirect.increment(1);
+            let mut response = reply::of_route(exchange.protocol(), redirect.status, Bytes::new(), None);
+            response.headers_mut().insert(LOCATION, location);
+            response
+        }
+        Action::DirectResponse(direct) => {
+            http.rq_direct_response.increment(1);
+            let body = direct.body.clone().map(|body| Bytes::from_owner(Text(body))).unwrap_or_default();
+            reply::of_route(exchange.protocol(), direct.status, body, direct.content_type.as_deref())
+        }
+    };
+    exchange.answered_here("direct_response");
+    Ok(Some(response))
+}
+
+/// The text of a direct response: all requests share it.
+struct Text(Arc<str>);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// Phase 4: the version that the request sticks to, else the one whose turn it is.
+fn choose(
+    exchange: &Exchange,
+    route: &RoutePlane,
+    filters: &Filters,
+    head: &Parts,
+    answer: &mut Answer,
+) -> Option<usize> {
+    let Some(rule) = &filters.policy.sticky else { return route.split.choose() };
+    let weights = route.route.versions().iter().map(|version| version.weight);
+    let versions = filters.sticky.iter().copied().zip(weights);
+    let request = key::Request {
+        headers: &head.headers,
+        query: head.uri.query(),
+        source: exchange.downstream.peer.map(|peer| peer.ip()),
+    };
+    if let Some(key) = key::of(&rule.keys, request) {
+        return sticky::choose(&key, versions);
+    }
+    let Some(cookie) = key::to_set(&rule.keys) else { return route.split.choose() };
+    let value = format!("{:032x}", exchange.downstream.lane.dice.borrow_mut().random::<u128>());
+    answer.cookie = key::set_cookie(cookie, &value);
+    sticky::choose(value.as_bytes(), versions)
+}
+
+impl RoutePolicy {
+    /// What a caller is told for `reason` on this route.
+    fn reason(&self, reason: Reason) -> Reason {
+        match self.cluster_not_found {
+            Some(status) if reason == Reason::NoCluster => Reason::ClusterNotFound(status),
+            _ => reason,
+        }
+    }
 }
 
 /// What is said of a request that goes to one version.
@@ -179,11 +318,31 @@ async fn attempts(
 }
 
 impl Answer {
-    /// The share's edits, then the route's.
-    fn edit(&self, filters: &Filters, headers: &mut HeaderMap) {
+    /// The share's edits, the route's, and what the steps have found out.
+    fn edit(self, exchange: &Exchange, filters: &Filters, headers: &mut HeaderMap) {
+        if self.preflight {
+            return;
+        }
+        let policy = &filters.policy;
         if let Some(target) = filters.target(self.target) {
             edit::apply(&target.response_headers, headers);
         }
-        edit::apply(&filters.policy.response_headers, headers);
+        edit::apply(&policy.response_headers, headers);
+        if let (Some(cors), Some(origin)) = (&policy.cors, &self.origin) {
+            cors::edit(cors, origin, headers);
+        }
+        if let (Some(name), Some(version)) = (&policy.version_header, version(exchange)) {
+            headers.insert(name.0.clone(), version);
+        }
+        if let Some(cookie) = self.cookie {
+            headers.append(SET_COOKIE, cookie);
+        }
     }
+}
+
+/// The version that the request went to, or would have.
+fn version(exchange: &Exchange) -> Option<HeaderValue> {
+    let chosen = exchange.chosen.borrow();
+    let version = &*chosen.as_ref()?.version;
+    (version != UNKNOWN).then(|| HeaderValue::from_str(version).ok()).flatten()
 }

@@ -3,6 +3,7 @@
 //! Law: the same reason gives the same answer everywhere; a gRPC caller gets it as a gRPC status.
 //! Source: Envoy's local replies, seen on Envoy 1.40 (`docs/wire.md`).
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
@@ -10,6 +11,7 @@ use super::hop;
 use crate::message::body::Body;
 use crate::message::grpc;
 use crate::message::http1::HeadError;
+use crate::snapshot::AbortStatus;
 use crate::telemetry::families::weir::HopError;
 use crate::words::{Flag, Flags, GrpcStatus, Protocol};
 
@@ -36,6 +38,10 @@ pub(super) enum Reason {
     TooManyHops,
     /// The route names a cluster that is not there.
     NoCluster,
+    /// The same, of a route that says what the caller gets then.
+    ClusterNotFound(u16),
+    /// A fault was to be injected.
+    FaultAbort(AbortStatus),
     /// What the route makes of the path or the host is none.
     RewriteFailed,
     /// The cluster has no usable endpoint.
@@ -71,6 +77,15 @@ struct Row {
     flag: Option<Flag>,
     details: &'static str,
     close: bool,
+    /// For a gRPC caller, where not what stands for `status`.
+    grpc: Option<GrpcStatus>,
+}
+
+impl Row {
+    /// What a gRPC caller reads.
+    fn grpc_status(&self) -> GrpcStatus {
+        self.grpc.unwrap_or_else(|| GrpcStatus::from_http(self.status.as_u16()))
+    }
 }
 
 impl Reason {
@@ -84,8 +99,8 @@ impl Reason {
 
     fn row(self) -> Row {
         use StatusCode as S;
-        let row = |status, body, flag, details| Row { status, body, flag, details, close: false };
-        let close = |status, body, flag, details| Row { status, body, flag, details, close: true };
+        let row = |status, body, flag, details| Row { status, body, flag, details, close: false, grpc: None };
+        let close = |status, body, flag, details| Row { close: true, ..row(status, body, flag, details) };
         match self {
             Reason::BadRequest(details) => {
                 close(S::BAD_REQUEST, "Bad Request", Some(Flag::DownstreamProtocolError), details)
@@ -133,6 +148,20 @@ impl Reason {
                 Some(Flag::StreamIdleTimeout),
                 "stream_idle_timeout",
             ),
+            // For gRPC callers UNAVAILABLE in any case.
+            Reason::ClusterNotFound(status) => Row {
+                status: status_of(status),
+                grpc: Some(GrpcStatus::Unavailable),
+                ..Reason::NoCluster.row()
+            },
+            Reason::FaultAbort(status) => {
+                let (status, grpc) = match status {
+                    AbortStatus::Http(status) => (status_of(status), None),
+                    AbortStatus::Grpc(status) => (S::OK, Some(status)),
+                };
+                let flag = Some(Flag::FaultInjected);
+                Row { grpc, ..row(status, "fault filter abort", flag, "fault_filter_abort") }
+            }
             _ => self.upstream_row(),
         }
     }
@@ -150,6 +179,7 @@ impl Reason {
                     flag: Some($flag),
                     details: concat!("upstream_reset_before_response_started{", $details, "}"),
                     close: false,
+                    grpc: None,
                 }
             };
         }
@@ -210,8 +240,8 @@ impl Reason {
     pub(super) fn response(self, protocol: Protocol) -> Response<Body> {
         let row = self.row();
         let mut response = match protocol {
-            Protocol::Http => plain(&row),
-            Protocol::Grpc => as_grpc(&row),
+            Protocol::Http => plain(row.status, Bytes::from_static(row.body.as_bytes()), None),
+            Protocol::Grpc => as_grpc(row.grpc_status(), row.body),
         };
         let headers = response.headers_mut();
         if row.close {
@@ -237,23 +267,49 @@ pub(super) fn head_only(response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn plain(row: &Row) -> Response<Body> {
-    let mut response = Response::new(Body::Full(row.body.into()));
-    *response.status_mut() = row.status;
-    if !row.body.is_empty() {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+/// An answer that a route gives itself, as a caller of `protocol` reads it.
+pub(super) fn of_route(protocol: Protocol, status: u16, body: Bytes, kind: Option<&str>) -> Response<Body> {
+    match protocol {
+        Protocol::Http => plain(status_of(status), body, kind),
+        Protocol::Grpc => {
+            let text = String::from_utf8_lossy(&body[..body.len().min(MAX_GRPC_MESSAGE)]);
+            as_grpc(GrpcStatus::from_http(status), &text)
+        }
+    }
+}
+
+/// Bytes of a route's own answer that a gRPC caller gets as a message: it stands in a head.
+const MAX_GRPC_MESSAGE: usize = 4096;
+
+/// What was configured has been checked.
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn plain(status: StatusCode, body: Bytes, kind: Option<&str>) -> Response<Body> {
+    // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5: these have no content.
+    let bare =
+        matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = if bare { Bytes::new() } else { body };
+    let kind = (!body.is_empty()).then(|| {
+        let kind = kind.and_then(|kind| HeaderValue::from_str(kind).ok());
+        kind.unwrap_or(HeaderValue::from_static("text/plain"))
+    });
+    let mut response = Response::new(Body::Full(body));
+    *response.status_mut() = status;
+    if let Some(kind) = kind {
+        response.headers_mut().insert(CONTENT_TYPE, kind);
     }
     response
 }
 
 /// Headers only: the status a gRPC caller reads stands in the head.
-fn as_grpc(row: &Row) -> Response<Body> {
-    let status = GrpcStatus::from_http(row.status.as_u16());
+fn as_grpc(status: GrpcStatus, text: &str) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("grpc-status", HeaderValue::from_static(status.code_str()));
-    if !row.body.is_empty() {
-        headers.insert("grpc-message", grpc::message_value(row.body));
+    if !text.is_empty() {
+        headers.insert("grpc-message", grpc::message_value(text));
     }
     let mut response = Response::new(Body::Empty);
     *response.headers_mut() = headers;
@@ -287,8 +343,32 @@ mod tests {
             (Reason::Overflow, 503, "UO"),
             (Reason::Timeout, 504, "UT"),
             (Reason::StreamIdle, 504, "SI"),
+            (Reason::ClusterNotFound(500), 500, "NC"),
+            (Reason::FaultAbort(AbortStatus::Http(418)), 418, "FI"),
+            (Reason::FaultAbort(AbortStatus::Grpc(GrpcStatus::NotFound)), 200, "FI"),
         ] {
             assert_eq!((reason.row().status.as_u16(), reason.flags().to_string().as_str()), (status, flag));
         }
+    }
+
+    #[test]
+    fn a_grpc_caller_gets_the_status_of_its_own_protocol_where_one_was_meant() {
+        let status = |reason: Reason| reason.response(Protocol::Grpc).headers()["grpc-status"].clone();
+        assert_eq!(status(Reason::FaultAbort(AbortStatus::Grpc(GrpcStatus::NotFound))), "5");
+        assert_eq!(status(Reason::FaultAbort(AbortStatus::Http(429))), "14");
+        assert_eq!(status(Reason::ClusterNotFound(500)), "14");
+    }
+
+    #[test]
+    fn an_answer_that_may_have_no_content_has_none() {
+        for status in [204, 205, 304] {
+            let response = of_route(Protocol::Http, status, Bytes::from_static(b"text"), Some("a/b"));
+            assert_eq!((response.status().as_u16(), response.headers().len()), (status, 0));
+            assert!(http_body::Body::is_end_stream(response.body()));
+        }
+        let long = Bytes::from("é".repeat(MAX_GRPC_MESSAGE));
+        let response = of_route(Protocol::Grpc, 404, long, None);
+        assert_eq!(response.headers()["grpc-status"], "12");
+        assert!(response.headers()["grpc-message"].len() <= 3 * MAX_GRPC_MESSAGE);
     }
 }

@@ -79,16 +79,7 @@ fn header_miss<'a>(condition: &'a HeaderMatch, head: &Head<'a>) -> Option<Miss<'
     let Some(value) = value_of(&condition.name, head) else {
         return Some(Miss::HeaderAbsent(&condition.name));
     };
-    (!value_holds(&condition.value, &value)).then_some(Miss::Header(condition, value))
-}
-
-fn value_holds(condition: &StringMatch, value: &[u8]) -> bool {
-    match condition {
-        StringMatch::Exact(exact) => *value == *exact.as_bytes(),
-        StringMatch::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
-        StringMatch::Regex(pattern) => pattern.is_match(value),
-        StringMatch::Present => true,
-    }
+    (!condition.value.holds(&value)).then_some(Miss::Header(condition, value))
 }
 
 fn more_miss<'a>(condition: &'a MoreMatch, head: &Head<'a>) -> Option<Miss<'a>> {
@@ -103,14 +94,14 @@ fn more_miss<'a>(condition: &'a MoreMatch, head: &Head<'a>) -> Option<Miss<'a>> 
     }
     let without = |condition: &'a HeaderMatch| {
         let value = value_of(&condition.name, head)?;
-        value_holds(&condition.value, &value).then_some(Miss::Without(condition, value))
+        condition.value.holds(&value).then_some(Miss::Without(condition, value))
     };
     let query = |condition: &'a QueryMatch| match head
         .query
         .and_then(|query| query::parameter(query, &condition.name))
     {
         None => Some(Miss::QueryAbsent(condition)),
-        Some(value) => (!value_holds(&condition.value, &value)).then_some(Miss::Query(condition, value)),
+        Some(value) => (!condition.value.holds(&value)).then_some(Miss::Query(condition, value)),
     };
     condition.without.iter().find_map(without).or_else(|| condition.query.iter().find_map(query))
 }

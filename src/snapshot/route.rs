@@ -253,6 +253,18 @@ pub enum StringMatch {
     Present,
 }
 
+impl StringMatch {
+    /// Whether it holds for `value`.
+    pub fn holds(&self, value: &[u8]) -> bool {
+        match self {
+            StringMatch::Exact(exact) => *value == *exact.as_bytes(),
+            StringMatch::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
+            StringMatch::Regex(pattern) => pattern.is_match(value),
+            StringMatch::Present => true,
+        }
+    }
+}
+
 /// Who calls: every part that is given must hold. An unknown caller satisfies none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SourceMatch {

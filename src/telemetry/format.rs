@@ -17,7 +17,7 @@ const ENVOY_LINE: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-
     \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"";
 
 /// The keys of a JSON line, sorted, each with what fills it. Istio's names where it has one.
-const JSON_FIELDS: [(&str, &str); 22] = [
+const JSON_FIELDS: [(&str, &str); 23] = [
     ("authority", "REQ(:AUTHORITY)"),
     ("bytes_received", "BYTES_RECEIVED"),
     ("bytes_sent", "BYTES_SENT"),
@@ -39,6 +39,7 @@ const JSON_FIELDS: [(&str, &str); 22] = [
     ("upstream_request_attempt_count", "UPSTREAM_REQUEST_ATTEMPT_COUNT"),
     ("upstream_service_time", "RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)"),
     ("user_agent", "REQ(USER-AGENT)"),
+    ("version", "WEIR_VERSION"),
     ("x_forwarded_for", "REQ(X-FORWARDED-FOR)"),
 ];
 

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::format::{Field, Format, Piece, Shape, Source};
+use super::heads::LoggedHeads;
 use super::record::{GrpcOutcome, RequestRecord};
 use crate::words::{Flags, GrpcStatus, Operator};
 
@@ -189,6 +190,7 @@ fn record_value(operator: Operator, record: &RequestRecord) -> Value<'_> {
             GrpcOutcome::Known(status) => Value::Number(status.code().into()),
             GrpcOutcome::Unknown | GrpcOutcome::Absent => Value::Unset,
         },
+        Operator::WeirVersion => name(record.logged.as_deref().and_then(LoggedHeads::version)),
         // These carry a header and are `Source::Head`.
         Operator::Req | Operator::Resp => Value::Unset,
     }

@@ -43,6 +43,7 @@ fn with_heads(format: &Format, mut record: RequestRecord) -> RequestRecord {
         &request,
     );
     heads.add_response(format, &headers(&[("x-envoy-upstream-service-time", b"7")]));
+    heads.set_version("v2".into());
     record.logged = Some(Box::new(heads));
     record.upstream_host = Some("127.0.0.1:9001".into());
     record
@@ -98,7 +99,7 @@ fn a_json_line_has_sorted_keys_no_spaces_and_bare_numbers() {
          \"response_code_details\":\"via_upstream\",\"response_flags\":\"-\",\"route_name\":\"split-95-5\",\
          \"start_time\":\"2025-11-22T17:49:46.746Z\",\"upstream_cluster\":\"half-v1\",\
          \"upstream_host\":\"127.0.0.1:9001\",\"upstream_request_attempt_count\":1,\
-         \"upstream_service_time\":\"7\",\"user_agent\":\"curl/8\",\"x_forwarded_for\":\"10.0.0.9\"}\n"
+         \"upstream_service_time\":\"7\",\"user_agent\":\"curl/8\",\"version\":\"v2\",\"x_forwarded_for\":\"10.0.0.9\"}\n"
     );
 }
 

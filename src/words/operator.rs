@@ -1,4 +1,4 @@
-//! The operators of Envoy's format strings that Weir can fill: `%NAME%`, `%NAME(argument)%`, `%NAME(argument):limit%`.
+//! The operators of format strings that Weir can fill, Envoy's and one of its own: `%NAME%`, `%NAME(argument)%`, `%NAME(argument):limit%`.
 //!
 //! Law: a closed list. An operator that is not in it is refused by name, never printed as it stands.
 //! Source: Envoy's access-log documentation, "command operators".
@@ -26,13 +26,15 @@ pub enum Operator {
     RouteName,
     GrpcStatus,
     GrpcStatusNumber,
+    /// Weir's own: the version that was chosen.
+    WeirVersion,
 }
 
 use Operator::*;
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Operator; 19] = [
+    pub const ALL: [Operator; 20] = [
         StartTime,
         Req,
         Resp,
@@ -52,6 +54,7 @@ impl Operator {
         RouteName,
         GrpcStatus,
         GrpcStatusNumber,
+        WeirVersion,
     ];
 
     /// Envoy's name.
@@ -76,6 +79,7 @@ impl Operator {
             RouteName => "ROUTE_NAME",
             GrpcStatus => "GRPC_STATUS",
             GrpcStatusNumber => "GRPC_STATUS_NUMBER",
+            WeirVersion => "WEIR_VERSION",
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::{DECLARED, Planner};
+use crate::filters::sticky;
 use crate::proxy::plane::{ClusterPlane, Filters, MirrorPlane, Plane, RoutePlane, RoutesPlane, TargetPlane};
 use crate::proxy::split::Split;
 use crate::proxy::{hop, lane};
@@ -224,6 +225,7 @@ fn filters(
         mirrors: mirrors(&policy.mirrors),
         target_mirrors: versions.iter().map(of_target).collect(),
         hash,
+        sticky: policy.sticky.as_ref().map(|rule| sticky::seeds(&rule.salt, versions)).unwrap_or_default(),
         policy,
     }))
 }

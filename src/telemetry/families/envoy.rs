@@ -198,6 +198,10 @@ meter! {
         requests: Counter counter "envoy_http_rq_total" "Requests that were routed.",
         no_route: Counter counter "envoy_http_no_route" "Requests without a route.",
         no_cluster: Counter counter "envoy_http_no_cluster" "Requests whose route names an unknown cluster.",
+        rq_redirect: Counter counter "envoy_http_rq_redirect" "Requests that were sent elsewhere.",
+        rq_direct_response: Counter counter "envoy_http_rq_direct_response" "Requests that their route answered.",
+        delays_injected: Counter counter "envoy_http_fault_delays_injected" "Requests that were made to wait.",
+        aborts_injected: Counter counter "envoy_http_fault_aborts_injected" "Requests that were made to fail.",
     }
 }
 

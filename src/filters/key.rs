@@ -1,0 +1,147 @@
+//! The part of a request that a choice sticks to.
+//!
+//! Law: of the parts that are asked for the first that the request has counts; what is empty is not there.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::message::query;
+use crate::snapshot::{Cookie, HashKey};
+
+/// What keys are taken of.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its fields, or gRPC metadata.
+    pub headers: &'a HeaderMap,
+    /// Without the `?`.
+    pub query: Option<&'a str>,
+    /// The caller's address.
+    pub source: Option<IpAddr>,
+}
+
+/// The first of `keys` that the request has.
+pub fn of<'a>(keys: &[HashKey], request: Request<'a>) -> Option<Cow<'a, [u8]>> {
+    let has = |key: &HashKey| match key {
+        HashKey::Header(name) => header(request.headers, &name.0),
+        HashKey::Cookie(wanted) => cookie(request.headers, &wanted.name).map(Cow::Borrowed),
+        HashKey::Query(name) => query::parameter(request.query?, name),
+        HashKey::SourceAddress => {
+            request.source.map(|source| Cow::Owned(source.to_canonical().to_string().into_bytes()))
+        }
+    };
+    keys.iter().find_map(|key| has(key).filter(|value| !value.is_empty()))
+}
+
+/// The cookie that is made for a request which has none of `keys`.
+pub fn to_set(keys: &[HashKey]) -> Option<&Cookie> {
+    keys.iter().find_map(|key| match key {
+        HashKey::Cookie(cookie) if cookie.set.is_some() => Some(cookie),
+        _ => None,
+    })
+}
+
+/// The value of `set-cookie` that gives the caller `cookie` with `value`.
+pub fn set_cookie(cookie: &Cookie, value: &str) -> Option<HeaderValue> {
+    let mut text = format!("{}={value}", cookie.name);
+    if let Some(age) = cookie.set.filter(|&age| age > Duration::ZERO) {
+        text.push_str(&format!("; Max-Age={}", age.as_secs().max(1)));
+    }
+    for (name, value) in [("; Path=", &cookie.path), ("; ", &cookie.attributes)] {
+        if let Some(value) = value {
+            text.push_str(name);
+            text.push_str(value);
+        }
+    }
+    HeaderValue::from_str(&text).ok()
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next()?;
+    let mut joined = Cow::Borrowed(first);
+    for value in values {
+        let joined = joined.to_mut();
+        joined.push(b',');
+        joined.extend_from_slice(value);
+    }
+    Some(joined)
+}
+
+/// The first cookie of that name. Source: RFC 6265 section 4.2.1; quotes are not part of the value.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        let inside = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        Some(inside.unwrap_or(value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::route::OrdName;
+
+    fn named(name: &str) -> Cookie {
+        Cookie { name: name.into(), set: None, path: None, attributes: None }
+    }
+
+    fn head(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let fields = fields.iter();
+        fields
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn key(keys: &[HashKey], fields: &[(&'static str, &'static str)], query: &str) -> Option<String> {
+        let headers = head(fields);
+        let source = Some("::ffff:10.0.0.1".parse().expect("an address"));
+        let request = Request { headers: &headers, query: Some(query), source };
+        of(keys, request).map(|key| String::from_utf8_lossy(&key).into_owned())
+    }
+
+    #[test]
+    fn the_first_key_that_the_request_has_counts() {
+        let user = || HashKey::Header(OrdName(HeaderName::from_static("user")));
+        let keys =
+            [user(), HashKey::Cookie(named("id")), HashKey::Query("u v".into()), HashKey::SourceAddress];
+        let all = [("user", "a"), ("user", "b"), ("cookie", "x=1; id=c")];
+        assert_eq!(key(&keys, &all, "u%20v=d").as_deref(), Some("a,b"));
+        assert_eq!(key(&keys, &all[2..], "u%20v=d").as_deref(), Some("c"));
+        assert_eq!(key(&keys, &[("user", "")], "u%20v=d").as_deref(), Some("d"));
+        assert_eq!(key(&keys, &[], "u=d").as_deref(), Some("10.0.0.1"));
+        assert_eq!(key(&keys[..3], &[], "u%20v="), None);
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others_by_its_whole_name() {
+        let keys = [HashKey::Cookie(named("id"))];
+        let of = |field| key(&keys, &[("cookie", field)], "");
+        assert_eq!(of("xid=1; id=2;id=3").as_deref(), Some("2"));
+        assert_eq!(of("idx=1;  id=\"q=r\"").as_deref(), Some("q=r"));
+        assert_eq!((of("id"), of("id="), of("ID=1")), (None, None, None));
+        assert_eq!(key(&keys, &[("cookie", "a=1"), ("cookie", "id=4")], "").as_deref(), Some("4"));
+    }
+
+    #[test]
+    fn a_cookie_is_set_with_what_was_said_of_it() {
+        let cookie = Cookie {
+            set: Some(Duration::from_secs(60)),
+            path: Some("/v1".into()),
+            attributes: Some("Secure; SameSite=Lax".into()),
+            ..named("id")
+        };
+        assert_eq!(
+            set_cookie(&cookie, "7").expect("a value"),
+            "id=7; Max-Age=60; Path=/v1; Secure; SameSite=Lax"
+        );
+        let session = Cookie { set: Some(Duration::ZERO), ..named("id") };
+        assert_eq!(set_cookie(&session, "7").expect("a value"), "id=7");
+        let keys = [HashKey::Cookie(named("a")), HashKey::Cookie(session.clone())];
+        assert_eq!((to_set(&keys), to_set(&keys[..1])), (Some(&session), None));
+    }
+}
