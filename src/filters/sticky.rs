@@ -81,7 +81,7 @@ fn minus_log2(draw: u64) -> u64 {
     let mut mantissa = u128::from(number << (63 - whole));
     let mut log = u64::from(whole);
     for _ in 0..FRACTION {
-        mantissa = mantissa * mantissa >> 63;
+        mantissa = (mantissa * mantissa) >> 63;
         log <<= 1;
         if mantissa >> 64 != 0 {
             mantissa >>= 1;

@@ -14,13 +14,16 @@ use http_body::{Frame, SizeHint};
 use super::http1::HeadError;
 use super::http2::{self, RecvStream};
 
+/// What goes out at once of a body of our own.
+const PIECE: usize = 16 << 10;
+
 /// A body from the network, or one of our own.
 #[derive(Debug, Default)]
 pub enum Body {
     /// No bytes.
     #[default]
     Empty,
-    /// One piece, ours.
+    /// Ours, and all here.
     Full(Bytes),
     /// From an HTTP/1 connection.
     Http1(Http1Body),
@@ -113,9 +116,12 @@ impl http_body::Body for Body {
         match this {
             Body::Empty => Poll::Ready(None),
             Body::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                *this = Body::Empty;
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+                // Piece by piece: what a caller does not read must stay here, where it can be cut.
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                if bytes.is_empty() {
+                    *this = Body::Empty;
+                }
+                Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
             }
             Body::Http1(body) => body.0.poll_frame(cx),
             Body::Http2(stream) => {

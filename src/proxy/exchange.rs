@@ -367,7 +367,7 @@ impl Exchange {
             if let Some(lease) = &download.lease {
                 lease.completed();
             }
-        } else if record.flags.is_empty() {
+        } else if !record.flags.blame() {
             record.flags.raise(Flag::DownstreamConnectionTermination);
             record.details = "downstream_remote_disconnect";
         } else if download.started && !download.ours {

@@ -168,7 +168,7 @@ impl RequestRecord {
 
 fn grpc_class(status: GrpcStatus, flags: Flags) -> Outcome {
     match status {
-        GrpcStatus::Ok if flags.is_empty() => Outcome::Success,
+        GrpcStatus::Ok if !flags.blame() => Outcome::Success,
         GrpcStatus::Ok => Outcome::ServerError,
         GrpcStatus::Cancelled => Outcome::Cancelled,
         status if status.is_client_error() => Outcome::ClientError,
@@ -179,7 +179,7 @@ fn grpc_class(status: GrpcStatus, flags: Flags) -> Outcome {
 /// A flag with a status that is no error means that the answer was cut after its head.
 fn http_class(status: u16, flags: Flags) -> Outcome {
     match status {
-        100..400 if flags.is_empty() => Outcome::Success,
+        100..400 if !flags.blame() => Outcome::Success,
         400..500 => Outcome::ClientError,
         _ => Outcome::ServerError,
     }
@@ -199,6 +199,7 @@ mod tests {
             |status, flags: Flags| RequestRecord { status, flags, ..record(Protocol::Http) }.outcome();
         assert_eq!(class(200, Flags::NONE), Outcome::Success);
         assert_eq!(class(302, Flags::NONE), Outcome::Success);
+        assert_eq!(class(200, Flag::DelayInjected.into()), Outcome::Success);
         assert_eq!(class(404, Flag::NoRoute.into()), Outcome::ClientError);
         assert_eq!(class(503, Flag::NoHealthyUpstream.into()), Outcome::ServerError);
         assert_eq!(class(200, Flag::UpstreamConnectionTermination.into()), Outcome::ServerError);

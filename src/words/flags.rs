@@ -118,6 +118,11 @@ impl Flags {
         self.0 == 0
     }
 
+    /// Whether a flag says that something went wrong: a delay that was injected by itself does not.
+    pub fn blame(self) -> bool {
+        self.0 & !(1 << Flag::DelayInjected as u8) != 0
+    }
+
     /// The set as a small number, for keys that must not format.
     pub fn bits(self) -> u32 {
         self.0
@@ -163,6 +168,14 @@ mod tests {
         flags.raise(Flag::DelayInjected);
         assert_eq!(flags.to_string(), "URX,UF,DI");
         assert_eq!(Flags::NONE.to_string(), "-");
+    }
+
+    #[test]
+    fn a_delay_that_was_injected_is_nobodys_fault() {
+        let mut flags = Flags::from(Flag::DelayInjected);
+        assert!(!flags.blame() && !Flags::NONE.blame() && !flags.is_empty());
+        flags.raise(Flag::FaultInjected);
+        assert!(flags.blame());
     }
 
     #[test]
