@@ -5,6 +5,7 @@
 
 mod annotations;
 mod decode;
+mod destination_rule;
 pub mod diagnostic;
 pub mod draft;
 mod gateway_api;
@@ -12,12 +13,14 @@ pub mod input;
 mod link;
 mod metadata;
 mod names;
+mod networking;
 mod objects;
 mod patterns;
 mod route_rule;
 mod table;
 mod tree;
 mod values;
+mod virtual_service;
 mod weir_yaml;
 mod yaml;
 

@@ -5,15 +5,14 @@
 
 use super::decode::{Field, Scope};
 use super::draft::{RouteDraft, TrafficDraft};
-use super::gateway_api;
 use super::metadata::Metadata;
 use super::patterns::Patterns;
-use super::route_rule;
 use super::table::{Keys, Table};
 use super::tree::Node;
+use super::{destination_rule, gateway_api, networking, route_rule, virtual_service};
 
-const SUPPORTED: &str = "supported: RouteRule of config.istio.io/v1alpha2, HTTPRoute and GRPCRoute of \
-    gateway.networking.k8s.io/v1, and a List of them";
+const SUPPORTED: &str = "supported: RouteRule of config.istio.io/v1alpha2, VirtualService and DestinationRule of \
+    networking.istio.io/v1, HTTPRoute and GRPCRoute of gateway.networking.k8s.io/v1, and a List of them";
 
 /// What rule files say.
 #[derive(Debug, Default)]
@@ -93,6 +92,14 @@ fn one(
             into.routes.extend(routes(field, "GRPCRoute", |spec, metadata| {
                 gateway_api::grpc_route(spec, metadata, patterns)
             }));
+        }
+        (version, "VirtualService") if networking::API_VERSIONS.contains(&version) => {
+            into.routes.extend(routes(field, "VirtualService", |spec, metadata| {
+                virtual_service::decode(spec, metadata, patterns)
+            }));
+        }
+        (version, "DestinationRule") if networking::API_VERSIONS.contains(&version) => {
+            into.traffic.extend(read(field, "DestinationRule", destination_rule::decode));
         }
         _ => kind.fault_with("unknown-kind", format!("`{name}` of `{version}` is not supported"), SUPPORTED),
     }

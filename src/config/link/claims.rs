@@ -305,7 +305,7 @@ fn compare(a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
     }
 }
 
-fn unknown_host(place: &Place, host: &str, registry: &Registry<'_>) -> Diagnostic {
+pub(super) fn unknown_host(place: &Place, host: &str, registry: &Registry<'_>) -> Diagnostic {
     let reason = format!("no service is `{host}`: the rule has no effect");
     let warning = place.warning("unknown-service", reason);
     match nearest(host, registry.iter().map(|known| known.host.as_ref())) {

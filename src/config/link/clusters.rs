@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hosts::Known;
+use super::traffic::Settings;
 use crate::config::draft::Dialect;
 use crate::config::weir_yaml::{EndpointDraft, ServiceDraft, Targets};
 use crate::snapshot::{
@@ -16,29 +17,42 @@ use crate::snapshot::{
 };
 use crate::words::Protocol;
 
+/// Where requests are split.
+const OUT: &str = "out";
+/// Where they are delivered.
+const IN: &str = "in";
+
 /// The clusters that routes have asked for.
 #[derive(Debug)]
-pub(super) struct Clusters {
+pub(super) struct Clusters<'s> {
     pub(super) built: BTreeMap<Arc<str>, Arc<Cluster>>,
     connect_timeout: Duration,
     /// The services that a dialect other than RouteRule is about, by full host.
     dialects: BTreeMap<Arc<str>, Dialect>,
+    /// What objects say of them.
+    pub(super) settings: Settings<'s>,
 }
 
 /// A group of a service's endpoints.
 struct Group<'g, 'd> {
     service: &'g Known<'d>,
-    /// `out` or `in`.
+    /// [`OUT`] or [`IN`].
     direction: &'static str,
     labels: &'g Labels,
+    /// The subset's name, where its labels do not tell it from another cluster.
+    suffix: Option<&'g str>,
     endpoints: Vec<&'d EndpointDraft>,
     /// Whether some endpoints have a port for each protocol, so that each protocol has its cluster.
     by_protocol: bool,
 }
 
-impl Clusters {
-    pub(super) fn new(connect_timeout: Duration, dialects: BTreeMap<Arc<str>, Dialect>) -> Clusters {
-        Clusters { built: BTreeMap::new(), connect_timeout, dialects }
+impl<'s> Clusters<'s> {
+    pub(super) fn new(
+        connect_timeout: Duration,
+        dialects: BTreeMap<Arc<str>, Dialect>,
+        settings: Settings<'s>,
+    ) -> Clusters<'s> {
+        Clusters { built: BTreeMap::new(), connect_timeout, dialects, settings }
     }
 
     /// How an endpoint is chosen where nobody says it: as the dialect that is about the service has it.
@@ -51,9 +65,32 @@ impl Clusters {
 
     /// The endpoints of `service` that have `labels`, as the target of a share.
     pub(super) fn select(&mut self, service: &Known<'_>, labels: &Labels, weight: u32) -> VersionTarget {
+        self.out(service, labels, None, weight)
+    }
+
+    /// The subset `name` of `service` as the target of a share, and its labels; nothing if nobody says what it is.
+    pub(super) fn subset(
+        &mut self,
+        service: &Known<'_>,
+        name: &str,
+        weight: u32,
+    ) -> Option<(VersionTarget, Labels)> {
+        let part = self.settings.subset(&service.host, name)?;
+        let (labels, suffix) = (part.labels.clone(), part.suffix.cloned());
+        Some((self.out(service, &labels, suffix.as_deref(), weight), labels))
+    }
+
+    fn out(
+        &mut self,
+        service: &Known<'_>,
+        labels: &Labels,
+        suffix: Option<&str>,
+        weight: u32,
+    ) -> VersionTarget {
         let endpoints = selected(service.draft, labels).collect();
         let by_protocol = service.draft.endpoints.iter().any(has_ports);
-        self.target(&Group { service, direction: "out", labels, endpoints, by_protocol }, weight)
+        let group = Group { service, direction: OUT, labels, suffix, endpoints, by_protocol };
+        self.target(&group, weight)
     }
 
     /// A target whose cluster does not exist.
@@ -69,7 +106,9 @@ impl Clusters {
     pub(super) fn local(&mut self, service: &Known<'_>) -> VersionTarget {
         let endpoints: Vec<_> = service.draft.endpoints.iter().filter(|endpoint| endpoint.local).collect();
         let by_protocol = endpoints.iter().any(|endpoint| has_ports(endpoint));
-        self.target(&Group { service, direction: "in", labels: &Labels::new(), endpoints, by_protocol }, 100)
+        let labels = &Labels::new();
+        let group = Group { service, direction: IN, labels, suffix: None, endpoints, by_protocol };
+        self.target(&group, 100)
     }
 
     fn target(&mut self, group: &Group<'_, '_>, weight: u32) -> VersionTarget {
@@ -98,7 +137,7 @@ impl Clusters {
             return known.clone();
         }
         let (name, draft) = (Arc::<str>::from(name), group.service.draft);
-        let new = Arc::new(Cluster {
+        let mut new = Cluster {
             name: name.clone(),
             service: group.service.host.clone(),
             labels: group.labels.clone(),
@@ -110,7 +149,11 @@ impl Clusters {
             circuit_breakers: draft.circuit_breakers,
             localities: vec![Locality { priority: 0, endpoints: endpoints(group, port) }],
             traffic: None,
-        });
+        };
+        if group.direction == OUT {
+            self.settings.apply(draft, group.suffix, &mut new);
+        }
+        let new = Arc::new(new);
         self.built.insert(name, new.clone());
         new
     }
@@ -142,6 +185,10 @@ fn cluster_name(group: &Group<'_, '_>, port: Option<Protocol>) -> String {
             name.push('=');
             name.push_str(value);
         }
+    }
+    if let Some(suffix) = group.suffix {
+        name.push('@');
+        name.push_str(suffix);
     }
     name
 }

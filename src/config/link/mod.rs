@@ -13,6 +13,7 @@ mod routes;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use clusters::Clusters;
 use hosts::{Known, Registry};
 use listeners::Linker;
 use routes::Builder;
+use traffic::Settings;
 
 pub(crate) use claims::duplicates;
 
@@ -42,7 +44,8 @@ pub(crate) fn link(
     let callers = callers(draft, &registry);
     found.extend(duplicates(objects));
     let claims = Claims::new(&objects.routes, &registry, &mut found);
-    let clusters = Clusters::new(draft.limits.connect_timeout, claims.dialects());
+    let settings = Settings::new(&objects.traffic, &registry, &mut found);
+    let clusters = Clusters::new(draft.limits.connect_timeout, claims.dialects(), settings);
     found.extend(claims.unreachable(&objects.routes, &draft.listeners));
     let builder = Builder { registry: &registry, callers: &callers, clusters, found };
     let mut linker = Linker::new(&registry, claims, builder);
@@ -53,6 +56,8 @@ pub(crate) fn link(
     linker.tell_of_unused();
     let services = linker.used_services();
     let Linker { route_configs, builder: Builder { clusters, mut found, .. }, .. } = linker;
+    let Clusters { built: clusters, settings, .. } = clusters;
+    found.extend(settings.found);
     once(&mut found);
     if found.iter().any(|one| one.severity == Severity::Error) {
         return (None, found);
@@ -68,7 +73,7 @@ pub(crate) fn link(
         callers,
         listeners,
         route_configs,
-        clusters: clusters.built,
+        clusters,
         services,
     };
     (Some(snapshot), found)

@@ -19,7 +19,7 @@ use crate::snapshot::{
 pub(super) struct Builder<'b, 'd> {
     pub(super) registry: &'b Registry<'d>,
     pub(super) callers: &'b [Arc<Caller>],
-    pub(super) clusters: Clusters,
+    pub(super) clusters: Clusters<'b>,
     pub(super) found: Vec<Diagnostic>,
 }
 

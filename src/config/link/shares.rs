@@ -86,12 +86,18 @@ impl Builder<'_, '_> {
                 self.found.extend(unserved(known, labels, &share.place, percent));
                 self.clusters.select(known, labels, weight)
             }
-            Select::Subset(name) => {
-                let reason = format!("nobody says what the subset `{name}` of `{}` is", known.host);
-                let warning = share.place.warning("unknown-subset", reason);
-                self.found.push(warning.with_help("a DestinationRule for this host, with such a subset"));
-                Clusters::absent(&known.host, name, weight)
-            }
+            Select::Subset(name) => match self.clusters.subset(known, name, weight) {
+                Some((target, labels)) => {
+                    self.found.extend(unserved(known, &labels, &share.place, percent));
+                    target
+                }
+                None => {
+                    let reason = format!("nobody says what the subset `{name}` of `{}` is", known.host);
+                    let warning = share.place.warning("unknown-subset", reason);
+                    self.found.push(warning.with_help("a DestinationRule for this host, with such a subset"));
+                    Clusters::absent(&known.host, name, weight)
+                }
+            },
         };
         if let Some(port) = share.port.filter(|port| !has_port(known.draft, *port)) {
             let reason = format!("no endpoint of `{}` has the port {port}", known.host);

@@ -207,10 +207,10 @@ fn a_list_holds_rules_and_other_kinds_are_refused_by_name() {
         "apiVersion: v1\nkind: List\nmetadata: {resourceVersion: \"\"}\nitems:\n\
          - apiVersion: config.istio.io/v1alpha2\n  kind: RouteRule\n  metadata: {name: r, namespace: n, uid: x}\n  \
          spec: {destination: {name: a}}\n\
-         - apiVersion: networking.istio.io/v1\n  kind: VirtualService\n",
+         - apiVersion: networking.istio.io/v1\n  kind: Sidecar\n",
     );
     assert_eq!(rules.len(), 1);
-    assert_eq!(found[0].reason, "`VirtualService` of `networking.istio.io/v1` is not supported");
+    assert_eq!(found[0].reason, "`Sidecar` of `networking.istio.io/v1` is not supported");
     assert_eq!((found[0].path.as_str(), found[0].origin.line), ("items[1].kind", 10));
     assert_eq!(read_text("kind: RouteRule\n").1[0].code, "unknown-kind");
     assert_eq!(read_text("- a\n").1[0].code, "type");

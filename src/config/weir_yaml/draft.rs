@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::config::diagnostic::Place;
+use crate::config::draft::ClusterDraft;
 use crate::snapshot::{
     AccessLog, Address, Admin, BindAddress, CircuitBreakers, Drain, Labels, LbPolicy, Limits, Node,
     PeerFilter, UpstreamProtocol, Workers,
@@ -81,6 +82,8 @@ pub(crate) struct ServiceDraft {
     pub(crate) local_bias: u32,
     pub(crate) circuit_breakers: CircuitBreakers,
     pub(crate) dns_refresh: Duration,
+    /// What few services say of their clusters.
+    pub(crate) settings: Option<Box<ClusterDraft>>,
     pub(crate) endpoints: Vec<EndpointDraft>,
 }
 

@@ -54,6 +54,7 @@ pub(super) fn service(field: &Field<'_>) -> Option<ServiceDraft> {
         lb: table.get("lb").and_then(|field| lb(&field)),
         local_bias: local_bias.map_or(4, |bias| bias as u32),
         circuit_breakers: circuit_breakers(table.get("circuit_breakers").as_ref()),
+        settings: None,
         dns_refresh: dns_refresh.unwrap_or(Duration::from_secs(5)),
         endpoints: endpoints(&table)?,
         host: host?,

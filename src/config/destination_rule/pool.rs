@@ -1,0 +1,106 @@
+//! `connectionPool:`: bounds of connections and requests.
+//!
+//! Law: as Istio hands them to Envoy: 0 is what was left out. What is left out is Envoy's default, not Istio's endless
+//! one; the documents say so.
+
+use crate::config::decode::Field;
+use crate::config::draft::ClusterDraft;
+use crate::config::networking::{maybe, whole_ms};
+use crate::config::table::{Keys, Table};
+use crate::snapshot::KeepAlive;
+
+/// Reads `connectionPool:` into `settings`.
+pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
+    let table = Table::new(field, &Keys::of(&["tcp", "http"]))?;
+    let tcp = maybe(&table, "tcp", |field| tcp(field, settings));
+    let http = maybe(&table, "http", |field| http(field, settings));
+    tcp?;
+    http?;
+    Some(())
+}
+
+/// A count; 0 is one that was left out.
+#[allow(clippy::option_option)] // the outer one is the fault
+fn count(table: &Table<'_>, key: &'static str) -> Option<Option<u32>> {
+    let count = maybe(table, key, |field| field.integer(0..=i32::MAX.into()))?;
+    Some(count.filter(|count| *count > 0).map(|count| count as u32))
+}
+
+fn tcp(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
+    const KEYS: Keys = Keys {
+        known: &["maxConnections", "connectTimeout", "tcpKeepalive", "maxConnectionDuration"],
+        later: &[],
+        never: &[("idleTimeout", "it is for connections of other protocols; write `http.idleTimeout`")],
+        proto: true,
+    };
+    let table = Table::new(field, &KEYS)?;
+    let connections = count(&table, "maxConnections");
+    let connect_timeout = maybe(&table, "connectTimeout", whole_ms);
+    let keep_alive = maybe(&table, "tcpKeepalive", keep_alive);
+    let life = maybe(&table, "maxConnectionDuration", whole_ms);
+    settings.connections = connections?;
+    settings.connect_timeout = connect_timeout?;
+    settings.traffic.keep_alive = keep_alive?;
+    settings.traffic.connection_life = life?;
+    Some(())
+}
+
+fn keep_alive(field: &Field<'_>) -> Option<KeepAlive> {
+    let table = Table::new(field, &Keys::of(&["probes", "time", "interval"]))?;
+    let probes = count(&table, "probes");
+    // Counted in seconds by the system.
+    let seconds = |key| {
+        maybe(&table, key, |field| {
+            let time = whole_ms(field)?;
+            if time.subsec_nanos() > 0 {
+                field.fault_with("duration", "it is no whole count of seconds", "1s or more");
+                return None;
+            }
+            Some(time)
+        })
+    };
+    let (time, interval) = (seconds("time"), seconds("interval"));
+    Some(KeepAlive { probes: probes?, time: time?, interval: interval? })
+}
+
+fn http(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
+    const KEYS: Keys = Keys {
+        known: &[
+            "http1MaxPendingRequests",
+            "http2MaxRequests",
+            "maxRequestsPerConnection",
+            "maxRetries",
+            "idleTimeout",
+            "h2UpgradePolicy",
+            "useClientProtocol",
+            "maxConcurrentStreams",
+        ],
+        later: &[],
+        never: &[],
+        proto: true,
+    };
+    let table = Table::new(field, &KEYS)?;
+    let pending = count(&table, "http1MaxPendingRequests");
+    let requests = count(&table, "http2MaxRequests");
+    let per_connection = count(&table, "maxRequestsPerConnection");
+    let retries = count(&table, "maxRetries");
+    let streams = count(&table, "maxConcurrentStreams");
+    let idle = maybe(&table, "idleTimeout", whole_ms);
+    let upgrade = table.get("h2UpgradePolicy").map_or(Some(None), |field| {
+        field.word(&[("DEFAULT", None), ("DO_NOT_UPGRADE", Some(false)), ("UPGRADE", Some(true))])
+    });
+    let as_client = table.get("useClientProtocol").map_or(Some(false), |field| field.boolean());
+    settings.pending = pending?;
+    settings.requests = requests?;
+    settings.retries = retries?;
+    settings.traffic.requests_per_connection = per_connection?;
+    settings.traffic.streams_per_connection = streams?;
+    settings.traffic.idle = idle?;
+    let (upgrade, as_client) = (upgrade?, as_client?);
+    if as_client && upgrade == Some(true) {
+        let help = "leave one of the two out";
+        field.warn_with("never-acts", "`useClientProtocol` undoes `h2UpgradePolicy`", help);
+    }
+    settings.http2 = if as_client { Some(false) } else { upgrade };
+    Some(())
+}

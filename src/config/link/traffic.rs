@@ -1,0 +1,343 @@
+//! What objects say of clusters, laid over what `weir.yaml` says of their service.
+//!
+//! Law: `weir.yaml` < DestinationPolicy < DestinationRule < its subset < its port, as Istio lays them: a group of settings
+//! that a subset says stands for the rule's whole group, and a port's settings for all groups. A DestinationPolicy holds
+//! for exactly the labels that it names. Policies act where requests are split: local delivery knows none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::claims::unknown_host;
+use super::hosts::{Known, Registry};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::draft::{ClusterDraft, Dialect, SubsetDraft, TrafficDraft, TrafficOverlay};
+use crate::config::weir_yaml::ServiceDraft;
+use crate::snapshot::{Address, Cluster, Labels, LbPolicy, TrafficPolicy, UpstreamProtocol};
+
+/// What is said of the clusters of each service.
+#[derive(Debug, Default)]
+pub(super) struct Settings<'d> {
+    by_host: BTreeMap<Arc<str>, OfHost<'d>>,
+    /// Outlier detection that can never act, told once for each object.
+    idle: BTreeSet<Arc<str>>,
+    /// What was found while clusters were built.
+    pub(super) found: Vec<Diagnostic>,
+}
+
+/// The objects about one service, each list in order of precedence.
+#[derive(Debug, Default)]
+struct OfHost<'d> {
+    policies: Vec<&'d TrafficDraft>,
+    rules: Vec<&'d TrafficDraft>,
+}
+
+/// A subset's cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'s> {
+    /// Which endpoints it has.
+    pub(super) labels: &'s Labels,
+    /// Its name, where its labels alone do not tell it from another cluster.
+    pub(super) suffix: Option<&'s Arc<str>>,
+}
+
+impl<'d> Settings<'d> {
+    /// Sorts objects to their services; tells of what has no effect.
+    pub(super) fn new(
+        traffic: &'d [TrafficDraft],
+        registry: &Registry<'_>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Settings<'d> {
+        let mut settings = Settings::default();
+        let mut sorted: Vec<_> = traffic.iter().collect();
+        sorted.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        for one in sorted {
+            match registry.of_object(&one.host, &one.namespace) {
+                Err(full) => found.push(unknown_host(&one.place, &full, registry)),
+                Ok(known) => {
+                    no_ports(known, one, found);
+                    let host = settings.by_host.entry(known.host.clone()).or_default();
+                    host.add(one, known, found);
+                }
+            }
+        }
+        for (name, host) in &mut settings.by_host {
+            host.settle(name, found);
+        }
+        settings
+    }
+
+    /// What the subset `name` of a service is.
+    pub(super) fn subset(&self, host: &str, name: &str) -> Option<Part<'_>> {
+        let host = self.by_host.get(host)?;
+        let own = host.subset(name)?;
+        // The cluster of these labels belongs to the first subset that has them; that of all endpoints to the rule itself.
+        let plain = host.by_labels(&own.labels).map(|first| &first.settings);
+        let same = match plain {
+            Some(settings) => *settings == own.settings,
+            None => own.settings == ClusterDraft::default(),
+        };
+        Some(Part { labels: &own.labels, suffix: own.name.as_ref().filter(|_| !same) })
+    }
+
+    /// Lays everything that is said over a cluster as its service's keys make it; `suffix`: a subset's.
+    pub(super) fn apply(&mut self, draft: &ServiceDraft, suffix: Option<&str>, cluster: &mut Cluster) {
+        let port = only_port(cluster);
+        let mut said = draft.settings.as_deref().cloned().unwrap_or_default();
+        let host = self.by_host.get(&cluster.service);
+        if let Some(host) = host {
+            said = or_else(host.said(&cluster.labels, suffix, port), said);
+        }
+        lay(&said, cluster);
+        let rule = host.and_then(|host| host.rules.first().or(host.policies.first())).copied();
+        if let Some(rule) = rule.filter(|_| never_ejects(cluster)) {
+            let first = self.idle.insert(format!("{}.{}", rule.name, rule.namespace).into());
+            self.found.extend(first.then(|| idle_outlier(rule, cluster)));
+        }
+    }
+}
+
+impl<'d> OfHost<'d> {
+    fn add(&mut self, one: &'d TrafficDraft, known: &Known<'_>, found: &mut Vec<Diagnostic>) {
+        if one.dialect == Dialect::RouteRule {
+            self.policies.push(one);
+            return;
+        }
+        for subset in &one.subsets {
+            let other = subset.name.as_ref().and_then(|name| self.subset(name));
+            if let (Some(other), Some(name)) = (other, &subset.name) {
+                let place = other.place.origin.file_and_line();
+                let reason =
+                    format!("`{}` has a subset `{name}` already ({place}): this one has no say", known.host);
+                found.push(subset.place.warning("host-claimed", reason));
+            }
+        }
+        self.rules.push(one);
+    }
+
+    /// Where both dialects speak of a service the newer has it; of several rules one says what holds for all endpoints.
+    fn settle(&mut self, host: &str, found: &mut Vec<Diagnostic>) {
+        if let Some(rule) = self.rules.first() {
+            for policy in self.policies.drain(..) {
+                found.push(claimed(host, policy, rule));
+            }
+        }
+        let nothing = ClusterDraft::default();
+        let mut speakers = self.rules.iter().filter(|rule| rule.all != nothing);
+        if let Some(first) = speakers.next() {
+            found.extend(speakers.map(|other| claimed(host, other, first)));
+        }
+    }
+
+    fn subset(&self, name: &str) -> Option<&'d SubsetDraft> {
+        let all = self.rules.iter().flat_map(|rule| &rule.subsets);
+        all.into_iter().find(|subset| subset.name.as_deref() == Some(name))
+    }
+
+    /// The subset that has a cluster of these labels; all endpoints are nobody's.
+    fn by_labels(&self, labels: &Labels) -> Option<&'d SubsetDraft> {
+        let mut all = self.rules.iter().flat_map(|rule| &rule.subsets);
+        all.find(|subset| subset.labels == *labels && !labels.is_empty())
+    }
+
+    fn said(&self, labels: &Labels, suffix: Option<&str>, port: Option<u16>) -> ClusterDraft {
+        let of_labels = |policy: &&'d TrafficDraft| -> Option<&'d ClusterDraft> {
+            let subset = policy.subsets.iter().find(|subset| subset.labels == *labels);
+            let whole = Some(&policy.all).filter(|all| labels.is_empty() && **all != ClusterDraft::default());
+            subset.map(|subset| &subset.settings).or(whole)
+        };
+        if let Some(policy) = self.policies.iter().find_map(of_labels) {
+            return policy.clone();
+        }
+        let nothing = ClusterDraft::default();
+        let all = self.rules.iter().map(|rule| &rule.all).find(|all| **all != nothing);
+        let subset = match suffix {
+            Some(name) => self.subset(name),
+            None => self.by_labels(labels),
+        };
+        let mut said = nothing;
+        for level in [all, subset.map(|subset| &subset.settings)].into_iter().flatten() {
+            said = over(said, level);
+            let of_port = level.ports.iter().find(|(number, _)| Some(*number) == port);
+            said = of_port.map_or(said.clone(), |(_, own)| of_one_port(said, own));
+        }
+        said
+    }
+}
+
+fn claimed(host: &str, loser: &TrafficDraft, winner: &TrafficDraft) -> Diagnostic {
+    let place = winner.place.origin.file_and_line();
+    let reason =
+        format!("`{host}` has `{}.{}` ({place}): this one has no say", winner.name, winner.namespace);
+    let help = "one DestinationRule for a service; it goes before a DestinationPolicy";
+    loser.place.warning("host-claimed", reason).with_help(help)
+}
+
+/// Tells of settings for ports that no endpoint has.
+fn no_ports(known: &Known<'_>, one: &TrafficDraft, found: &mut Vec<Diagnostic>) {
+    let addresses = || known.draft.endpoints.iter().flat_map(|endpoint| endpoint.targets.addresses());
+    let levels = std::iter::once((&one.place, &one.all))
+        .chain(one.subsets.iter().map(|subset| (&subset.place, &subset.settings)));
+    for (place, level) in levels {
+        for (port, _) in &level.ports {
+            if addresses().next().is_some() && !addresses().any(|address| port_of(address) == Some(*port)) {
+                let reason = format!("no endpoint of `{}` has the port {port}", known.host);
+                let help = "a port of `endpoints`, not one of a Kubernetes Service";
+                found.push(place.warning("no-port", reason).with_help(help));
+            }
+        }
+    }
+}
+
+fn port_of(address: &Address) -> Option<u16> {
+    match address {
+        Address::Socket(address) => Some(address.port()),
+        Address::Dns { port, .. } => Some(*port),
+        Address::Unix(_) => None,
+    }
+}
+
+/// The port of all endpoints, if it is one.
+fn only_port(cluster: &Cluster) -> Option<u16> {
+    let mut ports = cluster.endpoints().map(|endpoint| port_of(&endpoint.address));
+    let first = ports.next().flatten()?;
+    ports.all(|port| port == Some(first)).then_some(first)
+}
+
+/// Whether a setting of a group is there.
+fn balances(draft: &ClusterDraft) -> bool {
+    draft.lb.is_some() || draft.traffic.hash.is_some() || draft.traffic.slow_start.is_some()
+}
+
+fn bounds(draft: &ClusterDraft) -> bool {
+    let ClusterDraft { connections, pending, requests, retries, connect_timeout, http2, traffic, .. } = draft;
+    [connections, pending, requests, retries].into_iter().any(Option::is_some)
+        || [connect_timeout, &traffic.idle, &traffic.connection_life].into_iter().any(Option::is_some)
+        || [&traffic.requests_per_connection, &traffic.streams_per_connection]
+            .into_iter()
+            .any(Option::is_some)
+        || http2.is_some()
+        || traffic.keep_alive.is_some()
+}
+
+/// `top` over `base`, a whole group at a time.
+fn over(base: ClusterDraft, top: &ClusterDraft) -> ClusterDraft {
+    let mut said = of_one_port(base.clone(), top);
+    if !balances(top) {
+        take_balancing(&mut said, &base);
+    }
+    if !bounds(top) {
+        take_bounds(&mut said, &base);
+    }
+    if top.traffic.outlier.is_none() {
+        said.traffic.outlier = base.traffic.outlier;
+        said.traffic.panic_threshold = base.traffic.panic_threshold;
+    }
+    said.retry_budget = top.retry_budget.or(base.retry_budget);
+    said
+}
+
+/// A port's settings stand for all groups; what no port can say stays.
+fn of_one_port(base: ClusterDraft, own: &ClusterDraft) -> ClusterDraft {
+    let traffic = TrafficOverlay { health_checks: base.traffic.health_checks, ..own.traffic.clone() };
+    ClusterDraft { retry_budget: base.retry_budget, traffic, ports: Vec::new(), ..own.clone() }
+}
+
+fn take_balancing(said: &mut ClusterDraft, from: &ClusterDraft) {
+    said.lb = from.lb;
+    said.traffic.hash.clone_from(&from.traffic.hash);
+    said.traffic.slow_start = from.traffic.slow_start;
+}
+
+fn take_bounds(said: &mut ClusterDraft, from: &ClusterDraft) {
+    said.connections = from.connections;
+    said.pending = from.pending;
+    said.requests = from.requests;
+    said.retries = from.retries;
+    said.connect_timeout = from.connect_timeout;
+    said.http2 = from.http2;
+    said.traffic.requests_per_connection = from.traffic.requests_per_connection;
+    said.traffic.streams_per_connection = from.traffic.streams_per_connection;
+    said.traffic.idle = from.traffic.idle;
+    said.traffic.connection_life = from.traffic.connection_life;
+    said.traffic.keep_alive = from.traffic.keep_alive;
+}
+
+/// `top`, and where it says nothing `base`, one setting at a time.
+fn or_else(top: ClusterDraft, base: ClusterDraft) -> ClusterDraft {
+    let (above, below) = (top.traffic, base.traffic);
+    ClusterDraft {
+        lb: top.lb.or(base.lb),
+        connections: top.connections.or(base.connections),
+        pending: top.pending.or(base.pending),
+        requests: top.requests.or(base.requests),
+        retries: top.retries.or(base.retries),
+        retry_budget: top.retry_budget.or(base.retry_budget),
+        connect_timeout: top.connect_timeout.or(base.connect_timeout),
+        http2: top.http2.or(base.http2),
+        traffic: TrafficOverlay {
+            hash: above.hash.or(below.hash),
+            outlier: above.outlier.or(below.outlier),
+            health_checks: above.health_checks.or(below.health_checks),
+            panic_threshold: above.panic_threshold.or(below.panic_threshold),
+            slow_start: above.slow_start.or(below.slow_start),
+            requests_per_connection: above.requests_per_connection.or(below.requests_per_connection),
+            streams_per_connection: above.streams_per_connection.or(below.streams_per_connection),
+            idle: above.idle.or(below.idle),
+            connection_life: above.connection_life.or(below.connection_life),
+            keep_alive: above.keep_alive.or(below.keep_alive),
+        },
+        ports: Vec::new(),
+    }
+}
+
+/// Makes a cluster what is said of it.
+fn lay(said: &ClusterDraft, cluster: &mut Cluster) {
+    cluster.lb = said.lb.unwrap_or(cluster.lb);
+    cluster.connect_timeout = said.connect_timeout.unwrap_or(cluster.connect_timeout);
+    if said.http2 == Some(true) {
+        cluster.protocol = UpstreamProtocol::Http2;
+    }
+    let breakers = &mut cluster.circuit_breakers;
+    breakers.connections = said.connections.unwrap_or(breakers.connections);
+    breakers.pending = said.pending.unwrap_or(breakers.pending);
+    breakers.requests = said.requests.unwrap_or(breakers.requests);
+    breakers.retries = said.retries.unwrap_or(breakers.retries);
+    breakers.retry_budget = said.retry_budget.or(breakers.retry_budget);
+    if said.traffic == TrafficOverlay::default() {
+        return;
+    }
+    let mut policy = TrafficPolicy::default();
+    let traffic = &said.traffic;
+    // A key that nothing hashes is not looked for.
+    if matches!(cluster.lb, LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. }) {
+        policy.hash = traffic.hash.clone().unwrap_or_default();
+    }
+    policy.outlier = traffic.outlier;
+    policy.health_checks = traffic.health_checks.clone().unwrap_or_default();
+    policy.panic_threshold = traffic.panic_threshold.unwrap_or(policy.panic_threshold);
+    policy.slow_start = traffic.slow_start;
+    policy.requests_per_connection = traffic.requests_per_connection;
+    policy.streams_per_connection = traffic.streams_per_connection;
+    policy.idle = traffic.idle;
+    policy.connection_life = traffic.connection_life;
+    policy.keep_alive = traffic.keep_alive;
+    cluster.traffic = (policy != TrafficPolicy::default()).then(|| Box::new(policy));
+}
+
+/// Whether the share that may be left out is less than one endpoint. A name may stand for any number of them.
+fn never_ejects(cluster: &Cluster) -> bool {
+    let Some(outlier) = cluster.traffic.as_ref().and_then(|traffic| traffic.outlier) else { return false };
+    let count = cluster.endpoints().count() as u64;
+    let named = cluster.endpoints().any(|endpoint| matches!(endpoint.address, Address::Dns { .. }));
+    let share = count * u64::from(outlier.max_ejection_percent);
+    count > 0 && !named && share < 100 && !outlier.always_eject_one_host
+}
+
+fn idle_outlier(rule: &TrafficDraft, cluster: &Cluster) -> Diagnostic {
+    let percent = cluster.traffic.as_ref().and_then(|traffic| traffic.outlier).unwrap_or_default();
+    let (percent, count) = (percent.max_ejection_percent, cluster.endpoints().count());
+    let reason =
+        format!("no endpoint of `{}` is ever left out: {percent} % of {count} is none", cluster.name);
+    let help = format!("`maxEjectionPercent: {}` or more", 100_usize.div_ceil(count.max(1)));
+    rule.place.warning("never-acts", reason).with_help(help)
+}

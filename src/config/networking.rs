@@ -1,0 +1,189 @@
+//! What VirtualService and DestinationRule (`networking.istio.io`) have in common: hosts, times, shares, conditions on
+//! strings.
+//!
+//! Law: what Istio's validation refuses is refused. As in protobuf, an empty string is one that was left out.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::decode::Field;
+use super::draft::HostRef;
+use super::names::is_fqdn;
+use super::patterns::Patterns;
+use super::table::{Keys, Table};
+use super::tree::{ScalarKind, Value, scalar_kind};
+use crate::snapshot::route::OrdName;
+use crate::snapshot::{Fraction, Labels, StringMatch};
+
+/// The versions of the API that hold the same fields.
+pub(super) const API_VERSIONS: [&str; 3] =
+    ["networking.istio.io/v1alpha3", "networking.istio.io/v1beta1", "networking.istio.io/v1"];
+
+/// A string that is there and not empty.
+pub(super) fn filled<'n>(table: &Table<'n>, key: &'static str) -> Option<(Field<'n>, &'n str)> {
+    let field = table.get(key)?;
+    let text = field.text()?;
+    (!text.is_empty()).then_some((field, text))
+}
+
+/// The list under `key`; an empty one if it is left out, `None` when it is none or an entry cannot be made out.
+pub(super) fn each<T>(
+    table: &Table<'_>,
+    key: &'static str,
+    read: impl FnMut(&Field<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Some(field) = table.get(key) else { return Some(Vec::new()) };
+    let all: Vec<_> = field.items()?.iter().map(read).collect();
+    all.into_iter().collect()
+}
+
+/// What may be left out: `Some(None)` then, and `None` when it is there and cannot be made out.
+#[allow(clippy::option_option)] // the outer one is the fault
+pub(super) fn maybe<'n, T>(
+    table: &Table<'n>,
+    key: &'static str,
+    read: impl FnOnce(&Field<'n>) -> Option<T>,
+) -> Option<Option<T>> {
+    table.get(key).map_or(Some(None), |field| read(&field).map(Some))
+}
+
+/// The host of a service: a DNS name, short or whole, or an IPv4 address.
+pub(super) fn host(field: &Field<'_>) -> Option<HostRef> {
+    let text = field.filled()?;
+    let lower = text.to_ascii_lowercase();
+    if lower.parse::<Ipv4Addr>().is_err() && !is_fqdn(&lower) {
+        field.fault_with("service-host", format!("`{text}` is no host"), "a DNS name, without a port");
+        return None;
+    }
+    Some(HostRef::Short { text: lower, namespace: None })
+}
+
+/// `exportTo:`; whoever puts a file here wants this proxy to see it, so that `.` and `*` are one.
+pub(super) fn export_to(table: &Table<'_>) -> Option<()> {
+    let all = each(table, "exportTo", |field| match field.text()? {
+        "*" | "." => Some(()),
+        other => {
+            let reason = format!("`{other}` is not supported: files are not kept apart by namespace");
+            field.fault_with("not-supported", reason, "\"*\" or \".\"");
+            None
+        }
+    });
+    all.map(drop)
+}
+
+/// At least a millisecond, and whole milliseconds.
+pub(super) fn whole_ms(field: &Field<'_>) -> Option<Duration> {
+    let duration = field.duration()?;
+    if duration.is_zero() || duration.subsec_nanos() % 1_000_000 != 0 {
+        field.fault_with("duration", "it is no whole count of milliseconds", "1ms or more");
+        return None;
+    }
+    Some(duration)
+}
+
+/// A number; NaN and infinities are told of by whoever asks for a range.
+pub(super) fn number(field: &Field<'_>, allowed: &str) -> Option<f64> {
+    let read = match &field.node.value {
+        Value::Scalar { text, plain } => match scalar_kind(text, *plain) {
+            ScalarKind::Integer | ScalarKind::Float => Some(text.parse::<f64>().unwrap_or(f64::NAN)),
+            _ => None,
+        },
+        _ => None,
+    };
+    if read.is_none() {
+        field.wrong_type("a number", Some(allowed.into()));
+    }
+    read
+}
+
+/// A number in 0 to 100.
+pub(super) fn percent(field: &Field<'_>) -> Option<f64> {
+    let allowed = "a number, 0 to 100";
+    let number = number(field, allowed)?;
+    if !(0.0..=100.0).contains(&number) {
+        field.fault_with("percent", "it is no percentage", allowed);
+        return None;
+    }
+    Some(number)
+}
+
+/// `Percent`: `{value: 12.5}`; without a value 0, as in protobuf.
+pub(super) fn fraction(field: &Field<'_>) -> Option<Fraction> {
+    let table = Table::new(field, &Keys::of(&["value"]))?;
+    let value = table.get("value").map_or(Some(0.0), |field| percent(&field))?;
+    Some(Fraction::of_percent(value))
+}
+
+/// Tells of a share that is zero; then there is nothing to do.
+pub(super) fn acts(field: &Field<'_>, fraction: Fraction) -> bool {
+    if fraction.numerator == 0 {
+        field.warn_with("never-acts", "no request is concerned", "a percentage over 0");
+    }
+    fraction.numerator > 0
+}
+
+/// Which of `exact`, `prefix` and `regex` a condition says; nothing: `{}`.
+#[allow(clippy::option_option)] // the outer one is the fault
+pub(super) fn condition<'n>(field: &Field<'n>) -> Option<Option<(&'static str, Field<'n>)>> {
+    const WORDS: [&str; 3] = ["exact", "prefix", "regex"];
+    if field.node.kind_name() == "a string" {
+        let help = format!("write `{{exact: \"{}\"}}`", field.text()?);
+        field.fault_with("match", "a bare string is no condition", help);
+        return None;
+    }
+    let table = Table::new(field, &Keys::of(&WORDS))?;
+    let given: Vec<_> = WORDS.into_iter().filter_map(|key| Some((key, table.get(key)?))).collect();
+    if given.len() > 1 {
+        field.fault_with("match", "it has more than one condition", "one of exact, prefix and regex");
+        return None;
+    }
+    Some(given.into_iter().next())
+}
+
+/// A condition on a value. `{}`, and the regular expression `*` that is none, ask that it is there.
+pub(super) fn string_match(field: &Field<'_>, patterns: &Patterns) -> Option<StringMatch> {
+    let Some((key, value)) = condition(field)? else { return Some(StringMatch::Present) };
+    match (key, value.text()?) {
+        ("exact", text) => Some(StringMatch::Exact(text.into())),
+        ("prefix", "") | ("regex", "*") => Some(StringMatch::Present),
+        ("prefix", text) => Some(StringMatch::Prefix(text.into())),
+        _ => regex(&value, patterns).map(StringMatch::Regex),
+    }
+}
+
+/// An expression that must match whole values.
+pub(super) fn regex(field: &Field<'_>, patterns: &Patterns) -> Option<crate::snapshot::Pattern> {
+    field.filled()?;
+    field.parsed("regex", "it must match the whole value", |text| patterns.compile(text))
+}
+
+/// A header's name, in any case.
+pub(super) fn header_name(field: &Field<'_>, name: &str) -> Option<OrdName> {
+    let read = http::HeaderName::from_bytes(name.as_bytes());
+    if read.is_err() {
+        field.fault_with("header-name", format!("`{name}` is no header name"), "letters, digits and hyphens");
+    }
+    read.ok().map(OrdName)
+}
+
+/// A name as it stands, without anything that breaks a line.
+pub(super) fn plain_name(field: &Field<'_>, text: &str) -> Option<Arc<str>> {
+    if text.chars().any(char::is_control) {
+        field.fault("name", "it holds control characters");
+        return None;
+    }
+    Some(text.into())
+}
+
+/// A port's number.
+pub(super) fn port(field: &Field<'_>) -> Option<u16> {
+    field.integer(1..=65_535).map(|port| port as u16)
+}
+
+/// Labels; none if they are left out.
+pub(super) fn labels(table: &Table<'_>, key: &'static str) -> Option<Labels> {
+    table
+        .get(key)
+        .map_or_else(|| Some(Labels::new()), |field| field.labels(super::names::is_istio_label_part))
+}

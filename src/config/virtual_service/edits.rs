@@ -1,0 +1,192 @@
+//! `headers:` of a rule or a share, and `rewrite:`.
+//!
+//! Law: a value is sent as it stands: Envoy's `%OPERATORS%` are refused, `%%` is a percent. `host` and `:authority` among
+//! the request's fields are a rewrite of the host, as in Istio.
+
+use std::sync::Arc;
+
+use super::Context;
+use crate::config::decode::Field;
+use crate::config::networking::{self, filled, maybe};
+use crate::config::table::{Keys, Table};
+use crate::snapshot::edit::HeaderEdit;
+use crate::snapshot::route::OrdName;
+use crate::snapshot::{HeaderEdits, PathRewrite, Rewrite};
+
+/// What a rule or a share says of its messages.
+#[derive(Default)]
+pub(super) struct Edits {
+    pub(super) request: HeaderEdits,
+    pub(super) response: HeaderEdits,
+    pub(super) rewrite: Option<Rewrite>,
+}
+
+impl Edits {
+    /// The other path, if there is one.
+    pub(super) fn path(&self) -> Option<&PathRewrite> {
+        self.rewrite.as_ref()?.path.as_ref()
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_empty() && self.rewrite.is_none()
+    }
+}
+
+/// `headers:` and `rewrite:` of a rule.
+pub(super) fn edits(table: &Table<'_>, context: &Context<'_>) -> Option<Edits> {
+    let headers = headers(table);
+    let rewrite = maybe(table, "rewrite", |field| rewrite(field, context));
+    let (mut edits, rewrite) = (headers?, rewrite?);
+    let Some(rewrite) = rewrite else { return Some(edits) };
+    let host = edits.rewrite.take().and_then(|rewrite| rewrite.host);
+    if host.is_some() && rewrite.host.is_some() {
+        table.field.fault_with("rewrite", "two places say the host", "`rewrite.authority` alone");
+        return None;
+    }
+    edits.rewrite = Some(Rewrite { path: rewrite.path, host: rewrite.host.or(host) });
+    Some(edits)
+}
+
+/// `headers:` alone; a host among them is a rewrite.
+pub(super) fn headers(table: &Table<'_>) -> Option<Edits> {
+    let Some(field) = table.get("headers") else { return Some(Edits::default()) };
+    let table = Table::new(&field, &Keys::of(&["request", "response"]))?;
+    let mut host = None;
+    let request = maybe(&table, "request", |field| operations(field, Some(&mut host)));
+    let response = maybe(&table, "response", |field| operations(field, None));
+    Some(Edits {
+        request: request?.unwrap_or_default(),
+        response: response?.unwrap_or_default(),
+        rewrite: host.map(|host| Rewrite { path: None, host: Some(host) }),
+    })
+}
+
+/// `set`, `add` and `remove`; `host`: where the request's host goes.
+fn operations(field: &Field<'_>, mut host: Option<&mut Option<Arc<str>>>) -> Option<HeaderEdits> {
+    let table = Table::new(field, &Keys::of(&["set", "add", "remove"]))?;
+    let set = fields(&table, "set", host.as_deref_mut());
+    let add = fields(&table, "add", host);
+    let remove = networking::each(&table, "remove", |field| name(field, field.text()?));
+    let mut remove = remove?;
+    remove.sort();
+    Some(HeaderEdits { remove, set: set?, add: add? })
+}
+
+fn name(field: &Field<'_>, name: &str) -> Option<OrdName> {
+    if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
+        let help = "`rewrite`, `redirect` and `directResponse` change the first line";
+        field.fault_with("header-name", format!("`{name}` is no field that can be edited"), help);
+        return None;
+    }
+    networking::header_name(field, name)
+}
+
+/// Fields by name, sorted, for YAML's order means nothing there.
+fn fields(
+    table: &Table<'_>,
+    key: &'static str,
+    mut host: Option<&mut Option<Arc<str>>>,
+) -> Option<Vec<HeaderEdit>> {
+    let Some(field) = table.get(key) else { return Some(Vec::new()) };
+    let mut whole = true;
+    let mut edits = Vec::new();
+    for (text, field) in field.pairs()? {
+        let value = value(&field);
+        let is_host = text.eq_ignore_ascii_case("host") || text.eq_ignore_ascii_case(":authority");
+        match (&mut host, is_host) {
+            (Some(host), true) => {
+                if host.is_some() {
+                    field.fault_with("rewrite", "two places say the host", "`rewrite.authority` alone");
+                    whole = false;
+                }
+                **host = value.and_then(|value| authority(&field, &value));
+                whole &= host.is_some();
+            }
+            _ => match (name(&field, text), value) {
+                (Some(name), Some(value)) => edits.push(HeaderEdit { name, value }),
+                _ => whole = false,
+            },
+        }
+    }
+    edits.sort_by(|a, b| a.name.cmp(&b.name));
+    whole.then_some(edits)
+}
+
+/// A field's value, to be sent as it stands.
+fn value(field: &Field<'_>) -> Option<Arc<str>> {
+    let text = field.filled()?;
+    if http::HeaderValue::from_str(text).is_err() {
+        field.fault("header-value", "it holds what no header may hold");
+        return None;
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        plain.push_str(before);
+        let Some(after) = after.strip_prefix('%') else {
+            let reason = "Envoy's operators (`%…%`) are not supported";
+            field.fault_with("not-supported", reason, "a percent is written `%%`");
+            return None;
+        };
+        plain.push('%');
+        rest = after;
+    }
+    plain.push_str(rest);
+    Some(plain.into())
+}
+
+/// A host, perhaps with a port.
+pub(super) fn authority(field: &Field<'_>, text: &str) -> Option<Arc<str>> {
+    let read =
+        text.parse::<http::uri::Authority>().ok().filter(|authority| !authority.as_str().contains('@'));
+    if read.is_none() {
+        field.fault_with("rewrite", format!("`{text}` is no host"), "such as models.example.com:8500");
+    }
+    read.map(|_| text.into())
+}
+
+/// `rewrite:`
+fn rewrite(field: &Field<'_>, context: &Context<'_>) -> Option<Rewrite> {
+    let table = Table::new(
+        field,
+        &Keys { known: &["uri", "authority", "uriRegexRewrite"], later: &[], never: &[], proto: true },
+    )?;
+    let uri = filled(&table, "uri");
+    let host = match filled(&table, "authority") {
+        None => Some(None),
+        Some((field, text)) => authority(&field, text).map(Some),
+    };
+    let regex = maybe(&table, "uriRegexRewrite", |field| substitution(field, context));
+    if let (Some(_), Some(field)) = (&uri, table.get("uriRegexRewrite")) {
+        field.fault_with("rewrite", "`uri` and `uriRegexRewrite` exclude each other", "one of the two");
+        return None;
+    }
+    let path = match uri {
+        None => regex?,
+        Some((_, text)) if text.starts_with('/') && !text.contains(['?', '#']) => {
+            Some(PathRewrite::Prefix(text.into()))
+        }
+        Some((field, text)) => {
+            let help = "a path starts with `/`; the query is no part of it";
+            field.fault_with("rewrite", format!("`{text}` is no path"), help);
+            return None;
+        }
+    };
+    let host = host?;
+    if path.is_none() && host.is_none() {
+        field.fault_with("rewrite", "it says nothing", "uri, uriRegexRewrite or authority");
+        return None;
+    }
+    Some(Rewrite { path, host })
+}
+
+fn substitution(field: &Field<'_>, context: &Context<'_>) -> Option<PathRewrite> {
+    let table = Table::new(field, &Keys::of(&["match", "rewrite"]))?;
+    let (expression, with) = (table.require("match"), table.get("rewrite"));
+    let expression = expression?;
+    expression.filled()?;
+    let with = with.map_or(Some(""), |field| field.text())?;
+    let help = "an RE2 expression, and `\\1` for its first group";
+    expression.parsed("regex", help, |text| context.patterns.substitution(text, with)).map(PathRewrite::Regex)
+}
