@@ -6,7 +6,7 @@
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -30,7 +30,7 @@ pub fn judge(cors: &Cors, method: &Method, headers: &HeaderMap) -> Verdict {
     let preflight = *method == Method::OPTIONS && asks;
     let allowed = cors.origins.iter().any(|condition| condition.holds(origin.as_bytes()));
     match (allowed, preflight) {
-        (true, true) => Verdict::Answer(preflight_fields(cors, origin)),
+        (true, true) => Verdict::Answer(preflight_fields(cors, origin, headers)),
         (true, false) => Verdict::Allow(origin.clone()),
         (false, true) if cors.unmatched_preflights == UnmatchedPreflights::Answer => {
             Verdict::Answer(HeaderMap::new())
@@ -39,11 +39,19 @@ pub fn judge(cors: &Cors, method: &Method, headers: &HeaderMap) -> Verdict {
     }
 }
 
-fn preflight_fields(cors: &Cors, origin: &HeaderValue) -> HeaderMap {
+fn preflight_fields(cors: &Cors, origin: &HeaderValue, request: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
     allow(cors, origin, &mut headers);
-    set(&mut headers, ACCESS_CONTROL_ALLOW_METHODS, cors.methods.as_deref());
-    set(&mut headers, ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.as_deref());
+    for (name, list, asked) in [
+        (ACCESS_CONTROL_ALLOW_METHODS, cors.methods.as_deref(), ACCESS_CONTROL_REQUEST_METHOD),
+        (ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.as_deref(), ACCESS_CONTROL_REQUEST_HEADERS),
+    ] {
+        // With credentials browsers read `*` as a name: what they asked for says what is meant.
+        match list == Some("*") && cors.credentials {
+            true => headers.extend(request.get(asked).map(|asked| (name, asked.clone()))),
+            false => set(&mut headers, name, list),
+        }
+    }
     if let Some(age) = cors.max_age {
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(age.as_secs()));
     }
@@ -133,6 +141,31 @@ mod tests {
         assert!(!answered(Method::GET, &[origin, ASKS]));
         assert_eq!(judge(&cors, &Method::OPTIONS, &head(&[ASKS])), Verdict::Pass);
         assert_eq!(judge(&cors, &Method::OPTIONS, &head(&[("origin", ""), ASKS])), Verdict::Pass);
+    }
+
+    #[test]
+    fn with_credentials_a_star_is_answered_by_what_was_asked_for() {
+        let star = |credentials| Cors {
+            methods: Some("*".into()),
+            headers: Some("*".into()),
+            credentials,
+            ..cors(&[StringMatch::Present])
+        };
+        let preflight =
+            |more: &[(&'static str, &'static str)]| head(&[&[("origin", "http://o"), ASKS], more].concat());
+        let answered = |credentials, more: &[(&'static str, &'static str)]| match judge(
+            &star(credentials),
+            &Method::OPTIONS,
+            &preflight(more),
+        ) {
+            Verdict::Answer(fields) => [ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_HEADERS]
+                .map(|name| fields.get(name).map(|value| value.to_str().expect("text").to_owned())),
+            other => panic!("{other:?}"),
+        };
+        let asks = ("access-control-request-headers", "x-a,x-b");
+        assert_eq!(answered(true, &[asks]), [Some("POST".to_owned()), Some("x-a,x-b".to_owned())]);
+        assert_eq!(answered(true, &[]), [Some("POST".to_owned()), None]);
+        assert_eq!(answered(false, &[asks]), [Some("*".to_owned()), Some("*".to_owned())]);
     }
 
     #[test]
