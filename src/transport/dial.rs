@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::io::Stream;
+use crate::snapshot::KeepAlive;
 
 /// Where to dial: names are resolved before.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,25 +65,76 @@ impl Drop for Dialled {
     }
 }
 
-/// Dials `target`, for at most `limit`.
+/// Dials `target`, for at most `limit`; a TCP connection is probed as `keep_alive` says.
 ///
 /// # Errors
 /// See [`DialError`].
-pub async fn dial(target: &Target, limit: Duration) -> Result<Stream, DialError> {
-    match timeout(limit, connect(target)).await {
+pub async fn dial(
+    target: &Target,
+    limit: Duration,
+    keep_alive: Option<KeepAlive>,
+) -> Result<Stream, DialError> {
+    match timeout(limit, connect(target, keep_alive)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(DialError::Failed(error.kind())),
         Err(_) => Err(DialError::Timeout),
     }
 }
 
-async fn connect(target: &Target) -> io::Result<Stream> {
+async fn connect(target: &Target, keep_alive: Option<KeepAlive>) -> io::Result<Stream> {
     match target {
         Target::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            if let Some(keep_alive) = keep_alive {
+                probe(&stream, keep_alive)?;
+            }
             Ok(Stream::Tcp(stream))
         }
         Target::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+    }
+}
+
+fn probe(stream: &TcpStream, keep_alive: KeepAlive) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    if let Some(probes) = keep_alive.probes {
+        sockopt::set_tcp_keepcnt(stream, probes)?;
+    }
+    if let Some(time) = keep_alive.time {
+        sockopt::set_tcp_keepidle(stream, time)?;
+    }
+    if let Some(interval) = keep_alive.interval {
+        sockopt::set_tcp_keepintvl(stream, interval)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::runtime::worker::local_runtime;
+
+    #[test]
+    fn a_connection_is_probed_as_it_is_said_and_not_at_all_otherwise() {
+        local_runtime().unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let target = Target::Tcp(listener.local_addr().unwrap());
+            let seconds = Duration::from_secs;
+            let keep_alive =
+                KeepAlive { probes: Some(7), time: Some(seconds(11)), interval: Some(seconds(13)) };
+            let Stream::Tcp(probed) = dial(&target, seconds(10), Some(keep_alive)).await.unwrap() else {
+                panic!("it is TCP")
+            };
+            assert!(sockopt::socket_keepalive(&probed).unwrap());
+            assert_eq!(sockopt::tcp_keepcnt(&probed).unwrap(), 7);
+            assert_eq!(sockopt::tcp_keepidle(&probed).unwrap(), seconds(11));
+            assert_eq!(sockopt::tcp_keepintvl(&probed).unwrap(), seconds(13));
+            let Stream::Tcp(plain) = dial(&target, seconds(10), None).await.unwrap() else {
+                panic!("it is TCP")
+            };
+            assert!(!sockopt::socket_keepalive(&plain).unwrap());
+        });
     }
 }

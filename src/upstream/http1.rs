@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::breaker::Limit;
-use super::pool::{NoConnection, Shared};
+use super::pool::{Bounds, NoConnection, Shared};
 use crate::message::body::{Body, BodyError};
 use crate::runtime::clock::{self, Tick};
 use crate::transport::io::Io;
@@ -111,7 +111,7 @@ impl Http1Pool {
         self.idle.borrow_mut().retain(|idle| {
             let late = now.age_since(idle.since) > limit;
             timed_out += u64::from(late);
-            !late && idle.connection.is_quiet()
+            !late && !idle.connection.is_old(now) && idle.connection.is_quiet()
         });
         // Asking for a meter makes its series, which is for those who have something to count.
         if timed_out > 0 {
@@ -159,7 +159,8 @@ impl Http1Pool {
                 let (io, open) = self.shared.open(permit).await.map_err(NoConnection::Dial)?;
                 self.shared.meter.cx_http1_total.increment(1);
                 let room = if self.open.get() > MANY { SMALL_READ_BUFFER } else { READ_BUFFER };
-                return Ok(self.lend(Rc::new(Connection::new(io, (open, counted), room))));
+                let bounds = Bounds::new(&self.shared.cluster());
+                return Ok(self.lend(Rc::new(Connection::new(io, (open, counted), room, bounds))));
             }
             if self.shared.cluster().breakers.of(Limit::Connections).limit() == 0 {
                 return Err(NoConnection::Overflow(Limit::Connections));
@@ -181,7 +182,7 @@ impl Http1Pool {
 /// # Errors
 /// See [`SendError`].
 pub(super) async fn ask_once(io: Io, head: Box<Parts>) -> Result<Response<Body>, SendError> {
-    let connection = Rc::new(Connection::new(io, (), SMALL_READ_BUFFER));
+    let connection = Rc::new(Connection::new(io, (), SMALL_READ_BUFFER, None));
     Ok(round_trip::run(&connection, head, Body::Empty).await?.0)
 }
 
@@ -201,7 +202,7 @@ impl Http1Lease {
 
     /// Gives the connection back, or closes it if it is not fit for another request.
     pub fn give_back(mut self) {
-        if self.connection.rest() {
+        if self.connection.rest() && !self.connection.is_spent() {
             self.given_back = true;
             self.idle.borrow_mut().push(Idle { connection: self.connection.clone(), since: clock::now() });
             self.changed.notify_one();

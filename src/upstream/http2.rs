@@ -21,7 +21,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::breaker::Limit;
-use super::pool::{NoConnection, Shared};
+use super::pool::{Bounds, NoConnection, Shared};
 use crate::message::http2::client::{self, ResponseFuture, SendRequest};
 use crate::message::http2::{Error, SendStream, Settings};
 use crate::runtime::clock::{self, Tick};
@@ -82,6 +82,10 @@ struct Connection {
     /// Takes no new stream: it ended, the peer said goodbye, or nothing is heard of it.
     retired: Cell<bool>,
     activity: Rc<Activity>,
+    /// Streams that may be open at once, if the peer allows as many.
+    most: usize,
+    /// What bounds its use, where anything does.
+    bounds: Option<Box<Bounds>>,
     /// What had been read, and since when no more has come: as the last sweep saw it.
     heard: Cell<(u64, Tick)>,
 }
@@ -109,6 +113,9 @@ impl Http2Pool {
             let idle = connection.streams.get() == 0 && now.age_since(connection.idle_since.get()) > limit;
             if idle {
                 self.shared.meter.cx_idle_timeout.increment(1);
+            }
+            if connection.bounds.as_ref().is_some_and(|bounds| bounds.is_old(now)) {
+                connection.retired.set(true);
             }
             !idle && !connection.retired.get()
         });
@@ -160,6 +167,11 @@ impl Http2Pool {
         connections.retain(|connection| connection.is_open());
         let connection = connections.iter().find(|connection| connection.has_room())?;
         connection.streams.set(connection.streams.get() + 1);
+        if let Some(bounds) = &connection.bounds
+            && bounds.count()
+        {
+            connection.retired.set(true);
+        }
         Some(Http2Lease { connection: connection.clone(), state: self.state.clone(), since: clock::now() })
     }
 
@@ -208,7 +220,11 @@ async fn connect(
     };
     settled.inspect_err(|&error| shared.note_dial_failure(error))?;
     shared.meter.cx_http2_total.increment(1);
+    let cluster = shared.cluster();
+    let most = cluster.config.traffic.as_ref().and_then(|traffic| traffic.streams_per_connection);
     let entry = Rc::new(Connection {
+        most: most.map_or(MAX_STREAMS, |most| MAX_STREAMS.min(most as usize).max(1)),
+        bounds: Bounds::new(&cluster),
         sender,
         streams: Cell::new(0),
         idle_since: Cell::new(clock::now()),
@@ -261,7 +277,7 @@ impl Connection {
 
     /// Room by our count, which still holds streams that are to be reset, and by the engine's.
     fn has_room(&self) -> bool {
-        self.streams.get() < MAX_STREAMS.min(self.sender.max_streams().unwrap_or(0) as usize)
+        self.streams.get() < self.most.min(self.sender.max_streams().unwrap_or(0) as usize)
             && self.sender.has_room()
     }
 }

@@ -16,7 +16,7 @@ use super::breaker::{Limit, Permit};
 use super::cluster::{ClusterState, EndpointState};
 use super::http1::Http1Pool;
 use super::http2::Http2Pool;
-use crate::runtime::clock::Tick;
+use crate::runtime::clock::{self, Tick};
 use crate::snapshot::IdleTimeouts;
 use crate::telemetry::{ClusterMeter, Counter};
 use crate::transport::activity::Activity;
@@ -61,7 +61,8 @@ impl EndpointPool {
         meter: Arc<ClusterMeter>,
         idle: IdleTimeouts,
     ) -> EndpointPool {
-        let (cluster, idle) = (RefCell::new(cluster), Cell::new(idle));
+        let idle = Cell::new(idle_of(&cluster, idle));
+        let cluster = RefCell::new(cluster);
         let shared = Rc::new(Shared { cluster, endpoint, meter, idle, flows: RefCell::default() });
         EndpointPool { http1: Http1Pool::new(shared.clone()), http2: Http2Pool::new(shared.clone()), shared }
     }
@@ -69,7 +70,7 @@ impl EndpointPool {
     /// Goes on under a new generation's settings; connections stay.
     pub fn adopt(&self, cluster: &Arc<ClusterState>, idle: IdleTimeouts) {
         self.shared.cluster.replace(cluster.clone());
-        self.shared.idle.set(idle);
+        self.shared.idle.set(idle_of(cluster, idle));
     }
 
     /// What all workers know of the endpoint.
@@ -85,6 +86,45 @@ impl EndpointPool {
     }
 }
 
+/// How long its connections may be idle: as the cluster says, else as all clusters are told.
+fn idle_of(cluster: &ClusterState, all: IdleTimeouts) -> IdleTimeouts {
+    let own = cluster.config.traffic.as_ref().and_then(|traffic| traffic.idle);
+    own.map_or(all, |own| IdleTimeouts { http1: own, http2: own })
+}
+
+/// What bounds a connection's use, in a cluster that bounds it.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    /// Requests that it may still take.
+    left: Cell<u32>,
+    born: Tick,
+    life: Option<Duration>,
+}
+
+impl Bounds {
+    /// Those of a connection that was just made, as the cluster says now.
+    pub(super) fn new(cluster: &ClusterState) -> Option<Box<Bounds>> {
+        let traffic = cluster.config.traffic.as_ref()?;
+        let (requests, life) = (traffic.requests_per_connection, traffic.connection_life);
+        if requests.is_none() && life.is_none() {
+            return None;
+        }
+        let left = Cell::new(requests.unwrap_or(u32::MAX));
+        Some(Box::new(Bounds { left, born: clock::now(), life }))
+    }
+
+    /// It takes a request, or has taken one. Whether that is the last.
+    pub(super) fn count(&self) -> bool {
+        self.left.set(self.left.get().saturating_sub(1));
+        self.left.get() == 0 || self.is_old(clock::now())
+    }
+
+    /// Whether it has lived for as long as it may.
+    pub(super) fn is_old(&self, now: Tick) -> bool {
+        self.life.is_some_and(|life| now.age_since(self.born) > life)
+    }
+}
+
 impl Shared {
     pub(super) fn cluster(&self) -> Arc<ClusterState> {
         self.cluster.borrow().clone()
@@ -93,7 +133,9 @@ impl Shared {
     /// Dials, and counts the connection until the returned guard is dropped.
     pub(super) async fn open(self: &Rc<Self>, permit: Permit) -> Result<(Io, Open), DialError> {
         let started = Instant::now();
-        let stream = match dial::dial(&self.endpoint.target, self.cluster().config.connect_timeout).await {
+        let config = self.cluster().config.clone();
+        let keep_alive = config.traffic.as_ref().and_then(|traffic| traffic.keep_alive);
+        let stream = match dial::dial(&self.endpoint.target, config.connect_timeout, keep_alive).await {
             Ok(stream) => stream,
             Err(error) => {
                 self.note_dial_failure(error);

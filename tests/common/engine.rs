@@ -58,6 +58,11 @@ pub fn linked(main: &str, rules: &str) -> Arc<Snapshot> {
 impl Engine {
     /// Serves `main` and `rules` with `workers` threads.
     pub fn start(workers: usize, main: &str, rules: &str) -> Engine {
+        Engine::serving(workers, linked(main, rules))
+    }
+
+    /// Serves `snapshot` with `workers` threads.
+    pub fn serving(workers: usize, snapshot: Arc<Snapshot>) -> Engine {
         let recorder = Recorder::new(workers);
         let process = ProcessMeter::new(&recorder);
         let plane = Arc::new(ArcSwapOption::empty());
@@ -73,7 +78,7 @@ impl Engine {
         });
         let server = Rc::new(RefCell::new(Server::start(shared.clone(), workers).unwrap()));
         let engine = Engine { shared, planner: RefCell::new(planner), server };
-        engine.publish(linked(main, rules));
+        engine.publish(snapshot);
         engine
     }
 

@@ -21,8 +21,10 @@ use crate::message::body::{BodyError, Http1Error, Http1Source};
 use crate::message::http1::body::{Decoder, Piece};
 use crate::message::http1::head::{self, ResponseHead};
 use crate::message::http1::{Framing, HeadBounds};
+use crate::runtime::clock::Tick;
 use crate::transport::io::Io;
 use crate::transport::scratch;
+use crate::upstream::pool::Bounds;
 
 /// What the head of an answer, and its trailers, may cost.
 const BOUNDS: HeadBounds = HeadBounds { bytes: 60 << 10, count: 100 };
@@ -44,6 +46,8 @@ pub(super) struct Connection {
     reader: RefCell<Option<Waker>>,
     /// What is read at once of a long body.
     most_room: usize,
+    /// What bounds its use, where anything does.
+    bounds: Option<Box<Bounds>>,
 }
 
 struct Live {
@@ -72,14 +76,25 @@ struct Reading {
 
 impl Connection {
     /// A connection that was just made; `counts` are held until it is closed.
-    pub(super) fn new(io: Io, counts: impl Any, most_room: usize) -> Connection {
+    pub(super) fn new(io: Io, counts: impl Any, most_room: usize, bounds: Option<Box<Bounds>>) -> Connection {
         Connection {
             live: RefCell::new(Some(Live { io, _counts: Box::new(counts) })),
             reading: RefCell::new(Reading::new()),
             sent: Cell::new(false),
             reader: RefCell::default(),
             most_room,
+            bounds,
         }
+    }
+
+    /// Counts a request that is over. Whether it was the last that it may take.
+    pub(super) fn is_spent(&self) -> bool {
+        self.bounds.as_ref().is_some_and(|bounds| bounds.count())
+    }
+
+    /// Whether it has lived for as long as it may.
+    pub(super) fn is_old(&self, now: Tick) -> bool {
+        self.bounds.as_ref().is_some_and(|bounds| bounds.is_old(now))
     }
 
     /// Whether nothing came while it was idle: a byte would be read as the next request's answer, and an end or an

@@ -38,7 +38,7 @@ async fn pair() -> (Rc<Connection>, TcpStream) {
     let ours = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
     let (theirs, _) = listener.accept().await.expect("accepted");
     let io = Io::new(Stream::Tcp(ours), Rc::new(Activity::new(false)));
-    (Rc::new(Connection::new(io, (), 128 << 10)), theirs)
+    (Rc::new(Connection::new(io, (), 128 << 10, None)), theirs)
 }
 
 fn head(method: &Method) -> Box<Parts> {

@@ -1,0 +1,178 @@
+//! Outlier detection through the whole proxy: whom it throws out, over all workers, and whom it lets in again.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
+
+mod common {
+    pub(crate) mod clusters;
+    pub(crate) mod engine;
+    pub(crate) mod world;
+}
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::clusters::{NOBODY, caller, scraped, serve, snapshot, until_answer};
+use common::engine::{Engine, eventually};
+use common::world::client::grpc_call;
+use common::world::upstream::{Upstream, empty, full};
+use common::world::{Http, free_port, run};
+use http::Response;
+use weir::snapshot::{Outlier, TrafficPolicy};
+
+const ACTIVE: &str = "envoy_cluster_outlier_detection_ejections_active";
+
+/// Three in a row, half may be out, and for an hour.
+fn outlier() -> Outlier {
+    let hour = Duration::from_secs(3600);
+    Outlier {
+        consecutive_5xx: 3,
+        max_ejection_percent: 50,
+        base_ejection_time: hour,
+        max_ejection_time: hour,
+        interval: Duration::from_millis(20),
+        success_rate: None,
+        ..Outlier::default()
+    }
+}
+
+fn policy(outlier: Outlier) -> TrafficPolicy {
+    TrafficPolicy { outlier: Some(outlier), panic_threshold: 0, ..TrafficPolicy::default() }
+}
+
+/// An upstream that says `status` for as long as that is set.
+async fn saying(status: &Rc<Cell<u16>>) -> Upstream {
+    let status = status.clone();
+    Upstream::remembering(move |_| {
+        let body = full(if status.get() < 500 { "bad is good" } else { "bad" });
+        Response::builder().status(status.get()).body(body).expect("a response")
+    })
+    .await
+}
+
+#[test]
+fn who_fails_as_often_in_a_row_as_it_says_gets_nothing_any_more() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let (bad, good) = (saying(&Rc::new(Cell::new(500))).await, Upstream::start("good").await);
+            let engine = serve(up, &[&bad.at(), &good.at()], &policy(outlier()));
+            let mut client = caller(down, &engine).await;
+            for _ in 0..20 {
+                client.get("/m").await;
+            }
+            assert_eq!(
+                bad.seen().len(),
+                3,
+                "{down:?} {up:?}: an upstream's answer is passed on, and counted"
+            );
+            assert_eq!(good.seen().len(), 17);
+            assert_eq!(scraped(&engine, ACTIVE), 1.0);
+            let enforced = "envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx";
+            assert_eq!(scraped(&engine, enforced), 1.0);
+            assert_eq!(scraped(&engine, "envoy_cluster_membership_healthy"), 1.0);
+        }
+    });
+}
+
+#[test]
+fn who_was_thrown_out_comes_back_when_its_time_is_over() {
+    run(async || {
+        for up in Http::BOTH {
+            let status = Rc::new(Cell::new(500));
+            let (bad, good) = (saying(&status).await, Upstream::start("good").await);
+            let short = Duration::from_millis(50);
+            let outlier = Outlier { base_ejection_time: short, max_ejection_time: short, ..outlier() };
+            let engine = serve(up, &[&bad.at(), &good.at()], &policy(outlier));
+            let mut client = caller(Http::One, &engine).await;
+            for _ in 0..6 {
+                client.get("/m").await;
+            }
+            status.set(200);
+            until_answer("it comes back", &mut client, |answer| answer.text() == "bad is good").await;
+            eventually("nobody is out", || scraped(&engine, ACTIVE) == 0.0).await;
+        }
+    });
+}
+
+#[test]
+fn failures_count_over_all_workers_and_when_nobody_is_left_the_answer_is_ours() {
+    run(async || {
+        let bad = saying(&Rc::new(Cell::new(503))).await;
+        let outlier = Outlier { consecutive_5xx: 8, max_ejection_percent: 100, ..outlier() };
+        let traffic = policy(outlier);
+        let change =
+            |cluster: &mut weir::snapshot::Cluster| cluster.traffic = Some(Box::new(traffic.clone()));
+        let engine = Engine::serving(4, snapshot(Http::One, &[&bad.at()], change));
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            clients.push(caller(Http::One, &engine).await);
+        }
+        for turn in 0..8 {
+            assert_eq!(clients[turn % 4].get("/m").await.text(), "bad", "{turn}");
+        }
+        for client in &mut clients {
+            let answer = client.get("/m").await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (503, NOBODY));
+        }
+        assert_eq!(bad.seen().len(), 8);
+        assert_eq!(scraped(&engine, "envoy_cluster_upstream_cx_none_healthy"), 4.0);
+    });
+}
+
+#[test]
+fn who_takes_no_connection_is_thrown_out_too() {
+    run(async || {
+        for up in Http::BOTH {
+            let (gone, good) = (format!("127.0.0.1:{}", free_port()), Upstream::start("good").await);
+            let engine = serve(up, &[&gone, &good.at()], &policy(outlier()));
+            let mut client = caller(Http::One, &engine).await;
+            for _ in 0..20 {
+                assert_eq!(client.get("/m").await.text(), "good", "a retry finds the other");
+            }
+            assert_eq!(scraped(&engine, "envoy_cluster_upstream_cx_connect_fail"), 3.0, "{up:?}");
+        }
+    });
+}
+
+#[test]
+fn a_grpc_status_in_the_head_counts_as_the_http_status_that_it_stands_for() {
+    run(async || {
+        // UNAVAILABLE is a server's fault, INVALID_ARGUMENT is not.
+        for (status, is_thrown_out) in [("14", true), ("3", false)] {
+            let upstream = Upstream::remembering(move |_| {
+                let head = Response::builder().header("content-type", "application/grpc");
+                head.header("grpc-status", status).body(empty()).expect("a response")
+            })
+            .await;
+            let outlier = Outlier { max_ejection_percent: 100, ..outlier() };
+            let engine = serve(Http::Two, &[&upstream.at()], &policy(outlier));
+            let mut client = caller(Http::Two, &engine).await;
+            for _ in 0..3 {
+                assert_eq!(client.send(grpc_call("/s/m", b"hi")).await.grpc_status(), Some(status));
+            }
+            let answer = client.send(grpc_call("/s/m", b"hi")).await;
+            let ours = answer.header("grpc-message") == Some(NOBODY);
+            assert_eq!((ours, upstream.seen().len()), (is_thrown_out, if is_thrown_out { 3 } else { 4 }));
+        }
+    });
+}
+
+#[test]
+fn a_reload_lets_nobody_in_again() {
+    run(async || {
+        let (bad, good) = (saying(&Rc::new(Cell::new(500))).await, Upstream::start("good").await);
+        let at = [&*bad.at(), &*good.at()];
+        let engine = serve(Http::One, &at, &policy(outlier()));
+        let mut client = caller(Http::One, &engine).await;
+        for _ in 0..6 {
+            client.get("/m").await;
+        }
+        assert_eq!(bad.seen().len(), 3);
+        let other = policy(Outlier { consecutive_5xx: 4, ..outlier() });
+        engine.publish(snapshot(Http::One, &at, |cluster| cluster.traffic = Some(Box::new(other.clone()))));
+        for _ in 0..10 {
+            assert_eq!(client.get("/m").await.text(), "good");
+        }
+        assert_eq!(scraped(&engine, ACTIVE), 1.0);
+    });
+}
