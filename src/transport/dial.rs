@@ -65,37 +65,43 @@ impl Drop for Dialled {
     }
 }
 
-/// Dials `target`, for at most `limit`; a TCP connection is probed as `keep_alive` says.
+/// Dials `target`, for at most `limit`.
 ///
 /// # Errors
 /// See [`DialError`].
-pub async fn dial(
-    target: &Target,
-    limit: Duration,
-    keep_alive: Option<KeepAlive>,
-) -> Result<Stream, DialError> {
-    match timeout(limit, connect(target, keep_alive)).await {
+pub async fn dial(target: &Target, limit: Duration) -> Result<Stream, DialError> {
+    match timeout(limit, connect(target)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(DialError::Failed(error.kind())),
         Err(_) => Err(DialError::Timeout),
     }
 }
 
-async fn connect(target: &Target, keep_alive: Option<KeepAlive>) -> io::Result<Stream> {
+async fn connect(target: &Target) -> io::Result<Stream> {
     match target {
         Target::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            if let Some(keep_alive) = keep_alive {
-                probe(&stream, keep_alive)?;
-            }
             Ok(Stream::Tcp(stream))
         }
         Target::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
     }
 }
 
-fn probe(stream: &TcpStream, keep_alive: KeepAlive) -> io::Result<()> {
+/// Has the kernel probe a connection that was made, if it is one of TCP.
+///
+/// # Errors
+/// The kernel's, as for a value that it does not take.
+pub fn probe(stream: &Stream, keep_alive: KeepAlive) -> Result<(), DialError> {
+    match stream {
+        Stream::Tcp(stream) => {
+            set_probes(stream, keep_alive).map_err(|error| DialError::Failed(error.kind()))
+        }
+        Stream::Unix(_) => Ok(()),
+    }
+}
+
+fn set_probes(stream: &TcpStream, keep_alive: KeepAlive) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     if let Some(probes) = keep_alive.probes {
         sockopt::set_tcp_keepcnt(stream, probes)?;
@@ -124,16 +130,14 @@ mod tests {
             let seconds = Duration::from_secs;
             let keep_alive =
                 KeepAlive { probes: Some(7), time: Some(seconds(11)), interval: Some(seconds(13)) };
-            let Stream::Tcp(probed) = dial(&target, seconds(10), Some(keep_alive)).await.unwrap() else {
-                panic!("it is TCP")
-            };
+            let probed = dial(&target, seconds(10)).await.unwrap();
+            probe(&probed, keep_alive).unwrap();
+            let plain = dial(&target, seconds(10)).await.unwrap();
+            let (Stream::Tcp(probed), Stream::Tcp(plain)) = (probed, plain) else { panic!("it is TCP") };
             assert!(sockopt::socket_keepalive(&probed).unwrap());
             assert_eq!(sockopt::tcp_keepcnt(&probed).unwrap(), 7);
             assert_eq!(sockopt::tcp_keepidle(&probed).unwrap(), seconds(11));
             assert_eq!(sockopt::tcp_keepintvl(&probed).unwrap(), seconds(13));
-            let Stream::Tcp(plain) = dial(&target, seconds(10), None).await.unwrap() else {
-                panic!("it is TCP")
-            };
             assert!(!sockopt::socket_keepalive(&plain).unwrap());
         });
     }

@@ -21,7 +21,7 @@ use crate::snapshot::IdleTimeouts;
 use crate::telemetry::{ClusterMeter, Counter};
 use crate::transport::activity::Activity;
 use crate::transport::dial::{self, DialError, Dialled};
-use crate::transport::io::Io;
+use crate::transport::io::{Io, Stream};
 
 /// Why no connection was had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,9 +133,8 @@ impl Shared {
     /// Dials, and counts the connection until the returned guard is dropped.
     pub(super) async fn open(self: &Rc<Self>, permit: Permit) -> Result<(Io, Open), DialError> {
         let started = Instant::now();
-        let config = self.cluster().config.clone();
-        let keep_alive = config.traffic.as_ref().and_then(|traffic| traffic.keep_alive);
-        let stream = match dial::dial(&self.endpoint.target, config.connect_timeout, keep_alive).await {
+        let dialled = dial::dial(&self.endpoint.target, self.cluster().config.connect_timeout).await;
+        let stream = match dialled.and_then(|stream| self.probed(stream)) {
             Ok(stream) => stream,
             Err(error) => {
                 self.note_dial_failure(error);
@@ -162,6 +161,15 @@ impl Shared {
             _dialled: Dialled::count(),
         };
         Ok((Io::new(stream, activity), open))
+    }
+
+    /// A connection that was just made, with the probes that the cluster asks for.
+    fn probed(&self, stream: Stream) -> Result<Stream, DialError> {
+        let keep_alive = self.cluster().config.traffic.as_ref().and_then(|traffic| traffic.keep_alive);
+        if let Some(keep_alive) = keep_alive {
+            dial::probe(&stream, keep_alive)?;
+        }
+        Ok(stream)
     }
 
     pub(super) fn note_dial_failure(&self, error: DialError) {

@@ -131,7 +131,7 @@ fn has_traffic(state: &ClusterState) -> bool {
 
 /// One question; whoever calls it bounds its time.
 async fn ask(check: &HealthCheck, target: &Target, state: &ClusterState) -> Found {
-    let Ok(stream) = dial::dial(target, check.timeout, None).await else { return Found::Silent };
+    let Ok(stream) = dial::dial(target, check.timeout).await else { return Found::Silent };
     match &check.kind {
         HealthCheckKind::Tcp => Found::Well,
         HealthCheckKind::Http { path, host, expected, headers } => {
