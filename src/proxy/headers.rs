@@ -112,14 +112,19 @@ pub(super) fn clean(
     }
     trust(exchange, headers, notable, hops);
     if let Some(timeout) = timeout {
-        let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(ms));
+        expect_timeout(headers, timeout);
     }
 }
 
 /// The head in the form of the HTTP that the upstream speaks.
 pub(super) fn frame(exchange: &Exchange, parts: &mut Parts, http2: bool) {
     if http2 { for_http2(exchange, parts) } else { for_http1(exchange, parts) }
+}
+
+/// Tells the upstream how long its answer is waited for.
+pub(super) fn expect_timeout(headers: &mut HeaderMap, timeout: Duration) {
+    let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(ms));
 }
 
 /// Fields that a caller may not set, and those that say who the caller is.

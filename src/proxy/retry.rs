@@ -1,4 +1,6 @@
-//! Whether a failed attempt may be made once more. Pure.
+//! Whether a failed attempt may be made once more without anybody having asked for it. Pure.
+//!
+//! What a route's policy asks for is `conditions`, the pauses between its attempts `back_off`.
 //!
 //! Law: a request that may have been processed is sent again only if its method is idempotent (RFC 9110 section 9.2.2)
 //! or its service says `repeatable`; one that was certainly not processed may always be.
@@ -7,6 +9,9 @@ use http::Method;
 
 use super::reply::Reason;
 use crate::telemetry::families::weir::RetryReason;
+
+pub(super) mod back_off;
+pub(super) mod conditions;
 
 /// What is certain of an attempt that failed before its answer's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -64,6 +64,11 @@ pub static REPLAY_EXCEEDED: Family = Family::counter(
     "weir_replay_exceeded_total",
     "Requests that could no longer be retried because their body passed the replay limit.",
 );
+/// Copies by what became of them.
+pub static MIRRORS: Family = Family::counter(
+    "weir_mirror_requests_total",
+    "Copies of requests by where they went and what became of them; no caller waits for one.",
+);
 /// Streams reset for the budget.
 pub static BUFFER_RESETS: Family =
     Family::counter("weir_buffer_resets_total", "Streams reset because the buffer budget was spent.");
@@ -228,6 +233,30 @@ reasons! {
         Misdirected = "misdirected",
         /// No connection to the endpoint could be made.
         Connect = "connect",
+        /// A policy: there was no answer.
+        Reset = "reset",
+        /// A policy: the attempt took too long.
+        PerTryTimeout = "per_try_timeout",
+        /// A policy: the answer's status.
+        Status = "status",
+        /// A policy: a field of the answer.
+        Headers = "headers",
+        /// A policy: the answer's gRPC status.
+        GrpcStatus = "grpc_status",
+    }
+}
+
+reasons! {
+    /// What became of a copy.
+    MirrorResult {
+        /// It was sent, and its answer read to the end.
+        Sent = "sent",
+        /// Not all of it was sent: it fell behind the budget, or the request itself broke off.
+        Skipped = "skipped",
+        /// The upstream could not be reached, ended it, or took too long.
+        Failed = "failed",
+        /// Too many were under way, or a circuit breaker was open.
+        Overflow = "overflow",
     }
 }
 
@@ -268,6 +297,8 @@ reasons! {
         MaxRequests = "max_requests",
         /// Retries of a cluster in flight.
         MaxRetries = "max_retries",
+        /// Copies of requests in flight.
+        Mirrors = "mirrors",
     }
 }
 
@@ -294,6 +325,26 @@ impl HopMeter {
     /// Counts a failed hop.
     pub fn error(&self, reason: HopError) {
         self.errors[reason as usize].increment(1);
+    }
+}
+
+/// Copies of one rule's requests to one version.
+#[derive(Clone, Debug)]
+pub struct MirrorMeter([Counter; MirrorResult::ALL.len()]);
+
+impl MirrorMeter {
+    /// Resolves the series, at zero.
+    pub fn new(recorder: &Recorder, service: &str, rule: &str, version: &str) -> MirrorMeter {
+        MirrorMeter(MirrorResult::ALL.map(|result| {
+            let labels =
+                [("service", service), ("rule", rule), ("version", version), ("result", result.as_str())];
+            recorder.counter(&MIRRORS, &labels)
+        }))
+    }
+
+    /// Counts one.
+    pub fn count(&self, result: MirrorResult) {
+        self.0[result as usize].increment(1);
     }
 }
 

@@ -1,0 +1,226 @@
+//! How long a request may take: the route's bound, what an internal caller asks for, and gRPC's own deadline.
+//!
+//! Law: the shortest counts. gRPC's deadline runs from the request's head, the route's from the first attempt; what is
+//! left of the shortest is what an upstream is told.
+//! Source: the gRPC HTTP/2 protocol mapping (`grpc-timeout`); Envoy's `x-envoy-upstream-rq-*` fields.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::exchange::Exchange;
+use super::headers;
+use super::reply::Reason;
+use crate::snapshot::RoutePolicy;
+use crate::words::Protocol;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const PER_TRY_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
+/// Digits of a `grpc-timeout`.
+const DIGITS: usize = 8;
+
+/// The bounds of one request, from the moment at which its attempts begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Times {
+    /// The whole request, with its retries and pauses.
+    pub(super) total: Option<Duration>,
+    /// One attempt, to its answer's head.
+    pub(super) per_try: Option<Duration>,
+    /// One attempt without a byte.
+    pub(super) per_try_idle: Option<Duration>,
+    /// `total` is what the caller's `grpc-timeout` leaves.
+    pub(super) of_grpc: bool,
+    /// The head has a `grpc-timeout` that can be read: each attempt tells what is left.
+    tells_grpc: bool,
+}
+
+/// The bounds of a request with the fields `headers`, as they came, whose route says `route` for the whole of it.
+pub(super) fn of(
+    exchange: &Exchange,
+    headers: &HeaderMap,
+    route: Option<Duration>,
+    policy: &RoutePolicy,
+) -> Times {
+    let (protocol, start) = {
+        let record = exchange.record.borrow();
+        (record.protocol, record.start)
+    };
+    let retry = policy.retry.as_ref();
+    let per_try = asked_per_try(exchange, headers).or(retry.and_then(|retry| retry.per_try_timeout));
+    let route = headers::timeout(exchange, headers).or(route);
+    let grpc = (protocol == Protocol::Grpc).then(|| grpc_timeout(headers)).flatten();
+    let times = Times {
+        per_try,
+        per_try_idle: retry.and_then(|retry| retry.per_try_idle_timeout),
+        ..shortest(route, grpc, policy.timeouts.grpc_max, start.elapsed())
+    };
+    Times { per_try: times.per_try.filter(|&per_try| times.total.is_none_or(|total| per_try < total)), ..times }
+}
+
+/// The route's bound, or what is left of gRPC's where that is less.
+fn shortest(
+    route: Option<Duration>,
+    grpc: Option<Duration>,
+    grpc_max: Option<Duration>,
+    elapsed: Duration,
+) -> Times {
+    let Some(grpc) = grpc else { return Times { total: route, ..Times::default() } };
+    let left = grpc_max.map_or(grpc, |max| grpc.min(max)).saturating_sub(elapsed);
+    let of_grpc = route.is_none_or(|route| left <= route);
+    let total = if of_grpc { Some(left) } else { route };
+    Times { total, of_grpc, tells_grpc: true, ..Times::default() }
+}
+
+/// The bound of one attempt that an internal caller asks for; zero is none.
+fn asked_per_try(exchange: &Exchange, headers: &HeaderMap) -> Option<Duration> {
+    if !exchange.seat.internal {
+        return None;
+    }
+    let ms: u64 = headers.get(PER_TRY_TIMEOUT_MS)?.to_str().ok()?.parse().ok()?;
+    (ms > 0).then(|| Duration::from_millis(ms))
+}
+
+impl Times {
+    /// What a caller whose time is up gets.
+    pub(super) fn late(&self) -> Reason {
+        if self.of_grpc { Reason::GrpcDeadline } else { Reason::Timeout }
+    }
+
+    /// Tells the upstream of one attempt what is left, `elapsed` after the first began.
+    pub(super) fn tell(&self, headers: &mut HeaderMap, elapsed: Duration) {
+        let total = self.total.map(|total| total.saturating_sub(elapsed));
+        let Some(left) = total.into_iter().chain(self.per_try).min() else { return };
+        headers::expect_timeout(headers, left);
+        if self.tells_grpc {
+            headers.insert(GRPC_TIMEOUT, grpc_value(left));
+        }
+    }
+
+    /// The moment by which everything has to be done, seen from `now`.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        now.checked_add(self.total?)
+    }
+}
+
+/// The caller's `grpc-timeout`; `None`: there is none that can be read.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    parse_grpc(headers.get(GRPC_TIMEOUT)?.as_bytes())
+}
+
+/// Up to eight digits and a unit.
+fn parse_grpc(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > DIGITS || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count = digits.iter().fold(0, |count: u64, digit| count * 10 + u64::from(digit - b'0'));
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+/// `left` in the finest unit that its digits leave room for, rounded down: an upstream must not take longer.
+fn grpc_value(left: Duration) -> HeaderValue {
+    const MOST: u128 = 10_u128.pow(DIGITS as u32) - 1;
+    let seconds = u128::from(left.as_secs());
+    let units = [
+        (left.as_micros(), 'u'),
+        (left.as_millis(), 'm'),
+        (seconds, 'S'),
+        (seconds / 60, 'M'),
+        (seconds / 3600, 'H'),
+    ];
+    let (count, unit) =
+        units.into_iter().find(|&(count, _)| count <= MOST).unwrap_or((MOST, 'H'));
+    HeaderValue::from_str(&format!("{count}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("0u"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_grpc_timeout_is_eight_digits_at_most_and_a_unit() {
+        for (text, expected) in [
+            ("1H", Some(3_600_000 * MS)),
+            ("2M", Some(120_000 * MS)),
+            ("99999999S", Some(Duration::from_secs(99_999_999))),
+            ("250m", Some(250 * MS)),
+            ("1500u", Some(Duration::from_micros(1500))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("0m", Some(Duration::ZERO)),
+            ("00000001S", Some(1000 * MS)),
+            ("000000001S", None),
+            ("100000000n", None),
+            ("S", None),
+            ("", None),
+            ("1", None),
+            ("1s", None),
+            ("-1S", None),
+            ("+1S", None),
+            (" 1S", None),
+            ("1 S", None),
+            ("1.5S", None),
+        ] {
+            assert_eq!(parse_grpc(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_told_in_eight_digits_and_never_as_more(micros in 0_u64..u64::MAX / 2) {
+            let left = Duration::from_micros(micros);
+            let value = grpc_value(left);
+            let read = parse_grpc(value.as_bytes());
+            prop_assert!(read.is_some_and(|read| read <= left), "{left:?} as {value:?}");
+            // No more is lost than one step of the unit: an hour beside ten thousand years.
+            let lost = left - read.unwrap_or_default();
+            let bounded = left >= Duration::from_secs(99_999_999 * 3600) || lost * 1000 <= left.max(MS);
+            prop_assert!(bounded, "{left:?} as {value:?}");
+        }
+    }
+
+    #[test]
+    fn the_shorter_of_route_and_grpc_counts_and_grpcs_has_run_since_the_head() {
+        let of = |route: Option<u32>, grpc: Option<u32>, max: Option<u32>, elapsed: u32| {
+            let ms = |ms: u32| ms * MS;
+            let times = shortest(route.map(ms), grpc.map(ms), max.map(ms), ms(elapsed));
+            (times.total.map(|total| total.as_millis()), times.of_grpc)
+        };
+        assert_eq!(of(None, None, None, 5), (None, false));
+        assert_eq!(of(Some(100), None, None, 50), (Some(100), false));
+        assert_eq!(of(Some(100), Some(200), None, 50), (Some(100), false));
+        assert_eq!(of(Some(100), Some(140), None, 50), (Some(90), true));
+        assert_eq!(of(None, Some(140), None, 50), (Some(90), true));
+        assert_eq!(of(None, Some(140), Some(100), 50), (Some(50), true));
+        assert_eq!(of(Some(100), Some(140), None, 150), (Some(0), true));
+    }
+
+    #[test]
+    fn an_attempt_is_told_what_the_shortest_bound_leaves() {
+        let told = |times: Times, elapsed: u32| {
+            let mut headers = HeaderMap::new();
+            times.tell(&mut headers, elapsed * MS);
+            let text = |name: &str| headers.get(name).map(|value| value.to_str().expect("text").to_owned());
+            (text("x-envoy-expected-rq-timeout-ms"), text("grpc-timeout"))
+        };
+        let total = Times { total: Some(100 * MS), tells_grpc: true, ..Times::default() };
+        assert_eq!(told(total, 0), (Some("100".into()), Some("100000u".into())));
+        assert_eq!(told(total, 70), (Some("30".into()), Some("30000u".into())));
+        assert_eq!(told(total, 170), (Some("0".into()), Some("0u".into())));
+        let tried = Times { per_try: Some(40 * MS), tells_grpc: false, ..total };
+        assert_eq!(told(tried, 0), (Some("40".into()), None));
+        assert_eq!(told(tried, 70), (Some("30".into()), None));
+        assert_eq!(told(Times::default(), 70), (None, None));
+    }
+}
