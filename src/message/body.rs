@@ -29,6 +29,15 @@ pub enum Body {
     Http1(Http1Body),
     /// From an HTTP/2 stream.
     Http2(RecvStream),
+    /// Another one of which the first frame was read ahead.
+    Led(Box<Led>),
+}
+
+/// See [`Body::Led`].
+#[derive(Debug)]
+pub struct Led {
+    first: Option<Frame<Bytes>>,
+    rest: Body,
 }
 
 /// The body of an HTTP/1 message, read from its connection as it is asked for.
@@ -93,14 +102,26 @@ impl Body {
         if stream.is_end_stream() { Body::Empty } else { Body::Http2(stream) }
     }
 
+    /// `rest`, of which `first` was read ahead.
+    pub fn led(first: Frame<Bytes>, rest: Body) -> Body {
+        Body::Led(Box::new(Led { first: Some(first), rest }))
+    }
+
     /// Bytes received and not yet read, where the engine tells.
     pub fn unread_bytes(&mut self) -> usize {
         match self {
             Body::Http2(stream) => stream.unread_bytes(),
             Body::Full(bytes) => bytes.len(),
             Body::Http1(body) => body.0.unread_bytes(),
+            Body::Led(led) => led.first_bytes() + led.rest.unread_bytes(),
             Body::Empty => 0,
         }
+    }
+}
+
+impl Led {
+    fn first_bytes(&self) -> usize {
+        self.first.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len)
     }
 }
 
@@ -127,6 +148,10 @@ impl http_body::Body for Body {
             Body::Http2(stream) => {
                 stream.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Http2)))
             }
+            Body::Led(led) => match led.first.take() {
+                Some(first) => Poll::Ready(Some(Ok(first))),
+                None => Pin::new(&mut led.rest).poll_frame(cx),
+            },
         }
     }
 
@@ -136,6 +161,7 @@ impl http_body::Body for Body {
             Body::Full(bytes) => bytes.is_empty(),
             Body::Http1(body) => body.0.is_done(),
             Body::Http2(stream) => stream.is_end_stream(),
+            Body::Led(led) => led.first.is_none() && led.rest.is_end_stream(),
         }
     }
 
@@ -145,6 +171,10 @@ impl http_body::Body for Body {
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Http1(body) => body.0.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
             Body::Http2(stream) => stream.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Body::Led(led) => match led.rest.size_hint().exact() {
+                Some(rest) => SizeHint::with_exact(rest + led.first_bytes() as u64),
+                None => SizeHint::default(),
+            },
         }
     }
 }

@@ -28,7 +28,7 @@ mod outcome;
 mod stream;
 
 pub(super) use lease::Lease;
-pub(super) use outcome::{note_timeout, overflow};
+pub(super) use outcome::{note_timeout, note_try_timeout, overflow};
 
 /// The way that the split has chosen.
 pub(super) struct Way<'a> {
@@ -90,7 +90,8 @@ pub(super) async fn run(
     };
     let Some(reason) = retry::allowed(failure, allowance) else { return Err(failure.reason) };
     let Some(head) = unsent.or(spare) else { return Err(failure.reason) };
-    let permit = match retry_permit(exchange, way, reason) {
+    let free = matches!(reason, RetryReason::Unsent | RetryReason::Connect | RetryReason::Misdirected);
+    let permit = match retry_permit(exchange, way, reason, free) {
         Ok(permit) => permit,
         Err(()) => return Err(failure.reason),
     };
@@ -111,28 +112,36 @@ pub(super) async fn run(
 
 /// What another attempt could use of this one.
 #[derive(Clone, Copy)]
-struct Keeping {
+pub(super) struct Keeping {
     /// The body is kept.
-    body: bool,
+    pub(super) body: bool,
     /// The request may be sent again even if the connection is lost under it.
-    bears_loss: bool,
+    pub(super) bears_loss: bool,
 }
 
 /// The answer is the one to pass on: what was kept goes.
-fn settled(exchange: &Exchange, response: Response<Body>, lease: Lease) -> (Response<Body>, Lease) {
+pub(super) fn settled(
+    exchange: &Exchange,
+    response: Response<Body>,
+    lease: Lease,
+) -> (Response<Body>, Lease) {
     exchange.upload.settle(exchange);
     (response, lease)
 }
 
 /// Whether the member may be the delivery listener of another pod.
-fn is_hop(way: &Way<'_>, member: usize) -> bool {
+pub(super) fn is_hop(way: &Way<'_>, member: usize) -> bool {
     let member = &way.cluster.state.members[member];
     !member.local && member.state.may_be_weir()
 }
 
-/// Retries of what may cost the upstream are limited; sending what was never sent is not one.
-fn retry_permit(exchange: &Exchange, way: &Way<'_>, reason: RetryReason) -> Result<Option<Permit>, ()> {
-    let free = matches!(reason, RetryReason::Unsent | RetryReason::Connect | RetryReason::Misdirected);
+/// Retries of what may cost the upstream are limited; sending what was never sent is `free`.
+pub(super) fn retry_permit(
+    exchange: &Exchange,
+    way: &Way<'_>,
+    reason: RetryReason,
+    free: bool,
+) -> Result<Option<Permit>, ()> {
     let permit = way.cluster.state.breakers.try_acquire(Limit::Retries);
     if permit.is_none() && !free {
         way.cluster.meter.rq_retry_overflow.increment(1);
@@ -152,7 +161,7 @@ fn pick(exchange: &Exchange, way: &Way<'_>, exclude: Option<usize>) -> Option<us
 }
 
 /// A pod that is not the one meant says so; the address was reused.
-fn is_misdirected(response: &Response<Body>) -> bool {
+pub(super) fn is_misdirected(response: &Response<Body>) -> bool {
     response.extensions().get() == Some(&Refusal(HopError::Misdirected))
 }
 
@@ -160,10 +169,10 @@ fn is_misdirected(response: &Response<Body>) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Refusal(HopError);
 
-type Failed = (Failure, Option<Box<Parts>>);
+pub(super) type Failed = (Failure, Option<Box<Parts>>);
 
 /// One attempt at one member. With the failure comes the head, if none of it was sent.
-async fn once(
+pub(super) async fn once(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
     member: usize,

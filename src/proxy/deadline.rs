@@ -54,7 +54,10 @@ pub(super) fn of(
         per_try_idle: retry.and_then(|retry| retry.per_try_idle_timeout),
         ..shortest(route, grpc, policy.timeouts.grpc_max, start.elapsed())
     };
-    Times { per_try: times.per_try.filter(|&per_try| times.total.is_none_or(|total| per_try < total)), ..times }
+    Times {
+        per_try: times.per_try.filter(|&per_try| times.total.is_none_or(|total| per_try < total)),
+        ..times
+    }
 }
 
 /// The route's bound, or what is left of gRPC's where that is less.
@@ -136,8 +139,7 @@ fn grpc_value(left: Duration) -> HeaderValue {
         (seconds / 60, 'M'),
         (seconds / 3600, 'H'),
     ];
-    let (count, unit) =
-        units.into_iter().find(|&(count, _)| count <= MOST).unwrap_or((MOST, 'H'));
+    let (count, unit) = units.into_iter().find(|&(count, _)| count <= MOST).unwrap_or((MOST, 'H'));
     HeaderValue::from_str(&format!("{count}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("0u"))
 }
 

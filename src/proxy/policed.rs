@@ -6,22 +6,22 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{Either, select};
 use http::header::{HOST, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use rand::RngExt as _;
 
-use super::attempt::{self, Lease, Way};
+use super::attempt::Way;
 use super::exchange::Exchange;
 use super::plane::{Filters, RoutePlane};
 use super::reply::Reason;
 use super::request::{self, Answered, Routed};
-use super::{admit, choice, headers, reply};
+use super::tries::{self, Tries};
+use super::{admit, choice, deadline, headers, reply};
 use crate::filters::cors::{self, Verdict};
 use crate::filters::{edit, fault, key, redirect, rewrite, sticky};
 use crate::message::body::Body;
@@ -100,10 +100,11 @@ async fn steps(
     let index = choose(exchange, route, filters, &head, answer).ok_or(Reason::NoEndpoint)?;
     answer.target = Some(index);
     let way = choice::way(exchange, routed, index).map_err(|reason| filters.policy.reason(reason))?;
-    let timeout = headers::timeout(exchange, &head.headers).or(route.timeout);
-    request::set_deadline(exchange, timeout);
-    edit_request(exchange, &mut head, &way, timeout, routed, filters.of(index))?;
-    let (response, lease) = attempts(exchange, &way, head, timeout).await?;
+    let times = deadline::of(exchange, &head.headers, route.timeout, &filters.policy);
+    exchange.deadline.set(times.deadline(Instant::now()));
+    let tries = Tries::new(exchange, &mut head.headers, filters.policy.retry.as_ref(), times);
+    edit_request(exchange, &mut head, &way, times.total, routed, filters.of(index))?;
+    let (response, lease) = tries::run(exchange, &way, head, &tries).await?;
     Ok((response, Some(lease)))
 }
 
@@ -296,25 +297,6 @@ fn rewrite_host(head: &mut Parts, host: &str) -> Result<(), Reason> {
         head.headers.entry(headers::ORIGINAL_HOST).or_insert(original);
     }
     Ok(())
-}
-
-/// Phase 5.
-async fn attempts(
-    exchange: &Rc<Exchange>,
-    way: &Way<'_>,
-    head: Box<Parts>,
-    timeout: Option<Duration>,
-) -> Result<(Response<Body>, Lease), Reason> {
-    let attempts = pin!(attempt::run(exchange, way, head));
-    let Some(timeout) = timeout else { return attempts.await };
-    let late = pin!(tokio::time::sleep(timeout));
-    match select(attempts, late).await {
-        Either::Left((answered, _)) => answered,
-        Either::Right(_) => {
-            attempt::note_timeout(exchange, way);
-            Err(Reason::Timeout)
-        }
-    }
 }
 
 impl Answer {

@@ -64,6 +64,10 @@ pub(super) enum Reason {
     CallerLeft,
     /// The request's time is up.
     Timeout,
+    /// The time is up that the caller's `grpc-timeout` gave.
+    GrpcDeadline,
+    /// The last attempt took longer than one may.
+    PerTryTimeout,
     /// No byte moved for too long.
     StreamIdle,
     /// Weir gave the request up, for a budget.
@@ -141,6 +145,16 @@ impl Reason {
                 "upstream request timeout",
                 Some(Flag::UpstreamRequestTimeout),
                 "response_timeout",
+            ),
+            // A caller that named a deadline is told that it has passed.
+            Reason::GrpcDeadline => {
+                Row { grpc: Some(GrpcStatus::DeadlineExceeded), ..Reason::Timeout.row() }
+            }
+            Reason::PerTryTimeout => row(
+                S::GATEWAY_TIMEOUT,
+                "upstream request timeout",
+                Some(Flag::UpstreamRequestTimeout),
+                "upstream_per_try_timeout",
             ),
             Reason::StreamIdle => row(
                 S::GATEWAY_TIMEOUT,
@@ -328,6 +342,8 @@ mod tests {
         assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
         assert_eq!(Reason::NoRoute.response(Protocol::Grpc).headers()["grpc-status"], "12");
         assert!(!Reason::NoRoute.response(Protocol::Grpc).headers().contains_key("grpc-message"));
+        assert_eq!(Reason::Timeout.response(Protocol::Grpc).headers()["grpc-status"], "14");
+        assert_eq!(Reason::GrpcDeadline.response(Protocol::Grpc).headers()["grpc-status"], "4");
     }
 
     #[test]
@@ -342,6 +358,8 @@ mod tests {
             (Reason::UpstreamReset, 503, "UR"),
             (Reason::Overflow, 503, "UO"),
             (Reason::Timeout, 504, "UT"),
+            (Reason::GrpcDeadline, 504, "UT"),
+            (Reason::PerTryTimeout, 504, "UT"),
             (Reason::StreamIdle, 504, "SI"),
             (Reason::ClusterNotFound(500), 500, "NC"),
             (Reason::FaultAbort(AbortStatus::Http(418)), 418, "FI"),

@@ -34,8 +34,8 @@ pub use policy::{
 };
 pub use retry::{BackOff, RetryCondition, RetryOn, RetryPolicy};
 pub use route::{
-    Action, Domain, Forward, Fraction, HeaderMatch, HeaderName, MoreMatch, PathMatch, QueryMatch, Route,
-    RouteConfig, RouteMatch, SourceMatch, StringMatch, VersionTarget, VirtualHost,
+    Action, Domain, Forward, Fraction, HeaderMatch, HeaderName, MoreMatch, OrdName, PathMatch, QueryMatch,
+    Route, RouteConfig, RouteMatch, SourceMatch, StringMatch, VersionTarget, VirtualHost,
 };
 pub use settings::{AccessLog, Admin, Caller, Drain, IdleTimeouts, Limits, LogFormat, Node, Workers};
 pub use substitution::Substitution;

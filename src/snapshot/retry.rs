@@ -120,6 +120,11 @@ impl RetryOn {
         self.0 & 1 << condition as u16 != 0
     }
 
+    /// Whether it holds none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether a gRPC status may allow a retry, so that trailers are worth waiting for.
     pub fn has_grpc(self) -> bool {
         self.0 & RetryOn::GRPC != 0

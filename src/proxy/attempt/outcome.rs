@@ -112,6 +112,16 @@ pub(in crate::proxy) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
     }
 }
 
+/// The attempt at `member` took longer than one may; it is gone already.
+pub(in crate::proxy) fn note_try_timeout(exchange: &Exchange, way: &Way<'_>, member: &Member) {
+    way.cluster.meter.rq_per_try_timeout.increment(1);
+    member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+    member.state.note_failure(exchange.downstream.lane.now_ms());
+    if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
+        way.target.hop.error(HopError::Timeout);
+    }
+}
+
 /// A breaker is open: counted, and what the caller is told.
 pub(in crate::proxy) fn overflow(exchange: &Exchange, cluster: &ClusterPlane, limit: Limit) -> Reason {
     let met = match limit {

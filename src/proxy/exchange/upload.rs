@@ -182,7 +182,7 @@ impl Upload {
     }
 
     /// Whether the caller's body has ended and all of it was passed on.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(in crate::proxy) fn is_complete(&self) -> bool {
         self.complete.get()
     }
 
@@ -224,7 +224,7 @@ impl Upload {
     }
 
     /// Bytes, and gRPC messages, read from the caller.
-    pub(super) fn counted(&self) -> (u64, u64) {
+    pub(in crate::proxy) fn counted(&self) -> (u64, u64) {
         (self.bytes.get(), self.messages.borrow().as_ref().map_or(0, MessageCounter::messages))
     }
 }

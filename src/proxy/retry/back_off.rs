@@ -27,7 +27,9 @@ mod tests {
     #[test]
     fn the_ceiling_doubles_up_to_the_longest_and_the_draw_chooses_below_it() {
         let back_off = BackOff { base: ms(25), max: ms(250) };
-        for (n, ceiling) in [(1, 25), (2, 75), (3, 175), (4, 250), (5, 250), (31, 250), (32, 250), (4_000, 250)] {
+        for (n, ceiling) in
+            [(1, 25), (2, 75), (3, 175), (4, 250), (5, 250), (31, 250), (32, 250), (4_000, 250)]
+        {
             assert_eq!(pause(back_off, n, 0), ms(0));
             assert_eq!(pause(back_off, n, 1 << 63), ms(ceiling) / 2);
             let longest = pause(back_off, n, u64::MAX);

@@ -151,8 +151,7 @@ pub(in crate::proxy) fn asked<'a>(
         policy.retries = retries;
     }
     // Without a condition nothing is asked for, whatever the number says.
-    let says_more = policy.on != Default::default();
-    if says_more { Some(Cow::Owned(policy)) } else { route.map(Cow::Borrowed) }
+    if policy.on.is_empty() { route.map(Cow::Borrowed) } else { Some(Cow::Owned(policy)) }
 }
 
 /// Takes out what an internal caller said to its proxy alone.

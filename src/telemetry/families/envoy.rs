@@ -58,6 +58,8 @@ meter! {
         rq_pending_failure_eject: Counter counter "envoy_cluster_upstream_rq_pending_failure_eject"
             "Attempts that failed because no connection was made.",
         rq_timeout: Counter counter "envoy_cluster_upstream_rq_timeout" "Attempts that ran out of time.",
+        rq_per_try_timeout: Counter counter "envoy_cluster_upstream_rq_per_try_timeout"
+            "Attempts that took longer than one attempt may.",
         rq_retry: Counter counter "envoy_cluster_upstream_rq_retry" "Retries.",
         rq_retry_success: Counter counter "envoy_cluster_upstream_rq_retry_success" "Retries that succeeded.",
         rq_retry_overflow: Counter counter "envoy_cluster_upstream_rq_retry_overflow"

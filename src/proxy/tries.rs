@@ -1,0 +1,422 @@
+//! The attempts of a request whose route says when to make another, or how long one may take.
+//!
+//! Laws: all stay within the version that the split chose, on endpoints that were not tried where there are such; none
+//! begins after the answer's head has gone down, nor when the request's time is up. What is certain not to have reached an
+//! upstream goes once more in any case (`retry`). Without a policy it is as on a plain split (`attempt::run`).
+
+use std::borrow::Cow;
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use http_body::Body as _;
+use rand::Rng as _;
+use tokio::time::{sleep, timeout};
+
+use super::attempt::{self, Keeping, Lease, Way};
+use super::deadline::Times;
+use super::exchange::Exchange;
+use super::reply::Reason;
+use super::retry::conditions::{self, Outcome};
+use super::retry::{self, Allowance, Failure, Processed, back_off};
+use crate::message::body::{Body, BodyError};
+use crate::runtime::clock;
+use crate::snapshot::{LbPolicy, RetryPolicy};
+use crate::telemetry::families::weir::RetryReason;
+use crate::upstream::balance;
+use crate::upstream::breaker::Permit;
+use crate::words::{Flag, GrpcStatus, Protocol};
+
+/// Frames of an answer that is not passed on which are read so that its connection may serve again.
+const READ_OUT: usize = 16;
+
+/// What is asked of the attempts of one request.
+#[derive(Debug)]
+pub(super) struct Tries<'a> {
+    policy: Option<Cow<'a, RetryPolicy>>,
+    times: Times,
+}
+
+impl<'a> Tries<'a> {
+    /// By the route's policy, and by what an internal caller says in `headers`, from which that is taken.
+    pub(super) fn new(
+        exchange: &Exchange,
+        headers: &mut HeaderMap,
+        policy: Option<&'a RetryPolicy>,
+        times: Times,
+    ) -> Tries<'a> {
+        if !exchange.seat.internal {
+            return Tries { policy: policy.map(Cow::Borrowed), times };
+        }
+        let policy = conditions::asked(policy, headers);
+        conditions::strip_asked(headers);
+        Tries { policy, times }
+    }
+}
+
+/// Tries until there is an answer to pass on or no further attempt is allowed.
+pub(super) async fn run(
+    exchange: &Rc<Exchange>,
+    way: &Way<'_>,
+    head: Box<Parts>,
+    tries: &Tries<'_>,
+) -> Result<(Response<Body>, Lease), Reason> {
+    let series = Series {
+        exchange,
+        way,
+        policy: tries.policy.as_deref().filter(|policy| policy.retries > 0 || !policy.on.is_empty()),
+        idempotent: retry::is_idempotent(&head.method),
+        times: tries.times,
+        begun: Instant::now(),
+        tried: Vec::new(),
+        retries: 0,
+    };
+    let attempts = series.run(head);
+    let Some(total) = tries.times.total else { return attempts.await };
+    match timeout(total, attempts).await {
+        Ok(answered) => answered,
+        Err(_) => {
+            attempt::note_timeout(exchange, way);
+            Err(tries.times.late())
+        }
+    }
+}
+
+/// The attempts of one request so far.
+struct Series<'a> {
+    exchange: &'a Rc<Exchange>,
+    way: &'a Way<'a>,
+    /// What is said of retries; of a policy that only bounds an attempt's time, nothing.
+    policy: Option<&'a RetryPolicy>,
+    /// The method is.
+    idempotent: bool,
+    times: Times,
+    begun: Instant,
+    /// Members, in the order in which they were tried.
+    tried: Vec<usize>,
+    retries: u32,
+}
+
+/// How an attempt ended.
+enum Ended {
+    /// With an answer; with the status of its trailers, if those came without a message.
+    Answered(Response<Body>, Lease, Option<GrpcStatus>),
+    /// Without; with the head, if none of it was sent.
+    Failed(Failure, Option<Box<Parts>>),
+    /// Its own time was up.
+    TryTimeout,
+}
+
+/// What allows another attempt.
+#[derive(Clone, Copy)]
+struct Cause {
+    reason: RetryReason,
+    /// It was certainly not processed, so that no policy is needed.
+    safe: bool,
+}
+
+impl Series<'_> {
+    async fn run(mut self, mut head: Box<Parts>) -> Result<(Response<Body>, Lease), Reason> {
+        let mut permit = None;
+        loop {
+            let Some(member) = self.pick() else {
+                self.way.cluster.meter.cx_none_healthy.increment(1);
+                return Err(Reason::NoEndpoint);
+            };
+            self.tried.push(member);
+            let spare = self.may_go_on(member).then(|| head.clone());
+            self.times.tell(&mut head.headers, self.begun.elapsed());
+            let keeping = Keeping { body: spare.is_some(), bears_loss: self.bears_loss() };
+            let ended = self.attempt(member, head, keeping, permit.take()).await;
+            let cause = self.cause(&ended)?;
+            let Some(again) = cause.and_then(|cause| self.again(cause)) else {
+                return self.done(ended, cause);
+            };
+            head = match ended {
+                Ended::Answered(response, lease, _) => {
+                    read_out(response.into_body(), &lease);
+                    spare
+                }
+                Ended::Failed(_, unsent) => unsent.or(spare),
+                Ended::TryTimeout => spare,
+            }
+            .ok_or(Reason::LocalReset)?;
+            permit = again.permit;
+            if !again.pause.is_zero() {
+                sleep(again.pause).await;
+            }
+        }
+    }
+
+    fn pick(&self) -> Option<usize> {
+        let (lane, cluster) = (&self.exchange.downstream.lane, &self.way.cluster.state);
+        let now_ms = if cluster.config.lb == LbPolicy::LeastRequest { lane.now_ms() } else { 0 };
+        let elsewhere = self.policy.is_none_or(|policy| policy.elsewhere);
+        let mut dice = lane.dice.borrow_mut();
+        let last = self.tried.last().copied().filter(|_| elsewhere);
+        let member = balance::pick(cluster, &mut *dice, now_ms, last)?;
+        if !elsewhere || !self.tried.contains(&member) || self.tried.len() >= cluster.members.len() {
+            return Some(member);
+        }
+        // The next one in line that was not tried; all were: whoever was drawn.
+        let count = cluster.members.len();
+        let mut others = (1..count).map(|step| (member + step) % count);
+        Some(others.find(|other| !self.tried.contains(other)).unwrap_or(member))
+    }
+
+    /// Retries that are made for a cause that needs a policy.
+    fn most(&self) -> u32 {
+        self.policy.map_or(1, |policy| policy.retries)
+    }
+
+    /// Whether another attempt may follow this one, at `member`, so that what it sends is worth keeping.
+    fn may_go_on(&self, member: usize) -> bool {
+        let asked = self.policy.is_some() && self.retries < self.most();
+        let safe =
+            self.retries == 0 && (self.way.http2 || self.bears_loss() || attempt::is_hop(self.way, member));
+        asked || safe
+    }
+
+    /// Whether the request may be sent again even if the connection is lost under it.
+    fn bears_loss(&self) -> bool {
+        if self.retries >= self.most() {
+            return false;
+        }
+        let lost = Failure { reason: Reason::UpstreamClosed, processed: Processed::Maybe };
+        match self.policy {
+            None => self.way.repeatable || self.idempotent,
+            Some(policy) => conditions::allows(policy, Outcome::Failed(lost)).is_some(),
+        }
+    }
+
+    /// One attempt, for as long as one may take.
+    async fn attempt(
+        &self,
+        member: usize,
+        head: Box<Parts>,
+        keeping: Keeping,
+        permit: Option<Permit>,
+    ) -> Ended {
+        let answered = pin!(self.answered(member, head, keeping, permit));
+        if self.times.per_try.is_none() && self.times.per_try_idle.is_none() {
+            return answered.await;
+        }
+        match select(answered, pin!(self.out_of_time())).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right(_) => {
+                let member = &self.way.cluster.state.members[member];
+                attempt::note_try_timeout(self.exchange, self.way, member);
+                Ended::TryTimeout
+            }
+        }
+    }
+
+    /// Until an attempt that begins now has taken too long, or has been idle for too long.
+    async fn out_of_time(&self) {
+        let whole = pin!(wait(self.times.per_try));
+        let idle = pin!(async {
+            let Some(limit) = self.times.per_try_idle else { return pending().await };
+            sleep(limit).await;
+            loop {
+                let quiet = clock::now().since(self.exchange.progress());
+                let Some(left) = limit.checked_sub(quiet).filter(|left| !left.is_zero()) else { return };
+                sleep(left).await;
+            }
+        });
+        select(whole, idle).await;
+    }
+
+    /// One attempt; of a unary gRPC call that may be made again for its status, up to that status.
+    async fn answered(
+        &self,
+        member: usize,
+        head: Box<Parts>,
+        keeping: Keeping,
+        permit: Option<Permit>,
+    ) -> Ended {
+        match attempt::once(self.exchange, self.way, member, head, keeping, permit).await {
+            Err((failure, unsent)) => Ended::Failed(failure, unsent),
+            Ok((response, lease)) if self.awaits_trailers(&response) => {
+                self.with_trailers(response, lease).await
+            }
+            Ok((response, lease)) => Ended::Answered(response, lease, None),
+        }
+    }
+
+    /// Whether the status of a call is still to come, would matter, and can be waited for: its one message went up whole,
+    /// so that nothing the caller waits for is held back but the answer's own message.
+    fn awaits_trailers(&self, response: &Response<Body>) -> bool {
+        let upload = &self.exchange.upload;
+        self.policy.is_some_and(|policy| policy.on.has_grpc() && self.retries < policy.retries)
+            && self.exchange.protocol() == Protocol::Grpc
+            && !response.headers().contains_key("grpc-status")
+            && upload.is_complete()
+            && upload.counted().1 <= 1
+    }
+
+    /// Reads up to the first message or the trailers. With a message the answer is one to pass on.
+    async fn with_trailers(&self, response: Response<Body>, lease: Lease) -> Ended {
+        let (parts, mut body) = response.into_parts();
+        loop {
+            let frame = match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                Some(Ok(frame)) => frame,
+                None => return Ended::Answered(Response::from_parts(parts, body), lease, None),
+                Some(Err(error)) => {
+                    lease.end();
+                    self.way.cluster.meter.rq_rx_reset.increment(1);
+                    return Ended::Failed(cut(&error), None);
+                }
+            };
+            self.exchange.touch();
+            if frame.data_ref().is_some_and(bytes::Bytes::is_empty) {
+                continue;
+            }
+            let status = frame.trailers_ref().and_then(|trailers| trailers.get("grpc-status"));
+            let status = status.and_then(|status| GrpcStatus::parse(status.as_bytes()));
+            return Ended::Answered(Response::from_parts(parts, Body::led(frame, body)), lease, status);
+        }
+    }
+
+    /// What allows another attempt after this one.
+    ///
+    /// # Errors
+    /// What the attempt met with is the caller's own doing.
+    fn cause(&self, ended: &Ended) -> Result<Option<Cause>, Reason> {
+        let asked = |outcome| {
+            let reason = conditions::allows(self.policy?, outcome)?;
+            Some(Cause { reason, safe: false })
+        };
+        Ok(match ended {
+            Ended::Answered(response, ..) if attempt::is_misdirected(response) => self.safe(MISDIRECTED),
+            Ended::Answered(response, _, status) => {
+                asked(Outcome::Head(response.status().as_u16(), response.headers()))
+                    .or_else(|| asked(Outcome::Trailers((*status)?)))
+            }
+            Ended::Failed(failure, _) if self.exchange.upload.has_broken_off() => return Err(failure.reason),
+            Ended::Failed(failure, _) if failure.processed == Processed::No(RetryReason::Unsent) => {
+                self.safe(*failure).or_else(|| asked(Outcome::Failed(*failure)))
+            }
+            Ended::Failed(failure, _) => asked(Outcome::Failed(*failure)).or_else(|| self.safe(*failure)),
+            Ended::TryTimeout => asked(Outcome::TryTimeout),
+        })
+    }
+
+    /// What allows the first retry without a policy: the rules of a plain split; where there is a policy, only what is
+    /// certain not to have been processed.
+    fn safe(&self, failure: Failure) -> Option<Cause> {
+        let plain = self.policy.is_none();
+        let allowance = Allowance {
+            idempotent: plain && self.idempotent,
+            repeatable: plain && self.way.repeatable,
+            same_body: true,
+            elsewhere: self.way.cluster.state.members.len() > 1,
+        };
+        let reason = retry::allowed(failure, allowance).filter(|_| self.retries == 0)?;
+        Some(Cause { reason, safe: true })
+    }
+
+    /// Whether another attempt is made for `cause`, and what it needs.
+    fn again(&mut self, cause: Cause) -> Option<Again> {
+        let (exchange, way) = (self.exchange, self.way);
+        if self.retries >= self.most() && !cause.safe {
+            if self.retries > 0 {
+                self.used_up();
+            }
+            return None;
+        }
+        if !exchange.upload.can_be_sent_again() {
+            return None;
+        }
+        let unsent = matches!(cause.reason, RetryReason::Unsent | RetryReason::Misdirected);
+        let free = cause.safe && (unsent || cause.reason == RetryReason::Connect);
+        let Ok(permit) = attempt::retry_permit(exchange, way, cause.reason, free) else {
+            if self.policy.is_some() {
+                exchange.record.borrow_mut().flags.raise(Flag::UpstreamOverflow);
+            }
+            return None;
+        };
+        self.retries += 1;
+        let pause = match self.policy {
+            Some(policy) if !unsent => {
+                let draw = exchange.downstream.lane.dice.borrow_mut().next_u64();
+                back_off::pause(policy.back_off, self.retries, draw)
+            }
+            _ => Duration::ZERO,
+        };
+        Some(Again { permit, pause })
+    }
+
+    fn used_up(&self) {
+        self.way.cluster.meter.rq_retry_limit_exceeded.increment(1);
+        self.exchange.record.borrow_mut().flags.raise(Flag::UpstreamRetryLimitExceeded);
+    }
+
+    /// The last attempt has ended; what might have allowed another was `cause`.
+    fn done(&self, ended: Ended, cause: Option<Cause>) -> Result<(Response<Body>, Lease), Reason> {
+        match ended {
+            Ended::Answered(response, ..) if attempt::is_misdirected(&response) => Err(Reason::NoEndpoint),
+            Ended::Answered(response, lease, _) => {
+                if self.retries > 0 && cause.is_none() {
+                    self.way.cluster.meter.rq_retry_success.increment(1);
+                }
+                Ok(attempt::settled(self.exchange, response, lease))
+            }
+            Ended::Failed(failure, _) => {
+                if self.policy.is_none() && self.retries > 0 {
+                    self.used_up();
+                }
+                Err(failure.reason)
+            }
+            Ended::TryTimeout => Err(Reason::PerTryTimeout),
+        }
+    }
+}
+
+/// What another attempt begins with.
+struct Again {
+    permit: Option<Permit>,
+    pause: Duration,
+}
+
+const MISDIRECTED: Failure =
+    Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) };
+
+async fn wait(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => pending().await,
+    }
+}
+
+/// The upstream broke off between the head of its answer and the first message.
+fn cut(error: &BodyError) -> Failure {
+    let reason = match error {
+        BodyError::Http2(error) if error.is_remote() && !error.is_io() => Reason::UpstreamReset,
+        _ => Reason::UpstreamClosed,
+    };
+    Failure { reason, processed: Processed::Maybe }
+}
+
+/// Lets an answer go that nobody gets: what has come of it is read, so that a connection on which it is whole serves again.
+fn read_out(mut body: Body, lease: &Lease) {
+    let mut nobody = Context::from_waker(Waker::noop());
+    for _ in 0..READ_OUT {
+        if body.is_end_stream() {
+            drop(body);
+            return lease.completed();
+        }
+        match Pin::new(&mut body).poll_frame(&mut nobody) {
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(None) => {
+                drop(body);
+                return lease.completed();
+            }
+            _ => return,
+        }
+    }
+}
