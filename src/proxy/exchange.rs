@@ -25,11 +25,13 @@ use crate::words::{Flag, HttpVersion, Protocol};
 
 mod download;
 mod kept;
+mod tape;
 mod upload;
 
 use download::{Download, grpc_outcome};
 
 pub(super) use download::DownloadBody;
+pub(super) use tape::{Fate, Tape, TapeBody};
 pub(super) use upload::{Upload, UploadBody};
 
 /// What a stream that cannot go on holds at most beside its unread bytes: the piece at hand and its engine's send
@@ -337,7 +339,7 @@ impl Exchange {
         if self.finished.replace(true) {
             return;
         }
-        self.upload.settle(self);
+        self.upload.release(self);
         self.conclude(&self.download.borrow());
         let (body, lease) = {
             let mut download = self.download.borrow_mut();

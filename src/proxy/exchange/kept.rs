@@ -3,8 +3,12 @@
 //! Law: what is kept takes about as much memory as it has bytes, however it was cut: a small piece is copied, for it
 //! would hold the whole buffer that it was read into.
 
+use std::rc::Rc;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+
+use super::tape::Tape;
 
 /// Pieces below this size are copied.
 const SMALL: usize = 4 << 10;
@@ -14,15 +18,33 @@ const GATHERED: usize = 16 << 10;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    pieces: Vec<Bytes>,
-    /// Small pieces behind them.
-    open: BytesMut,
+    pub(super) pieces: Pieces,
     /// In a box, for few have any.
-    pub(super) trailers: Option<Box<HeaderMap>>,
-    bytes: usize,
-    pub(super) keeping: bool,
+    pub(super) rare: Option<Box<Rare>>,
+    /// Bytes of what is kept that the present attempt has.
+    pub(super) sent: usize,
+    /// The trailers have still to follow.
+    pub(super) trailers_left: bool,
+    pub(super) keeping: Keeping,
     /// Something was passed on that is not kept.
     pub(super) lost: bool,
+}
+
+/// What few requests have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    pub(super) trailers: Option<HeaderMap>,
+    /// Where the body is kept, in place of here, as it has other readers.
+    pub(super) tape: Option<Rc<Tape>>,
+}
+
+/// Where what passes is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Keeping {
+    #[default]
+    Nowhere,
+    Here,
+    OnTape,
 }
 
 impl Kept {
@@ -31,7 +53,36 @@ impl Kept {
         Kept { lost: true, ..Kept::default() }
     }
 
-    /// Bytes of the body that are kept.
+    /// Bytes of the body that are kept, from its first.
+    pub(super) fn bytes(&self) -> usize {
+        match self.tape() {
+            None => self.pieces.bytes(),
+            Some(tape) => tape.kept_bytes(),
+        }
+    }
+
+    /// Where the body is kept in place of here.
+    pub(super) fn tape(&self) -> Option<&Rc<Tape>> {
+        self.rare.as_ref()?.tape.as_ref()
+    }
+
+    /// The trailers, which came behind all of the body.
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.rare.as_ref()?.trailers.as_ref()
+    }
+}
+
+/// Bytes in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    pieces: Vec<Bytes>,
+    /// Small pieces behind them.
+    open: BytesMut,
+    bytes: usize,
+}
+
+impl Pieces {
+    /// How many.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -52,7 +103,7 @@ impl Kept {
         }
     }
 
-    /// The kept bytes from `offset` on, as far as they stand together; `None` behind the last.
+    /// The bytes from `offset` on, as far as they stand together; `None` behind the last.
     pub(super) fn from(&self, mut offset: usize) -> Option<Bytes> {
         for piece in &self.pieces {
             if offset < piece.len() {
@@ -62,6 +113,24 @@ impl Kept {
         }
         (offset < self.open.len()).then(|| Bytes::copy_from_slice(&self.open[offset..]))
     }
+
+    /// Lets go of the pieces that end at or before `offset`; returns how many bytes went.
+    pub(super) fn drop_front(&mut self, offset: usize) -> usize {
+        if offset >= self.bytes {
+            return std::mem::take(self).bytes;
+        }
+        let (mut gone, mut count) = (0, 0);
+        for piece in &self.pieces {
+            if gone + piece.len() > offset {
+                break;
+            }
+            gone += piece.len();
+            count += 1;
+        }
+        self.pieces.drain(..count);
+        self.bytes -= gone;
+        gone
+    }
 }
 
 #[cfg(test)]
@@ -70,13 +139,23 @@ mod tests {
 
     use super::*;
 
+    fn all_from(pieces: &Pieces, mut at: usize) -> Vec<u8> {
+        let mut got = Vec::new();
+        while let Some(piece) = pieces.from(at) {
+            at += piece.len();
+            got.extend_from_slice(&piece);
+        }
+        got
+    }
+
     proptest! {
         #[test]
         fn what_was_kept_comes_out_from_any_place_on(
             sizes in prop::collection::vec(prop_oneof![1_usize..40, 4_000_usize..5_000, 1_usize..20_000], 0..40),
             from: prop::sample::Index,
+            dropped: prop::sample::Index,
         ) {
-            let mut kept = Kept::default();
+            let mut kept = Pieces::default();
             let mut all = Vec::new();
             for (n, size) in sizes.into_iter().enumerate() {
                 let piece = vec![n as u8; size];
@@ -84,20 +163,20 @@ mod tests {
                 all.extend(piece);
             }
             prop_assert_eq!(kept.bytes(), all.len());
-            let mut at = from.index(all.len() + 1);
-            let rest = all[at..].to_vec();
-            let mut got = Vec::new();
-            while let Some(piece) = kept.from(at) {
-                at += piece.len();
-                got.extend_from_slice(&piece);
-            }
-            prop_assert_eq!(got, rest);
+            let at = from.index(all.len() + 1);
+            prop_assert_eq!(all_from(&kept, at), &all[at..]);
+            // No byte behind the place goes, and none before it stays for long.
+            let at = dropped.index(all.len() + 1);
+            let gone = kept.drop_front(at);
+            prop_assert!(gone <= at && at - gone < 2 * GATHERED.max(20_000));
+            prop_assert_eq!(kept.bytes(), all.len() - gone);
+            prop_assert_eq!(all_from(&kept, at - gone), &all[at..]);
         }
     }
 
     #[test]
     fn small_pieces_do_not_hold_the_buffers_they_came_in() {
-        let mut kept = Kept::default();
+        let mut kept = Pieces::default();
         let mut buffer = Bytes::from(vec![0; 64 << 10]);
         kept.push(&buffer.split_to(1));
         assert!(buffer.try_into_mut().is_ok(), "nobody else holds it");

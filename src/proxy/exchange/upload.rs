@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
@@ -14,11 +15,13 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::Exchange;
-use super::kept::Kept;
+use super::kept::{Keeping, Kept};
+use super::tape::{Room, Tape};
 use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::MessageCounter;
 use crate::message::hop_by_hop;
 use crate::message::http1::HeadError;
+use crate::proxy::lane::Shared;
 use crate::proxy::reply::Reason;
 use crate::telemetry::families::weir::Limit;
 
@@ -91,13 +94,45 @@ impl Upload {
     pub(in crate::proxy) fn next_attempt(exchange: &Rc<Exchange>, keep: bool) -> UploadBody {
         let upload = &exchange.upload;
         upload.admit(upload.attempt.get() + 1);
-        upload.kept.borrow_mut().keeping |= keep;
-        UploadBody {
-            exchange: exchange.clone(),
-            attempt: upload.attempt.get(),
-            sent: 0,
-            trailers_sent: false,
+        let mut kept = upload.kept.borrow_mut();
+        kept.sent = 0;
+        kept.trailers_left = kept.trailers().is_some();
+        match kept.keeping {
+            Keeping::Nowhere if keep => kept.keeping = Keeping::Here,
+            Keeping::OnTape if !keep => upload.keep_on_tape_no_more(&mut kept),
+            _ => {}
         }
+        UploadBody { exchange: exchange.clone(), attempt: upload.attempt.get(), trailers_sent: false }
+    }
+
+    /// The body for others than the attempts, before the first of these.
+    pub(in crate::proxy) fn share(&self, exchange: &Exchange) -> Rc<Tape> {
+        let mut kept = self.kept.borrow_mut();
+        let rare = kept.rare.get_or_insert_default();
+        let tape = rare.tape.get_or_insert_with(|| {
+            let limits = &exchange.seat.generation.plane.snapshot.limits;
+            let room = OfProcess {
+                shared: exchange.downstream.lane.shared.clone(),
+                most: limits.replay_bytes,
+                budget: limits.replay_budget,
+            };
+            Rc::new(Tape::new(Box::new(room), true))
+        });
+        let tape = tape.clone();
+        kept.keeping = Keeping::OnTape;
+        if self.complete.get() {
+            tape.finish(None);
+        }
+        tape
+    }
+
+    /// No attempt will begin anew.
+    fn keep_on_tape_no_more(&self, kept: &mut Kept) {
+        if let Some(tape) = kept.tape() {
+            tape.set_replays(false);
+        }
+        // The present attempt goes on behind what it has.
+        kept.lost = true;
     }
 
     /// Whether another attempt would send the very same body.
@@ -105,11 +140,31 @@ impl Upload {
         !self.kept.borrow().lost
     }
 
-    /// Lets go of what was kept: there will be no other attempt.
+    /// Lets go of what was kept: there will be no other attempt. What this one has still to get stays until the end.
     pub(in crate::proxy) fn settle(&self, exchange: &Exchange) {
         let mut kept = self.kept.borrow_mut();
-        if !kept.keeping && kept.bytes() == 0 {
+        if kept.keeping == Keeping::Nowhere && kept.bytes() == 0 {
             return; // nothing is kept, nor will be
+        }
+        let behind = kept.sent < kept.bytes() || kept.trailers_left;
+        if !behind {
+            self.let_go(exchange, &mut kept);
+        } else if kept.keeping == Keeping::Here {
+            kept.keeping = Keeping::Nowhere;
+        }
+    }
+
+    /// Lets go of what was kept, whoever has still to get it.
+    pub(super) fn release(&self, exchange: &Exchange) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.keeping != Keeping::Nowhere || kept.bytes() > 0 {
+            self.let_go(exchange, &mut kept);
+        }
+    }
+
+    fn let_go(&self, exchange: &Exchange, kept: &mut Kept) {
+        if kept.keeping == Keeping::OnTape {
+            return self.keep_on_tape_no_more(kept);
         }
         if kept.bytes() > 0 {
             exchange.downstream.lane.shared.replay.fetch_sub(kept.bytes(), Ordering::Relaxed);
@@ -203,6 +258,9 @@ impl Upload {
     pub(super) fn take_rest(&self) -> Body {
         self.admit(u32::MAX);
         self.ahead.take();
+        if let Ok(Some(tape)) = self.kept.try_borrow().as_ref().map(|kept| kept.tape()) {
+            tape.break_off();
+        }
         self.body.try_borrow_mut().map(|mut body| std::mem::take(&mut *body)).unwrap_or_default()
     }
 
@@ -233,21 +291,58 @@ impl Upload {
 pub(in crate::proxy) struct UploadBody {
     exchange: Rc<Exchange>,
     attempt: u32,
-    /// Bytes of what is kept that this attempt has.
-    sent: usize,
     trailers_sent: bool,
+}
+
+/// The budget of what is kept, for a body that others read too.
+struct OfProcess {
+    shared: Arc<Shared>,
+    most: usize,
+    budget: usize,
+}
+
+impl Room for OfProcess {
+    fn take(&self, held: usize, bytes: usize) -> Result<(), Limit> {
+        if held + bytes > self.most {
+            return Err(Limit::ReplayBytes);
+        }
+        if self.shared.replay.load(Ordering::Relaxed) + bytes > self.budget {
+            return Err(Limit::ReplayBudget);
+        }
+        self.shared.replay.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn give(&self, bytes: usize) {
+        self.shared.replay.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn note(&self, limit: Limit, retries: bool) {
+        self.shared.process.limit_exceeded(limit);
+        if retries {
+            self.shared.process.replay_exceeded.increment(1);
+        }
+    }
 }
 
 impl UploadBody {
     fn next_kept(&mut self) -> Option<Frame<Bytes>> {
-        let kept = self.exchange.upload.kept.borrow();
-        if let Some(piece) = kept.from(self.sent) {
-            self.sent += piece.len();
-            return Some(Frame::data(piece));
-        }
-        let trailers = kept.trailers.clone().filter(|_| !self.trailers_sent)?;
-        self.trailers_sent = true;
-        Some(Frame::trailers(*trailers))
+        let mut kept = self.exchange.upload.kept.borrow_mut();
+        let piece = match kept.pieces.from(kept.sent) {
+            Some(piece) => piece,
+            None if kept.rare.is_none() => return None,
+            None => match kept.tape().and_then(|tape| tape.from(kept.sent)) {
+                Some(piece) => piece,
+                None => {
+                    let trailers = kept.trailers().filter(|_| kept.trailers_left)?.clone();
+                    kept.trailers_left = false;
+                    self.trailers_sent = true;
+                    return Some(Frame::trailers(trailers));
+                }
+            },
+        };
+        kept.sent += piece.len();
+        Some(Frame::data(piece))
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
@@ -258,9 +353,7 @@ impl UploadBody {
                 if let Some(messages) = &mut *upload.messages.borrow_mut() {
                     messages.feed(&data);
                 }
-                if self.keep(&data) {
-                    self.sent += data.len();
-                }
+                self.keep(&data);
                 upload.complete.set(upload.complete.get() || upload.is_drained());
                 Frame::data(data)
             }
@@ -269,8 +362,11 @@ impl UploadBody {
                     hop_by_hop::strip_trailers(&mut trailers);
                     upload.complete.set(true);
                     let mut kept = upload.kept.borrow_mut();
-                    if kept.keeping {
-                        kept.trailers = Some(Box::new(trailers.clone()));
+                    if kept.keeping != Keeping::Nowhere {
+                        if let Some(tape) = kept.tape() {
+                            tape.finish(Some(&trailers));
+                        }
+                        kept.rare.get_or_insert_default().trailers = Some(trailers.clone());
                         self.trailers_sent = true;
                     }
                     Frame::trailers(trailers)
@@ -281,15 +377,15 @@ impl UploadBody {
     }
 
     /// Keeps a piece for another attempt, if there may be one and there is room.
-    fn keep(&self, data: &Bytes) -> bool {
+    fn keep(&self, data: &Bytes) {
         let shared = &self.exchange.downstream.lane.shared;
         let limits = &self.exchange.seat.generation.plane.snapshot.limits;
         let mut kept = self.exchange.upload.kept.borrow_mut();
-        if !kept.keeping {
-            kept.lost = true;
-            return false;
+        if kept.keeping != Keeping::Here {
+            return self.keep_on_tape(&mut kept, data);
         }
-        let over = if kept.bytes() + data.len() > limits.replay_bytes {
+        let held = kept.pieces.bytes();
+        let over = if held + data.len() > limits.replay_bytes {
             Some(Limit::ReplayBytes)
         } else {
             let all = shared.replay.load(Ordering::Relaxed);
@@ -298,13 +394,27 @@ impl UploadBody {
         if let Some(limit) = over {
             shared.process.limit_exceeded(limit);
             shared.process.replay_exceeded.increment(1);
-            shared.replay.fetch_sub(kept.bytes(), Ordering::Relaxed);
+            shared.replay.fetch_sub(held, Ordering::Relaxed);
             *kept = Kept::gone();
-            return false;
+            return;
         }
         shared.replay.fetch_add(data.len(), Ordering::Relaxed);
-        kept.push(data);
-        true
+        kept.pieces.push(data);
+        kept.sent += data.len();
+    }
+
+    /// Keeps a piece for others, if there are such.
+    fn keep_on_tape(&self, kept: &mut Kept, data: &Bytes) {
+        let upload = &self.exchange.upload;
+        let whole = kept.tape().is_some_and(|tape| {
+            let whole = tape.push(data);
+            if upload.is_drained() {
+                tape.finish(None);
+            }
+            whole
+        });
+        kept.lost |= !whole;
+        kept.sent += data.len();
     }
 
     fn is_current(&self) -> bool {
@@ -342,6 +452,9 @@ impl http_body::Body for UploadBody {
         Poll::Ready(match frame {
             None => {
                 this.exchange.upload.complete.set(true);
+                if let Some(tape) = this.exchange.upload.kept.borrow().tape() {
+                    tape.finish(None);
+                }
                 None
             }
             Some(Ok(frame)) => Some(Ok(this.take(frame))),
@@ -354,13 +467,13 @@ impl http_body::Body for UploadBody {
 
     fn is_end_stream(&self) -> bool {
         let kept = self.exchange.upload.kept.borrow();
-        let more_kept = self.sent < kept.bytes() || (kept.trailers.is_some() && !self.trailers_sent);
+        let more_kept = kept.sent < kept.bytes() || kept.trailers_left;
         !more_kept && (self.trailers_sent || self.exchange.upload.is_drained())
     }
 
     fn size_hint(&self) -> SizeHint {
         let kept = self.exchange.upload.kept.borrow();
-        let replayed = kept.bytes().saturating_sub(self.sent);
+        let replayed = kept.bytes().saturating_sub(kept.sent);
         match self.exchange.upload.length() {
             Some(rest) => SizeHint::with_exact(rest + replayed as u64),
             None => SizeHint::default(),

@@ -1,0 +1,282 @@
+//! A request's body that several read: the attempts, one at a time, and the copies of the request, each at its own pace.
+//!
+//! Laws: every reader gets the same bytes from the first on, or an error, never a hole. Nobody waits for a copy: the
+//! attempts push what they read and go on. What the slowest reader has still to get is held, within the budget of what
+//! is kept for retries; where that is spent, first the retries are given up, then the slowest copies.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use slab::Slab;
+
+use super::kept::Pieces;
+use crate::message::body::BodyError;
+use crate::telemetry::families::weir::Limit;
+
+/// What may be held, over all requests.
+pub(super) trait Room {
+    /// Takes `bytes` more where one request holds `held` already.
+    fn take(&self, held: usize, bytes: usize) -> Result<(), Limit>;
+    /// Gives `bytes` back.
+    fn give(&self, bytes: usize);
+    /// A limit was met: `retries`, or a copy, are given up for it.
+    fn note(&self, limit: Limit, retries: bool);
+}
+
+/// See the module.
+pub(in crate::proxy) struct Tape {
+    room: Box<dyn Room>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    held: Pieces,
+    /// Bytes in front of what is held.
+    gone: usize,
+    /// An attempt may begin once more from the first byte.
+    replays: bool,
+    readers: Slab<Reader>,
+    trailers: Option<HeaderMap>,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    /// The request broke off, or was given up.
+    Broken,
+}
+
+struct Reader {
+    /// Bytes that it has.
+    at: usize,
+    waker: Option<Waker>,
+    fate: Rc<Cell<Fate>>,
+}
+
+/// How a copy's body ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::proxy) enum Fate {
+    /// It did not end yet, or ended whole.
+    #[default]
+    Fine,
+    /// It fell behind, or what it copies broke off.
+    Cut,
+}
+
+impl Tape {
+    pub(super) fn new(room: Box<dyn Room>, replays: bool) -> Tape {
+        Tape { room, state: RefCell::new(State { replays, ..State::default() }) }
+    }
+
+    /// Another reader, from the first byte on. `length` is that of the whole, where it is known; `fate` is told how it
+    /// ends.
+    pub(in crate::proxy) fn reader(self: &Rc<Tape>, length: Option<u64>, fate: Rc<Cell<Fate>>) -> TapeBody {
+        let key = self.state.borrow_mut().readers.insert(Reader { at: 0, waker: None, fate });
+        TapeBody { tape: self.clone(), key, left: length, trailers_sent: false }
+    }
+
+    /// Adds a piece that an attempt has read; whether an attempt that begins anew would get it.
+    pub(super) fn push(&self, data: &Bytes) -> bool {
+        let mut state = self.state.borrow_mut();
+        while state.is_wanted() {
+            match self.room.take(state.held.bytes(), data.len()) {
+                Ok(()) => {
+                    state.held.push(data);
+                    state.wake();
+                    return state.replays;
+                }
+                Err(limit) => {
+                    self.room.note(limit, state.replays);
+                    state.give_up_one();
+                    self.trim(&mut state);
+                }
+            }
+        }
+        state.gone += data.len() + state.held.bytes();
+        self.room.give(state.held.drop_front(usize::MAX));
+        false
+    }
+
+    /// The body has ended as it should.
+    pub(super) fn finish(&self, trailers: Option<&HeaderMap>) {
+        let mut state = self.state.borrow_mut();
+        if state.end.is_none() {
+            state.end = Some(End::Whole);
+            state.trailers = trailers.cloned();
+            state.wake();
+        }
+    }
+
+    /// Nothing more will come.
+    pub(super) fn break_off(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.end.is_some() {
+            return;
+        }
+        state.end = Some(End::Broken);
+        state.replays = false;
+        state.readers.iter().for_each(|(_, reader)| reader.fate.set(Fate::Cut));
+        self.room.give(state.held.drop_front(usize::MAX));
+        state.wake();
+    }
+
+    /// Whether an attempt may begin from the first byte.
+    pub(super) fn set_replays(&self, replays: bool) {
+        let mut state = self.state.borrow_mut();
+        if state.replays && !replays {
+            state.replays = false;
+            self.trim(&mut state);
+        }
+    }
+
+    /// What an attempt that began anew gets behind its first `offset` bytes.
+    pub(super) fn from(&self, offset: usize) -> Option<Bytes> {
+        let state = self.state.borrow();
+        if state.replays { state.held.from(offset) } else { None }
+    }
+
+    /// Bytes for an attempt that begins anew.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let state = self.state.borrow();
+        if state.replays { state.held.bytes() } else { 0 }
+    }
+
+    /// Bytes that are held, for whomever.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.state.borrow().held.bytes()
+    }
+
+    /// Lets go of what everybody has.
+    fn trim(&self, state: &mut State) {
+        if state.replays {
+            return;
+        }
+        let slowest = state.readers.iter().map(|(_, reader)| reader.at).min().unwrap_or(usize::MAX);
+        let gone = state.held.drop_front(slowest.saturating_sub(state.gone));
+        state.gone += gone;
+        self.room.give(gone);
+    }
+}
+
+impl State {
+    /// Whether anybody has use for what passes.
+    fn is_wanted(&self) -> bool {
+        self.end.is_none() && (self.replays || self.readers.iter().any(|(_, reader)| reader.is_fine()))
+    }
+
+    /// The retries, else the slowest copy.
+    fn give_up_one(&mut self) {
+        if self.replays {
+            self.replays = false;
+            return;
+        }
+        let fine = self.readers.iter_mut().map(|(_, reader)| reader).filter(|reader| reader.is_fine());
+        if let Some(slowest) = fine.min_by_key(|reader| reader.at) {
+            slowest.fate.set(Fate::Cut);
+            // It holds nothing any more.
+            slowest.at = usize::MAX;
+            if let Some(waker) = slowest.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        self.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take()).for_each(Waker::wake);
+    }
+}
+
+impl Reader {
+    fn is_fine(&self) -> bool {
+        self.fate.get() == Fate::Fine
+    }
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        self.room.give(self.state.get_mut().held.bytes());
+    }
+}
+
+impl fmt::Debug for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tape").field("held", &self.held_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// The body of one copy.
+#[derive(Debug)]
+pub(in crate::proxy) struct TapeBody {
+    tape: Rc<Tape>,
+    key: usize,
+    /// Bytes still to come, where the whole's length is known.
+    left: Option<u64>,
+    trailers_sent: bool,
+}
+
+impl http_body::Body for TapeBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let mut state = this.tape.state.borrow_mut();
+        let State { held, gone, readers, trailers, end, .. } = &mut *state;
+        let Some(reader) = readers.get_mut(this.key).filter(|reader| reader.is_fine()) else {
+            return Poll::Ready(Some(Err(BodyError::Abandoned)));
+        };
+        if let Some(piece) = held.from(reader.at - *gone) {
+            reader.at += piece.len();
+            this.left = this.left.map(|left| left.saturating_sub(piece.len() as u64));
+            this.tape.trim(&mut state);
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match (*end, trailers) {
+            (Some(End::Whole), Some(trailers)) if !this.trailers_sent => {
+                this.trailers_sent = true;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))))
+            }
+            (Some(End::Whole), _) => Poll::Ready(None),
+            _ => {
+                reader.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.tape.state.borrow();
+        let Some(reader) = state.readers.get(self.key).filter(|reader| reader.is_fine()) else {
+            return false;
+        };
+        let all = reader.at == state.gone + state.held.bytes();
+        state.end == Some(End::Whole) && all && (self.trailers_sent || state.trailers.is_none())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for TapeBody {
+    fn drop(&mut self) {
+        let mut state = self.tape.state.borrow_mut();
+        state.readers.try_remove(self.key);
+        self.tape.trim(&mut state);
+    }
+}
+
+#[cfg(test)]
+#[path = "tape_tests.rs"]
+mod tests;
