@@ -21,6 +21,7 @@ use crate::upstream::breaker::{Limit, Permit};
 use crate::upstream::cluster::Member;
 use crate::words::{Flag, HttpVersion, Protocol};
 
+pub(super) mod copy;
 mod http1;
 mod http2;
 mod lease;

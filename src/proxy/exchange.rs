@@ -31,8 +31,8 @@ mod upload;
 use download::{Download, grpc_outcome};
 
 pub(super) use download::DownloadBody;
-pub(super) use tape::{Fate, Tape, TapeBody};
-pub(super) use upload::{Upload, UploadBody};
+pub(super) use tape::{Fate, TapeBody};
+pub(super) use upload::Upload;
 
 /// What a stream that cannot go on holds at most beside its unread bytes: the piece at hand and its engine's send
 /// buffer.
@@ -295,6 +295,23 @@ impl Exchange {
         let download = self.download.borrow();
         let stalled = clock::now().since(self.downstream.activity.progress()) > STALLED_AFTER;
         stalled && download.unwritten > 0 && download.may_be_cut()
+    }
+
+    /// What its route says of a stream without a byte, if anything: of the whole, or of an attempt whose answer has begun.
+    pub(super) fn idle_of_its_own(&self) -> Option<Duration> {
+        if self.given_up.get().is_some() {
+            return None; // its caller has as long as any other to take what it gets
+        }
+        let chosen = self.chosen.borrow();
+        let (config, route) = chosen.as_ref()?.route;
+        let routes = &self.seat.generation.plane.routes[config as usize].routes;
+        let policy = &routes[route as usize].filters.as_ref()?.policy;
+        let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_idle_timeout);
+        let per_try = per_try.filter(|_| self.download.borrow().started);
+        match (policy.timeouts.idle, per_try) {
+            (Some(idle), Some(per_try)) if !idle.is_zero() => Some(idle.min(per_try)),
+            (idle, per_try) => per_try.or(idle),
+        }
     }
 
     /// Why it should be given up at `now`, if it should.

@@ -69,6 +69,8 @@ pub(super) struct Lane {
     pub(super) dice: RefCell<SmallRng>,
     pub(super) connections: RefCell<Slab<Rc<Downstream>>>,
     pub(super) exchanges: RefCell<Slab<Rc<Exchange>>>,
+    /// Copies of requests under way.
+    pub(super) mirrors: Cell<usize>,
     cache: RefCell<PlaneCache>,
     current: RefCell<Option<Rc<Generation>>>,
     /// The view of the plane that last lost a listener, until the sweep finds no connection that uses it.
@@ -110,6 +112,7 @@ impl Lane {
             dice: RefCell::new(SmallRng::seed_from_u64(rand::random())),
             connections: RefCell::default(),
             exchanges: RefCell::default(),
+            mirrors: Cell::new(0),
             current: RefCell::default(),
             removed: RefCell::default(),
             pools: Pools::default(),
@@ -200,21 +203,22 @@ impl Lane {
         let now = clock::now();
         let Some(generation) = self.generation() else { return };
         let limits = &generation.plane.snapshot.limits;
-        self.sweep_connections(now, &generation).await;
+        let patient = self.sweep_exchanges(now, real, limits.stream_idle);
+        self.sweep_connections(now, &generation, &patient).await;
         self.removed.borrow_mut().take_if(|removed| Rc::strong_count(removed) == 1);
-        self.sweep_exchanges(now, real, limits.stream_idle);
         self.pools.sweep(now);
         self.hold_budget(now, limits.buffer_budget);
     }
 
-    async fn sweep_connections(&self, now: Tick, present: &Rc<Generation>) {
+    /// `patient`: those on which a request has an idle time of its own.
+    async fn sweep_connections(&self, now: Tick, present: &Rc<Generation>, patient: &[usize]) {
         let mut from = 0;
         loop {
             let to = from + SWEPT_AT_ONCE;
             {
                 let connections = self.connections.borrow();
                 for connection in (from..to).filter_map(|key| connections.get(key)) {
-                    self.sweep_connection(connection, now, present);
+                    self.sweep_connection(connection, now, present, patient);
                 }
                 if to >= connections.capacity() {
                     return;
@@ -225,11 +229,21 @@ impl Lane {
         }
     }
 
-    fn sweep_connection(&self, connection: &Downstream, now: Tick, present: &Rc<Generation>) {
+    fn sweep_connection(
+        &self,
+        connection: &Downstream,
+        now: Tick,
+        present: &Rc<Generation>,
+        patient: &[usize],
+    ) {
         connection.follow(present);
         connection.flow.flush();
         connection.activity.wake_to_watch();
-        if let Some(why) = connection.activity.overdue(now, &connection.bounds()) {
+        let mut bounds = connection.bounds();
+        if patient.contains(&connection.key.get()) {
+            bounds.no_progress = Duration::ZERO;
+        }
+        if let Some(why) = connection.activity.overdue(now, &bounds) {
             self.end_overdue(connection, why, now);
         }
     }
@@ -254,13 +268,22 @@ impl Lane {
         }
     }
 
-    fn sweep_exchanges(&self, now: Tick, real: Instant, stream_idle: Duration) {
+    /// Returns the connections on which a request has an idle time of its own.
+    fn sweep_exchanges(&self, now: Tick, real: Instant, stream_idle: Duration) -> Vec<usize> {
+        let mut patient = Vec::new();
+        let mut overdue = |exchange: &Rc<Exchange>| {
+            let own = exchange.idle_of_its_own();
+            if own.is_some() {
+                patient.push(exchange.connection_key());
+            }
+            exchange.overdue(now, real, own.unwrap_or(stream_idle))
+        };
         // Giving up an exchange takes it off the list, so the list is not held meanwhile.
         let overdue: Vec<(Rc<Exchange>, Reason)> = self
             .exchanges
             .borrow()
             .iter()
-            .filter_map(|(_, exchange)| Some((exchange.clone(), exchange.overdue(now, real, stream_idle)?)))
+            .filter_map(|(_, exchange)| Some((exchange.clone(), overdue(exchange)?)))
             .collect();
         for (exchange, reason) in overdue {
             let limit = match reason {
@@ -273,6 +296,7 @@ impl Lane {
             self.shared.process.limit_exceeded(limit);
             exchange.give_up(reason);
         }
+        patient
     }
 
     /// Gives up the streams longest without progress until what all hold is within the budget, beginning with

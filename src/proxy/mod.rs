@@ -22,6 +22,7 @@ mod hop;
 mod http1;
 mod http2;
 mod lane;
+mod mirror;
 #[cfg(all(test, feature = "models"))]
 mod models;
 mod policed;

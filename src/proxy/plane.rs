@@ -16,7 +16,9 @@ use crate::snapshot::{
     BindAddress, FilterChain, Fraction, Labels, Listener, PathMatch, Route, RoutePolicy, Service, Snapshot,
     TargetPolicy,
 };
-use crate::telemetry::{AccessLog, ClusterMeter, Counter, GuardMeter, HopMeter, HttpMeter, ListenerMeter};
+use crate::telemetry::{
+    AccessLog, ClusterMeter, Counter, GuardMeter, HopMeter, HttpMeter, ListenerMeter, MirrorMeter,
+};
 use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::ClusterState;
 use crate::upstream::guard::Watch;
@@ -127,6 +129,8 @@ pub struct MirrorPlane {
     pub service: Arc<Service>,
     /// Its version, for labels; `unknown` where the selection names none.
     pub version: Arc<str>,
+    /// What became of them.
+    pub meter: MirrorMeter,
 }
 
 /// One version of a route.

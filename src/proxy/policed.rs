@@ -21,7 +21,7 @@ use super::plane::{Filters, RoutePlane};
 use super::reply::Reason;
 use super::request::{self, Answered, Routed};
 use super::tries::{self, Tries};
-use super::{admit, choice, deadline, headers, reply};
+use super::{admit, choice, deadline, headers, mirror, reply};
 use crate::filters::cors::{self, Verdict};
 use crate::filters::{edit, fault, key, redirect, rewrite, sticky};
 use crate::message::body::Body;
@@ -104,6 +104,10 @@ async fn steps(
     exchange.deadline.set(times.deadline(Instant::now()));
     let tries = Tries::new(exchange, &mut head.headers, filters.policy.retry.as_ref(), times);
     edit_request(exchange, &mut head, &way, times.total, routed, filters.of(index))?;
+    mirror::begin(exchange, &filters.mirrors, &head, routed.hops, &times);
+    if let Some(mirrors) = filters.target_mirrors.get(index) {
+        mirror::begin(exchange, mirrors, &head, routed.hops, &times);
+    }
     let (response, lease) = tries::run(exchange, &way, head, &tries).await?;
     Ok((response, Some(lease)))
 }

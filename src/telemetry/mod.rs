@@ -24,8 +24,8 @@ mod version;
 pub use access_log::{AccessLog, AccessLogs, Format, InvalidFormat, LoggedHeads};
 pub use exposition::{CONTENT_TYPE, Page};
 pub use families::{
-    ClusterMeter, GuardCounts, GuardEvent, GuardMeter, HopMeter, HttpMeter, ListenerMeter, ProcessMeter,
-    ServerMeter,
+    ClusterMeter, GuardCounts, GuardEvent, GuardMeter, HopMeter, HttpMeter, ListenerMeter, MirrorMeter,
+    ProcessMeter, ServerMeter,
 };
 pub use family::{Family, Kind, Labels};
 pub use labels::{CallerLabels, UNKNOWN, VersionLabels, WorkloadLabels};

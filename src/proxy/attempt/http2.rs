@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use tokio::task::{AbortHandle, spawn_local};
@@ -17,13 +18,14 @@ use super::outcome::no_connection;
 use super::stream::{Stream, cancel_in_time};
 use super::{Failed, Keeping};
 use crate::message::body::Body;
-use crate::message::http2::{self, SendStream};
+use crate::message::http2::{self, RecvStream, SendStream};
 use crate::message::pump::{Pump, PumpEnd};
-use crate::proxy::exchange::{Exchange, Upload, UploadBody};
+use crate::proxy::exchange::{Exchange, Upload};
 use crate::proxy::lane::Pool;
 use crate::proxy::reply::Reason;
 use crate::proxy::retry::{Failure, Processed};
 use crate::telemetry::families::weir::RetryReason;
+use crate::upstream::http2::Http2Lease;
 
 /// Sends the request and waits for the answer's head.
 pub(super) async fn send(
@@ -39,32 +41,17 @@ pub(super) async fn send(
     };
     lease.begin();
     let body = Upload::next_attempt(exchange, keeping.body);
-    let no_body = http_body::Body::is_end_stream(&body);
-    let is_head = head.method == Method::HEAD;
-    let (answer, stream) = match connection.send(&head, no_body) {
-        Ok(sent) => sent,
+    let mut stream = match open(connection, &head, body, lease) {
+        Ok(stream) => stream,
         Err(error) => {
             let processed = Processed::No(RetryReason::Unsent);
             let reason = if error.is_io() { Reason::UpstreamClosed } else { Reason::UpstreamReset };
             return Err((Failure { reason, processed }, Some(head)));
         }
     };
-    let opened = lease.started();
-    let upload = if no_body { None } else { start_upload(body, stream, opened) };
-    let mut stream = Stream::new(connection, answer, upload, opened);
+    let is_head = head.method == Method::HEAD;
     match stream.answer().await {
-        Ok(response) => {
-            let (parts, body) = response.into_parts();
-            // These have no body (RFC 9110 section 6.4.1); a stream that brings one is reset.
-            let bodiless =
-                is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-            if bodiless && !body.is_end_stream() {
-                stream.refuse_body();
-            }
-            let body = if bodiless { Body::Empty } else { Body::http2(body) };
-            lease.hold(Connection::Http2(stream));
-            Ok(Response::from_parts(parts, body))
-        }
+        Ok(response) => Ok(hold(response, is_head, stream, lease)),
         Err(error) => {
             stream.end();
             Err((http2_failure(&error, &stream, exchange.upload.has_broken_off()), None))
@@ -72,8 +59,49 @@ pub(super) async fn send(
     }
 }
 
+/// Opens the stream and sends what is there of the request.
+///
+/// # Errors
+/// The engine's, and nothing was sent.
+pub(super) fn open<B>(
+    connection: Http2Lease,
+    head: &Parts,
+    body: B,
+    lease: &Lease,
+) -> Result<Stream, http2::Error>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+{
+    let no_body = body.is_end_stream();
+    let (answer, stream) = connection.send(head, no_body)?;
+    let opened = lease.started();
+    let upload = if no_body { None } else { start_upload(body, stream, opened) };
+    Ok(Stream::new(connection, answer, upload, opened))
+}
+
+/// The answer's head is there: the stream belongs to the lease from now on.
+pub(super) fn hold(
+    response: Response<RecvStream>,
+    is_head: bool,
+    mut stream: Stream,
+    lease: &Lease,
+) -> Response<Body> {
+    let (parts, body) = response.into_parts();
+    // These have no body (RFC 9110 section 6.4.1); a stream that brings one is reset.
+    let bodiless = is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless && !body.is_end_stream() {
+        stream.refuse_body();
+    }
+    let body = if bodiless { Body::Empty } else { Body::http2(body) };
+    lease.hold(Connection::Http2(stream));
+    Response::from_parts(parts, body)
+}
+
 /// Most requests are whole by now and leave within this very turn; only a longer one gets a task of its own.
-fn start_upload(body: UploadBody, stream: SendStream, opened: Instant) -> Option<AbortHandle> {
+fn start_upload<B>(body: B, stream: SendStream, opened: Instant) -> Option<AbortHandle>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+{
     let mut pump = Pump::new(body, stream);
     let task = match pump.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(PumpEnd::Body) => spawn_local(cancel_in_time(pump, opened)),

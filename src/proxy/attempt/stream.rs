@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::Response;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, spawn_local};
@@ -17,7 +18,6 @@ use crate::message::http2::client::ResponseFuture;
 use crate::message::http2::error::By;
 use crate::message::http2::{self, RecvStream};
 use crate::message::pump::Pump;
-use crate::proxy::exchange::UploadBody;
 use crate::upstream::http2::Http2Lease;
 
 /// Within it a server has looked at the stream, even under load; of the 200 ms in which it must hear of a caller that
@@ -106,7 +106,10 @@ impl Drop for Stream {
 }
 
 /// Cancels the stream of an upload that broke off, as soon as it is old enough.
-pub(super) async fn cancel_in_time(mut pump: Pump<UploadBody>, opened: Instant) {
+pub(super) async fn cancel_in_time<B>(mut pump: Pump<B>, opened: Instant)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
     let left = left_of(opened);
     if !left.is_zero() {
         sleep(left).await;

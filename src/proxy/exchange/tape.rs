@@ -76,10 +76,17 @@ impl Tape {
         Tape { room, state: RefCell::new(State { replays, ..State::default() }) }
     }
 
-    /// Another reader, from the first byte on. `length` is that of the whole, where it is known; `fate` is told how it
+    /// Another reader, from the first byte on, while that is held. `length` is that of the whole, where it is known; `fate` is told how it
     /// ends.
     pub(in crate::proxy) fn reader(self: &Rc<Tape>, length: Option<u64>, fate: Rc<Cell<Fate>>) -> TapeBody {
-        let key = self.state.borrow_mut().readers.insert(Reader { at: 0, waker: None, fate });
+        let mut state = self.state.borrow_mut();
+        let late = state.gone > 0 || state.end == Some(End::Broken);
+        if late {
+            fate.set(Fate::Cut);
+        }
+        let at = if late { usize::MAX } else { 0 };
+        let key = state.readers.insert(Reader { at, waker: None, fate });
+        drop(state);
         TapeBody { tape: self.clone(), key, left: length, trailers_sent: false }
     }
 

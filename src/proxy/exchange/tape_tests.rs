@@ -215,10 +215,20 @@ fn a_reader_that_waits_is_woken_by_the_next_piece_by_the_end_and_by_being_cut() 
     wait(&mut reader);
     tape.push(&Bytes::from_static(b"more than there is room for"));
     assert_eq!(count(), 2);
+    let tape = self::tape(&purse, false);
     let mut other = tape.reader(None, Rc::default());
     wait(&mut other);
     tape.finish(None);
     assert_eq!(count(), 3);
+}
+
+#[test]
+fn a_reader_that_comes_too_late_for_the_first_byte_gets_none() {
+    let tape = tape(&Purse::of(100), false);
+    tape.push(&Bytes::from_static(b"gone"));
+    let fate = Rc::new(Cell::default());
+    let mut reader = tape.reader(None, fate.clone());
+    assert_eq!((read(&mut reader, &mut Vec::new(), 1), fate.get()), (Some(Err(())), Fate::Cut));
 }
 
 #[test]

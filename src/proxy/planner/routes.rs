@@ -13,7 +13,7 @@ use crate::proxy::split::Split;
 use crate::proxy::{hop, lane};
 use crate::router::RouteTable;
 use crate::snapshot::{self, Mirror, Mode, Route, RouteConfig, Service, Snapshot, VersionTarget};
-use crate::telemetry::{HopMeter, UNKNOWN, VersionMeter, families};
+use crate::telemetry::{HopMeter, MirrorMeter, UNKNOWN, VersionMeter, families};
 
 /// What the rules of a service share: the meter and the header value of a hop to some of its endpoints.
 type Hops = HashMap<(Arc<str>, snapshot::Labels), (Arc<HopMeter>, HeaderValue)>;
@@ -70,7 +70,7 @@ impl Planner {
             split,
             timeout: route.forward().and_then(|forward| forward.timeout),
             repeatable: route.forward().is_some_and(|forward| forward.repeatable),
-            filters: filters(route, &targets, &service, snapshot, clusters),
+            filters: self.filters(route, &targets, &service, snapshot, clusters),
             targets,
             service,
             route: route.clone(),
@@ -115,6 +115,68 @@ impl Planner {
             known.unwrap_or_else(|| VersionMeter::declare(&self.recorder, &labels))
         });
         declared.collect()
+    }
+
+    /// What a request of `route` meets beside the split; nothing for a plain one.
+    fn filters(
+        &self,
+        route: &Route,
+        targets: &[TargetPlane],
+        service: &Arc<Service>,
+        snapshot: &Snapshot,
+        clusters: &[Arc<ClusterPlane>],
+    ) -> Option<Box<Filters>> {
+        let versions = route.versions();
+        let hashed = |&cluster: &usize| {
+            let traffic = clusters[cluster].state.config.traffic.as_deref();
+            traffic.is_some_and(|traffic| !traffic.hash.is_empty())
+        };
+        let hash = targets.iter().flat_map(|target| &target.clusters).flatten().any(hashed);
+        let answers = route.forward().is_none();
+        if !hash
+            && !answers
+            && route.policy.is_none()
+            && versions.iter().all(|version| version.policy.is_none())
+        {
+            return None;
+        }
+        let mirrors = |mirrors: &[Mirror]| -> Vec<MirrorPlane> {
+            mirrors.iter().map(|mirror| self.mirror(mirror, route, service, snapshot, clusters)).collect()
+        };
+        let of_target = |version: &VersionTarget| {
+            version.policy.as_ref().map(|policy| mirrors(&policy.mirrors)).unwrap_or_default()
+        };
+        let policy = route.policy.as_deref().cloned().unwrap_or_default();
+        Some(Box::new(Filters {
+            path: route.matches.path.clone(),
+            targets: versions.iter().map(|version| version.policy.as_deref().cloned()).collect(),
+            mirrors: mirrors(&policy.mirrors),
+            target_mirrors: versions.iter().map(of_target).collect(),
+            hash,
+            sticky: policy.sticky.as_ref().map(|rule| sticky::seeds(&rule.salt, versions)).unwrap_or_default(),
+            policy,
+        }))
+    }
+
+    fn mirror(
+        &self,
+        mirror: &Mirror,
+        route: &Route,
+        service: &Arc<Service>,
+        snapshot: &Snapshot,
+        clusters: &[Arc<ClusterPlane>],
+    ) -> MirrorPlane {
+        let target = &mirror.target;
+        let service = target.service.as_ref().map_or(service.clone(), |host| service_of(snapshot, host));
+        let version: Arc<str> = target.version.clone().unwrap_or_else(|| UNKNOWN.into());
+        MirrorPlane {
+            clusters: clusters_of(target, clusters),
+            meter: MirrorMeter::new(&self.recorder, &service.host, &route.name, &version),
+            hop_value: hop::first_hop(&service.host, &target.labels),
+            fraction: mirror.fraction,
+            version,
+            service,
+        }
     }
 }
 
@@ -191,60 +253,6 @@ fn versions_of(
 fn clusters_of(target: &VersionTarget, clusters: &[Arc<ClusterPlane>]) -> [Option<usize>; 2] {
     let find = |name: &str| clusters.binary_search_by(|plane| (*plane.state.config.name).cmp(name)).ok();
     [find(&target.grpc_cluster), find(&target.http_cluster)]
-}
-
-/// What a request of `route` meets beside the split; nothing for a plain one.
-fn filters(
-    route: &Route,
-    targets: &[TargetPlane],
-    service: &Arc<Service>,
-    snapshot: &Snapshot,
-    clusters: &[Arc<ClusterPlane>],
-) -> Option<Box<Filters>> {
-    let versions = route.versions();
-    let hashed = |&cluster: &usize| {
-        let traffic = clusters[cluster].state.config.traffic.as_deref();
-        traffic.is_some_and(|traffic| !traffic.hash.is_empty())
-    };
-    let hash = targets.iter().flat_map(|target| &target.clusters).flatten().any(hashed);
-    let answers = route.forward().is_none();
-    if !hash && !answers && route.policy.is_none() && versions.iter().all(|version| version.policy.is_none())
-    {
-        return None;
-    }
-    let mirrors = |mirrors: &[Mirror]| -> Vec<MirrorPlane> {
-        mirrors.iter().map(|mirror| self::mirror(mirror, service, snapshot, clusters)).collect()
-    };
-    let of_target = |version: &VersionTarget| {
-        version.policy.as_ref().map(|policy| mirrors(&policy.mirrors)).unwrap_or_default()
-    };
-    let policy = route.policy.as_deref().cloned().unwrap_or_default();
-    Some(Box::new(Filters {
-        path: route.matches.path.clone(),
-        targets: versions.iter().map(|version| version.policy.as_deref().cloned()).collect(),
-        mirrors: mirrors(&policy.mirrors),
-        target_mirrors: versions.iter().map(of_target).collect(),
-        hash,
-        sticky: policy.sticky.as_ref().map(|rule| sticky::seeds(&rule.salt, versions)).unwrap_or_default(),
-        policy,
-    }))
-}
-
-fn mirror(
-    mirror: &Mirror,
-    service: &Arc<Service>,
-    snapshot: &Snapshot,
-    clusters: &[Arc<ClusterPlane>],
-) -> MirrorPlane {
-    let target = &mirror.target;
-    let service = target.service.as_ref().map_or(service.clone(), |host| service_of(snapshot, host));
-    MirrorPlane {
-        clusters: clusters_of(target, clusters),
-        hop_value: hop::first_hop(&service.host, &target.labels),
-        fraction: mirror.fraction,
-        version: target.version.clone().unwrap_or_else(|| UNKNOWN.into()),
-        service,
-    }
 }
 
 fn service_of(snapshot: &Snapshot, host: &Arc<str>) -> Arc<Service> {

@@ -15,7 +15,7 @@ pub mod weir;
 pub use envoy::{ClusterMeter, HttpMeter, ListenerMeter};
 pub use envoy_guard::{GuardCounts, GuardEvent, GuardMeter};
 pub use envoy_server::ServerMeter;
-pub use weir::{HopError, HopMeter, Limit, ProcessMeter, RetryReason};
+pub use weir::{HopError, HopMeter, Limit, MirrorMeter, MirrorResult, ProcessMeter, RetryReason};
 
 #[cfg(test)]
 mod tests;
