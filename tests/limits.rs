@@ -29,7 +29,7 @@ use tokio::task::spawn_local;
 use weir::telemetry::families::Limit;
 
 /// Limits that no caller meets here, and why.
-const WITHOUT_A_ROW: [(Limit, &str); 2] = [
+const WITHOUT_A_ROW: [(Limit, &str); 3] = [
     (
         Limit::Memory,
         "to be near its cgroup's bound takes a cgroup of one's own; what follows has its own test below",
@@ -38,6 +38,7 @@ const WITHOUT_A_ROW: [(Limit, &str); 2] = [
         Limit::MaxConnections,
         "met by a bound of 0 alone, which weir.yaml does not take; above it, requests wait",
     ),
+    (Limit::Mirrors, "no caller meets it, but copies do: `policy_mirror.rs` has its test"),
 ];
 
 /// What a limit is tried on.

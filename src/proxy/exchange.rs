@@ -1,7 +1,7 @@
 //! One request and its answer while they are in flight: the record, both bodies, and how the two may be given up.
 //!
 //! Law: it is finished exactly once, whichever way it ends, and then everybody is told: metrics, access log, gauges.
-//! The engines hold it through [`UploadBody`] and [`DownloadBody`], which are what they read.
+//! The engines hold it through [`UploadBody`](upload::UploadBody) and [`DownloadBody`], which are what they read.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;

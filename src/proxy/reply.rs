@@ -147,9 +147,7 @@ impl Reason {
                 "response_timeout",
             ),
             // A caller that named a deadline is told that it has passed.
-            Reason::GrpcDeadline => {
-                Row { grpc: Some(GrpcStatus::DeadlineExceeded), ..Reason::Timeout.row() }
-            }
+            Reason::GrpcDeadline => Row { grpc: Some(GrpcStatus::DeadlineExceeded), ..Reason::Timeout.row() },
             Reason::PerTryTimeout => row(
                 S::GATEWAY_TIMEOUT,
                 "upstream request timeout",

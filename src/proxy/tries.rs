@@ -130,7 +130,9 @@ impl Series<'_> {
             };
             self.tried.push(member);
             let spare = self.may_go_on(member).then(|| head.clone());
-            self.times.tell(&mut head.headers, self.begun.elapsed());
+            // The first is told the bound as it stands, as on a plain split.
+            let elapsed = if self.retries == 0 { Duration::ZERO } else { self.begun.elapsed() };
+            self.times.tell(&mut head.headers, elapsed);
             let keeping = Keeping { body: spare.is_some(), bears_loss: self.bears_loss() };
             let ended = self.attempt(member, head, keeping, permit.take()).await;
             let cause = self.cause(&ended)?;

@@ -153,7 +153,11 @@ impl Planner {
             mirrors: mirrors(&policy.mirrors),
             target_mirrors: versions.iter().map(of_target).collect(),
             hash,
-            sticky: policy.sticky.as_ref().map(|rule| sticky::seeds(&rule.salt, versions)).unwrap_or_default(),
+            sticky: policy
+                .sticky
+                .as_ref()
+                .map(|rule| sticky::seeds(&rule.salt, versions))
+                .unwrap_or_default(),
             policy,
         }))
     }
