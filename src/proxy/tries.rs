@@ -28,7 +28,7 @@ use crate::message::body::{Body, BodyError};
 use crate::runtime::clock;
 use crate::snapshot::{LbPolicy, RetryPolicy};
 use crate::telemetry::families::weir::RetryReason;
-use crate::upstream::balance;
+use crate::upstream::balance::{self, Ask};
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, GrpcStatus, Protocol};
 
@@ -40,6 +40,8 @@ const READ_OUT: usize = 16;
 pub(super) struct Tries<'a> {
     policy: Option<Cow<'a, RetryPolicy>>,
     times: Times,
+    /// By which an endpoint is chosen, where its cluster goes by one.
+    pub(super) hash: Option<u64>,
 }
 
 impl<'a> Tries<'a> {
@@ -51,11 +53,11 @@ impl<'a> Tries<'a> {
         times: Times,
     ) -> Tries<'a> {
         if !exchange.seat.internal {
-            return Tries { policy: policy.map(Cow::Borrowed), times };
+            return Tries { policy: policy.map(Cow::Borrowed), times, hash: None };
         }
         let policy = conditions::asked(policy, headers);
         conditions::strip_asked(headers);
-        Tries { policy, times }
+        Tries { policy, times, hash: None }
     }
 }
 
@@ -72,6 +74,7 @@ pub(super) async fn run(
         policy: tries.policy.as_deref().filter(|policy| policy.retries > 0 || !policy.on.is_empty()),
         idempotent: retry::is_idempotent(&head.method),
         times: tries.times,
+        hash: tries.hash,
         begun: Instant::now(),
         tried: Vec::new(),
         retries: 0,
@@ -96,6 +99,7 @@ struct Series<'a> {
     /// The method is.
     idempotent: bool,
     times: Times,
+    hash: Option<u64>,
     begun: Instant,
     /// Members, in the order in which they were tried.
     tried: Vec<usize>,
@@ -103,6 +107,7 @@ struct Series<'a> {
 }
 
 /// How an attempt ended.
+#[allow(clippy::large_enum_variant)] // it is moved once, and mostly the largest
 enum Ended {
     /// With an answer; with the status of its trailers, if those came without a message.
     Answered(Response<Body>, Lease, Option<GrpcStatus>),
@@ -157,18 +162,10 @@ impl Series<'_> {
 
     fn pick(&self) -> Option<usize> {
         let (lane, cluster) = (&self.exchange.downstream.lane, &self.way.cluster.state);
-        let now_ms = if cluster.config.lb == LbPolicy::LeastRequest { lane.now_ms() } else { 0 };
         let elsewhere = self.policy.is_none_or(|policy| policy.elsewhere);
-        let mut dice = lane.dice.borrow_mut();
-        let last = self.tried.last().copied().filter(|_| elsewhere);
-        let member = balance::pick(cluster, &mut *dice, now_ms, last)?;
-        if !elsewhere || !self.tried.contains(&member) || self.tried.len() >= cluster.members.len() {
-            return Some(member);
-        }
-        // The next one in line that was not tried; all were: whoever was drawn.
-        let count = cluster.members.len();
-        let mut others = (1..count).map(|step| (member + step) % count);
-        Some(others.find(|other| !self.tried.contains(other)).unwrap_or(member))
+        let tried = if elsewhere { &self.tried[..] } else { &[] };
+        let now_ms = if cluster.config.lb == LbPolicy::LeastRequest { lane.now_ms() } else { 0 };
+        balance::pick_for(cluster, &mut *lane.dice.borrow_mut(), &Ask { now_ms, hash: self.hash, tried })
     }
 
     /// Retries that are made for a cause that needs a policy.

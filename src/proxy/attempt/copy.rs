@@ -13,12 +13,14 @@ use http::{Method, Response};
 use http_body::Body as _;
 
 use super::lease::{Connection, Lease};
+use super::outcome::status_of;
 use super::{hop, http2};
 use crate::message::body::{Body, BodyError};
 use crate::proxy::lane::{Lane, Pool};
 use crate::proxy::plane::ClusterPlane;
 use crate::proxy::retry;
 use crate::upstream::cluster::Member;
+use crate::upstream::guard::Outcome;
 
 /// Where a copy goes.
 pub(in crate::proxy) struct Way<'a> {
@@ -52,6 +54,7 @@ where
             cluster.meter.answered(status, lease.service_time());
             let counts = &member.state.counts;
             if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
+            cluster.state.note(member, Outcome::Status(status_of(&response)));
             if let Some(in_flight) = hop::take_in_flight(response.headers_mut()) {
                 member.state.note_reported(in_flight, way.lane.now_ms());
             }
@@ -64,6 +67,7 @@ where
     } else if whole() {
         lease.end();
         member.state.note_failure(way.lane.now_ms());
+        cluster.state.note(member, Outcome::Reset);
         member.state.counts.rq_error.fetch_add(1, Ordering::Relaxed);
         cluster.meter.rq_rx_reset.increment(1);
     }

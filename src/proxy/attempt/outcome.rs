@@ -67,7 +67,7 @@ pub(super) fn note_answer(
 }
 
 /// The answer's status; of gRPC that of its head in HTTP's terms, as Envoy counts it.
-fn status_of(response: &Response<Body>) -> u16 {
+pub(super) fn status_of(response: &Response<Body>) -> u16 {
     let grpc = response.headers().get("grpc-status").and_then(|value| GrpcStatus::parse(value.as_bytes()));
     grpc.map_or(response.status().as_u16(), GrpcStatus::to_http)
 }
@@ -116,6 +116,7 @@ pub(in crate::proxy) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
 pub(in crate::proxy) fn note_try_timeout(exchange: &Exchange, way: &Way<'_>, member: &Member) {
     way.cluster.meter.rq_per_try_timeout.increment(1);
     member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+    way.cluster.state.note(member, Outcome::Timeout);
     member.state.note_failure(exchange.downstream.lane.now_ms());
     if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
         way.target.hop.error(HopError::Timeout);

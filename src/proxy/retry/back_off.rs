@@ -13,7 +13,7 @@ pub(in crate::proxy) fn pause(back_off: BackOff, n: u32, draw: u64) -> Duration 
     let ceiling = back_off.base.saturating_mul(steps).min(back_off.max);
     // A pause of more than five centuries is none that anybody means.
     let nanos = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos((u128::from(nanos) * u128::from(draw) >> 64) as u64)
+    Duration::from_nanos(((u128::from(nanos) * u128::from(draw)) >> 64) as u64)
 }
 
 #[cfg(test)]
