@@ -5,7 +5,7 @@
 #[path = "common"]
 mod common {
     pub(crate) mod engine;
-    pub(crate) mod policed;
+    pub(crate) mod tried;
     pub(crate) mod world;
 }
 
@@ -13,12 +13,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::policed::Policed;
-use common::world::client::{get, post, request};
+use common::tried::Policed;
+use common::world::client::{Client, get, post};
 use common::world::raw::RawUpstream;
 use common::world::upstream::{BoxBody, Upstream, channel, full};
 use common::world::{Http, free_port, run, soon, until};
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use weir::snapshot::{
@@ -134,9 +134,9 @@ fn a_lost_connection_and_a_reset_stream_are_made_up_for_whatever_the_method() {
             ] {
                 let upstream = fails_first(up, h2::Reason::INTERNAL_ERROR).await;
                 let proxy = Policed::retrying(up, &[&upstream.at()], on(&[condition]));
-                let answer = proxy.caller(down).await.send(request(Method::POST, "/m").body(full("")).expect("ok"));
+                let answer = proxy.caller(down).await.send(post("/m", "")).await;
                 let expected = if again { 200 } else { 503 };
-                assert_eq!(answer.await.status, expected, "{down:?} {up:?} {}", condition.as_str());
+                assert_eq!(answer.status, expected, "{down:?} {up:?} {}", condition.as_str());
                 let retried = proxy.metric("weir_retries_total{reason=\"reset\"}");
                 assert_eq!(retried, f64::from(u8::from(again)));
             }
@@ -151,7 +151,7 @@ fn a_refused_stream_is_made_again_with_and_without_its_condition() {
             let upstream = fails_first(Http::Two, h2::Reason::REFUSED_STREAM).await;
             let proxy = Policed::retrying(Http::Two, &[&upstream.at()], on(&[condition]));
             assert_eq!(proxy.caller(Http::Two).await.send(post("/m", "{}")).await.status, 200);
-            assert_eq!(proxy.log(1).await, ["200 - via_upstream 2"]);
+            assert_eq!(proxy.log(1).await, ["200 - - 2"]);
         }
     });
 }
@@ -180,10 +180,16 @@ fn when_all_retries_are_used_the_upstreams_own_answer_goes_down() {
     run(async || {
         for (down, up) in Http::matrix() {
             let upstream = Upstream::remembering(|_| answer(503, &[("x-own", "1")])).await;
-            let proxy =
-                Policed::retrying(up, &[&upstream.at()], RetryPolicy { retries: 3, ..on(&[On::ServerError]) });
+            let proxy = Policed::retrying(
+                up,
+                &[&upstream.at()],
+                RetryPolicy { retries: 3, ..on(&[On::ServerError]) },
+            );
             let answer = proxy.caller(down).await.send(post("/m", "{}")).await;
-            assert_eq!((answer.status.as_u16(), answer.text(), answer.header("x-own")), (503, "503", Some("1")));
+            assert_eq!(
+                (answer.status.as_u16(), answer.text(), answer.header("x-own")),
+                (503, "503", Some("1"))
+            );
             assert_eq!(proxy.log(1).await, ["503 URX via_upstream 4"]);
             assert!(upstream.seen().iter().all(|seen| seen.body == "{}") && upstream.seen().len() == 4);
             assert_eq!(proxy.metric("envoy_cluster_upstream_rq_retry_limit_exceeded"), 1.0);
@@ -244,7 +250,10 @@ fn a_pause_that_outlasts_the_request_ends_with_its_time() {
             policy.retry = Some(RetryPolicy { back_off, ..on(&[On::ServerError]) });
         });
         assert_eq!(proxy.caller(Http::One).await.send(get("/m")).await.status, 504);
-        assert_eq!((upstream.seen().len(), proxy.log(1).await), (1, vec!["504 UT response_timeout 1".into()]));
+        assert_eq!(
+            (upstream.seen().len(), proxy.log(1).await),
+            (1, vec!["504 UT response_timeout 1".into()])
+        );
     });
 }
 
@@ -283,8 +292,11 @@ fn a_body_is_sent_again_as_it_was_from_its_first_byte() {
                 Response::builder().status(status).body(full(format!("{right}"))).expect("a response")
             })
             .await;
-            let proxy =
-                Policed::retrying(up, &[&upstream.at()], RetryPolicy { retries: 2, ..on(&[On::ServerError]) });
+            let proxy = Policed::retrying(
+                up,
+                &[&upstream.at()],
+                RetryPolicy { retries: 2, ..on(&[On::ServerError]) },
+            );
             let answer = proxy.caller(down).await.send(post("/m", whole.clone())).await;
             assert_eq!((answer.status.as_u16(), answer.text()), (200, "true"), "{down:?} {up:?}");
             let replay = &proxy.engine.shared.replay;
@@ -304,7 +316,8 @@ async fn answers_early() -> Upstream {
         async move {
             let (sender, body) = channel();
             tokio::task::spawn_local(async move {
-                let whole = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+                let whole =
+                    request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
                 let sum: u64 = whole.iter().map(|&byte| u64::from(byte)).sum();
                 let _ = sender.send(Frame::data(format!("{} bytes, sum {sum}", whole.len()).into()));
             });
@@ -323,18 +336,12 @@ fn an_answer_that_begins_while_the_body_is_sent_again_loses_none_of_it() {
             // All of it has come before the first answer, so that all of it is sent again.
             let gone = Upstream::remembering(|_| answer(503, &[])).await;
             let early = answers_early().await;
-            let mut caller = {
-                // The first turn of the early one is spent.
-                let direct = early.addr();
-                let mut client = common::world::client::Client::connect(up, direct).await;
-                client.send(post("/m", "x")).await;
-                drop(client);
-                None
-            };
+            // Its first turn is spent.
+            Client::connect(up, early.addr()).await.send(post("/m", "x")).await;
             let at = [gone.at(), early.at()];
             let at = at.each_ref().map(String::as_str);
             let proxy = Policed::retrying(up, &at, on(&[On::ServerError]));
-            let caller = caller.get_or_insert(proxy.caller(down).await);
+            let mut caller = proxy.caller(down).await;
             for _ in 0..2 {
                 let answer = caller.send(post("/m", whole.clone())).await;
                 assert_eq!(answer.text(), "900000 bytes, sum 900000", "{down:?} {up:?}");

@@ -360,7 +360,10 @@ impl Series<'_> {
         match ended {
             Ended::Answered(response, ..) if attempt::is_misdirected(&response) => Err(Reason::NoEndpoint),
             Ended::Answered(response, lease, _) => {
-                if self.retries > 0 && cause.is_none() {
+                if cause.is_some() {
+                    // The flag beside it says why no other attempt was made.
+                    self.exchange.record.borrow_mut().details = "via_upstream";
+                } else if self.retries > 0 {
                     self.way.cluster.meter.rq_retry_success.increment(1);
                 }
                 Ok(attempt::settled(self.exchange, response, lease))
