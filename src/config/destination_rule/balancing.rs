@@ -154,7 +154,7 @@ fn cookie(field: &Field<'_>) -> Option<Cookie> {
 }
 
 /// A name that a cookie may have (RFC 6265, section 4.1.1): what may name a header may.
-fn token(field: &Field<'_>) -> Option<std::sync::Arc<str>> {
+pub(in crate::config) fn token(field: &Field<'_>) -> Option<std::sync::Arc<str>> {
     let text = field.filled()?;
     if http::HeaderName::from_bytes(text.as_bytes()).is_err() {
         field.fault_with("cookie", format!("`{text}` is no name of a cookie"), "letters, digits, - and _");
@@ -164,7 +164,7 @@ fn token(field: &Field<'_>) -> Option<std::sync::Arc<str>> {
 }
 
 /// A value of an attribute of a cookie.
-fn attribute(field: &Field<'_>, text: &str) -> Option<std::sync::Arc<str>> {
+pub(in crate::config) fn attribute(field: &Field<'_>, text: &str) -> Option<std::sync::Arc<str>> {
     if text.contains([';', ',']) || !text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         field.fault_with("cookie", format!("`{text}` cannot stand in a cookie"), "no `;` and no `,`");
         return None;

@@ -11,6 +11,8 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
+pub(super) use balancing::{aggression, attribute, prime, token};
+
 use std::collections::HashSet;
 
 use super::decode::Field;

@@ -45,7 +45,8 @@ impl Builder<'_, '_> {
         let falls_back = matches!(won.dialect, None | Some(Dialect::RouteRule));
         if let Some(service) = service.filter(|_| falls_back && catch_all.is_none()) {
             let whole = self.clusters.select(service, &Labels::new(), 100);
-            routes.push(Arc::new(plain_route("default-route", service, whole)));
+            let route = plain_route("default-route", service, whole);
+            routes.push(Arc::new(Route { policy: named(Some(service), None), ..route }));
         }
         routes
     }
@@ -73,7 +74,7 @@ impl Builder<'_, '_> {
         };
         let policy = rule.policy.as_ref().map(|policy| Box::new(self.policy(service, candidate, policy)));
         let policy = match &action {
-            Action::Forward(forward) => self.answering(object, &forward.versions, policy),
+            Action::Forward(forward) => named(service, self.answering(object, &forward.versions, policy)),
             Action::Redirect(_) | Action::DirectResponse(_) => policy,
         };
         let origin = rule.place.origin.file_and_line().into();
@@ -101,7 +102,7 @@ impl Builder<'_, '_> {
             versions,
             timeout: rule.timeout.map_or(base.timeout, |own| Some(own).filter(|own| !own.is_zero())),
             repeatable: rule.repeatable.unwrap_or(base.repeatable),
-            upgrades: rule.upgrades.clone(),
+            upgrades: if rule.upgrades.is_empty() { base.upgrades } else { rule.upgrades.clone() },
             ..base
         })
     }
@@ -150,6 +151,14 @@ fn shadowed(rule: &Candidate<'_>, winner: &Candidate<'_>) -> Diagnostic {
     rule.rule.place.warning("shadowed", reason).with_help(help)
 }
 
+/// A policy with the field that names the version, where the service asks for one and the rule does not.
+fn named(service: Option<&Known<'_>>, policy: Option<Box<RoutePolicy>>) -> Option<Box<RoutePolicy>> {
+    let Some(name) = service.and_then(|known| known.draft.version_header.as_ref()) else { return policy };
+    let mut policy = policy.unwrap_or_default();
+    policy.version_header.get_or_insert_with(|| name.clone());
+    Some(policy)
+}
+
 /// One route for everything.
 pub(super) fn plain_route(name: &str, service: &Known<'_>, target: VersionTarget) -> Route {
     let origin = service.draft.place.origin.file_and_line().into();
@@ -162,6 +171,7 @@ fn forward(service: &Known<'_>) -> Forward {
         service: service.host.clone(),
         timeout: service.draft.timeout,
         repeatable: service.draft.repeatable,
+        upgrades: service.draft.upgrades.clone(),
         ..Forward::default()
     }
 }

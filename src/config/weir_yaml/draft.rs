@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::config::diagnostic::Place;
 use crate::config::draft::ClusterDraft;
+use crate::snapshot::route::OrdName;
 use crate::snapshot::{
     AccessLog, Address, Admin, BindAddress, CircuitBreakers, Drain, Labels, LbPolicy, Limits, Node,
     PeerFilter, UpstreamProtocol, Workers,
@@ -84,6 +85,10 @@ pub(crate) struct ServiceDraft {
     pub(crate) dns_refresh: Duration,
     /// What few services say of their clusters.
     pub(crate) settings: Option<Box<ClusterDraft>>,
+    /// Protocols that callers may switch to.
+    pub(crate) upgrades: Vec<Arc<str>>,
+    /// The answer's field that names the chosen version.
+    pub(crate) version_header: Option<OrdName>,
     pub(crate) endpoints: Vec<EndpointDraft>,
 }
 

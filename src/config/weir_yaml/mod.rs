@@ -3,9 +3,13 @@
 //! Law: an unknown key is refused with the nearest known one; a key that does not work yet is refused by name.
 
 mod draft;
+mod health;
 mod listeners;
 mod services;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod traffic;
 
 use std::path::PathBuf;
 

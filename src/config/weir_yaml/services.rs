@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::{EndpointDraft, ServiceDraft, ServiceHost, Targets};
-use super::listeners::refuse_filled;
 use super::settings::labels;
+use super::traffic;
 use crate::config::decode::Field;
 use crate::config::names::{is_dns_label, is_fqdn};
+use crate::config::networking::header_name;
 use crate::config::table::{Keys, Table};
 use crate::config::values::MAX_DURATION;
-use crate::snapshot::{CircuitBreakers, LbPolicy, UpstreamProtocol};
+use crate::snapshot::{CircuitBreakers, UpstreamProtocol};
 
 const KEYS: Keys = Keys::of(&[
     "name",
@@ -24,6 +25,12 @@ const KEYS: Keys = Keys::of(&[
     "circuit_breakers",
     "outlier",
     "health_check",
+    "hash",
+    "slow_start",
+    "panic_threshold",
+    "retry_budget",
+    "upgrades",
+    "version_header",
     "dns_refresh",
     "endpoints",
 ]);
@@ -31,11 +38,6 @@ const KEYS: Keys = Keys::of(&[
 /// One service; `None` when its name or an endpoint cannot be made out.
 pub(super) fn service(field: &Field<'_>) -> Option<ServiceDraft> {
     let table = Table::new(field, &KEYS)?;
-    for key in ["outlier", "health_check"] {
-        if let Some(later) = table.get(key) {
-            refuse_filled(&later, key);
-        }
-    }
     let host = service_host(&table);
     let protocol = table.get("protocol").and_then(|field| {
         use UpstreamProtocol::*;
@@ -46,15 +48,18 @@ pub(super) fn service(field: &Field<'_>) -> Option<ServiceDraft> {
     let local_bias = table.get("local_bias").and_then(|field| field.integer(0..=i64::from(u32::MAX)));
     let refresh_range = Duration::from_millis(100)..=MAX_DURATION;
     let dns_refresh = table.get("dns_refresh").and_then(|field| field.duration_in(refresh_range));
+    let lb = table.get("lb").and_then(|field| traffic::lb(&field));
     let draft = ServiceDraft {
         place: field.place(),
         protocol: protocol.unwrap_or(UpstreamProtocol::AsRequest),
         repeatable: table.get("repeatable").and_then(|field| field.boolean()).unwrap_or(false),
         timeout,
-        lb: table.get("lb").and_then(|field| lb(&field)),
+        lb,
         local_bias: local_bias.map_or(4, |bias| bias as u32),
         circuit_breakers: circuit_breakers(table.get("circuit_breakers").as_ref()),
-        settings: None,
+        settings: traffic::settings(&table, lb),
+        upgrades: table.get("upgrades").and_then(|field| upgrades(&field)).unwrap_or_default(),
+        version_header: table.get("version_header").and_then(|field| header_name(&field, field.filled()?)),
         dns_refresh: dns_refresh.unwrap_or(Duration::from_secs(5)),
         endpoints: endpoints(&table)?,
         host: host?,
@@ -103,15 +108,18 @@ fn service_host(table: &Table<'_>) -> Option<ServiceHost> {
     Some(ServiceHost::Full(text.into()))
 }
 
-fn lb(field: &Field<'_>) -> Option<LbPolicy> {
-    if let Some(text) = field.text().filter(|text| matches!(*text, "ring_hash" | "maglev")) {
-        let help = "round_robin, least_request or random";
-        field.fault_with("not-supported", format!("`{text}` is not supported yet"), help);
-        return None;
-    }
-    use LbPolicy::*;
-    let words = [("round_robin", RoundRobin), ("least_request", LeastRequest), ("random", Random)];
-    (field.node.kind_name() == "a string").then(|| field.word(&words)).flatten()
+/// Protocols that callers may switch to, lower case.
+fn upgrades(field: &Field<'_>) -> Option<Vec<Arc<str>>> {
+    let token = |field: &Field<'_>| {
+        let text = field.filled()?.to_ascii_lowercase();
+        let good = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._+/".contains(&byte));
+        if !good {
+            field.fault_with("upgrade", format!("`{text}` is no protocol"), "such as websocket");
+        }
+        good.then(|| Arc::from(text))
+    };
+    let all: Vec<_> = field.items()?.iter().map(token).collect();
+    all.into_iter().collect()
 }
 
 fn circuit_breakers(field: Option<&Field<'_>>) -> CircuitBreakers {

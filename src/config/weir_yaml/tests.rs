@@ -1,0 +1,139 @@
+//! The laws of what a service says of its clusters, one test each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Document, Environment, Loaded, load};
+use crate::snapshot::{Cluster, HashKey, HealthCheckKind, LbPolicy, Outlier, Route, TrafficPolicy};
+
+/// A service with these keys.
+fn with(keys: &str) -> Result<Loaded, Vec<String>> {
+    let text = format!(
+        "listeners: [{{name: a, address: \"0.0.0.0:80\", service: m}}]\nservices:\n- name: m\n  endpoints: [{{address: \"10.0.0.1:80\"}}]\n{keys}"
+    );
+    let document = Document { name: "weir.yaml".into(), bytes: text.into() };
+    load(&document, &[], &Environment::default())
+        .map_err(|found| found.iter().map(|one| format!("{} {}", one.code, one.path)).collect())
+}
+
+fn cluster(keys: &str) -> Arc<Cluster> {
+    let loaded = with(keys).expect("loads");
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    loaded.snapshot.clusters.values().next().expect("a cluster").clone()
+}
+
+fn traffic(keys: &str) -> TrafficPolicy {
+    *cluster(keys).traffic.clone().expect("a policy")
+}
+
+fn faults(keys: &str) -> Vec<String> {
+    with(keys).map(|loaded| loaded.rules).expect_err("refused")
+}
+
+#[test]
+fn a_service_that_says_nothing_more_has_no_policy() {
+    assert_eq!(cluster("").traffic, None);
+    assert_eq!(cluster("  outlier: {}\n  health_check: {}\n  hash:\n").traffic, None);
+}
+
+#[test]
+fn a_hash_chooses_by_the_first_key_there_is() {
+    let hashed = cluster(
+        "  lb: ring_hash\n  hash: [{header: X-User}, {cookie: {name: u, ttl: 1h}}, {query: q}, {source_address: true}]\n",
+    );
+    assert_eq!(hashed.lb, LbPolicy::RING_HASH);
+    let keys = &hashed.traffic.as_ref().expect("a policy").hash;
+    assert!(matches!(
+        &keys[..],
+        [HashKey::Header(_), HashKey::Cookie(_), HashKey::Query(_), HashKey::SourceAddress]
+    ));
+    let sized = |lb: &str| cluster(&format!("  lb: {lb}\n  hash: [{{source_address: true}}]\n")).lb;
+    assert_eq!(sized("maglev"), LbPolicy::MAGLEV);
+    assert_eq!(sized("{maglev: {table: 1009}}"), LbPolicy::Maglev { table: 1009 });
+    assert_eq!(
+        sized("{ring_hash: {minimum: 8, maximum: 16}}"),
+        LbPolicy::RingHash { minimum: 8, maximum: 16 }
+    );
+    assert_eq!(faults("  lb: {maglev: {table: 1000}}\n"), ["hash services[0].lb.maglev.table"]);
+    assert_eq!(faults("  lb: {ring_hash: {minimum: 9, maximum: 8}}\n"), ["hash services[0].lb.ring_hash"]);
+    assert_eq!(faults("  lb: {}\n"), ["hash services[0].lb"]);
+    assert_eq!(faults("  hash: []\n"), ["hash services[0].hash"]);
+    assert_eq!(faults("  hash: [{header: a, query: b}]\n"), ["hash services[0].hash[0]"]);
+    let codes =
+        |keys: &str| with(keys).expect("loads").warnings.iter().map(|one| one.code).collect::<Vec<_>>();
+    assert_eq!(codes("  lb: maglev\n"), ["never-acts"]);
+    assert_eq!(codes("  lb: random\n  hash: [{header: a}]\n"), ["never-acts"]);
+}
+
+#[test]
+fn outliers_have_envoys_names_and_defaults() {
+    let one =
+        traffic("  outlier: {consecutive_5xx: 3, always_eject_one_host: true}\n").outlier.expect("outliers");
+    assert_eq!(one, Outlier { consecutive_5xx: 3, always_eject_one_host: true, ..Outlier::default() });
+    let other = traffic(
+        "  outlier: {enforcing_success_rate: 0, enforcing_failure_percentage: 50, base_ejection_time: 10m, max_ejection_percent: 100}\n  panic_threshold: 0\n",
+    );
+    assert_eq!(other.panic_threshold, 0);
+    let other = other.outlier.expect("outliers");
+    assert_eq!((other.success_rate, other.failure_percentage.map(|one| one.enforcing)), (None, Some(50)));
+    assert_eq!(other.max_ejection_time, Duration::from_secs(600));
+    assert_eq!(
+        faults("  outlier: {consecutive_5xx: 0, interval: 0s, max_ejection_percent: 101}\n"),
+        [
+            "out-of-range services[0].outlier.consecutive_5xx",
+            "out-of-range services[0].outlier.interval",
+            "out-of-range services[0].outlier.max_ejection_percent"
+        ]
+    );
+}
+
+#[test]
+fn health_is_asked_in_one_way_or_several() {
+    let checks = |text: &str| traffic(&format!("  health_check: {text}\n")).health_checks;
+    let http = checks(
+        "{http: {path: /healthz, expected_statuses: [200, \"204-299\"], headers: {x-a: b}}, interval: 1s, port: 81}",
+    );
+    let HealthCheckKind::Http { path, expected, headers, .. } = &http[0].kind else { panic!("not HTTP") };
+    assert_eq!((&**path, &expected[..], headers.len()), ("/healthz", &[(200, 201), (204, 300)][..], 1));
+    assert_eq!((http[0].interval, http[0].port), (Duration::from_secs(1), Some(81)));
+    let several = checks(
+        "[{tcp: {}}, {grpc: {service_name: s}}, {model: {name: inception, version: 3}, unhealthy_threshold: 1}]",
+    );
+    assert_eq!(several[0].kind, HealthCheckKind::Tcp);
+    assert!(matches!(&several[1].kind, HealthCheckKind::Grpc { service: Some(_), authority: None }));
+    assert_eq!(several[2].kind, HealthCheckKind::Model { name: "inception".into(), version: Some(3) });
+    let faults = |text: &str| faults(&format!("  health_check: {text}\n"));
+    assert_eq!(faults("{interval: 1s}"), ["health-check services[0].health_check"]);
+    assert_eq!(faults("{tcp: {}, grpc: {}}"), ["health-check services[0].health_check"]);
+    assert_eq!(faults("[{tcp: {}, timeout: 0s}]"), ["out-of-range services[0].health_check[0].timeout"]);
+    assert_eq!(faults("{http: {path: a}}"), ["health-check services[0].health_check.http.path"]);
+    assert_eq!(
+        faults("{http: {path: /a, expected_statuses: [\"299-200\"]}}"),
+        ["status services[0].health_check.http.expected_statuses[0]"]
+    );
+    assert_eq!(faults("{model: {name: \"a/b\"}}"), ["health-check services[0].health_check.model.name"]);
+}
+
+#[test]
+fn slow_start_and_retry_budget_have_envoys_defaults() {
+    let slow = traffic("  slow_start: {window: 10s}\n").slow_start.expect("slow start");
+    assert_eq!((slow.window, slow.aggression, slow.min_weight_percent), (Duration::from_secs(10), 1.0, 10));
+    let budget =
+        cluster("  retry_budget: {budget_percent: 12.5}\n").circuit_breakers.retry_budget.expect("a budget");
+    assert_eq!((budget.share.numerator, budget.min_concurrency), (125_000, 3));
+    assert_eq!(faults("  slow_start: {aggression: 0}\n"), ["out-of-range services[0].slow_start.aggression"]);
+    assert_eq!(faults("  panic_threshold: 101\n"), ["out-of-range services[0].panic_threshold"]);
+}
+
+#[test]
+fn upgrades_and_the_field_with_the_version_are_for_every_route_of_the_service() {
+    let loaded = with("  upgrades: [WebSocket, h2c]\n  version_header: X-Version\n").expect("loads");
+    let config = &loaded.snapshot.route_configs["service:m.default.svc.cluster.local"];
+    let route: &Route = &config.virtual_hosts[0].routes[0];
+    let forward = route.forward().expect("forwards");
+    assert_eq!(forward.upgrades, ["websocket".into(), "h2c".into()]);
+    let header = route.policy.as_ref().and_then(|policy| policy.version_header.as_ref()).expect("a header");
+    assert_eq!(header.0, "x-version");
+    assert_eq!(faults("  upgrades: [\"a b\"]\n"), ["upgrade services[0].upgrades[0]"]);
+    assert_eq!(faults("  version_header: \"a b\"\n"), ["header-name services[0].version_header"]);
+}

@@ -1,0 +1,128 @@
+//! What a DestinationRule says of clusters, over a running proxy: bounds, hashes, ejection.
+// What stands outside a `#[test]` is a test's all the same.
+#![allow(clippy::expect_used)]
+
+mod common {
+    pub(crate) mod world;
+}
+
+use common::world::client::{Client, get};
+use common::world::upstream::{Upstream, full};
+use common::world::{Http, World, run};
+use http::Response;
+
+/// A proxy for the service `x` with these endpoints, all of one version, under a traffic policy.
+async fn under(policy: &str, endpoints: &[&Upstream]) -> World {
+    let mut yaml =
+        "listeners: [{name: in, address: \"127.0.0.1:0\", service: x}]\nservices:\n- name: x\n  endpoints:\n"
+            .to_owned();
+    for endpoint in endpoints {
+        yaml += &format!("  - {{address: \"{}\", labels: {{version: v1}}}}\n", endpoint.at());
+    }
+    let rules = format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: x}}\nspec:\n  host: x\n  trafficPolicy: {{{policy}}}\n"
+    );
+    World::with_rules(&yaml, &[("x.yaml", &rules)]).await
+}
+
+#[test]
+fn an_upgrade_to_http_2_is_spoken_whatever_the_caller_speaks() {
+    run(async || {
+        for (policy, wanted) in [("UPGRADE", [true, true]), ("DO_NOT_UPGRADE", [false, true])] {
+            let v1 = Upstream::start("v1").await;
+            let world =
+                under(&format!("connectionPool: {{http: {{h2UpgradePolicy: {policy}}}}}"), &[&v1]).await;
+            for down in Http::BOTH {
+                Client::connect(down, world.addr("in")).await.get("/").await;
+            }
+            let versions: Vec<_> =
+                v1.seen().iter().map(|seen| seen.head.version == http::Version::HTTP_2).collect();
+            assert_eq!(versions, wanted, "{policy}");
+        }
+    });
+}
+
+#[test]
+fn one_request_at_a_time_is_one_request_at_a_time() {
+    run(async || {
+        for down in Http::BOTH {
+            let v1 = Upstream::holding().await;
+            let world = under("connectionPool: {http: {http2MaxRequests: 1}}", &[&v1]).await;
+            let mut first = Client::connect(down, world.addr("in")).await;
+            let held = first.begin(get("/"));
+            tokio::pin!(held);
+            tokio::select! {
+                answer = &mut held => panic!("nobody answers: {answer:?}"),
+                () = v1.wait_begun(1) => {}
+            }
+            let refused = Client::connect(down, world.addr("in")).await.get("/").await;
+            assert_eq!(refused.status, 503, "{down:?}");
+            let log = world.log(1).await;
+            assert!(log[0].starts_with("503 UO "), "{log:?}");
+        }
+    });
+}
+
+#[test]
+fn a_hash_sends_what_is_alike_to_one_endpoint_and_the_rest_elsewhere() {
+    run(async || {
+        for algorithm in ["ringHash: {minimumRingSize: 1024}", "maglev: {tableSize: 1009}"] {
+            let all = [Upstream::start("a").await, Upstream::start("b").await, Upstream::start("c").await];
+            let policy = format!("loadBalancer: {{consistentHash: {{httpHeaderName: x-user, {algorithm}}}}}");
+            let world = under(&policy, &[&all[0], &all[1], &all[2]]).await;
+            let mut seen = std::collections::BTreeSet::new();
+            for user in 0..40 {
+                let mut own = std::collections::BTreeSet::new();
+                for down in Http::BOTH {
+                    let mut client = Client::connect(down, world.addr("in")).await;
+                    for _ in 0..2 {
+                        let mut request = get("/");
+                        let value = format!("user-{user}").parse().expect("a value");
+                        request.headers_mut().insert("x-user", value);
+                        own.insert(client.send(request).await.upstream().to_owned());
+                    }
+                }
+                assert_eq!(own.len(), 1, "{algorithm} {user}: {own:?}");
+                seen.extend(own);
+            }
+            assert_eq!(seen.len(), 3, "{algorithm}: {seen:?}");
+        }
+    });
+}
+
+#[test]
+fn an_endpoint_that_fails_in_a_row_is_left_out() {
+    run(async || {
+        for down in Http::BOTH {
+            let good = Upstream::start("good").await;
+            let bad = Upstream::remembering(|_| {
+                Response::builder().status(500).header("x-upstream", "bad").body(full("")).expect("an answer")
+            })
+            .await;
+            let policy = "loadBalancer: {simple: ROUND_ROBIN}, \
+                          outlierDetection: {consecutive5xxErrors: 3, interval: 1h, baseEjectionTime: 1h, maxEjectionPercent: 50}";
+            let world = under(policy, &[&good, &bad]).await;
+            let mut client = Client::connect(down, world.addr("in")).await;
+            for _ in 0..40 {
+                client.get("/").await;
+            }
+            assert_eq!(bad.seen().len(), 3, "{down:?}");
+            assert_eq!(good.seen().len(), 37);
+        }
+    });
+}
+
+#[test]
+fn a_connection_serves_no_more_requests_than_it_may() {
+    run(async || {
+        for down in Http::BOTH {
+            let v1 = Upstream::start("v1").await;
+            let world = under("connectionPool: {http: {maxRequestsPerConnection: 2}}", &[&v1]).await;
+            let mut client = Client::connect(down, world.addr("in")).await;
+            for _ in 0..6 {
+                client.get("/").await;
+            }
+            assert_eq!(v1.connections(), 3, "{down:?}");
+        }
+    });
+}
