@@ -20,7 +20,7 @@ const SUBSETS: &str = "---\napiVersion: networking.istio.io/v1\nkind: Destinatio
 fn services(v1: &Upstream, v2: &Upstream) -> String {
     format!(
         "callers: [{{cidr: 127.0.0.2/32, service: web.front, labels: {{app: web}}}}]\n\
-         listeners:\n- {{name: in, address: \"127.0.0.1:0\", service: x}}\n- {{name: hosts, address: \"127.0.0.1:0\"}}\n\
+         listeners:\n- {{name: in, address: \"127.0.0.1:0\", service: x}}\n- {{name: hosts, address: \"127.0.0.3:0\"}}\n\
          services:\n- name: x\n  endpoints:\n  - {{address: \"{}\", labels: {{version: v1}}}}\n  - {{address: \"{}\", labels: {{version: v2}}}}\n",
         v1.at(),
         v2.at()
