@@ -196,3 +196,39 @@ fn host_status(member: &Member) -> Value {
     }
     status
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{HealthCheck, HealthCheckKind, LbPolicy, Outlier, TrafficPolicy};
+    use crate::upstream::cluster::tests::{config, running};
+    use crate::upstream::guard::Outcome;
+
+    /// The line `health_flags`, and what the JSON says of health.
+    fn told(cluster: &ClusterState, member: usize) -> (String, Value) {
+        let member = &cluster.members[member];
+        let flags = lines(cluster, member).into_iter().find(|(key, _)| *key == "health_flags");
+        (flags.expect("a line").1, host_status(member)["health_status"].clone())
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_endpoint_is_told_as_envoy_does() {
+        let outlier = Outlier { consecutive_5xx: 1, max_ejection_percent: 100, ..Outlier::default() };
+        let mut config = config(LbPolicy::RoundRobin, &[(1, false), (1, false)]);
+        config.traffic = Some(Box::new(TrafficPolicy { outlier: Some(outlier), ..TrafficPolicy::default() }));
+        let cluster = running(config.clone(), None);
+        cluster.note(&cluster.members[1], Outcome::Status(500));
+        let well = json!({"eds_health_status": "HEALTHY"});
+        assert_eq!(told(&cluster, 0), ("healthy".to_owned(), well));
+        let out = json!({"failed_outlier_check": true, "eds_health_status": "HEALTHY"});
+        assert_eq!(told(&cluster, 1), ("/failed_outlier_check".to_owned(), out));
+        if let Some(traffic) = &mut config.traffic {
+            traffic.health_checks = vec![HealthCheck::new(HealthCheckKind::Tcp)];
+        }
+        let checked = running(config, None);
+        checked.note(&checked.members[1], Outcome::Status(500));
+        assert_eq!(told(&checked, 0).0, "/failed_active_hc");
+        assert_eq!(told(&checked, 1).0, "/failed_active_hc/failed_outlier_check");
+        assert_eq!(told(&checked, 1).1["failed_active_health_check"], true);
+    }
+}
