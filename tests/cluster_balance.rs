@@ -93,7 +93,8 @@ fn grpc_metadata_is_a_key_like_any_other() {
             call.headers_mut().insert("session", HeaderValue::from_static("alice"));
             client.send(call).await;
         }
-        let met: Vec<usize> = all.iter().map(|upstream| upstream.seen().len()).filter(|&seen| seen > 0).collect();
+        let met: Vec<usize> =
+            all.iter().map(|upstream| upstream.seen().len()).filter(|&seen| seen > 0).collect();
         assert_eq!(met, [10]);
     });
 }

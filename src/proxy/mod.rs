@@ -16,6 +16,7 @@ mod attempt;
 mod choice;
 mod deadline;
 mod downstream;
+mod endpoint_hash;
 mod exchange;
 mod headers;
 mod hop;

@@ -3,6 +3,7 @@
 //!
 //! Law: a plain split never comes here. What the steps know of each other lives in this future, which is boxed.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
@@ -21,7 +22,7 @@ use super::plane::{Filters, RoutePlane};
 use super::reply::Reason;
 use super::request::{self, Answered, Routed};
 use super::tries::{self, Tries};
-use super::{admit, choice, deadline, headers, mirror, reply};
+use super::{admit, choice, deadline, endpoint_hash, headers, mirror, reply};
 use crate::filters::cors::{self, Verdict};
 use crate::filters::{edit, fault, key, redirect, rewrite, sticky};
 use crate::message::body::Body;
@@ -58,6 +59,8 @@ struct Answer {
     origin: Option<HeaderValue>,
     /// What makes the caller stick to the version.
     cookie: Option<HeaderValue>,
+    /// The same for the endpoint within the version.
+    endpoint: Option<HeaderValue>,
     /// The version's place among the route's, once it is chosen.
     target: Option<usize>,
 }
@@ -102,7 +105,11 @@ async fn steps(
     let way = choice::way(exchange, routed, index).map_err(|reason| filters.policy.reason(reason))?;
     let times = deadline::of(exchange, &head.headers, route.timeout, &filters.policy);
     exchange.deadline.set(times.deadline(Instant::now()));
-    let tries = Tries::new(exchange, &mut head.headers, filters.policy.retry.as_ref(), times);
+    let mut tries = Tries::new(exchange, &mut head.headers, filters.policy.retry.as_ref(), times);
+    if filters.hash {
+        let (source, mut dice) = (source(exchange), exchange.downstream.lane.dice.borrow_mut());
+        (tries.hash, answer.endpoint) = endpoint_hash::of(&way.cluster.state, &head, source, &mut *dice);
+    }
     edit_request(exchange, &mut head, &way, times.total, routed, filters.of(index))?;
     mirror::begin(exchange, &filters.mirrors, &head, routed.hops, &times);
     if let Some(mirrors) = filters.target_mirrors.get(index) {
@@ -206,11 +213,7 @@ fn choose(
     let Some(rule) = &filters.policy.sticky else { return route.split.choose() };
     let weights = route.route.versions().iter().map(|version| version.weight);
     let versions = filters.sticky.iter().copied().zip(weights);
-    let request = key::Request {
-        headers: &head.headers,
-        query: head.uri.query(),
-        source: exchange.downstream.peer.map(|peer| peer.ip()),
-    };
+    let request = key::Request { headers: &head.headers, query: head.uri.query(), source: source(exchange) };
     if let Some(key) = key::of(&rule.keys, request) {
         return sticky::choose(&key, versions);
     }
@@ -218,6 +221,11 @@ fn choose(
     let value = format!("{:032x}", exchange.downstream.lane.dice.borrow_mut().random::<u128>());
     answer.cookie = key::set_cookie(cookie, &value);
     sticky::choose(value.as_bytes(), versions)
+}
+
+/// The caller's address.
+fn source(exchange: &Exchange) -> Option<IpAddr> {
+    exchange.downstream.peer.map(|peer| peer.ip())
 }
 
 impl RoutePolicy {
@@ -320,7 +328,7 @@ impl Answer {
         if let (Some(name), Some(version)) = (&policy.version_header, version(exchange)) {
             headers.insert(name.0.clone(), version);
         }
-        if let Some(cookie) = self.cookie {
+        for cookie in self.cookie.into_iter().chain(self.endpoint) {
             headers.append(SET_COOKIE, cookie);
         }
     }
