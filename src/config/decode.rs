@@ -193,6 +193,30 @@ impl<'n> Field<'n> {
         }
     }
 
+    /// 0 to 100, with or without a fraction.
+    pub(crate) fn percent(&self) -> Option<f64> {
+        let allowed = "a number, 0 to 100";
+        let Some((text, ScalarKind::Integer | ScalarKind::Float)) = self.scalar() else {
+            self.wrong_type("a number", Some(allowed.into()));
+            return None;
+        };
+        let percent = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+        if percent.is_none() {
+            self.fault_with("percent", format!("{text} is no percentage"), allowed);
+        }
+        percent
+    }
+
+    /// At least a millisecond, and whole milliseconds.
+    pub(crate) fn whole_ms(&self) -> Option<Duration> {
+        let duration = self.duration()?;
+        if duration.is_zero() || duration.subsec_nanos() % 1_000_000 != 0 {
+            self.fault_with("duration", "it is no whole count of milliseconds", "1ms or more");
+            return None;
+        }
+        Some(duration)
+    }
+
     pub(crate) fn duration(&self) -> Option<Duration> {
         self.unit_value("duration", "such as 250ms, 5s or 1m", values::parse_duration)
     }

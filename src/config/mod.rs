@@ -5,9 +5,11 @@
 
 mod annotations;
 mod decode;
+mod destination_policy;
 mod destination_rule;
 pub mod diagnostic;
 pub mod draft;
+pub mod fields;
 mod gateway_api;
 pub mod input;
 mod link;

@@ -9,10 +9,28 @@ use super::metadata::Metadata;
 use super::patterns::Patterns;
 use super::table::{Keys, Table};
 use super::tree::Node;
-use super::{destination_rule, gateway_api, networking, route_rule, virtual_service};
+use super::{destination_policy, destination_rule, gateway_api, networking, route_rule, virtual_service};
 
-const SUPPORTED: &str = "supported: RouteRule of config.istio.io/v1alpha2, VirtualService and DestinationRule of \
-    networking.istio.io/v1, HTTPRoute and GRPCRoute of gateway.networking.k8s.io/v1, and a List of them";
+const SUPPORTED: &str = "supported: RouteRule and DestinationPolicy of config.istio.io/v1alpha2, VirtualService and \
+    DestinationRule of networking.istio.io/v1, HTTPRoute and GRPCRoute of gateway.networking.k8s.io/v1, and a List of \
+    them";
+
+/// Kinds that stand beside routes, and why they are refused.
+const REFUSED: &[(&str, &str)] = &[
+    ("EgressRule", "Weir forwards to the `services` of weir.yaml alone"),
+    ("IngressRule", "listeners stand in weir.yaml"),
+    ("Gateway", "listeners stand in weir.yaml; `gateways` there names those it stands for"),
+    ("ServiceEntry", "services stand in weir.yaml"),
+    ("WorkloadEntry", "endpoints stand in weir.yaml"),
+    ("Sidecar", "what a proxy sees stands in weir.yaml"),
+    ("EnvoyFilter", "there is no Envoy to patch"),
+    ("QuotaSpec", "there is no Mixer"),
+    ("QuotaSpecBinding", "there is no Mixer"),
+    ("TCPRoute", "Weir splits HTTP and gRPC"),
+    ("TLSRoute", "Weir splits HTTP and gRPC"),
+    ("UDPRoute", "Weir splits HTTP and gRPC"),
+    ("ReferenceGrant", "files are not kept apart by namespace: every reference is granted"),
+];
 
 /// What rule files say.
 #[derive(Debug, Default)]
@@ -83,6 +101,9 @@ fn one(
                 route_rule::decode(spec, metadata, patterns)
             }));
         }
+        (route_rule::API_VERSION, "DestinationPolicy") => {
+            into.traffic.extend(read(field, "DestinationPolicy", destination_policy::decode));
+        }
         (gateway_api::API_VERSION | gateway_api::OLDER_API_VERSION, "HTTPRoute") => {
             into.routes.extend(routes(field, "HTTPRoute", |spec, metadata| {
                 gateway_api::http_route(spec, metadata, patterns)
@@ -101,7 +122,15 @@ fn one(
         (version, "DestinationRule") if networking::API_VERSIONS.contains(&version) => {
             into.traffic.extend(read(field, "DestinationRule", destination_rule::decode));
         }
-        _ => kind.fault_with("unknown-kind", format!("`{name}` of `{version}` is not supported"), SUPPORTED),
+        _ => {
+            let why = REFUSED.iter().find(|(known, _)| *known == name);
+            let why = why.map(|(_, why)| format!(": {why}")).unwrap_or_default();
+            kind.fault_with(
+                "unknown-kind",
+                format!("`{name}` of `{version}` is not supported{why}"),
+                SUPPORTED,
+            );
+        }
     }
 }
 

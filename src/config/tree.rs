@@ -66,6 +66,11 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, plain } if scalar_kind(text, *plain) == ScalarKind::Null)
     }
 
+    /// Whether it is `true`.
+    pub(crate) fn is_true(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, plain } if scalar_kind(text, *plain) == ScalarKind::Bool(true))
+    }
+
     /// The value of `key`, if this is a mapping that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {

@@ -17,8 +17,15 @@ pub(super) struct Matches {
 
 /// The conditions; `None` when one cannot be made out.
 pub(super) fn matches(field: &Field<'_>, patterns: &Patterns) -> Option<Matches> {
-    const KEYS: Keys =
-        Keys { known: &["source", "request"], later: &["tcp", "udp"], never: &[], proto: true };
+    const KEYS: Keys = Keys {
+        known: &["source", "request"],
+        later: &[],
+        never: &[
+            ("tcp", "Weir splits HTTP and gRPC; TCP goes past it"),
+            ("udp", "Istio never implemented it, and its validator refused it"),
+        ],
+        proto: true,
+    };
     let table = Table::new(field, &KEYS)?;
     let source = table.get("source").map_or(Some(None), |field| service_ref(&field).map(Some));
     let mut matches = Matches::default();

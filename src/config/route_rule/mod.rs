@@ -1,9 +1,12 @@
 //! RouteRule `config.istio.io/v1alpha2`: documents -> drafts.
 //!
-//! Law: what Istio 0.7.1's validator refused is refused, each check with its own code; what does not work yet is
-//! refused by name. Names may be lowerCamel or snake_case, as in protobuf's JSON.
+//! Law: what Istio 0.7.1's validator refused is refused, each check with its own code; what Istio
+//! never implemented is refused by name. Names may be lowerCamel or snake_case, as in protobuf's JSON.
 
+mod faults;
+mod fields;
 mod matches;
+mod policies;
 mod service_ref;
 #[cfg(test)]
 mod tests;
@@ -15,30 +18,39 @@ use super::draft::{
 use super::metadata::Metadata;
 use super::patterns::Patterns;
 use super::table::{Keys, Table};
-use crate::snapshot::Labels;
-use service_ref::ServiceRef;
+use super::tree::Value;
+use crate::snapshot::{Labels, Redirect};
+
+pub(crate) use fields::FIELDS;
+pub(crate) use service_ref::{ServiceRef, service_ref};
 
 pub(crate) const API_VERSION: &str = "config.istio.io/v1alpha2";
+/// The one protocol that a rule can let callers switch to.
+const WEBSOCKET: &str = "websocket";
+
+const KEYS: Keys = Keys {
+    known: &[
+        "destination",
+        "precedence",
+        "match",
+        "route",
+        "redirect",
+        "rewrite",
+        "websocketUpgrade",
+        "httpReqTimeout",
+        "httpReqRetries",
+        "httpFault",
+        "mirror",
+        "corsPolicy",
+        "appendHeaders",
+    ],
+    later: &[],
+    never: &[("l4Fault", "Istio never implemented it, and its validator refused it")],
+    proto: true,
+};
 
 /// One rule, by its `spec:`.
 pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata, patterns: &Patterns) -> Option<RouteDraft> {
-    const KEYS: Keys = Keys {
-        known: &["destination", "precedence", "match", "route"],
-        later: &[
-            "redirect",
-            "rewrite",
-            "websocketUpgrade",
-            "httpReqTimeout",
-            "httpReqRetries",
-            "httpFault",
-            "l4Fault",
-            "mirror",
-            "corsPolicy",
-            "appendHeaders",
-        ],
-        never: &[],
-        proto: true,
-    };
     let table = Table::new(spec, &KEYS)?;
     let destination = destination(&table);
     let precedence =
@@ -49,8 +61,17 @@ pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata, patterns: &Patterns)
     if let Some(field) = table.get_with_null("route").filter(|field| field.node.is_null()) {
         field.warn_with("empty", "`route` is empty: requests go to every version", "list the versions");
     }
-    let route = table.get("route").map_or(Some(None), |field| route(&field).map(Some));
+    let route = given(&table, "route", route);
+    let redirect = redirect(&table);
+    let websocket = given(&table, "websocketUpgrade", |field| field.boolean());
+    let timeout = given(&table, "httpReqTimeout", policies::timeout);
+    let policy = policies::policies(&table);
     let (precedence, matches, destination) = (precedence? as i32, matches?, destination?);
+    let action = match (redirect?, route?) {
+        (Some(redirect), _) => ActionDraft::Redirect(Box::new(redirect)),
+        (None, Some(shares)) => ActionDraft::Shares(shares),
+        (None, None) => ActionDraft::Whole,
+    };
     let rule = RuleDraft {
         place: metadata.place.clone(),
         label: None,
@@ -60,17 +81,53 @@ pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata, patterns: &Patterns)
         headers: matches.headers,
         more: None,
         source: matches.source.map(source),
-        action: route?.map_or(ActionDraft::Whole, ActionDraft::Shares),
-        timeout: None,
+        action,
+        timeout: timeout?.flatten(),
         repeatable: None,
-        upgrades: Vec::new(),
-        policy: None,
+        upgrades: websocket?.filter(|asked| *asked).map(|_| WEBSOCKET.into()).into_iter().collect(),
+        policy: policy?,
     };
     let claim = Claim::Service(destination.host, destination.place);
     Some(RouteDraft { claims: vec![claim], rules: vec![rule], ..metadata.routes(Dialect::RouteRule) })
 }
 
-fn source(source: ServiceRef) -> Box<SourceDraft> {
+/// What may be left out: `Some(None)` then, and `None` when it is there and cannot be made out.
+#[allow(clippy::option_option)] // the outer one is the fault
+fn given<'n, T>(
+    table: &Table<'n>,
+    key: &'static str,
+    read: impl FnOnce(&Field<'n>) -> Option<T>,
+) -> Option<Option<T>> {
+    table.get(key).map_or(Some(None), |field| read(&field).map(Some))
+}
+
+/// A redirect stands alone.
+#[allow(clippy::option_option)]
+fn redirect(table: &Table<'_>) -> Option<Option<Redirect>> {
+    let Some(field) = table.get("redirect") else { return Some(None) };
+    let mut good = true;
+    let entries = |field: &Field<'_>| !matches!(&field.node.value, Value::Sequence(all) if all.is_empty());
+    let asked = |field: &Field<'_>| field.node.is_true();
+    let all: [(&'static str, &dyn Fn(&Field<'_>) -> bool); 4] =
+        [("route", &entries), ("httpFault", &|_| true), ("rewrite", &|_| true), ("websocketUpgrade", &asked)];
+    for (key, counts) in all {
+        if let Some(other) = table.get(key).filter(|other| counts(other)) {
+            let help = "a redirected request goes nowhere else";
+            other.fault_with("redirect", format!("`{key}` and `redirect` exclude each other"), help);
+            good = false;
+        }
+    }
+    for key in ["mirror", "appendHeaders", "httpReqTimeout", "httpReqRetries"] {
+        if let Some(other) = table.get(key) {
+            other.warn_with("never-acts", "a redirected request goes nowhere", "leave it out");
+        }
+    }
+    let redirect = policies::redirect(&field);
+    redirect.filter(|_| good).map(Some)
+}
+
+/// Who calls.
+pub(crate) fn source(source: ServiceRef) -> Box<SourceDraft> {
     let ServiceRef { place, host, labels } = source;
     Box::new(SourceDraft { place, host: Some(host), namespace: None, labels })
 }
@@ -84,7 +141,7 @@ fn destination(table: &Table<'_>) -> Option<ServiceRef> {
         );
         return None;
     };
-    let destination = service_ref::service_ref(&field)?;
+    let destination = service_ref(&field)?;
     if destination.labels != Labels::new() {
         let help = "labels belong to the entries of `route`";
         field.fault_with("destination-labels", "a rule is about a whole service", help);
@@ -120,19 +177,18 @@ fn entry(field: &Field<'_>) -> Option<ShareDraft> {
     )?;
     let labels = service_ref::labels(table.get("labels").as_ref());
     let weight = table.get("weight").map_or(Some(0), |field| field.integer_as("weight", 0..=100));
-    let destination = table.get("destination").map_or(Some(None), |field| {
-        let destination = service_ref::service_ref(&field)?;
-        if destination.labels != Labels::new() {
-            let help = "write the labels beside `destination`";
-            field.fault_with("not-supported", "`labels` inside `destination` are not supported yet", help);
+    let destination = given(&table, "destination", service_ref);
+    let (mut labels, weight, destination) = (labels?, weight?, destination?);
+    if let Some(destination) = destination.as_ref().filter(|one| !one.labels.is_empty()) {
+        if !labels.is_empty() && labels != destination.labels {
+            field.fault_with("label", "`labels` and those of `destination` differ", "one of the two");
             return None;
         }
-        Some(Some(destination.host))
-    });
-    let (labels, weight) = (labels?, weight?);
+        labels = destination.labels.clone();
+    }
     Some(ShareDraft {
         place: field.place(),
-        destination: destination?,
+        destination: destination.map(|service| service.host),
         select: Select::Labels(labels),
         port: None,
         weight: weight as u32,

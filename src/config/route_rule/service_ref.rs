@@ -20,7 +20,7 @@ pub(crate) struct ServiceRef {
 }
 
 /// One service, checked.
-pub(super) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {
+pub(crate) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {
     const KEYS: Keys = Keys {
         known: &["name", "namespace", "domain", "service", "labels"],
         later: &[],
@@ -58,7 +58,7 @@ pub(super) fn labels(field: Option<&Field<'_>>) -> Option<Labels> {
 }
 
 /// A string that is there and not empty: protobuf cannot tell empty from left out.
-fn filled<'n>(table: &Table<'n>, key: &'static str) -> Option<(Field<'n>, &'n str)> {
+pub(super) fn filled<'n>(table: &Table<'n>, key: &'static str) -> Option<(Field<'n>, &'n str)> {
     let field = table.get(key)?;
     let text = field.text()?;
     (!text.is_empty()).then_some((field, text))
