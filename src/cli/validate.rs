@@ -181,13 +181,14 @@ mod tests {
     #[test]
     fn one_wrong_file_fails_the_command_and_all_are_told_of() {
         let folder = world();
-        fs::write(folder.path().join("rules/a.yml"), rule("a", ", mirror: {}")).expect("written");
+        fs::write(folder.path().join("rules/a.yml"), rule("a", ", l4Fault: {}")).expect("written");
         fs::remove_file(folder.path().join("more.yaml")).expect("removed");
         let (good, text) = told(&folder, &["weir.yaml", "rules/b.json"], Output::Text);
         let lines: Vec<_> = text.lines().collect();
         assert!(!good);
         assert!(lines[0].starts_with("more.yaml: error[unreadable] No such file"), "{text}");
-        let wanted = "rules/a.yml:4:32: error[not-supported] spec.mirror: `mirror` is not supported yet";
+        let wanted = "rules/a.yml:4:32: error[not-supported] spec.l4Fault: `l4Fault` is not supported: \
+                      Istio never implemented it, and its validator refused it";
         assert_eq!(lines[1..], [wanted, "weir.yaml: 2 errors", "rules/b.json: OK (1 rule)"]);
     }
 

@@ -269,17 +269,15 @@ fn uri_and_authority<'n>(field: &Field<'n>, code: &'static str) -> Option<UriAnd
         good = false;
     }
     let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    if let Some((field, text)) = &uri {
-        if !text.starts_with('/') || text.contains('#') || !visible(text) {
-            field.fault_with(code, format!("`{text}` is no path"), "a path starts with `/`");
-            good = false;
-        }
+    let is_path = |text: &str| text.starts_with('/') && !text.contains('#') && visible(text);
+    if let Some((field, text)) = uri.as_ref().filter(|(_, text)| !is_path(text)) {
+        field.fault_with(code, format!("`{text}` is no path"), "a path starts with `/`");
+        good = false;
     }
-    if let Some((field, text)) = &authority {
-        if text.contains('@') || text.parse::<http::uri::Authority>().is_err() {
-            field.fault_with(code, format!("`{text}` is no host"), "such as models.example.com:8500");
-            good = false;
-        }
+    let is_host = |text: &str| !text.contains('@') && text.parse::<http::uri::Authority>().is_ok();
+    if let Some((field, text)) = authority.as_ref().filter(|(_, text)| !is_host(text)) {
+        field.fault_with(code, format!("`{text}` is no host"), "such as models.example.com:8500");
+        good = false;
     }
     good.then(|| (uri, authority.map(|(_, text)| text)))
 }
