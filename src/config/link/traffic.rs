@@ -11,7 +11,7 @@ use super::claims::unknown_host;
 use super::hosts::{Known, Registry};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::draft::{ClusterDraft, Dialect, SubsetDraft, TrafficDraft, TrafficOverlay};
-use crate::config::weir_yaml::ServiceDraft;
+use crate::config::weir_yaml::{EndpointDraft, ServiceDraft};
 use crate::snapshot::{Address, Cluster, Labels, LbPolicy, TrafficPolicy, UpstreamProtocol};
 
 /// What is said of the clusters of each service.
@@ -48,7 +48,7 @@ impl<'d> Settings<'d> {
         found: &mut Vec<Diagnostic>,
     ) -> Settings<'d> {
         let mut settings = Settings::default();
-        let mut sorted: Vec<_> = traffic.iter().collect();
+        let mut sorted: Vec<_> = traffic.iter().filter(|one| is_ours(one, registry, found)).collect();
         sorted.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         for one in sorted {
             match registry.of_object(&one.host, &one.namespace) {
@@ -162,6 +162,28 @@ impl<'d> OfHost<'d> {
         }
         said
     }
+}
+
+/// Whether the object is for this proxy: its source, if it has one, is a service that has an endpoint beside us, as Istio
+/// decided it.
+fn is_ours(one: &TrafficDraft, registry: &Registry<'_>, found: &mut Vec<Diagnostic>) -> bool {
+    let Some(source) = &one.source else { return true };
+    let Some(host) = &source.host else { return true };
+    let beside = |endpoint: &EndpointDraft| {
+        endpoint.local
+            && source
+                .labels
+                .iter()
+                .all(|(key, value)| endpoint.labels.get(key).is_some_and(|own| own == value))
+    };
+    let known = registry.of_object(host, &one.namespace);
+    if known.as_ref().is_ok_and(|known| known.draft.endpoints.iter().any(beside)) {
+        return true;
+    }
+    let host = known.map_or_else(|full| full, |known| known.host.to_string());
+    let reason = format!("no endpoint of `{host}` stands beside this proxy: the policy is for others");
+    found.push(source.place.warning("never-acts", reason).with_help("`local: true` on such an endpoint"));
+    false
 }
 
 fn claimed(host: &str, loser: &TrafficDraft, winner: &TrafficDraft) -> Diagnostic {
