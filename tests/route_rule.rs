@@ -9,9 +9,9 @@ mod common {
 }
 
 use common::engine::Engine;
-use common::world::client::{Client, get, grpc_call, request};
-use common::world::upstream::{Seen, Upstream, empty};
-use common::world::{Http, one_service, run};
+use common::world::client::{Client, get, grpc_call, post, request};
+use common::world::upstream::{Seen, Upstream, empty, full};
+use common::world::{Http, one_service, run, until};
 use http::Method;
 
 /// A RouteRule about `x` with `spec` as further keys, in YAML's flow style.
@@ -89,10 +89,11 @@ fn a_share_may_be_of_another_service() {
                           {destination: {name: y}, labels: {version: v1}, weight: 50}]";
             let engine = Engine::start(1, &yaml, &rule("both", shares));
             let mut client = client(down, &engine).await;
-            for _ in 0..10 {
+            for _ in 0..100 {
                 assert_eq!(client.get("/").await.status, 200);
             }
-            assert_eq!((own.begun(), other.begun()), (5, 5));
+            assert_eq!(own.begun() + other.begun(), 100);
+            assert!((40..=60).contains(&own.begun()), "{} of 100 by a schedule", own.begun());
         }
     });
 }
@@ -266,6 +267,52 @@ fn a_destination_policy_bounds_the_requests_of_the_version_that_it_names() {
             assert_eq!((answer.status.as_u16(), answer.header("x-envoy-overloaded")), (503, Some("true")));
             assert_eq!(second.get("/").await.upstream(), "v2", "the other version has bounds of its own");
             waiting.abort();
+        }
+    });
+}
+
+/// An upstream whose first answers have the status 503, as many as asked.
+async fn failing(times: usize) -> Upstream {
+    let left = std::cell::Cell::new(times);
+    Upstream::remembering(move |_| {
+        let status = if left.get() > 0 { 503 } else { 200 };
+        left.set(left.get().saturating_sub(1));
+        http::Response::builder().status(status).body(full("done")).expect("an answer")
+    })
+    .await
+}
+
+#[test]
+fn a_request_is_tried_again_as_often_as_the_rule_says() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let retries = rule("again", "httpReqRetries: {simpleRetry: {attempts: 2, perTryTimeout: 10s}}");
+            for (failures, status, attempts) in [(2, 200, 3), (9, 503, 3)] {
+                let v1 = failing(failures).await;
+                let engine = serve(up, &v1, &retries);
+                assert_eq!(client(down, &engine).await.get("/").await.status, status);
+                assert_eq!(v1.begun(), attempts, "the first, and two more at most");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_mirror_gets_a_copy_of_every_request_and_the_caller_the_answer_of_the_other() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
+            let spec = "route: [{labels: {version: v1}}], mirror: {name: x, labels: {version: v2}}";
+            let engine = serve_two(up, &v1, &v2, &rule("shadow", spec));
+            let mut client = client(down, &engine).await;
+            for count in 1..=3 {
+                assert_eq!(client.send(post("/v1/models/m:predict", "the body")).await.upstream(), "v1");
+                until("the copy", || (v2.seen().len() == count).then_some(())).await;
+            }
+            let copy = last(&v2);
+            assert_eq!((copy.target(), &copy.body[..]), ("/v1/models/m:predict", &b"the body"[..]));
+            let host = copy.head.uri.host().map(str::to_owned).or(copy.header("host").map(str::to_owned));
+            assert!(host.is_some_and(|host| host.ends_with("-shadow")), "{copy:?}");
         }
     });
 }
