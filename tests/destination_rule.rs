@@ -84,3 +84,45 @@ fn an_endpoint_that_fails_in_a_row_is_left_out() {
         }
     });
 }
+
+#[test]
+fn a_connection_serves_no_more_requests_than_it_may() {
+    run(async || {
+        for down in Http::BOTH {
+            let v1 = Upstream::start("v1").await;
+            let world = under("connectionPool: {http: {maxRequestsPerConnection: 2}}", &[&v1]).await;
+            let mut client = Client::connect(down, world.addr("in")).await;
+            for _ in 0..6 {
+                client.get("/").await;
+            }
+            assert_eq!(v1.connections(), 3, "{down:?}");
+        }
+    });
+}
+
+#[test]
+fn a_hash_sends_what_is_alike_to_one_endpoint_and_the_rest_elsewhere() {
+    run(async || {
+        for algorithm in ["ringHash: {minimumRingSize: 1024}", "maglev: {tableSize: 1009}"] {
+            let all = [Upstream::start("a").await, Upstream::start("b").await, Upstream::start("c").await];
+            let policy = format!("loadBalancer: {{consistentHash: {{httpHeaderName: x-user, {algorithm}}}}}");
+            let world = under(&policy, &[&all[0], &all[1], &all[2]]).await;
+            let mut seen = std::collections::BTreeSet::new();
+            for user in 0..40 {
+                let mut own = std::collections::BTreeSet::new();
+                for down in Http::BOTH {
+                    let mut client = Client::connect(down, world.addr("in")).await;
+                    for _ in 0..2 {
+                        let mut request = get("/");
+                        let value = format!("user-{user}").parse().expect("a value");
+                        request.headers_mut().insert("x-user", value);
+                        own.insert(client.send(request).await.upstream().to_owned());
+                    }
+                }
+                assert_eq!(own.len(), 1, "{algorithm} {user}: {own:?}");
+                seen.extend(own);
+            }
+            assert_eq!(seen.len(), 3, "{algorithm}: {seen:?}");
+        }
+    });
+}

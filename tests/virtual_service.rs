@@ -9,8 +9,8 @@ mod common {
 
 use common::world::client::{Answer, Client, get, grpc_call, request};
 use common::world::upstream::{BoxBody, Upstream, empty};
-use common::world::{Http, World, run};
-use http::{Method, Request};
+use common::world::{Http, World, run, until};
+use http::{Method, Request, Response};
 
 /// Subsets of the service `x`, by version.
 const SUBSETS: &str = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: x}\nspec:\n  host: x\n  subsets:\n  \
@@ -292,5 +292,72 @@ fn of_two_objects_about_one_host_the_oldest_has_it_and_a_route_rule_has_none() {
             assert_eq!(ask(down, &world, get("/")).await.upstream(), "v2");
         }
         assert!(world.log(2).await.iter().all(|line| line.contains("b.default")));
+    });
+}
+
+#[test]
+fn a_timeout_is_for_the_whole_request_and_zero_is_none() {
+    run(async || {
+        for down in Http::BOTH {
+            let (v1, v2) = (Upstream::holding().await, Upstream::start("v2").await);
+            let rules = format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: x}}\nspec:\n  hosts: [x]\n  http:\n  \
+                 - {{match: [{{uri: {{exact: /slow}}}}], timeout: 50ms, route: [{{destination: {{host: x, subset: one}}}}]}}\n  \
+                 - {{timeout: 0s, route: [{{destination: {{host: x, subset: two}}}}]}}\n{SUBSETS}"
+            );
+            let world = World::with_rules(&services(&v1, &v2), &[("x.yaml", &rules)]).await;
+            assert_eq!(ask(down, &world, get("/slow")).await.status, 504, "{down:?}");
+            assert_eq!(ask(down, &world, get("/")).await.upstream(), "v2");
+            let log = world.log(2).await;
+            assert!(log.iter().any(|line| line.starts_with("504 UT ")), "{log:?}");
+        }
+    });
+}
+
+#[test]
+fn retries_are_made_on_what_is_asked_and_as_often() {
+    run(async || {
+        for down in Http::BOTH {
+            let failing = |status: u16| {
+                Upstream::remembering(move |_| {
+                    Response::builder()
+                        .status(status)
+                        .header("x-upstream", "v1")
+                        .body(empty())
+                        .expect("an answer")
+                })
+            };
+            for (status, retries, attempts) in [
+                (500, "{attempts: 2, retryOn: 5xx}", 3),
+                (429, "{attempts: 1, retryOn: \"429\"}", 2),
+                (500, "{attempts: 2}", 1),
+                (500, "{attempts: 0}", 1),
+            ] {
+                let (v1, v2) = (failing(status).await, Upstream::start("v2").await);
+                let rules = format!(
+                    "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: x}}\nspec: {{hosts: [x], http: [{{retries: {retries}, \
+                     route: [{{destination: {{host: x, subset: one}}}}]}}]}}\n{SUBSETS}"
+                );
+                let world = World::with_rules(&services(&v1, &v2), &[("x.yaml", &rules)]).await;
+                assert_eq!(ask(down, &world, get("/")).await.status, status);
+                assert_eq!(v1.seen().len(), attempts, "{retries} {down:?}");
+                assert!(v2.seen().is_empty(), "retries stay within the version");
+            }
+        }
+    });
+}
+
+#[test]
+fn copies_go_to_the_mirror_under_a_shadows_name() {
+    run(async || {
+        let (world, v1, v2) =
+            under("  - {mirror: {host: x, subset: two}, route: [{destination: {host: x, subset: one}}]}\n")
+                .await;
+        for (count, down) in [(1, Http::One), (2, Http::Two)] {
+            assert_eq!(ask(down, &world, get("/copied")).await.upstream(), "v1");
+            let copy = until("the copy", || v2.seen().into_iter().nth(count - 1)).await;
+            assert_eq!(copy.target(), "/copied");
+        }
+        assert_eq!((v1.seen().len(), v2.seen().len()), (2, 2));
     });
 }
