@@ -10,7 +10,7 @@ use weir::words::{Flag, GrpcStatus, HttpVersion, Protocol};
 
 use super::input::Input;
 
-const JSON_KEYS: usize = 22;
+const JSON_KEYS: usize = 23;
 
 /// The first bytes are the format, the rest is the record.
 pub fn check(data: &[u8]) {
