@@ -43,5 +43,10 @@ impl FieldRow {
 
 /// The rows of each kind.
 pub fn of_each_kind() -> Vec<(&'static str, &'static [FieldRow])> {
-    vec![("RouteRule", super::route_rule::FIELDS), ("DestinationPolicy", super::destination_policy::FIELDS)]
+    vec![
+        ("RouteRule", super::route_rule::FIELDS),
+        ("DestinationPolicy", super::destination_policy::FIELDS),
+        ("HTTPRoute", super::gateway_api::fields::HTTP_ROUTE),
+        ("GRPCRoute", super::gateway_api::fields::GRPC_ROUTE),
+    ]
 }

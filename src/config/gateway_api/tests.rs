@@ -11,6 +11,7 @@ use crate::snapshot::{
 use crate::words::Protocol;
 
 mod checks;
+mod fields;
 mod meaning;
 mod precedence;
 
