@@ -88,8 +88,10 @@ impl Builder<'_, '_> {
         mut versions: Vec<VersionTarget>,
     ) -> Action {
         let rule = candidate.rule;
-        // A host that is no service's is about that of its first share.
-        let first = versions.first().and_then(|version| version.service.clone());
+        // A host that is no service's is about that of its first share, passing over those that nobody knows.
+        let mut named = versions.iter().filter_map(|version| version.service.clone());
+        let known = named.find(|host| self.registry.get(host).is_some());
+        let first = known.or_else(|| versions.first().and_then(|version| version.service.clone()));
         let known = service.or_else(|| self.registry.get(first.as_deref()?));
         let base = match known {
             Some(known) => forward(known),
