@@ -6,10 +6,11 @@
 //! choice of the split.
 //! Source: Envoy's `request_mirror_policies`.
 
-use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
@@ -69,7 +70,7 @@ struct Shadow {
     http2: bool,
     head: Box<Parts>,
     body: TapeBody,
-    fate: Rc<Cell<Fate>>,
+    fate: Rc<Fate>,
     meter: MirrorMeter,
     under_way: UnderWay,
     _permit: Permit,
@@ -104,7 +105,7 @@ impl Shadow {
         } else {
             head.headers.insert(hop::HOP, hop::next_hop(hops, &mirror.hop_value));
         }
-        let fate = Rc::new(Cell::default());
+        let fate = Rc::new(Fate::default());
         let length = exchange.upload.length();
         let body = exchange.upload.share(exchange).reader(length, fate.clone());
         Ok(Shadow {
@@ -131,11 +132,14 @@ impl Shadow {
             pool: &generation.pools[cluster][member],
             http2,
         };
-        let whole = || fate.get() == Fate::Fine;
-        let answered = timeout(longest, copy::send(&way, head, body, whole)).await.unwrap_or(false);
+        let sent = pin!(copy::send(&way, head, body, || !fate.is_cut()));
+        let answered = match timeout(longest, select(sent, pin!(fate.until_cut()))).await {
+            Ok(Either::Left((answered, _))) => answered,
+            _ => false,
+        };
         meter.count(match answered {
             true => MirrorResult::Sent,
-            false if fate.get() == Fate::Cut => MirrorResult::Skipped,
+            false if fate.is_cut() => MirrorResult::Skipped,
             false => MirrorResult::Failed,
         });
     }

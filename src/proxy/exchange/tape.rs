@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use slab::Slab;
+use tokio::sync::Notify;
 
 use super::kept::Pieces;
 use crate::message::body::BodyError;
@@ -58,17 +59,33 @@ struct Reader {
     /// Bytes that it has.
     at: usize,
     waker: Option<Waker>,
-    fate: Rc<Cell<Fate>>,
+    fate: Rc<Fate>,
 }
 
-/// How a copy's body ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::proxy) enum Fate {
-    /// It did not end yet, or ended whole.
-    #[default]
-    Fine,
-    /// It fell behind, or what it copies broke off.
-    Cut,
+/// Whether a copy's body was cut: it fell behind, or what it copies broke off.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Fate {
+    cut: Cell<bool>,
+    told: Notify,
+}
+
+impl Fate {
+    fn cut(&self) {
+        self.cut.set(true);
+        self.told.notify_one();
+    }
+
+    /// Whether it was.
+    pub(in crate::proxy) fn is_cut(&self) -> bool {
+        self.cut.get()
+    }
+
+    /// Waits until it is; whoever writes the body may wait for room and not ask for more of it.
+    pub(in crate::proxy) async fn until_cut(&self) {
+        while !self.is_cut() {
+            self.told.notified().await;
+        }
+    }
 }
 
 impl Tape {
@@ -78,11 +95,11 @@ impl Tape {
 
     /// Another reader, from the first byte on, while that is held. `length` is that of the whole, where it is known; `fate` is told how it
     /// ends.
-    pub(in crate::proxy) fn reader(self: &Rc<Tape>, length: Option<u64>, fate: Rc<Cell<Fate>>) -> TapeBody {
+    pub(in crate::proxy) fn reader(self: &Rc<Tape>, length: Option<u64>, fate: Rc<Fate>) -> TapeBody {
         let mut state = self.state.borrow_mut();
         let late = state.gone > 0 || state.end == Some(End::Broken);
         if late {
-            fate.set(Fate::Cut);
+            fate.cut();
         }
         let at = if late { usize::MAX } else { 0 };
         let key = state.readers.insert(Reader { at, waker: None, fate });
@@ -130,7 +147,7 @@ impl Tape {
         }
         state.end = Some(End::Broken);
         state.replays = false;
-        state.readers.iter().for_each(|(_, reader)| reader.fate.set(Fate::Cut));
+        state.readers.iter().for_each(|(_, reader)| reader.fate.cut());
         self.room.give(state.held.drop_front(usize::MAX));
         state.wake();
     }
@@ -187,7 +204,7 @@ impl State {
         }
         let fine = self.readers.iter_mut().map(|(_, reader)| reader).filter(|reader| reader.is_fine());
         if let Some(slowest) = fine.min_by_key(|reader| reader.at) {
-            slowest.fate.set(Fate::Cut);
+            slowest.fate.cut();
             // It holds nothing any more.
             slowest.at = usize::MAX;
             if let Some(waker) = slowest.waker.take() {
@@ -203,7 +220,7 @@ impl State {
 
 impl Reader {
     fn is_fine(&self) -> bool {
-        self.fate.get() == Fate::Fine
+        !self.fate.is_cut()
     }
 }
 

@@ -159,7 +159,7 @@ proptest! {
 fn the_slowest_copy_goes_first_and_the_others_lose_nothing() {
     let purse = Purse::of(100);
     let tape = tape(&purse, false);
-    let fates: [Rc<Cell<Fate>>; 2] = Default::default();
+    let fates: [Rc<Fate>; 2] = Default::default();
     let [mut slow, mut fast] = fates.each_ref().map(|fate| tape.reader(Some(120), fate.clone()));
     let (mut got_slow, mut got_fast) = (Vec::new(), Vec::new());
     for n in 0..3_u8 {
@@ -167,7 +167,7 @@ fn the_slowest_copy_goes_first_and_the_others_lose_nothing() {
         read(&mut fast, &mut got_fast, 9);
     }
     tape.finish(None);
-    assert_eq!(fates.each_ref().map(|fate| fate.get()), [Fate::Cut, Fate::Fine]);
+    assert_eq!(fates.each_ref().map(|fate| fate.is_cut()), [true, false]);
     assert_eq!(read(&mut slow, &mut got_slow, 9), Some(Err(())));
     assert_eq!((read(&mut fast, &mut got_fast, 9), got_fast.len()), (Some(Ok(())), 120));
     assert_eq!(*purse.0.noted.borrow(), [false]);
@@ -177,12 +177,12 @@ fn the_slowest_copy_goes_first_and_the_others_lose_nothing() {
 fn a_request_that_breaks_off_breaks_its_copies_and_holds_nothing() {
     let purse = Purse::of(100);
     let tape = tape(&purse, true);
-    let fate = Rc::new(Cell::default());
+    let fate = Rc::new(Fate::default());
     let mut reader = tape.reader(None, fate.clone());
     tape.push(&Bytes::from_static(b"half"));
     tape.break_off();
     let mut got = Vec::new();
-    assert_eq!((read(&mut reader, &mut got, 9), fate.get()), (Some(Err(())), Fate::Cut));
+    assert_eq!((read(&mut reader, &mut got, 9), fate.is_cut()), (Some(Err(())), true));
     assert_eq!((purse.taken(), tape.from(0)), (0, None));
     assert!(!tape.push(&Bytes::from_static(b"more")) && purse.taken() == 0);
 }
@@ -226,9 +226,9 @@ fn a_reader_that_waits_is_woken_by_the_next_piece_by_the_end_and_by_being_cut() 
 fn a_reader_that_comes_too_late_for_the_first_byte_gets_none() {
     let tape = tape(&Purse::of(100), false);
     tape.push(&Bytes::from_static(b"gone"));
-    let fate = Rc::new(Cell::default());
+    let fate = Rc::new(Fate::default());
     let mut reader = tape.reader(None, fate.clone());
-    assert_eq!((read(&mut reader, &mut Vec::new(), 1), fate.get()), (Some(Err(())), Fate::Cut));
+    assert_eq!((read(&mut reader, &mut Vec::new(), 1), fate.is_cut()), (Some(Err(())), true));
 }
 
 #[test]

@@ -99,7 +99,8 @@ impl Upload {
         kept.trailers_left = kept.trailers().is_some();
         match kept.keeping {
             Keeping::Nowhere if keep => kept.keeping = Keeping::Here,
-            Keeping::OnTape if !keep => upload.keep_on_tape_no_more(&mut kept),
+            // A later attempt has what was kept still to get.
+            Keeping::OnTape if !keep && upload.attempt.get() == 1 => upload.keep_on_tape_no_more(&mut kept),
             _ => {}
         }
         UploadBody { exchange: exchange.clone(), attempt: upload.attempt.get(), trailers_sent: false }
@@ -128,11 +129,10 @@ impl Upload {
 
     /// No attempt will begin anew.
     fn keep_on_tape_no_more(&self, kept: &mut Kept) {
+        kept.lost |= kept.bytes() > 0;
         if let Some(tape) = kept.tape() {
             tape.set_replays(false);
         }
-        // The present attempt goes on behind what it has.
-        kept.lost = true;
     }
 
     /// Whether another attempt would send the very same body.
