@@ -46,6 +46,8 @@ pub fn of_each_kind() -> Vec<(&'static str, &'static [FieldRow])> {
     vec![
         ("RouteRule", super::route_rule::FIELDS),
         ("DestinationPolicy", super::destination_policy::FIELDS),
+        ("VirtualService", super::virtual_service::FIELDS),
+        ("DestinationRule", super::destination_rule::FIELDS),
         ("HTTPRoute", super::gateway_api::fields::HTTP_ROUTE),
         ("GRPCRoute", super::gateway_api::fields::GRPC_ROUTE),
     ]

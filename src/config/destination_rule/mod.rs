@@ -6,12 +6,14 @@
 //! Source: istio/api `networking/v1alpha3/destination_rule.proto`, Istio's `validation.go` and `cluster_traffic_policy.go`.
 
 mod balancing;
+mod fields;
 mod outlier;
 mod pool;
 #[cfg(test)]
 mod tests;
 
 pub(super) use balancing::{aggression, attribute, prime, token};
+pub(super) use fields::FIELDS;
 
 use std::collections::HashSet;
 

@@ -8,11 +8,14 @@
 mod action;
 mod edits;
 mod fault;
+mod fields;
 mod http;
 mod matches;
 mod policy;
 #[cfg(test)]
 mod tests;
+
+pub(super) use fields::FIELDS;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,0 +1,237 @@
+//! Every field of VirtualService.
+
+use crate::config::fields::FieldRow;
+
+/// In the order of the protocol's file.
+pub(crate) const FIELDS: &[FieldRow] = &[
+    FieldRow::supported(
+        "spec.hosts[]",
+        "hosts: [inception]",
+        "a service in any form, another host, or `*.example.com`; one object has a host whole, the oldest",
+    ),
+    FieldRow::supported(
+        "spec.gateways[]",
+        "gateways: [mesh]",
+        "compared with `gateways` of a listener; a listener without any takes every object",
+    ),
+    FieldRow::inert(
+        "spec.exportTo[]",
+        "exportTo: [\"*\"]",
+        "`*` and `.`, which mean the same: a file is for the proxy that reads it; others are refused",
+    ),
+    FieldRow::refused("spec.tcp", "tcp: []", "requests are routed here, not connections"),
+    FieldRow::refused("spec.tls", "tls: []", "requests are routed here, not connections"),
+    FieldRow::supported(
+        "spec.http[].name",
+        "name: canary",
+        "the rule's name in metrics, logs and the admin pages: `name.namespace/canary`",
+    ),
+    FieldRow::inert("spec.http[].match[].name", "name: a", "alternatives of a rule have its name"),
+    FieldRow::supported(
+        "spec.http[].match[].uri",
+        "uri: {prefix: /v1/}",
+        "exact, prefix by characters, or a regex of the whole path; on the path's normal form, without the query",
+    ),
+    FieldRow::supported("spec.http[].match[].ignoreUriCase", "ignoreUriCase: true", "for exact and prefix"),
+    FieldRow::supported("spec.http[].match[].scheme", "scheme: {exact: http}", ""),
+    FieldRow::supported("spec.http[].match[].method", "method: {exact: POST}", ""),
+    FieldRow::supported("spec.http[].match[].authority", "authority: {prefix: models.}", "as sent"),
+    FieldRow::supported(
+        "spec.http[].match[].headers",
+        "headers: {x-user: {exact: jason}}",
+        "`{}` and the regex `*`: it is there; `@request.auth.claims` is refused",
+    ),
+    FieldRow::supported(
+        "spec.http[].match[].withoutHeaders",
+        "withoutHeaders: {x-user: {}}",
+        "an absent header satisfies it",
+    ),
+    FieldRow::supported(
+        "spec.http[].match[].queryParams",
+        "queryParams: {canary: {exact: \"1\"}}",
+        "decoded; the first of one name counts",
+    ),
+    FieldRow::supported(
+        "spec.http[].match[].port",
+        "port: 8500",
+        "the local port that the request came in by",
+    ),
+    FieldRow::supported(
+        "spec.http[].match[].sourceLabels",
+        "sourceLabels: {app: frontend}",
+        "decided for each request, by `callers` of weir.yaml",
+    ),
+    FieldRow::supported(
+        "spec.http[].match[].sourceNamespace",
+        "sourceNamespace: web",
+        "decided for each request, by `callers` of weir.yaml",
+    ),
+    FieldRow::supported("spec.http[].match[].gateways[]", "gateways: [mesh]", "in place of the object's"),
+    FieldRow::refused("spec.http[].match[].statPrefix", "statPrefix: a", "metrics are by rule here"),
+    FieldRow::supported(
+        "spec.http[].route[].destination.host",
+        "host: inception",
+        "without a dot a service of the object's namespace",
+    ),
+    FieldRow::supported(
+        "spec.http[].route[].destination.subset",
+        "subset: v1",
+        "of a DestinationRule; one that nobody describes gets 503, flag NC",
+    ),
+    FieldRow::supported(
+        "spec.http[].route[].destination.port.number",
+        "number: 8500",
+        "of the endpoints; one that none has is told of, and their own are used",
+    ),
+    FieldRow::supported("spec.http[].route[].weight", "weight: 1", "relative; a lone share has all"),
+    FieldRow::supported(
+        "spec.http[].route[].headers",
+        "headers: {request: {add: {x-a: b}}}",
+        "before the rule's own; see `headers`",
+    ),
+    FieldRow::supported("spec.http[].redirect.uri", "uri: /v2", "the whole path"),
+    FieldRow::supported("spec.http[].redirect.authority", "authority: models.example.com", ""),
+    FieldRow::supported("spec.http[].redirect.port", "port: 8443", ""),
+    FieldRow::supported(
+        "spec.http[].redirect.derivePort",
+        "derivePort: FROM_PROTOCOL_DEFAULT",
+        "`FROM_REQUEST_PORT` is refused: a listener's port need not be the one callers use",
+    ),
+    FieldRow::supported("spec.http[].redirect.scheme", "scheme: https", "http or https"),
+    FieldRow::supported(
+        "spec.http[].redirect.redirectCode",
+        "redirectCode: 308",
+        "301 (the default), 302, 303, 307 or 308; Istio has no route for other codes",
+    ),
+    FieldRow::supported("spec.http[].directResponse.status", "status: 503", "200 to 599"),
+    FieldRow::supported("spec.http[].directResponse.body.string", "string: gone", "1 MiB at most"),
+    FieldRow::supported("spec.http[].directResponse.body.bytes", "bytes: aGk=", "base64 of text"),
+    FieldRow::refused("spec.http[].delegate", "delegate: {name: other}", "one object says all about a host"),
+    FieldRow::supported(
+        "spec.http[].rewrite.uri",
+        "uri: /v2/",
+        "in place of what `uri` of the match has matched",
+    ),
+    FieldRow::supported("spec.http[].rewrite.authority", "authority: models.example.com", ""),
+    FieldRow::supported(
+        "spec.http[].rewrite.uriRegexRewrite",
+        "uriRegexRewrite: {match: \"^/v[0-9]+\", rewrite: /v2}",
+        "RE2; `\\1` is the first group",
+    ),
+    FieldRow::supported(
+        "spec.http[].timeout",
+        "timeout: 5s",
+        "of the whole request; 0s: none; left out: as the service says",
+    ),
+    FieldRow::supported(
+        "spec.http[].retries.attempts",
+        "attempts: 3",
+        "0: none at all; without `retries` Weir's own, once and where that is safe, not the mesh's",
+    ),
+    FieldRow::supported("spec.http[].retries.perTryTimeout", "perTryTimeout: 2s", "1ms or more"),
+    FieldRow::supported(
+        "spec.http[].retries.retryOn",
+        "retryOn: \"5xx,unavailable,429\"",
+        "Envoy's conditions and statuses; by default connect-failure, refused-stream, unavailable, cancelled",
+    ),
+    FieldRow::supported(
+        "spec.http[].retries.retryIgnorePreviousHosts",
+        "retryIgnorePreviousHosts: false",
+        "true by default",
+    ),
+    FieldRow::supported(
+        "spec.http[].retries.backoff",
+        "backoff: 10ms",
+        "the shortest pause; the longest is ten of it",
+    ),
+    FieldRow::refused(
+        "spec.http[].retries.retryRemoteLocalities",
+        "retryRemoteLocalities: true",
+        "endpoints have no localities here",
+    ),
+    FieldRow::supported("spec.http[].fault.delay.fixedDelay", "fixedDelay: 5s", "1ms or more"),
+    FieldRow::supported(
+        "spec.http[].fault.delay.percentage.value",
+        "value: 0.1",
+        "left out: nobody, as Istio's documents say",
+    ),
+    FieldRow::supported("spec.http[].fault.delay.percent", "percent: 10", "the old form, whole"),
+    FieldRow::refused(
+        "spec.http[].fault.delay.exponentialDelay",
+        "exponentialDelay: 5s",
+        "Istio never had it",
+    ),
+    FieldRow::supported("spec.http[].fault.abort.httpStatus", "httpStatus: 503", "200 to 599"),
+    FieldRow::supported("spec.http[].fault.abort.grpcStatus", "grpcStatus: UNAVAILABLE", "by name"),
+    FieldRow::supported(
+        "spec.http[].fault.abort.percentage.value",
+        "value: 12.5",
+        "left out: everybody, as Istio's documents say",
+    ),
+    FieldRow::refused("spec.http[].fault.abort.http2Error", "http2Error: GOAWAY", "Istio never had it"),
+    FieldRow::supported("spec.http[].mirror", "mirror: {host: inception, subset: v2}", ""),
+    FieldRow::supported("spec.http[].mirrorPercentage.value", "value: 12.5", "left out: all"),
+    FieldRow::supported("spec.http[].mirrorPercent", "mirrorPercent: 10", "the old form"),
+    FieldRow::supported(
+        "spec.http[].mirrors[].destination",
+        "destination: {host: inception, subset: v2}",
+        "",
+    ),
+    FieldRow::supported("spec.http[].mirrors[].percentage.value", "value: 12.5", "left out: all"),
+    FieldRow::supported(
+        "spec.http[].corsPolicy.allowOrigins[]",
+        "allowOrigins: [{exact: \"https://example.com\"}]",
+        "an exact `*`: every origin",
+    ),
+    FieldRow::supported("spec.http[].corsPolicy.allowOrigin[]", "allowOrigin: [\"*\"]", "the old form"),
+    FieldRow::supported("spec.http[].corsPolicy.allowMethods[]", "allowMethods: [GET, POST]", ""),
+    FieldRow::supported("spec.http[].corsPolicy.allowHeaders[]", "allowHeaders: [x-user]", ""),
+    FieldRow::supported("spec.http[].corsPolicy.exposeHeaders[]", "exposeHeaders: [x-version]", ""),
+    FieldRow::supported("spec.http[].corsPolicy.maxAge", "maxAge: 24h", "whole seconds"),
+    FieldRow::supported("spec.http[].corsPolicy.allowCredentials", "allowCredentials: true", ""),
+    FieldRow::supported(
+        "spec.http[].corsPolicy.unmatchedPreflights",
+        "unmatchedPreflights: IGNORE",
+        "FORWARD by default",
+    ),
+    FieldRow::supported(
+        "spec.http[].headers.request",
+        "request: {set: {x-a: b}, add: {x-c: d}, remove: [x-e]}",
+        "as they stand: `%%` is a percent, Envoy's operators are refused; `host` is a rewrite",
+    ),
+    FieldRow::supported(
+        "spec.http[].headers.response",
+        "response: {set: {x-a: b}, add: {x-c: d}, remove: [x-e]}",
+        "as they stand: `%%` is a percent, Envoy's operators are refused",
+    ),
+    FieldRow::refused(
+        "spec.http[].websocketUpgrade",
+        "websocketUpgrade: true",
+        "upgrades to WebSocket are always allowed",
+    ),
+    FieldRow::refused(
+        "spec.http[].appendHeaders",
+        "appendHeaders: {x-a: b}",
+        "Istio has dropped it; `headers.request.add`",
+    ),
+    FieldRow::refused(
+        "spec.http[].appendRequestHeaders",
+        "appendRequestHeaders: {x-a: b}",
+        "Istio has dropped it; `headers.request.add`",
+    ),
+    FieldRow::refused(
+        "spec.http[].removeRequestHeaders",
+        "removeRequestHeaders: [x-a]",
+        "Istio has dropped it; `headers.request.remove`",
+    ),
+    FieldRow::refused(
+        "spec.http[].appendResponseHeaders",
+        "appendResponseHeaders: {x-a: b}",
+        "Istio has dropped it; `headers.response.add`",
+    ),
+    FieldRow::refused(
+        "spec.http[].removeResponseHeaders",
+        "removeResponseHeaders: [x-a]",
+        "Istio has dropped it; `headers.response.remove`",
+    ),
+];
