@@ -325,6 +325,28 @@ fn hostnames_choose_the_route_exact_before_star_and_ports_do_not_count() {
 }
 
 #[test]
+fn a_host_of_no_service_has_the_timeout_of_the_first_of_its_services_that_is_known() {
+    run(async || {
+        let v1 = Upstream::holding().await;
+        let yaml = one_service(&["timeout: 100ms"], &[(&v1.at(), "v1")]).replace(", service: x", "");
+        let rule = route("r", "", "[{backendRefs: [{name: lost, port: 80}, {name: x-v1, port: 80}]}]");
+        let parent = "parentRefs: [{group: \"\", kind: Service, name: x}]";
+        let world =
+            World::with_rules(&yaml, &[("r.yaml", &rule.replace(parent, "hostnames: [a.example.com]"))])
+                .await;
+        for http in Http::BOTH {
+            let mut statuses = Vec::new();
+            for _ in 0..4 {
+                let request = with("/", &[("host", "a.example.com")]);
+                let answer = Client::connect(http, world.addr("in")).await.send(request).await;
+                statuses.push(answer.status.as_u16());
+            }
+            assert!(statuses.contains(&500) && statuses.contains(&504), "{statuses:?} {http:?}");
+        }
+    });
+}
+
+#[test]
 fn a_gateway_as_parent_holds_for_the_listeners_that_stand_for_it() {
     run(async || {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
