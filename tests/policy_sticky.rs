@@ -16,7 +16,7 @@ use common::world::client::{Answer, Client, get, grpc_call};
 use common::world::upstream::Upstream;
 use common::world::{Http, one_service, run, split_rule};
 use weir::snapshot::route::OrdName;
-use weir::snapshot::{Cookie, HashKey, RoutePolicy, Sticky};
+use weir::snapshot::{Cookie, HashKey, LbPolicy, RoutePolicy, Sticky, TrafficPolicy};
 
 const SPLIT: [(&str, u32); 2] = [("v1", 50), ("v2", 50)];
 
@@ -230,5 +230,51 @@ fn raising_a_weight_moves_keys_to_its_version_alone_and_choices_are_counted() {
             before = now;
         }
         assert!(before.iter().all(|version| version == "v2"), "at 0 nothing is left");
+    });
+}
+
+/// Four endpoints of one version, whose cluster goes by a hash.
+#[test]
+fn within_a_version_the_same_key_gets_the_same_endpoint() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let mut upstreams = Vec::new();
+            for name in ["a", "b", "c", "d"] {
+                upstreams.push((Upstream::start(name).await.at(), "v1"));
+            }
+            let endpoints: Vec<(&str, &str)> =
+                upstreams.iter().map(|(at, version)| (&**at, *version)).collect();
+            let yaml = one_service(&[&format!("protocol: {}", up.protocol())], &endpoints);
+            let world = Policed::serving(&yaml, &split_rule(&[("v1", 100)]), |snapshot| {
+                for cluster in snapshot.clusters.values_mut() {
+                    let cluster = std::sync::Arc::make_mut(cluster);
+                    cluster.lb = LbPolicy::RingHash { minimum: 1024, maximum: 8192 };
+                    let hash = vec![HashKey::Header(header("user")), cookie(Some(0))];
+                    cluster.traffic = Some(Box::new(TrafficPolicy { hash, ..TrafficPolicy::default() }));
+                }
+            });
+            let mut client = Client::connect(down, world.addr()).await;
+            let mut found = std::collections::BTreeSet::new();
+            for key in 0..40 {
+                let mut first = None;
+                for _ in 0..3 {
+                    let mut request = get("/");
+                    request.headers_mut().insert("user", format!("u{key}").parse().unwrap());
+                    let answer = client.send(request).await;
+                    assert_eq!(first.get_or_insert(answer.upstream().to_owned()), answer.upstream());
+                    found.insert(answer.upstream().to_owned());
+                }
+            }
+            assert_eq!(found.len(), 4, "{found:?}");
+            let first = client.get("/").await;
+            let set = first.header("set-cookie").expect("a cookie").to_owned();
+            let (pair, attributes) = set.split_once("; ").expect("attributes");
+            assert_eq!(attributes, "Path=/v1; Secure; HttpOnly", "it lasts for a session");
+            for _ in 0..5 {
+                let mut request = get("/");
+                request.headers_mut().insert("cookie", pair.parse().unwrap());
+                assert_eq!(client.send(request).await.upstream(), first.upstream());
+            }
+        }
     });
 }

@@ -31,6 +31,8 @@ pub enum Body {
     Http2(RecvStream),
     /// Another one of which the first frame was read ahead.
     Led(Box<Led>),
+    /// It comes once the protocol has been switched; whoever puts another in its place wakes the reader.
+    Awaited,
 }
 
 /// See [`Body::Led`].
@@ -114,7 +116,7 @@ impl Body {
             Body::Full(bytes) => bytes.len(),
             Body::Http1(body) => body.0.unread_bytes(),
             Body::Led(led) => led.first_bytes() + led.rest.unread_bytes(),
-            Body::Empty => 0,
+            Body::Empty | Body::Awaited => 0,
         }
     }
 }
@@ -145,6 +147,7 @@ impl http_body::Body for Body {
                 Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
             }
             Body::Http1(body) => body.0.poll_frame(cx),
+            Body::Awaited => Poll::Pending,
             Body::Http2(stream) => {
                 stream.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Http2)))
             }
@@ -160,6 +163,7 @@ impl http_body::Body for Body {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_empty(),
             Body::Http1(body) => body.0.is_done(),
+            Body::Awaited => false,
             Body::Http2(stream) => stream.is_end_stream(),
             Body::Led(led) => led.first.is_none() && led.rest.is_end_stream(),
         }
@@ -168,6 +172,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Empty => SizeHint::with_exact(0),
+            Body::Awaited => SizeHint::default(),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Http1(body) => body.0.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
             Body::Http2(stream) => stream.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),

@@ -4,7 +4,7 @@
 
 use http::header::{HOST, UPGRADE};
 use http::request::Parts;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 
 use super::exchange::Exchange;
 use super::headers::Notable;
@@ -30,9 +30,6 @@ pub(super) fn admit(exchange: &Exchange, parts: &Parts, notable: Notable) -> Res
     if parts.uri.path() == "*" {
         return Err(Reason::NoRoute); // `OPTIONS *` asks about the proxy itself
     }
-    if parts.version < Version::HTTP_2 && notable.has(Notable::UPGRADE) {
-        upgrade(parts)?;
-    }
     host(exchange, parts)?;
     let hops = if notable.has(Notable::OURS) { hop::count(&parts.headers) } else { 0 };
     peer(exchange, parts, hops)?;
@@ -57,15 +54,14 @@ fn head_size(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     Ok(())
 }
 
-/// `h2c` may be ignored (RFC 9110 section 7.8); anything else would wait for an answer that no route gives.
-/// HTTP/1.0 has no upgrades.
-fn upgrade(parts: &Parts) -> Result<(), Reason> {
-    if parts.version == Version::HTTP_10 {
-        return Ok(());
+/// What an HTTP/1.1 request asks to switch to; whether a route allows it is looked at there. `h2c` may be ignored
+/// (RFC 9110 section 7.8). HTTP/1.0 has no upgrades.
+pub(super) fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
+    if parts.version != Version::HTTP_11 {
+        return None;
     }
-    let asks =
-        parts.headers.get_all(UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
-    if asks { Err(Reason::UpgradeRefused) } else { Ok(()) }
+    let mut asked = parts.headers.get_all(UPGRADE).iter();
+    asked.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
 /// RFC 9112 section 3.2: one Host, and HTTP/1.1 must have it. RFC 9113 section 8.3.1: it agrees with `:authority`.

@@ -145,7 +145,7 @@ fn trust(exchange: &Exchange, headers: &mut HeaderMap, notable: Notable, hops: u
 }
 
 /// Whether another Weir handed the request over: its peer was looked at when it was admitted.
-fn is_from_weir(exchange: &Exchange, hops: u32) -> bool {
+pub(super) fn is_from_weir(exchange: &Exchange, hops: u32) -> bool {
     hops > 0 && matches!(exchange.seat.listener.chain().mode, Mode::Deliver { .. })
 }
 

@@ -31,4 +31,5 @@ mod pools;
 mod reply;
 mod request;
 mod retry;
+mod switch;
 mod tries;

@@ -17,12 +17,13 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use rand::RngExt as _;
 
 use super::attempt::Way;
+use super::deadline::Times;
 use super::exchange::Exchange;
 use super::plane::{Filters, RoutePlane};
 use super::reply::Reason;
 use super::request::{self, Answered, Routed};
 use super::tries::{self, Tries};
-use super::{admit, choice, deadline, endpoint_hash, headers, mirror, reply};
+use super::{admit, choice, deadline, endpoint_hash, headers, mirror, reply, switch};
 use crate::filters::cors::{self, Verdict};
 use crate::filters::{edit, fault, key, redirect, rewrite, sticky};
 use crate::message::body::Body;
@@ -100,9 +101,13 @@ async fn steps(
     if let Some(response) = of_route(exchange, route, filters, &head)? {
         return Ok((response, None));
     }
+    let switch = switch::asked(exchange, routed, &head)?;
     let index = choose(exchange, route, filters, &head, answer).ok_or(Reason::NoEndpoint)?;
     answer.target = Some(index);
-    let way = choice::way(exchange, routed, index).map_err(|reason| filters.policy.reason(reason))?;
+    let mut way = choice::way(exchange, routed, index).map_err(|reason| filters.policy.reason(reason))?;
+    if switch.is_some() {
+        switch::prepare(exchange, &mut way)?;
+    }
     let times = deadline::of(exchange, &head.headers, route.timeout, &filters.policy);
     exchange.deadline.set(times.deadline(Instant::now()));
     let mut tries = Tries::new(exchange, &mut head.headers, filters.policy.retry.as_ref(), times);
@@ -111,12 +116,24 @@ async fn steps(
         (tries.hash, answer.endpoint) = endpoint_hash::of(&way.cluster.state, &head, source, &mut *dice);
     }
     edit_request(exchange, &mut head, &way, times.total, routed, filters.of(index))?;
-    mirror::begin(exchange, &filters.mirrors, &head, routed.hops, &times);
-    if let Some(mirrors) = filters.target_mirrors.get(index) {
-        mirror::begin(exchange, mirrors, &head, routed.hops, &times);
+    if let Some(protocol) = &switch {
+        switch::say(&mut head.headers, protocol.clone());
+    } else {
+        copy(exchange, filters, index, &head, routed.hops, &times);
     }
-    let (response, lease) = tries::run(exchange, &way, head, &tries).await?;
+    let (mut response, lease) = tries::run(exchange, &way, head, &tries).await?;
+    if let Some(protocol) = switch {
+        switch::answered(exchange, &mut response, protocol);
+    }
     Ok((response, Some(lease)))
+}
+
+/// Mirrors, the route's and the share's. A tunnel has none: nobody would answer its copy.
+fn copy(exchange: &Rc<Exchange>, filters: &Filters, index: usize, head: &Parts, hops: u32, times: &Times) {
+    mirror::begin(exchange, &filters.mirrors, head, hops, times);
+    if let Some(mirrors) = filters.target_mirrors.get(index) {
+        mirror::begin(exchange, mirrors, head, hops, times);
+    }
 }
 
 /// CORS: the answer to a preflight, or what the answer will say.

@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
-use weir::snapshot::{HeaderEdit, HeaderEdits, Route, RouteConfig, RoutePolicy, TargetPolicy, VersionTarget};
+use weir::snapshot::{
+    HeaderEdit, HeaderEdits, Route, RouteConfig, RoutePolicy, Snapshot, TargetPolicy, VersionTarget,
+};
 
 use super::engine::{Engine, linked};
 use super::world::upstream::Upstream;
@@ -29,16 +31,23 @@ pub struct Policed {
 impl Policed {
     /// Serves `yaml` (as [`one_service`] makes it) and `rules`; `say` is told each route.
     pub fn start(yaml: &str, rules: &str, say: impl Fn(&mut Route)) -> Policed {
+        Policed::serving(yaml, rules, |snapshot| {
+            for config in snapshot.route_configs.values_mut() {
+                let config: &mut RouteConfig = Arc::make_mut(config);
+                let routes = config.virtual_hosts.iter_mut().flat_map(|host| &mut host.routes);
+                routes.for_each(|route| say(Arc::make_mut(route)));
+            }
+        })
+    }
+
+    /// The same; `say` is told all that was linked.
+    pub fn serving(yaml: &str, rules: &str, say: impl Fn(&mut Snapshot)) -> Policed {
         let log = NamedTempFile::new().expect("a file");
         let main =
             format!("{yaml}\naccess_log: {{path: \"{}\", format: \"{FORMAT}\"}}\n", log.path().display());
         let engine = Engine::start(1, &main, rules);
         let mut snapshot = (*linked(&main, rules)).clone();
-        for config in snapshot.route_configs.values_mut() {
-            let config: &mut RouteConfig = Arc::make_mut(config);
-            let routes = config.virtual_hosts.iter_mut().flat_map(|host| &mut host.routes);
-            routes.for_each(|route| say(Arc::make_mut(route)));
-        }
+        say(&mut snapshot);
         engine.publish(Arc::new(snapshot));
         Policed { engine, log }
     }

@@ -264,6 +264,27 @@ impl Upload {
         self.body.try_borrow_mut().map(|mut body| std::mem::take(&mut *body)).unwrap_or_default()
     }
 
+    /// What follows the request goes up once the upstream has switched the protocol. `false`: the request has a body.
+    pub(in crate::proxy) fn await_switch(&self) -> bool {
+        let mut body = self.body.borrow_mut();
+        let bare = matches!(*body, Body::Empty);
+        if bare {
+            *body = Body::Awaited;
+            self.complete.set(false);
+        }
+        bare
+    }
+
+    /// The protocol was switched: from now on `body` goes up.
+    pub(in crate::proxy) fn switch(&self, body: Body) {
+        if matches!(*self.body.borrow(), Body::Awaited) {
+            self.body.replace(body);
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
     fn remember_reader(&self, cx: &Context<'_>) {
         let mut reader = self.reader.borrow_mut();
         match &mut *reader {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderMap, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use super::Asked;
@@ -47,19 +47,28 @@ pub(super) async fn send(
     asked: Asked,
 ) -> bool {
     let (mut parts, body) = response.into_parts();
-    let empty = is_bodiless(parts.status) || asked.for_head;
-    let framing = framing(&parts.headers, &body, asked, empty);
+    let bodiless = is_bodiless(parts.status);
+    let tunnel = bodiless && parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let empty = (bodiless && !tunnel) || asked.for_head;
+    let framing = if tunnel { Framing::UntilClose } else { framing(&parts.headers, &body, asked, empty) };
     let ends_with_connection = framing == Framing::UntilClose && !empty;
     let leaves = takes_leave(&mut parts.headers);
+    if tunnel {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     let persists = asked.keep_alive && !leaves && !ends_with_connection && wire.may_persist();
     let mut front = wire.begin_answer();
     let connection = match (persists, asked.version) {
+        _ if tunnel => Connection::Default,
         (false, _) => Connection::Close,
         (true, Version::HTTP_10) => Connection::KeepAlive,
         (true, _) => Connection::Default,
     };
     encode::response_head(&mut front, asked.version, parts.status, &parts.headers, framing, connection);
     spare::keep_header_map(mem::take(&mut parts.headers));
+    if tunnel {
+        body.exchange.upload.switch(wire.begin_tunnel());
+    }
     let mut sending = Sending {
         body,
         left: match framing {

@@ -74,6 +74,8 @@ pub(super) struct Wire {
     half_close: RefCell<Option<HalfClose>>,
     /// The answer's head has been written.
     answering: Cell<bool>,
+    /// What passes is no HTTP any more.
+    tunnel: Cell<bool>,
     version: Cell<Version>,
     /// When the socket was last asked whether the caller is there.
     looked: Cell<Tick>,
@@ -108,6 +110,7 @@ impl Wire {
             interim: RefCell::default(),
             half_close: RefCell::default(),
             answering: Cell::new(false),
+            tunnel: Cell::new(false),
             version: Cell::new(Version::HTTP_11),
             looked: Cell::new(clock::now()),
             reader_waits: Cell::new(false),
@@ -207,6 +210,14 @@ impl Wire {
         }
         self.activity.watch_peer(true);
         Body::Http1(Http1Body::new(self.clone()))
+    }
+
+    /// The protocol was switched: all that comes is one body, to the caller's end.
+    pub(super) fn begin_tunnel(self: &Rc<Wire>) -> Body {
+        self.tunnel.set(true);
+        let body = self.begin_body(Framing::UntilClose, false, Version::HTTP_11);
+        self.answering.set(true);
+        body
     }
 
     /// Reads what is there. While nothing is, an empty buffer is let go: who waits holds none.
@@ -360,6 +371,9 @@ impl Wire {
                 decoder.remaining().map_or(HEAD_READ, |rest| usize::try_from(rest).unwrap_or(usize::MAX));
             let room = room.clamp(HEAD_READ, self.room);
             let cut = match self.poll_fill(read, cx, room) {
+                Poll::Ready(Ok(0)) if read.decoder.as_mut().is_some_and(Decoder::close) => {
+                    return Poll::Ready(None); // a tunnel's
+                }
                 Poll::Ready(Ok(0)) => io::ErrorKind::UnexpectedEof,
                 Poll::Ready(Ok(_)) => continue,
                 Poll::Ready(Err(error)) => error.kind(),

@@ -72,6 +72,8 @@ struct Reading {
     keeps: bool,
     /// What the next read of a body may bring, by what the last ones did.
     room: usize,
+    /// The request asks for another protocol.
+    switches: bool,
 }
 
 impl Connection {
@@ -111,10 +113,10 @@ impl Connection {
         Pin::new(&mut live.io).poll_read(&mut nobody, &mut byte).is_pending()
     }
 
-    /// A request begins.
-    pub(super) fn begin(&self) {
+    /// A request begins. `switches`: it asks for another protocol.
+    pub(super) fn begin(&self, switches: bool) {
         self.sent.set(false);
-        self.reading.replace(Reading::new());
+        self.reading.replace(Reading { switches, ..Reading::new() });
     }
 
     /// The request was written whole.
@@ -162,6 +164,14 @@ impl Connection {
         match ready!(Pin::new(&mut live.io).poll_write_vectored(cx, pieces)) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             written => Poll::Ready(written),
+        }
+    }
+
+    /// Nothing more is written: the upstream sees an end, and may go on by itself.
+    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.live.borrow_mut() {
+            Some(live) => Pin::new(&mut live.io).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
         }
     }
 
@@ -297,6 +307,7 @@ impl Reading {
             fault: None,
             keeps: false,
             room: HEAD_ROOM,
+            switches: false,
         }
     }
 
@@ -307,6 +318,9 @@ impl Reading {
                 return if self.may_be_a_head() { Ok(None) } else { Err(SendError::Unreadable) };
             };
             if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                if self.switches {
+                    return Ok(Some(head));
+                }
                 return Err(SendError::Unreadable); // RFC 9110 section 15.2.2: nobody asked for it
             }
             if !head.parts.status.is_informational() {

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::UPGRADE;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::SendError;
@@ -18,7 +19,7 @@ use super::connection::Connection;
 use super::sending::{Sending, Stop};
 use crate::message::body::{Body, BodyError, Http1Body};
 use crate::message::http1::head::ResponseHead;
-use crate::message::http1::spare;
+use crate::message::http1::{Framing, spare};
 
 /// Sends the request and waits for the answer's head. What is left of the request goes on by the task that is returned.
 pub(super) async fn run<B>(
@@ -29,19 +30,47 @@ pub(super) async fn run<B>(
 where
     B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
 {
-    connection.begin();
-    let sending = Some(Sending::new(&head, body));
+    let sending = Sending::new(&head, body);
+    connection.begin(sending.switches());
+    let sending = Some(sending);
     let mut trip = RoundTrip { connection, sending, unsent: true, to_head: head.method == Method::HEAD };
-    let answer = match poll_fn(|cx| trip.poll(cx)).await {
+    let mut answer = match poll_fn(|cx| trip.poll(cx)).await {
         Ok(answer) => answer,
         Err(SendError::Closed) if trip.unsent => return Err(SendError::Unsent(head)),
         Err(error) => return Err(error),
     };
+    let mut sending = trip.sending;
+    if let Some(asking) = sending.take_if(|sending| sending.switches()) {
+        sending = switched(&head, &mut answer, asking)?;
+    }
     spare::keep_header_map(mem::take(&mut head.headers));
     let has_body = connection.begin_body(&answer);
-    let upload = trip.sending.map(|sending| go_on(connection.clone(), sending));
+    let upload = sending.map(|sending| go_on(connection.clone(), sending));
     let body = if has_body { Body::Http1(Http1Body::new(connection.clone())) } else { Body::Empty };
     Ok((Response::from_parts(answer.parts, body), upload))
+}
+
+/// What becomes of a request for another protocol. Where the upstream has agreed, to the one that was asked for, what
+/// follows is its own on both sides, until each ends; any other answer is the last on this connection.
+fn switched<B>(
+    head: &Parts,
+    answer: &mut ResponseHead,
+    mut sending: Sending<B>,
+) -> Result<Option<Sending<B>>, SendError>
+where
+    B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin,
+{
+    answer.keep_alive = false;
+    if answer.parts.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(None);
+    }
+    let named = |headers: &HeaderMap| headers.get(UPGRADE).map(|name| name.as_bytes().to_ascii_lowercase());
+    if named(&head.headers) != named(&answer.parts.headers) {
+        return Err(SendError::Unreadable);
+    }
+    answer.framing = Framing::UntilClose;
+    sending.switch();
+    Ok(Some(sending))
 }
 
 struct RoundTrip<'a, B> {
@@ -66,6 +95,7 @@ impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin> RoundTrip<'_, 
         self.unsent = !sending.has_begun();
         match polled {
             Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(())) if sending.switches() => return Ok(()),
             Poll::Ready(Ok(())) => self.connection.note_sent(),
             Poll::Ready(Err(Stop::Wire)) if self.unsent => return Err(SendError::Closed),
             Poll::Ready(Err(Stop::Wire)) => {}
@@ -83,6 +113,10 @@ where
 {
     let task = spawn_local(async move {
         match poll_fn(|cx| sending.poll(&connection, cx)).await {
+            Ok(()) if sending.switches() => {
+                // The upstream may have more to say.
+                let _ended = poll_fn(|cx| connection.poll_shutdown(cx)).await;
+            }
             Ok(()) => connection.note_sent(),
             // The answer may be whole all the same; it is read to its end.
             Err(Stop::Wire) => {}

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
+use http::header::UPGRADE;
 use http::request::Parts;
 use http_body::{Body, Frame};
 
@@ -42,6 +43,8 @@ pub(super) struct Sending<B> {
     queued: usize,
     /// Whether anything was written.
     begun: bool,
+    /// It asks for another protocol, in which the body goes once the upstream has agreed.
+    switches: bool,
 }
 
 impl<B> Drop for Sending<B> {
@@ -65,13 +68,25 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
         let framing = match body.size_hint().exact() {
             _ if body.is_end_stream() => Framing::Empty,
             Some(length) => Framing::Length(length),
+            None if head.headers.contains_key(UPGRADE) => Framing::UntilClose,
             None => Framing::Chunked,
         };
+        let switches = framing == Framing::UntilClose;
         let mut tail = spare::buffer(0);
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         encode::request_head(&mut tail, &head.method, target, &head.headers, framing);
-        let body_done = framing == Framing::Empty;
-        Sending { body, framing, body_done, pieces: VecDeque::new(), queued: 0, tail, begun: false }
+        let body_done = framing == Framing::Empty || switches;
+        Sending { body, framing, body_done, switches, pieces: VecDeque::new(), queued: 0, tail, begun: false }
+    }
+
+    /// Whether it asks for another protocol.
+    pub(super) fn switches(&self) -> bool {
+        self.switches
+    }
+
+    /// The upstream has agreed: now the body goes, as it is.
+    pub(super) fn switch(&mut self) {
+        self.body_done = false;
     }
 
     /// Whether anything of it may have reached the upstream.
@@ -137,6 +152,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
                 Some(rest) => *left = rest,
                 None => return Err(BodyError::Abandoned), // more than was announced: another request, to its reader
             },
+            Framing::UntilClose => {}
             _ => encode::chunk_start(&mut self.tail, data.len()),
         }
         if data.len() <= COPIED {

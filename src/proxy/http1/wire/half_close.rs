@@ -54,7 +54,14 @@ impl Wire {
             }
         }
         if read.eof {
-            self.left.set(self.poll_half_closed(cx));
+            // In a tunnel each side ends for itself.
+            let gone = if self.tunnel.get() {
+                self.activity.watch_peer(true);
+                self.io.borrow().hang_up() == HangUp::Gone
+            } else {
+                self.poll_half_closed(cx)
+            };
+            self.left.set(gone);
             return self.left.get();
         }
         drop(read);
@@ -73,6 +80,7 @@ impl Wire {
         let gone = match hang_up {
             HangUp::None => false,
             HangUp::Gone => true,
+            HangUp::SendsNoMore if self.tunnel.get() => false,
             HangUp::SendsNoMore => {
                 !self.reader_waits.get() && self.grace_is_over(cx) && self.poll_half_closed(cx)
             }
