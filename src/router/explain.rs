@@ -1,7 +1,9 @@
 //! Why a request takes the route it takes, in plain words.
 //!
-//! Law: it tries every route in order and asks the same questions as the search. For people and for tests; the
-//! request path never comes here.
+//! Law: it asks every route in order the same questions as the search, those behind the choice too. For people and for
+//! tests; the request path never comes here.
+
+mod policies;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use serde::Serialize;
 use super::Head;
 use super::condition::first_miss;
 use super::hosts::Hosts;
-use crate::snapshot::{Labels, Route, RouteConfig};
+use crate::snapshot::{Action, Labels, Route, RouteConfig, VersionTarget};
 
 /// What was tried, and what was chosen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,7 +24,7 @@ pub struct Explanation {
     pub host: String,
     /// The virtual host that answers to it; `None`: 404.
     pub virtual_host: Option<Arc<str>>,
-    /// Its routes in order, up to the one that matched.
+    /// Its routes in order, to the last.
     pub tried: Vec<Tried>,
     /// The route that matched; `None`: 404.
     pub choice: Option<Choice>,
@@ -35,7 +37,7 @@ pub struct Tried {
     pub name: Arc<str>,
     /// Where it is written.
     pub origin: Arc<str>,
-    /// Its first condition that does not hold; `None`: it matched.
+    /// Its first condition that does not hold, or that an earlier one matches; `None`: it is the choice.
     pub why_not: Option<String>,
 }
 
@@ -46,15 +48,24 @@ pub struct Choice {
     pub name: Arc<str>,
     /// Where it is written.
     pub origin: Arc<str>,
-    /// The service whose versions share the requests.
+    /// The service whose versions share the requests; empty where they are answered here.
     pub service: Arc<str>,
     /// In the order of the rule.
     pub versions: Vec<Share>,
+    /// What the rule answers itself, in place of a version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// What else is done to its requests, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
 }
 
 /// A version's share of a route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Share {
+    /// Its service, where that is another than the rule's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Arc<str>>,
     /// The version; `None`: whatever the endpoint is.
     pub version: Option<Arc<str>>,
     /// The labels that select its endpoints.
@@ -67,6 +78,9 @@ pub struct Share {
     pub grpc_cluster: Arc<str>,
     /// The cluster of all other requests.
     pub http_cluster: Arc<str>,
+    /// What is done to this share's requests alone, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
 }
 
 /// Tries the routes of the best host in `config` one after the other.
@@ -74,36 +88,52 @@ pub fn explain(config: &RouteConfig, head: &Head<'_>, draw: u64) -> Explanation 
     let host =
         Hosts::build(&config.virtual_hosts).find(head.host).and_then(|place| config.virtual_hosts.get(place));
     let mut tried = Vec::new();
-    let mut choice = None;
+    let mut choice: Option<&Route> = None;
     for route in host.into_iter().flat_map(|host| &host.routes) {
-        let why_not = first_miss(&route.matches, head, draw).map(|miss| miss.to_string());
-        let matched = why_not.is_none();
-        tried.push(Tried { name: route.name.clone(), origin: route.origin.clone(), why_not });
-        if matched {
-            choice = Some(Choice::of(route));
-            break;
+        let miss = first_miss(&route.matches, head, draw).map(|miss| miss.to_string());
+        let why_not = match (choice, miss) {
+            (None, miss) => miss,
+            (Some(_), None) => Some("an earlier rule matches, else this one would".to_owned()),
+            (Some(_), Some(miss)) => Some(format!("an earlier rule matches; {miss}")),
+        };
+        if why_not.is_none() {
+            choice = Some(route);
         }
+        tried.push(Tried { name: route.name.clone(), origin: route.origin.clone(), why_not });
     }
-    let virtual_host = host.map(|host| host.name.clone());
-    Explanation { route_config: config.name.clone(), host: head.host.to_owned(), virtual_host, tried, choice }
+    Explanation {
+        route_config: config.name.clone(),
+        host: head.host.to_owned(),
+        virtual_host: host.map(|host| host.name.clone()),
+        tried,
+        choice: choice.map(Choice::of),
+    }
 }
 
 impl Choice {
     fn of(route: &Route) -> Choice {
         let sum: u64 = route.versions().iter().map(|version| u64::from(version.weight)).sum();
-        let share = |version: &crate::snapshot::VersionTarget| Share {
+        let share = |version: &VersionTarget| Share {
+            service: version.service.clone(),
             version: version.version.clone(),
             labels: version.labels.clone(),
             weight: version.weight,
             percent: f64::from(version.weight) * 100.0 / (sum.max(1) as f64),
             grpc_cluster: version.grpc_cluster.clone(),
             http_cluster: version.http_cluster.clone(),
+            policies: policies::of_share(version),
         };
         Choice {
             name: route.name.clone(),
             origin: route.origin.clone(),
             service: route.service(),
             versions: route.versions().iter().map(share).collect(),
+            answer: match &route.action {
+                Action::Forward(_) => None,
+                Action::Redirect(redirect) => Some(policies::redirect(redirect)),
+                Action::DirectResponse(response) => Some(policies::direct(response)),
+            },
+            policies: policies::of_route(route),
         }
     }
 }
@@ -128,15 +158,25 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} sends to {}:", self.name, self.service)?;
+        match &self.answer {
+            Some(answer) => writeln!(f, "{} answers: {answer}", self.name)?,
+            None => writeln!(f, "{} sends to {}:", self.name, self.service)?,
+        }
         for share in &self.versions {
             let version = share.version.as_deref().unwrap_or("all versions");
             write!(f, "  {:>6.2} % {version}", share.percent)?;
-            for (place, (key, value)) in share.labels.iter().enumerate() {
-                write!(f, "{}{key}={value}", if place == 0 { " [" } else { ", " })?;
+            if let Some(service) = &share.service {
+                write!(f, " of {service}")?;
             }
-            writeln!(f, "{}", if share.labels.is_empty() { "" } else { "]" })?;
+            writeln!(f, "{}", selection(&share.labels))?;
+            share.policies.iter().try_for_each(|line| writeln!(f, "    {line}"))?;
         }
-        Ok(())
+        self.policies.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
+}
+
+/// ` [version=v1, app=a]`, or nothing.
+fn selection(labels: &Labels) -> String {
+    let listed: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if listed.is_empty() { String::new() } else { format!(" [{}]", listed.join(", ")) }
 }

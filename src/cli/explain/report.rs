@@ -1,0 +1,198 @@
+//! What is told of one request: what becomes of it, and why.
+//!
+//! Law: the router's own search and normal forms; nothing is decided here a second time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::{HeaderMap, Uri};
+use serde::Serialize;
+
+use super::requests::Request;
+use crate::message::{self, grpc};
+use crate::router::{self, Explanation, Head, Share};
+use crate::snapshot::{BindAddress, Caller, FilterChain, Listener, Mode, Snapshot};
+use crate::words::Protocol;
+
+/// The host of a request for a bare path, as a client on this machine would send it.
+const DEFAULT_AUTHORITY: &str = "localhost";
+
+/// What is printed; in JSON under these names.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    listener: Arc<str>,
+    address: String,
+    /// `split`, or `deliver` where every request goes to the local model server.
+    pub(super) mode: &'static str,
+    pub(super) protocol: &'static str,
+    method: String,
+    /// In normal form.
+    path: String,
+    /// The caller's service.
+    caller: Option<Arc<str>>,
+    #[serde(flatten)]
+    pub(super) explanation: Explanation,
+    pub(super) targets: Vec<Target>,
+}
+
+/// Where a version's share goes.
+#[derive(Debug, Serialize)]
+pub(super) struct Target {
+    version: Option<Arc<str>>,
+    percent: f64,
+    cluster: Arc<str>,
+    pub(super) endpoints: Vec<TargetEndpoint>,
+    /// What the share gets instead, where nothing can take it.
+    answer: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TargetEndpoint {
+    pub(super) address: String,
+    version: Arc<str>,
+    local: bool,
+    weight: u32,
+}
+
+impl Report {
+    /// What becomes of `request`, as the listener of that name takes it.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        listener: Option<&str>,
+        request: &Request,
+    ) -> Result<Report, String> {
+        let Request { method, url, headers, from } = request;
+        let (listener, chain) = named(snapshot, listener)?;
+        let routes = snapshot.route_configs.get(&chain.route_config);
+        let routes = routes.ok_or_else(|| format!("listener {} has no routes", listener.name))?;
+        let authority = authority(url, headers)?;
+        let path = message::path::normalise(url.path()).map_err(|reason| format!("400: {reason}"))?;
+        let host = message::host::normalise(&authority).map_err(|reason| format!("400: {reason}"))?;
+        let caller = from.and_then(|peer| router::caller_of(&snapshot.callers, peer));
+        let head = Head {
+            method,
+            path: &path,
+            query: url.query(),
+            host: &host,
+            authority: &authority,
+            scheme: url.scheme_str().unwrap_or("http"),
+            headers,
+            caller: caller.map(|caller: &Arc<Caller>| &**caller),
+            local: match &listener.address {
+                BindAddress::Socket(address) => Some(*address),
+                BindAddress::Unix(_) => None,
+            },
+        };
+        let protocol = grpc::classify(method, headers);
+        let explanation = router::explain(routes, &head, 0);
+        let shares = explanation.choice.iter().flat_map(|choice| &choice.versions);
+        Ok(Report {
+            listener: listener.name.clone(),
+            address: listener.address.to_string(),
+            mode: mode(&chain.mode),
+            protocol: protocol.as_str(),
+            method: method.to_string(),
+            path: path.to_string(),
+            caller: caller.map(|caller| caller.service.clone()),
+            targets: shares.map(|share| target(snapshot, share, protocol)).collect(),
+            explanation,
+        })
+    }
+}
+
+/// The listener of that name, or the first that splits.
+fn named<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<(&'s Listener, &'s FilterChain), String> {
+    let mut chains = snapshot
+        .listeners
+        .iter()
+        .flat_map(|listener| listener.filter_chains.iter().map(move |chain| (&**listener, chain)));
+    let found = match name {
+        Some(name) => chains.find(|(listener, _)| *listener.name == *name),
+        None => chains.find(|(_, chain)| chain.mode == Mode::Split),
+    };
+    found.ok_or_else(|| {
+        let names: Vec<&str> = snapshot.listeners.iter().map(|listener| &*listener.name).collect();
+        match name {
+            Some(name) => format!("there is no listener {name}; there are: {}", names.join(", ")),
+            None => format!("no listener splits; name one with --listener: {}", names.join(", ")),
+        }
+    })
+}
+
+/// As the HTTP/1 engine finds it: an absolute URL replaces `Host`.
+fn authority(url: &Uri, headers: &HeaderMap) -> Result<String, String> {
+    if let Some(authority) = url.authority() {
+        return Ok(authority.to_string());
+    }
+    let Some(host) = headers.get(HOST) else {
+        return Ok(DEFAULT_AUTHORITY.to_owned());
+    };
+    host.to_str().map(str::to_owned).map_err(|_| "400: the host is not text".to_owned())
+}
+
+fn mode(mode: &Mode) -> &'static str {
+    match mode {
+        Mode::Split => "split",
+        Mode::Deliver { .. } => "deliver",
+    }
+}
+
+fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol) -> Target {
+    let name = match protocol {
+        Protocol::Grpc => &share.grpc_cluster,
+        Protocol::Http => &share.http_cluster,
+    };
+    let cluster = snapshot.clusters.get(name);
+    let endpoints: Vec<TargetEndpoint> = cluster
+        .into_iter()
+        .flat_map(|cluster| cluster.endpoints())
+        .map(|endpoint| TargetEndpoint {
+            address: endpoint.address.to_string(),
+            version: endpoint.version.clone(),
+            local: endpoint.local,
+            weight: endpoint.weight,
+        })
+        .collect();
+    let answer = match cluster {
+        None => Some("503, flag NC: there is no such cluster"),
+        Some(_) if endpoints.is_empty() => Some("503, flag UH: it has no endpoint"),
+        Some(_) => None,
+    };
+    Target {
+        version: share.version.clone(),
+        percent: share.percent,
+        cluster: name.clone(),
+        endpoints,
+        answer,
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let caller = self.caller.as_deref().unwrap_or("unknown");
+        writeln!(f, "{} {} ({}, caller {caller})", self.method, self.path, self.protocol)?;
+        writeln!(f, "listener {} on {}: {}", self.listener, self.address, self.mode)?;
+        self.explanation.fmt(f)?;
+        for target in &self.targets {
+            writeln!(
+                f,
+                "{} through {}",
+                target.version.as_deref().unwrap_or("all versions"),
+                target.cluster
+            )?;
+            if let Some(answer) = target.answer {
+                writeln!(f, "  {answer}")?;
+            }
+            for endpoint in &target.endpoints {
+                let local = if endpoint.local { ", local" } else { "" };
+                writeln!(
+                    f,
+                    "  {} (version {}{local}, weight {})",
+                    endpoint.address, endpoint.version, endpoint.weight
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! `weir explain` end to end, but for the printing.
+
+use clap::Parser;
+
+use super::*;
+use crate::config::Document;
+
+const MAIN: &str = "
+listeners:
+- {name: predict, address: '127.0.0.1:8500', service: inception}
+- {name: wide, address: '127.0.0.1:8501'}
+- {name: delivery, address: '127.0.0.1:15008', service: inception, mode: deliver, allow: any}
+callers:
+- {cidr: 10.8.0.0/14, service: frontend.web, labels: {version: v3}}
+services:
+- name: inception
+  namespace: kubeflow
+  endpoints:
+  - {grpc: '127.0.0.1:9000', http: '127.0.0.1:8601', labels: {version: v1}, local: true}
+rules: [rules.yaml]
+";
+const RULES: &str = "
+apiVersion: config.istio.io/v1alpha2
+kind: RouteRule
+metadata: {name: testers, namespace: kubeflow}
+spec:
+  destination: {name: inception}
+  precedence: 2
+  match:
+    source: {name: frontend, namespace: web}
+    request: {headers: {x-user: {exact: alice}}}
+  route: [{labels: {version: v1}}]
+---
+apiVersion: config.istio.io/v1alpha2
+kind: RouteRule
+metadata: {name: split, namespace: kubeflow}
+spec:
+  destination: {name: inception}
+  route:
+  - {labels: {version: v1}, weight: 95}
+  - {labels: {version: v2}, weight: 5}
+";
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: ExplainArgs,
+}
+
+fn explained(arguments: &[&str]) -> Result<Report, String> {
+    let document = |name: &str, text: &str| Document { name: name.to_owned(), bytes: text.into() };
+    let (main, rules) = (document("weir.yaml", MAIN), document("rules.yaml", RULES));
+    let loaded = crate::config::load(&main, &[rules], &Environment::default()).unwrap();
+    let line = [&["explain", "-c", "weir.yaml"], arguments].concat();
+    let args = Line::try_parse_from(line).map_err(|error| error.to_string())?.args;
+    match explain(&loaded.snapshot, &args)? {
+        Told::One(report) => Ok(*report),
+        Told::File(_) => Err("of a file".into()),
+    }
+}
+
+#[test]
+fn an_explanation_says_why_not_what_is_chosen_and_where_it_goes() {
+    let report = explained(&["GET", "/v1/models/m/../inception?x=1", "--from", "10.9.0.1"]).unwrap();
+    let text = report.to_string();
+    for line in [
+        "GET /v1/models/inception (http, caller frontend.web.svc.cluster.local)",
+        "listener predict on 127.0.0.1:8500: split",
+        "  testers.kubeflow (rules.yaml:2): no: header x-user is absent",
+        "  split.kubeflow (rules.yaml:13): matches",
+        "   95.00 % v1 [version=v1]",
+        "    5.00 % v2 [version=v2]",
+        "  127.0.0.1:8601 (version v1, local, weight 1)",
+        "  503, flag UH: it has no endpoint",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n\n{text}");
+    }
+}
+
+#[test]
+fn a_caller_with_the_header_meets_the_other_rule_by_the_same_code_in_json() {
+    let report = explained(&["GET", "/", "-H", "X-User: alice", "--from", "10.9.0.1"]).unwrap();
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["choice"]["name"], "testers.kubeflow");
+    assert_eq!(json["tried"][0]["why_not"], serde_json::Value::Null);
+    let stranger = explained(&["GET", "/", "-H", "X-User: alice"]).unwrap().to_string();
+    assert!(stranger.contains("no: the caller is unknown, not frontend.web.svc.cluster.local"), "{stranger}");
+}
+
+#[test]
+fn grpc_goes_to_the_grpc_endpoints() {
+    let url = "http://inception.kubeflow:8500/tensorflow.serving.PredictionService/Predict";
+    let report = explained(&["POST", url, "-H", "content-type: application/grpc+proto"]).unwrap();
+    assert_eq!((report.protocol, &*report.targets[0].endpoints[0].address), ("grpc", "127.0.0.1:9000"));
+}
+
+#[test]
+fn a_listener_is_chosen_by_name_and_the_host_decides_where_no_service_is_set() {
+    let all = |url: &str| explained(&["GET", url, "--listener", "wide"]).unwrap();
+    assert!(all("http://Inception.kubeflow.svc:8500/").explanation.choice.is_some());
+    assert!(all("http://other/").to_string().contains("no virtual host answers to other: 404, flag NR"));
+    assert_eq!(explained(&["GET", "/", "--listener", "delivery"]).unwrap().mode, "deliver");
+    let unknown = explained(&["GET", "/", "--listener", "none"]).unwrap_err();
+    assert_eq!(unknown, "there is no listener none; there are: delivery, predict, wide");
+}
+
+#[test]
+fn a_request_that_would_be_refused_is_refused_with_the_reason() {
+    assert_eq!(explained(&["GET", "/a%2fb"]).unwrap_err(), "400: the path holds an escaped slash");
+    assert_eq!(explained(&["GET", "/", "-H", "host: a b"]).unwrap_err(), "400: the host holds ' '");
+    assert!(explained(&["GET", "/", "-H", "no colon"]).unwrap_err().contains("'name: value'"));
+}
+
+#[test]
+fn every_rule_is_told_of_to_the_last_with_what_would_become_of_it_behind_the_choice() {
+    let report = explained(&["GET", "/", "-H", "x-user: alice", "--from", "10.9.0.1"]).unwrap();
+    let tried: Vec<_> = report.explanation.tried.iter().map(|one| one.why_not.as_deref()).collect();
+    assert_eq!(tried, [None, Some("an earlier rule matches, else this one would")]);
+}
+
+#[test]
+fn a_file_of_requests_is_told_line_by_line_and_what_is_none_hides_no_other() {
+    let document = |name: &str, text: &str| Document { name: name.to_owned(), bytes: text.into() };
+    let (main, rules) = (document("weir.yaml", MAIN), document("rules.yaml", RULES));
+    let loaded = crate::config::load(&main, &[rules], &Environment::default()).unwrap();
+    let text =
+        "GET /\nGET /a%2fb\n# nothing\n{\"method\": \"GET\", \"url\": \"/\", \"from\": \"10.9.0.1\"}\n";
+    let told = Told::File(of_file(&loaded.snapshot, None, text));
+    let json = serde_json::to_value(&told).unwrap();
+    assert_eq!((&json[0]["line"], &json[0]["choice"]["name"]), (&1.into(), &"split.kubeflow".into()));
+    assert_eq!(
+        (&json[1]["line"], &json[1]["error"]),
+        (&2.into(), &"400: the path holds an escaped slash".into())
+    );
+    assert_eq!((&json[2]["line"], &json[2]["caller"]), (&4.into(), &"frontend.web.svc.cluster.local".into()));
+    assert!(!told.all_routed(), "one of them is no request");
+    let mut out = Vec::new();
+    write_text(&told, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert!(out.starts_with("line 1: GET / (http, caller unknown)\n"), "{out}");
+    assert!(out.contains("\n\nline 2: 400: the path holds an escaped slash\n\nline 4: GET /"), "{out}");
+}
+
+#[test]
+fn a_command_has_one_request_or_a_file_of_them() {
+    let parse =
+        |line: &[&str]| Line::try_parse_from([&["explain", "-c", "weir.yaml"], line].concat()).is_ok();
+    assert!(parse(&["--requests", "r.txt", "-o", "json", "--listener", "predict"]));
+    assert!(!parse(&[]) && !parse(&["GET"]) && !parse(&["GET", "/", "--requests", "r.txt"]));
+    assert!(
+        !parse(&["--requests", "r.txt", "-H", "a: b"]) && !parse(&["--requests", "r.txt", "--from", "::1"])
+    );
+}
