@@ -2,6 +2,7 @@
 //!
 //! Law: a subcommand reads its arguments, calls what does the work, and prints; it decides nothing else.
 
+pub mod convert;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod drain;
@@ -55,6 +56,7 @@ pub enum Command {
     Proxy(proxy::ProxyArgs),
     Validate(validate::ValidateArgs),
     Explain(explain::ExplainArgs),
+    Convert(convert::ConvertArgs),
     Drain(drain::DrainArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(args),
         Command::Validate(args) => validate::run(&args, &sidecar::environment()),
         Command::Explain(args) => explain::run(&args, &sidecar::environment()),
+        Command::Convert(args) => convert::run(&args),
         Command::Drain(args) => drain::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(&args),

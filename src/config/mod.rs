@@ -4,6 +4,7 @@
 //! or the same diagnostics. It knows nothing of sockets, requests or Kubernetes' API.
 
 mod annotations;
+mod convert;
 mod decode;
 mod destination_policy;
 mod destination_rule;
@@ -35,6 +36,7 @@ use objects::Objects;
 use patterns::Patterns;
 use tree::Node;
 
+pub use convert::{Converted, Settings as ConvertSettings, Target as ConvertTarget, convert};
 pub use diagnostic::{Diagnostic, Diagnostics, Origin, Severity};
 pub use input::{Document, Environment, MAX_FILE_BYTES};
 
