@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{self, Converted, ConvertSettings, ConvertTarget, Diagnostics};
+use crate::config::{self, ConvertSettings, ConvertTarget, Converted, Diagnostics};
 use crate::sources;
 
 /// The exit status where something has no equal and the rest was written.

@@ -225,9 +225,7 @@ impl Writer<'_, '_> {
     fn path(&mut self, rule: &RuleDraft, path: &PathMatch, all: &mut Map<String, Value>) -> (u32, usize) {
         let (kind, text, rank) = match path {
             PathMatch::Exact(text) => ("Exact", &**text, (3, 0)),
-            PathMatch::Regex(pattern) => {
-                ("RegularExpression", pattern.as_str(), (1, pattern.as_str().len()))
-            }
+            PathMatch::Regex(pattern) => ("RegularExpression", pattern.as_str(), (1, pattern.as_str().len())),
             PathMatch::Prefix(text) => ("PathPrefix", &**text, (2, text.trim_end_matches('/').len())),
             _ => return (0, 0), // no RouteRule says them
         };

@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn a_tree_is_written_as_people_write_it() {
-        let tree = json!({"kind": "A", "spec": {"hosts": ["a.b", "*"], "http": [{"name": "x", "n": [1]}, {}], "e": []}});
-        let wanted = "kind: A\nspec:\n  hosts:\n  - a.b\n  - \"*\"\n  http:\n  - name: x\n    n:\n    - 1\n  - {}\n  e: []\n";
+        let tree = json!({"kind": "A", "spec": {"hosts": ["a.b", "*"], "http": [{"name": "x", "number": [1]}, {}], "e": []}});
+        let wanted = "kind: A\nspec:\n  hosts:\n  - a.b\n  - \"*\"\n  http:\n  - name: x\n    number:\n    - 1\n  - {}\n  e: []\n";
         assert_eq!(document(&tree, true), wanted);
         assert_eq!(document(&json!({"a": "no"}), false), "---\na: \"no\"\n");
     }
