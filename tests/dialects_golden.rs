@@ -24,12 +24,15 @@ fn document(path: &Path) -> Document {
 
 /// The snapshot of one dialect's file, without the names of rules and their places.
 fn linked(path: &Path) -> String {
-    let loaded = config::load(&document(&root().join("weir.yaml")), &[document(path)], &Environment::default());
+    let loaded =
+        config::load(&document(&root().join("weir.yaml")), &[document(path)], &Environment::default());
     let loaded = loaded.unwrap_or_else(|found| panic!("{}:\n{found}", path.display()));
     assert!(loaded.warnings.is_empty(), "{}:\n{}", path.display(), loaded.warnings);
     let mut snapshot = serde_json::to_value(&loaded.snapshot).expect("serializes");
     let configs = snapshot["route_configs"].as_object_mut().expect("by name");
-    for host in configs.values_mut().flat_map(|config| config["virtual_hosts"].as_array_mut().expect("a list")) {
+    for host in
+        configs.values_mut().flat_map(|config| config["virtual_hosts"].as_array_mut().expect("a list"))
+    {
         for route in host["routes"].as_array_mut().expect("a list") {
             for key in ["name", "origin"] {
                 assert!(route[key].is_string(), "{key} is erased and has to be there");
@@ -46,7 +49,8 @@ fn intents() -> Vec<(PathBuf, Vec<PathBuf>)> {
     let mut intents: Vec<_> = folders
         .filter(|path| path.is_dir())
         .map(|folder| {
-            let files = DIALECTS.map(|name| folder.join(name)).into_iter().filter(|path| path.exists()).collect();
+            let files =
+                DIALECTS.map(|name| folder.join(name)).into_iter().filter(|path| path.exists()).collect();
             (folder, files)
         })
         .collect();

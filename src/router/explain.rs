@@ -58,6 +58,9 @@ pub struct Choice {
     /// What else is done to its requests, a line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
+    /// The route itself.
+    #[serde(skip)]
+    pub route: Arc<Route>,
 }
 
 /// A version's share of a route.
@@ -88,7 +91,7 @@ pub fn explain(config: &RouteConfig, head: &Head<'_>, draw: u64) -> Explanation 
     let host =
         Hosts::build(&config.virtual_hosts).find(head.host).and_then(|place| config.virtual_hosts.get(place));
     let mut tried = Vec::new();
-    let mut choice: Option<&Route> = None;
+    let mut choice: Option<&Arc<Route>> = None;
     for route in host.into_iter().flat_map(|host| &host.routes) {
         let miss = first_miss(&route.matches, head, draw).map(|miss| miss.to_string());
         let why_not = match (choice, miss) {
@@ -111,7 +114,7 @@ pub fn explain(config: &RouteConfig, head: &Head<'_>, draw: u64) -> Explanation 
 }
 
 impl Choice {
-    fn of(route: &Route) -> Choice {
+    fn of(route: &Arc<Route>) -> Choice {
         let sum: u64 = route.versions().iter().map(|version| u64::from(version.weight)).sum();
         let share = |version: &VersionTarget| Share {
             service: version.service.clone(),
@@ -134,6 +137,7 @@ impl Choice {
                 Action::DirectResponse(response) => Some(policies::direct(response)),
             },
             policies: policies::of_route(route),
+            route: route.clone(),
         }
     }
 }

@@ -70,7 +70,17 @@ pub(crate) const FLOORS: &[Row] = &[
     (
         Some(8),
         "cli",
-        &["app", "sources", "config", "router", "snapshot", "message", "words", "controller::inject"],
+        &[
+            "app",
+            "sources",
+            "filters",
+            "config",
+            "router",
+            "snapshot",
+            "message",
+            "words",
+            "controller::inject",
+        ],
     ),
     (None, TESTING, &[ALL]),
 ];

@@ -10,9 +10,10 @@ use http::{HeaderMap, Uri};
 use serde::Serialize;
 
 use super::requests::Request;
+use crate::filters::{key, redirect, sticky};
 use crate::message::{self, grpc};
-use crate::router::{self, Explanation, Head, Share};
-use crate::snapshot::{BindAddress, Caller, FilterChain, Listener, Mode, Snapshot};
+use crate::router::{self, Choice, Explanation, Head, Share};
+use crate::snapshot::{Action, BindAddress, Caller, FilterChain, Listener, Mode, Snapshot};
 use crate::words::Protocol;
 
 /// The host of a request for a bare path, as a client on this machine would send it.
@@ -33,7 +34,24 @@ pub(super) struct Report {
     caller: Option<Arc<str>>,
     #[serde(flatten)]
     pub(super) explanation: Explanation,
+    /// Where a redirect sends the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    /// The version that the request sticks to, where its rule has it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sticks: Option<Sticks>,
     pub(super) targets: Vec<Target>,
+}
+
+/// What a request sticks by, and to.
+#[derive(Debug, Serialize)]
+pub(super) struct Sticks {
+    /// Nothing: it has none of the keys.
+    pub(super) key: Option<String>,
+    /// Nothing: whichever the schedule has next.
+    pub(super) version: Option<Arc<str>>,
+    /// Its place among the rule's versions.
+    pub(super) place: Option<usize>,
 }
 
 /// Where a version's share goes.
@@ -95,10 +113,39 @@ impl Report {
             method: method.to_string(),
             path: path.to_string(),
             caller: caller.map(|caller| caller.service.clone()),
+            location: explanation.choice.as_ref().and_then(|choice| location(choice, &head)),
+            sticks: explanation.choice.as_ref().and_then(|choice| sticks(choice, &head, *from)),
             targets: shares.map(|share| target(snapshot, share, protocol)).collect(),
             explanation,
         })
     }
+}
+
+/// `location`, where the rule redirects.
+fn location(choice: &Choice, head: &Head<'_>) -> Option<String> {
+    let Action::Redirect(parts) = &choice.route.action else { return None };
+    let target = match head.query {
+        Some(query) => format!("{}?{query}", head.path),
+        None => head.path.to_owned(),
+    };
+    let request = redirect::Request { scheme: head.scheme, authority: head.authority, target: &target };
+    let location = redirect::location(parts, &choice.route.matches.path, request)?;
+    location.to_str().ok().map(str::to_owned)
+}
+
+fn sticks(choice: &Choice, head: &Head<'_>, source: Option<std::net::IpAddr>) -> Option<Sticks> {
+    let rule = choice.route.policy.as_ref()?.sticky.as_ref()?;
+    let key = key::of(&rule.keys, key::Request { headers: head.headers, query: head.query, source });
+    let versions = choice.route.versions();
+    let seeds = sticky::seeds(&rule.salt, versions);
+    let place = key.as_deref().and_then(|key| {
+        sticky::choose(key, seeds.into_iter().zip(versions.iter().map(|version| version.weight)))
+    });
+    Some(Sticks {
+        key: key.map(|key| String::from_utf8_lossy(&key).into_owned()),
+        version: place.and_then(|place| versions.get(place)?.version.clone()),
+        place,
+    })
 }
 
 /// The listener of that name, or the first that splits.
@@ -174,6 +221,16 @@ impl fmt::Display for Report {
         writeln!(f, "{} {} ({}, caller {caller})", self.method, self.path, self.protocol)?;
         writeln!(f, "listener {} on {}: {}", self.listener, self.address, self.mode)?;
         self.explanation.fmt(f)?;
+        if let Some(location) = &self.location {
+            writeln!(f, "location: {location}")?;
+        }
+        match &self.sticks {
+            Some(Sticks { key: Some(key), version, .. }) => {
+                writeln!(f, "key {key:?} sticks to {}", version.as_deref().unwrap_or("all versions"))?;
+            }
+            Some(Sticks { key: None, .. }) => writeln!(f, "it has none of the keys: the schedule chooses")?,
+            None => {}
+        }
         for target in &self.targets {
             writeln!(
                 f,

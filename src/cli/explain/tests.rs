@@ -19,6 +19,27 @@ services:
   - {grpc: '127.0.0.1:9000', http: '127.0.0.1:8601', labels: {version: v1}, local: true}
 rules: [rules.yaml]
 ";
+const MORE: &str = "
+apiVersion: config.istio.io/v1alpha2
+kind: RouteRule
+metadata: {name: sticky, namespace: kubeflow, annotations: {weir/sticky: 'header:x-user', weir/sticky-salt: a}}
+spec:
+  destination: {name: inception}
+  precedence: 3
+  match: {request: {headers: {uri: {prefix: /sticky}}}}
+  route:
+  - {labels: {version: v1}, weight: 50}
+  - {labels: {version: v2}, weight: 50}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: moved, namespace: kubeflow}
+spec:
+  hosts: [moved.example]
+  http:
+  - {match: [{uri: {prefix: /a}}], redirect: {uri: /b, authority: other.example}}
+  - {directResponse: {status: 410, body: {string: gone}}}
+";
 const RULES: &str = "
 apiVersion: config.istio.io/v1alpha2
 kind: RouteRule
@@ -49,8 +70,9 @@ struct Line {
 
 fn explained(arguments: &[&str]) -> Result<Report, String> {
     let document = |name: &str, text: &str| Document { name: name.to_owned(), bytes: text.into() };
-    let (main, rules) = (document("weir.yaml", MAIN), document("rules.yaml", RULES));
-    let loaded = crate::config::load(&main, &[rules], &Environment::default()).unwrap();
+    let main = document("weir.yaml", MAIN);
+    let rules = [document("rules.yaml", RULES), document("more.yaml", MORE)];
+    let loaded = crate::config::load(&main, &rules, &Environment::default()).unwrap();
     let line = [&["explain", "-c", "weir.yaml"], arguments].concat();
     let args = Line::try_parse_from(line).map_err(|error| error.to_string())?.args;
     match explain(&loaded.snapshot, &args)? {
@@ -82,7 +104,7 @@ fn a_caller_with_the_header_meets_the_other_rule_by_the_same_code_in_json() {
     let report = explained(&["GET", "/", "-H", "X-User: alice", "--from", "10.9.0.1"]).unwrap();
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["choice"]["name"], "testers.kubeflow");
-    assert_eq!(json["tried"][0]["why_not"], serde_json::Value::Null);
+    assert_eq!(json["tried"][1]["why_not"], serde_json::Value::Null);
     let stranger = explained(&["GET", "/", "-H", "X-User: alice"]).unwrap().to_string();
     assert!(stranger.contains("no: the caller is unknown, not frontend.web.svc.cluster.local"), "{stranger}");
 }
@@ -115,7 +137,41 @@ fn a_request_that_would_be_refused_is_refused_with_the_reason() {
 fn every_rule_is_told_of_to_the_last_with_what_would_become_of_it_behind_the_choice() {
     let report = explained(&["GET", "/", "-H", "x-user: alice", "--from", "10.9.0.1"]).unwrap();
     let tried: Vec<_> = report.explanation.tried.iter().map(|one| one.why_not.as_deref()).collect();
-    assert_eq!(tried, [None, Some("an earlier rule matches, else this one would")]);
+    let path = "path / does not start with /sticky";
+    assert_eq!(tried, [Some(path), None, Some("an earlier rule matches, else this one would")]);
+    let sticky = explained(&["GET", "/sticky"]).unwrap();
+    let tried: Vec<_> = sticky.explanation.tried.iter().map(|one| one.why_not.as_deref()).collect();
+    assert_eq!(tried[1], Some("an earlier rule matches; header x-user is absent"));
+}
+
+#[test]
+fn a_sticky_request_is_told_its_key_and_the_version_that_it_will_have() {
+    let versions = |user: &str| {
+        let report = explained(&["GET", "/sticky", "-H", &format!("x-user: {user}")]).unwrap();
+        let text = report.to_string();
+        let sticks = report.sticks.expect("sticky");
+        assert!(
+            text.contains(&format!("key {user:?} sticks to {}", sticks.version.as_deref().unwrap())),
+            "{text}"
+        );
+        (sticks.key, sticks.place)
+    };
+    let places: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].map(versions).into();
+    assert_eq!(places[0].0.as_deref(), Some("a"));
+    assert!(places.iter().any(|one| one.1 == Some(0)) && places.iter().any(|one| one.1 == Some(1)));
+    let none = explained(&["GET", "/sticky"]).unwrap().to_string();
+    assert!(none.contains("it has none of the keys: the schedule chooses\n"), "{none}");
+}
+
+#[test]
+fn an_answer_of_the_rules_own_is_told_with_where_it_leads() {
+    let of = |path: &str| {
+        explained(&["GET", &format!("http://moved.example{path}"), "--listener", "wide"]).unwrap().to_string()
+    };
+    let redirect = of("/a?q=1");
+    assert!(redirect.contains("answers: 301, location with host other.example with path /b\n"), "{redirect}");
+    assert!(redirect.contains("\nlocation: http://other.example/b?q=1\n"), "{redirect}");
+    assert!(of("/c").contains("answers: 410 with 4 bytes\n"), "{}", of("/c"));
 }
 
 #[test]
