@@ -3,6 +3,9 @@
 //! Law: what is compared is what Envoy does with the same choices made, not what a default of its leaves open: paths
 //! are normalised, escaped slashes refused, HTTP/1.0, trailers and unknown methods let through.
 
+// Compiled into two tests, neither of which uses all of it.
+#![allow(dead_code)]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -28,10 +31,15 @@ pub(super) struct Envoy {
 impl Envoy {
     /// Starts it before an upstream for HTTP/1.
     pub(super) fn start(program: &Path, upstream: SocketAddr) -> Envoy {
+        Envoy::with(program, |log| configuration(upstream, log))
+    }
+
+    /// Starts it with a configuration of one's own, whose listener is `predict`; it is given the place of the access log.
+    pub(super) fn with(program: &Path, configuration: impl FnOnce(&Path) -> String) -> Envoy {
         let folder = tempfile::tempdir().expect("a folder");
         let [config, log, said, admin] =
             ["envoy.yaml", "access.log", "said", "admin"].map(|name| folder.path().join(name));
-        fs::write(&config, configuration(upstream, &log)).expect("written");
+        fs::write(&config, configuration(&log)).expect("written");
         let output = fs::File::create(&said).expect("created");
         let mut child = Command::new(program)
             .arg("-c")

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{Environment, Loaded, load};
 use crate::snapshot::{Route, Snapshot};
 
-const MAIN: &str = "listeners: [{name: in, address: \"0.0.0.0:80\", service: m}]\nservices:\n\
+const MAIN: &str = "listeners:\n- {name: in, address: \"0.0.0.0:80\", service: m}\n- {name: o, address: \"0.0.0.0:81\", service: other}\nservices:\n\
     - name: m\n  endpoints:\n\
     \x20 - {address: \"10.0.0.1:80\", labels: {version: v1}}\n\
     \x20 - {address: \"10.0.0.2:80\", labels: {version: v2}}\n\
