@@ -391,13 +391,9 @@ fn no_key_that_a_reader_knows_is_missing() {
             of_each_kind().into_iter().filter(|(kind, _)| of.contains(kind)).flat_map(|(_, rows)| rows);
         let told: BTreeSet<String> = rows
             .flat_map(|row| {
-                format!("{} {}", row.path.replace("[]", ""), row.sample)
-                    + " "
-                    + row
-                        .note
-                        .split_terminator(|c: char| !c.is_ascii_alphanumeric())
-                        .map(str::to_owned)
-                        .collect::<Vec<_>>()
+                let told = format!("{} {} {}", row.path.replace("[]", ""), row.sample, row.note);
+                let words = told.split_terminator(|c: char| !c.is_ascii_alphanumeric());
+                words.map(str::to_owned).collect::<Vec<_>>()
             })
             .collect();
         let mut files = Vec::new();

@@ -166,10 +166,8 @@ fn every_policy_of_a_rule_means_the_same_in_a_virtual_service() {
         "match: {request: {headers: {uri: {regex: \"/v[0-9]+/.*\"}, method: {exact: POST}, scheme: {prefix: http}, \
          authority: {regex: \".*\"}, x-a: {prefix: \"a.b\"}, x-c: {regex: \"c|d\"}}}}",
     ] {
-        means_the_same(
-            &rule("canary", &format!("{SPLIT}, {policy}")).replace("precedence", "precedence"),
-            Target::VirtualService,
-        );
+        let last = rule("last", &format!("precedence: -1, {SPLIT}"));
+        means_the_same(&(rule("canary", &format!("{SPLIT}, {policy}")) + &last), Target::VirtualService);
     }
     let redirect = "precedence: 1, match: {request: {headers: {uri: {exact: /old}}}}, redirect: {uri: /new, authority: \"h:81\"}";
     means_the_same(&(rule("moved", redirect) + &rule("canary", SPLIT)), Target::VirtualService);
