@@ -154,9 +154,13 @@ fn rule(chance: &mut Chance) -> Rule {
         _ => Text::Regex("GET|DEL.*"),
     });
     let mut some = |names: [&'static str; 2], times: u64| -> Vec<(&'static str, Text)> {
-        let drawn =
-            names.into_iter().filter_map(|name| chance.once_in(times).then(|| (name, Text::drawn(chance))));
-        drawn.collect()
+        let mut drawn = Vec::new();
+        for name in names {
+            if chance.once_in(times) {
+                drawn.push((name, Text::drawn(chance)));
+            }
+        }
+        drawn
     };
     let headers = some(["x-user", "x-team"], 4);
     let without = some(["x-user", "x-team"], 8);

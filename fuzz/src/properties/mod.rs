@@ -4,6 +4,7 @@
 //! Law: no `check` depends on anything but its bytes, so that what one run finds another repeats.
 
 pub mod access_log_format;
+pub mod convert;
 pub mod grpc_frames;
 pub mod header_edits;
 pub mod host;
@@ -14,13 +15,16 @@ pub mod http2_connection;
 pub mod http2_frames;
 pub mod input;
 pub mod path;
+pub mod rewrite;
 pub mod router;
 pub mod rules;
+pub mod sticky_key;
 pub mod weir_yaml;
 
 /// Every target: its name, which is its folder in the corpus, and its property.
 pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("access_log_format", access_log_format::check),
+    ("convert", convert::check),
     ("grpc_frames", grpc_frames::check),
     ("header_edits", header_edits::check),
     ("host", host::check),
@@ -30,7 +34,9 @@ pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("http2_connection", http2_connection::check),
     ("http2_frames", http2_frames::check),
     ("path", path::check),
+    ("rewrite", rewrite::check),
     ("router", router::check),
     ("rules", rules::check),
+    ("sticky_key", sticky_key::check),
     ("weir_yaml", weir_yaml::check),
 ];
