@@ -157,6 +157,9 @@ fn needs(kind: &str, path: &str) -> Vec<Value> {
 
 fn of_gateway_api(kind: &str, path: &str, all: &mut Vec<Value>) {
     let within = |part: &str| path.starts_with(part);
+    if path.ends_with("parentRefs[].group") {
+        all.push(json!({"parentRefs": [{"kind": null}]}));
+    }
     if path.ends_with("parentRefs[].sectionName")
         || path.ends_with("parentRefs[].port")
         || within("spec.hostnames")
@@ -248,14 +251,16 @@ fn lay(base: &mut Value, over: &Value) {
 
 const MARK: &str = "the sample stands here";
 
-/// An object with the row's sample in its place.
+/// An object with the row's sample in its place: the field, and what has to stand beside it.
 fn with_sample(kind: &str, row: &FieldRow) -> String {
     let (api_version, mut spec) = smallest(kind);
     needs(kind, row.path).iter().for_each(|over| lay(&mut spec, over));
     let mut object =
         json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "sample"}, "spec": spec});
     let mut place = &mut object;
-    for part in row.path.split('.') {
+    let path = row.path.trim_end_matches("[]");
+    let (parents, last) = path.rsplit_once('.').expect("a path");
+    for part in parents.split('.') {
         let (key, is_list) = part.strip_suffix("[]").map_or((part, false), |key| (key, true));
         if !place.is_object() {
             *place = json!({});
@@ -268,9 +273,40 @@ fn with_sample(kind: &str, row: &FieldRow) -> String {
             place = &mut place.as_array_mut().expect("a list")[0];
         }
     }
-    *place = json!(MARK);
-    let (_, value) = row.sample.split_once(": ").unwrap_or_else(|| panic!("{}: {}", row.path, row.sample));
-    object.to_string().replace(&format!("\"{MARK}\""), value)
+    if !place.is_object() {
+        *place = json!({});
+    }
+    let parent = place.as_object_mut().expect("an object");
+    let pairs = pairs(row.sample);
+    for (number, (key, _)) in pairs.iter().enumerate() {
+        // The test of a name that nobody knows gives another one than the sample.
+        let key = if number == 0 { last } else { key };
+        parent.insert(key.to_owned(), json!(format!("{MARK} {number}")));
+    }
+    let marked = |text: String, (number, (_, value)): (usize, &(&str, &str))| {
+        text.replace(&format!("\"{MARK} {number}\""), value)
+    };
+    pairs.iter().enumerate().fold(object.to_string(), marked)
+}
+
+/// `key: value, key: value` of YAML's flow style.
+fn pairs(sample: &str) -> Vec<(&str, &str)> {
+    let (mut depth, mut quoted, mut start) = (0, false, 0);
+    let mut all = Vec::new();
+    for (at, c) in sample.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            '{' | '[' if !quoted => depth += 1,
+            '}' | ']' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 0 => {
+                all.push(&sample[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    all.push(&sample[start..]);
+    all.into_iter().map(|text| text.trim().split_once(": ").unwrap_or_else(|| panic!("{sample}"))).collect()
 }
 
 fn checked(text: &str) -> Result<Diagnostics, Diagnostics> {
@@ -284,7 +320,7 @@ fn every_supported_field_loads_and_every_refused_one_is_refused_under_its_path()
     for (kind, rows) in of_each_kind() {
         for row in rows {
             let text = with_sample(kind, row);
-            let at = row.path.replace("[]", "[0]");
+            let at = row.path.trim_end_matches("[]").replace("[]", "[0]");
             let found = checked(&text);
             let right = match (row.is, &found) {
                 (Support::Supported, Ok(_)) | (Support::Inert, Ok(_)) => true,
@@ -312,9 +348,11 @@ fn a_supported_field_is_read_where_the_table_says() {
     for (kind, rows) in of_each_kind() {
         for row in rows.iter().filter(|row| row.is == Support::Supported) {
             let free = ["request.headers.", ".labels"].iter().any(|part| row.path.contains(part));
-            let (before, last) = row.path.rsplit_once('.').expect("a path");
-            let Some(last) = last.strip_suffix("[]").or(Some(last)).filter(|_| !free) else { continue };
-            let other = FieldRow { path: format!("{before}.{last}x").leak(), ..*row };
+            let path = row.path.trim_end_matches("[]");
+            if free {
+                continue;
+            }
+            let other = FieldRow { path: format!("{path}x").leak(), ..*row };
             if let Ok(found) = checked(&with_sample(kind, &other)) {
                 let _ = writeln!(wrong, "{kind} {}: {found}", other.path);
             }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Place};
+use super::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 use super::draft::{Claim, Dialect, HostRef, Order, RouteDraft, RuleDraft, TrafficDraft};
 use super::input::Document;
 use super::link;
@@ -179,6 +179,15 @@ fn object(version: &str, kind: &str, name: &str, namespace: &str, annotations: M
     object.insert("kind".into(), kind.into());
     object.insert("metadata".into(), metadata.into());
     Value::Object(object)
+}
+
+/// Why a reader of the newer dialect would not take `object`, which it might be stricter about than RouteRule's.
+fn why_refused(object: &Value) -> Option<String> {
+    let mut found = Diagnostics::new();
+    let document = Document { name: String::new(), bytes: yaml::document(object, true).into_bytes() };
+    super::read_rules(&[document], &mut found);
+    let error = found.iter().find(|one| one.severity == Severity::Error)?;
+    Some(format!("{}: {}", error.path, error.reason))
 }
 
 /// `value` under `key`, if there is something to say.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::said;
-use super::{Host, Name, Notes, Settings, label, object, put};
+use super::{Host, Name, Notes, Settings, label, object, put, why_refused};
 use crate::config::draft::{ActionDraft, HostRef, RouteDraft, RuleDraft, Select, ShareDraft, TrafficDraft};
 use crate::snapshot::{
     Cors, Fraction, HeaderEdit, HeaderName, Labels, PathMatch, PathRewrite, Redirect, RetryCondition,
@@ -55,15 +55,26 @@ fn of_host(host: &Host<'_>, settings: &Settings<'_>, notes: &mut Notes) -> Vec<V
     let mut writer = Writer { host: &host.name, settings, notes, backends: BTreeMap::new() };
     let mut written: Vec<(&RouteDraft, &RuleDraft, Written)> = Vec::new();
     for (object, rule) in &host.rules {
-        if let Some(one) = writer.rule(object, rule) {
-            written.push((object, rule, one));
+        let Some(one) = writer.rule(object, rule) else { continue };
+        let alone = http_route(
+            &host.name,
+            &host.name.short,
+            (one.annotations.clone(), &writer.backends),
+            vec![one.rule.clone()],
+        );
+        match why_refused(&alone) {
+            None => written.push((object, rule, one)),
+            Some(reason) => {
+                let reason = format!("an HTTPRoute would not be taken, and the rule is left out: {reason}");
+                writer.notes.tell(&rule.place, reason, "");
+            }
         }
     }
     tell_of_order(&written, writer.notes);
     let mut rules: Vec<(Map<String, Value>, Value)> =
         written.into_iter().map(|(_, _, one)| (one.annotations, one.rule)).collect();
     let everything = host.rules.iter().any(|(_, rule)| is_catch_all(rule));
-    if !everything {
+    if !everything && (!rules.is_empty() || host.name.is_service()) {
         let backend = json!({"name": host.name.short, "port": settings.port});
         rules.push((Map::new(), json!({"name": "default-route", "backendRefs": [backend]})));
     }
@@ -166,8 +177,7 @@ impl Writer<'_, '_> {
         }
         let (matches, rank) = self.matches(rule)?;
         let mut all = Map::new();
-        let name = label(object, &self.host.namespace).replace(['_'], "-");
-        put(&mut all, "name", name);
+        put(&mut all, "name", label(object, &self.host.namespace));
         if !matches.is_empty() {
             put(&mut all, "matches", json!([matches]));
         }
@@ -303,6 +313,10 @@ impl Writer<'_, '_> {
                 StringMatch::Present => origins.push("*".into()),
                 _ => {} // no RouteRule says it
             }
+        }
+        // A star stands alone there, and for all of them here.
+        if cors.origins.contains(&StringMatch::Present) {
+            origins = vec!["*".into()];
         }
         put(&mut all, "allowOrigins", origins);
         put(&mut all, "allowMethods", said::list(cors.methods.as_deref()));

@@ -53,12 +53,18 @@ pub(super) fn seconds(time: Duration) -> String {
     format!("{}s", time.as_secs_f64())
 }
 
-/// In the Gateway API's form (GEP-2257), which has no fractions: `1500ms`.
+/// In the Gateway API's form (GEP-2257), which has no fractions and at most five digits: `1h2s500ms`.
 pub(super) fn whole(time: Duration) -> String {
-    match time.subsec_millis() {
-        0 => format!("{}s", time.as_secs()),
-        _ => format!("{}ms", time.as_millis()),
-    }
+    let seconds = time.as_secs();
+    let parts = [
+        (seconds / 3_600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+        (u64::from(time.subsec_millis()), "ms"),
+    ];
+    let said = parts.iter().filter(|(number, _)| *number > 0);
+    let text: String = said.map(|(number, unit)| format!("{number}{unit}")).collect();
+    if text.is_empty() { "0s".into() } else { text }
 }
 
 /// 0 to 100.

@@ -178,6 +178,32 @@ fn every_policy_of_a_rule_means_the_same_in_a_virtual_service() {
 }
 
 #[test]
+fn a_rule_that_the_other_dialect_would_not_take_is_left_out_and_told_of() {
+    let odd = rule(
+        "odd",
+        &format!("precedence: 1, {SPLIT}, corsPolicy: {{allowOrigin: [\"no origin\"], maxAge: 5s}}"),
+    );
+    let (text, told) = converted(&(odd + &rule("canary", SPLIT)), Target::HttpRoute);
+    assert!(!text.contains("name: odd") && text.contains("name: canary"), "{text}");
+    assert!(
+        told.iter().any(|one| one.contains("an HTTPRoute would not be taken, and the rule is left out")),
+        "{told:?}"
+    );
+    let star = format!("{SPLIT}, corsPolicy: {{allowOrigin: [\"*\", \"http://a.b\"], maxAge: 5s}}");
+    let (text, _) = converted(&rule("canary", &star), Target::HttpRoute);
+    assert!(text.contains("allowOrigins:\n        - \"*\"\n        maxAge"), "{text}");
+    linked(&text);
+}
+
+#[test]
+fn times_are_written_as_each_dialect_has_them() {
+    use std::time::Duration;
+    let long = Duration::from_millis(100_000_000 + 2_500);
+    assert_eq!((said::seconds(long), said::whole(long)), ("100002.5s".into(), "27h46m42s500ms".into()));
+    assert_eq!((said::seconds(Duration::ZERO), said::whole(Duration::ZERO)), ("0s".into(), "0s".into()));
+}
+
+#[test]
 fn what_no_rule_holds_for_goes_to_the_whole_service_as_before() {
     let some =
         rule("some", "match: {request: {headers: {x-a: {exact: a}}}}, route: [{labels: {version: v1}}]");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::said;
-use super::{Host, Name, Notes, Settings, label, object, put};
+use super::{Host, Name, Notes, Settings, label, object, put, why_refused};
 use crate::config::draft::{
     ActionDraft, ClusterDraft, HostRef, RouteDraft, RuleDraft, Select, ShareDraft, TrafficDraft,
 };
@@ -76,11 +76,22 @@ fn virtual_service(
     notes: &mut Notes,
 ) -> Value {
     let annotations = annotations(host, notes);
+    let whole = |http: Vec<Value>| {
+        let (name, namespace) = (&host.name.short, &host.name.namespace);
+        let mut whole = object(API_VERSION, "VirtualService", name, namespace, annotations.clone());
+        whole["spec"] = json!({"hosts": [name], "http": http});
+        whole
+    };
     let mut writer = Writer { host: &host.name, settings, subsets, notes };
     let mut http: Vec<Value> = Vec::new();
     let mut everything = false;
     for (object, rule) in &host.rules {
         let Some(written) = writer.rule(object, rule) else { continue };
+        if let Some(reason) = why_refused(&whole(vec![written.clone()])) {
+            let reason = format!("a VirtualService would not be taken, and the rule is left out: {reason}");
+            writer.notes.tell(&rule.place, reason, "");
+            continue;
+        }
         everything |= written.get("match").is_none();
         http.push(written);
     }
@@ -92,10 +103,7 @@ fn virtual_service(
         let reason = "without `websocketUpgrade` upgrades were refused; a VirtualService always lets them";
         notes.tell(&rule.place, reason, "");
     }
-    let mut whole =
-        object(API_VERSION, "VirtualService", &host.name.short, &host.name.namespace, annotations);
-    whole["spec"] = json!({"hosts": [host.name.short], "http": http});
-    whole
+    whole(http)
 }
 
 fn forwards(rule: &RuleDraft) -> bool {

@@ -34,7 +34,7 @@ pub(crate) const FIELDS: &[FieldRow] = &[
     ),
     FieldRow::supported(
         "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie",
-        "httpCookie: {name: user, ttl: 0s}",
+        "httpCookie: {name: user, path: /, ttl: 0s, attributes: [{name: SameSite, value: Lax}]}",
         "with `ttl` one is set for callers without it",
     ),
     FieldRow::supported(
