@@ -87,6 +87,37 @@ fn a_request_takes_the_same_route_in_envoy_and_in_weir() {
     assert!(differences.is_empty(), "{} of {}:\n{shown}", differences.len(), CONFIGURATIONS * REQUESTS);
 }
 
+#[test]
+fn what_the_document_lists_as_different_is_different() {
+    let Some(program) = part("envoy") else { return };
+    let (of_envoy, of_weir) = run(async || {
+        let drawn = [Drawn::of_differences()];
+        let mut upstreams = Vec::new();
+        for version in VERSIONS {
+            upstreams.push(serve(version).await);
+        }
+        let envoy = Envoy::with(&program, |_| written::for_envoy(&drawn, &upstreams));
+        let (yaml, rules) = written::for_weir(&drawn, &upstreams);
+        let weir = World::with_rules(&yaml, &[("drawn.yaml", &rules)]).await;
+        let request = |target: &str, fields: &str| {
+            format!("GET {target} HTTP/1.1\r\nhost: {}\r\n{fields}\r\n", drawn[0].host)
+        };
+        let requests =
+            [request("/?q=%61", ""), request("/", "x-user: alice\r\nx-user: bob\r\n"), request("/a/b", "")];
+        (
+            answers(envoy.address, &requests, &drawn[0]).await,
+            answers(weir.addr("in"), &requests, &drawn[0]).await,
+        )
+    });
+    let told = |all: &[String]| {
+        all.iter().map(|one| one.split(" location").next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let answered = |status: u16, route: usize| format!("{status} route \"{route}\" upstream \"\" saw \"\"");
+    let seen = |path: &str| format!("200 route \"2\" upstream \"v1\" saw \"{path} of differences.example\"");
+    assert_eq!(told(&of_envoy), [answered(503, 3), answered(410, 1), seen("/new//b")], "Envoy");
+    assert_eq!(told(&of_weir), [answered(403, 0), answered(503, 3), seen("/new/b")], "Weir");
+}
+
 /// What came of the requests: where nothing but 404 came back, nothing was compared.
 #[derive(Debug, Default)]
 struct Kinds {

@@ -125,6 +125,34 @@ impl Drawn {
         Drawn { host: format!("h{number}.example"), rules }
     }
 
+    /// A route for a parameter, one for a header, one for the rest, and one for a rewrite.
+    pub(super) fn of_differences() -> Drawn {
+        let rule = |path,
+                    headers: &[(&'static str, &'static str)],
+                    query: &[(&'static str, &'static str)],
+                    action| {
+            let exact = |all: &[(&'static str, &'static str)]| {
+                all.iter().map(|(name, value)| (*name, Text::Exact(value))).collect()
+            };
+            Rule {
+                path,
+                method: None,
+                headers: exact(headers),
+                without: Vec::new(),
+                query: exact(query),
+                action,
+            }
+        };
+        let rewrite = Action::Forward { shares: vec![(0, 100)], path: Some("/new/"), host: None };
+        let rules = vec![
+            rule(Path::Any, &[], &[("q", "a")], Action::Direct(403)),
+            rule(Path::Any, &[("x-user", "bob")], &[], Action::Direct(410)),
+            rule(Path::Prefix("/a", false), &[], &[], rewrite),
+            rule(Path::Any, &[], &[], Action::Direct(503)),
+        ];
+        Drawn { host: "differences.example".to_owned(), rules }
+    }
+
     /// Whether the route of this number has several shares with weight.
     pub(super) fn splits(&self, route: &str) -> bool {
         let rule = route.parse::<usize>().ok().and_then(|number| self.rules.get(number));
