@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::decode::Field;
 use super::draft::{ActionDraft, PolicyDraft, RouteDraft, RuleDraft};
 use super::names::{is_dns_label, is_istio_label_part, nearest};
+use super::networking::version_header;
 use super::values;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{Cookie, HashKey, Labels, Sticky};
@@ -51,7 +52,9 @@ impl Annotations {
                     own.salt = Some(text.into());
                     salt = Some(value);
                 }
-                VERSION_HEADER => own.version_header = header(&value, text),
+                VERSION_HEADER => {
+                    own.version_header = header(&value, text).and_then(|name| version_header(&value, name));
+                }
                 REPEATABLE => own.repeatable = value.word(&[("true", true), ("false", false)]),
                 _ => match name.strip_prefix(BACKEND).filter(|service| is_dns_label(service)) {
                     Some(service) => {

@@ -18,6 +18,7 @@ mod metadata;
 mod names;
 mod networking;
 mod objects;
+mod paths;
 mod patterns;
 mod route_rule;
 mod table;

@@ -13,6 +13,7 @@ use super::names::is_fqdn;
 use super::patterns::Patterns;
 use super::table::{Keys, Table};
 use super::tree::{ScalarKind, Value, scalar_kind};
+use crate::message::hop_by_hop::is_editable;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{Fraction, Labels, StringMatch};
 
@@ -165,6 +166,49 @@ pub(super) fn header_name(field: &Field<'_>, name: &str) -> Option<OrdName> {
         field.fault_with("header-name", format!("`{name}` is no header name"), "letters, digits and hyphens");
     }
     read.ok().map(OrdName)
+}
+
+/// The name of a header that may be edited.
+pub(super) fn editable(field: &Field<'_>, name: &OrdName) -> Option<()> {
+    let name = name.0.as_str();
+    if !is_editable(name) {
+        let reason = format!("`{name}` is no header to edit");
+        field.fault_with("header-name", reason, "the proxy writes it itself on each connection");
+        return None;
+    }
+    Some(())
+}
+
+/// The name of the answer's header that tells the chosen version: one that means nothing to whoever reads the answer.
+pub(super) fn version_header(field: &Field<'_>, name: OrdName) -> Option<OrdName> {
+    const MEANT: [&str; 9] = [
+        "content-encoding",
+        "content-type",
+        "date",
+        "grpc-encoding",
+        "grpc-message",
+        "grpc-status",
+        "location",
+        "server",
+        "set-cookie",
+    ];
+    editable(field, &name)?;
+    if MEANT.contains(&name.0.as_str()) {
+        let reason = format!("`{}` says something else of an answer", name.0);
+        field.fault_with("header-name", reason, "such as x-model-version");
+        return None;
+    }
+    Some(name)
+}
+
+/// Whether `text` is a host, perhaps with a port.
+pub(super) fn is_authority(text: &str) -> bool {
+    let Ok(authority) = text.parse::<http::uri::Authority>() else { return false };
+    let end = authority.as_str().rsplit(']').next().unwrap_or_default();
+    let port = end.split_once(':').map(|(_, port)| port);
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let good = port.is_none_or(|port| digits(port) && port.parse::<u16>().is_ok_and(|port| port > 0));
+    good && !text.contains('@') && !authority.host().is_empty()
 }
 
 /// A name as it stands, without anything that breaks a line.

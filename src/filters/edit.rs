@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::message::hop_by_hop::is_editable;
 use crate::snapshot::HeaderEdits;
 
 /// Applies `edits` to `headers`.
@@ -28,21 +29,7 @@ pub fn apply(edits: &HeaderEdits, headers: &mut HeaderMap) {
 /// Whether the field is neither of a message's framing nor of its connection, nor the authority (which is rewritten), nor
 /// Weir's own.
 pub fn may_edit(name: &HeaderName) -> bool {
-    const NEVER: [&str; 11] = [
-        "connection",
-        "content-length",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "expect",
-    ];
-    let name = name.as_str();
-    !NEVER.contains(&name) && !name.starts_with("x-weir-")
+    is_editable(name.as_str())
 }
 
 #[cfg(test)]

@@ -25,6 +25,13 @@ pub fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
+/// Whether a configuration may edit the field: it is neither of a message's framing nor of its connection, nor the
+/// authority (which is rewritten), nor Weir's own.
+pub fn is_editable(name: &str) -> bool {
+    let framing = matches!(name, "content-length" | "expect" | "host" | "trailer");
+    !is_hop_by_hop(name) && !framing && !name.starts_with("x-weir-")
+}
+
 /// Removes the hop-by-hop fields of `headers`; `te: trailers` stays, which gRPC needs.
 pub fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {

@@ -2,9 +2,9 @@
 
 use super::words::{bounded, header_name, one_of, sized};
 use crate::config::decode::Field;
+use crate::config::networking::editable as editable_name;
 use crate::config::patterns::Patterns;
 use crate::config::table::{Keys, Table};
-use crate::message::hop_by_hop::is_hop_by_hop;
 use crate::snapshot::edit::HeaderEdit;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{HeaderEdits, HeaderMatch, HeaderName, QueryMatch, StringMatch};
@@ -138,11 +138,7 @@ fn editable(field: &Field<'_>, names: &mut Vec<OrdName>) -> Option<OrdName> {
         field.fault_with("header-name", "the host is no header to edit", "`hostname` of a URLRewrite");
         return None;
     }
-    if is_hop_by_hop(text) || text == "content-length" {
-        let help = "the proxy writes it itself on each connection";
-        field.fault_with("header-name", format!("`{text}` is no header to edit"), help);
-        return None;
-    }
+    editable_name(field, &name)?;
     if names.contains(&name) {
         let help = "one of set, add and remove, once for each name";
         field.fault_with("repeated", format!("`{text}` is edited twice"), help);

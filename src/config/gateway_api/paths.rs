@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::headers::regex;
 use super::words::{one_of, sized};
 use crate::config::decode::Field;
+use crate::config::paths::check_replacement;
 use crate::config::patterns::Patterns;
 use crate::config::table::{Keys, Table};
 use crate::message::path::normalise;
@@ -93,6 +94,9 @@ pub(super) fn modifier(field: &Field<'_>, prefix: bool) -> Option<PathRewrite> {
         let help = "an absolute path without a query; to cut a prefix off, nothing";
         value.fault_with("rewrite", format!("`{text}` is no path"), help);
         return None;
+    }
+    if !text.is_empty() {
+        check_replacement(&value, "rewrite", text, false)?;
     }
     if full {
         return Some(PathRewrite::Full(text.into()));

@@ -2,6 +2,7 @@
 
 use super::service_ref::{ServiceRef, service_ref};
 use crate::config::decode::Field;
+use crate::config::paths;
 use crate::config::patterns::Patterns;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::route::OrdName;
@@ -114,14 +115,9 @@ fn path_match(field: &Field<'_>, value: StringMatch) -> Option<PathMatch> {
         field.fault_with("uri-empty", "the condition on `uri` is empty", "such as `prefix: /v1/`");
         return None;
     }
-    let literal = !matches!(value, StringMatch::Regex(_));
-    if literal && (!text.starts_with('/') || text.contains(['?', '#'])) {
-        let help = "a path starts with `/`; the query is no part of it";
-        field.warn_with("never-matches", format!("no path matches `{text}`"), help);
-    }
     Some(match value {
-        StringMatch::Exact(text) => PathMatch::Exact(text),
-        StringMatch::Prefix(text) => PathMatch::Prefix(text),
+        StringMatch::Exact(text) => PathMatch::Exact(paths::literal(field, &text, false)),
+        StringMatch::Prefix(text) => PathMatch::Prefix(paths::literal(field, &text, true)),
         StringMatch::Regex(pattern) => PathMatch::Regex(pattern),
         StringMatch::Present => return None,
     })

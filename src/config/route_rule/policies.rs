@@ -10,6 +10,8 @@ use super::service_ref::{filled, service_ref};
 use super::{faults, given};
 use crate::config::decode::Field;
 use crate::config::draft::{MirrorDraft, PolicyDraft, Select, ShareDraft};
+use crate::config::networking::{editable, is_authority};
+use crate::config::paths;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::edit::HeaderEdit;
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
@@ -196,7 +198,7 @@ fn append(field: &Field<'_>) -> Option<HeaderEdits> {
                 field.fault_with("header-name", "the host is no field to append to", "`rewrite.authority`");
                 None
             }
-            _ => header_name(&field, name),
+            _ => header_name(&field, name).filter(|name| editable(&field, name).is_some()),
         };
         match (own, header_value(&field)) {
             (Some(name), Some(value)) => add.push(HeaderEdit { name, value }),
@@ -226,13 +228,7 @@ fn header_value(field: &Field<'_>) -> Option<Arc<str>> {
 /// `rewrite:`
 fn rewrite(field: &Field<'_>) -> Option<Rewrite> {
     let (path, host) = uri_and_authority(field, "rewrite")?;
-    let path = match path {
-        Some((field, text)) if text.contains('?') => {
-            field.fault_with("rewrite", "the query is no part of a path", "such as /v1/models/");
-            return None;
-        }
-        path => path.map(|(_, text)| PathRewrite::Prefix(text.into())),
-    };
+    let path = path.map(|text| PathRewrite::Prefix(text.into()));
     Some(Rewrite { path, host: host.map(Into::into) })
 }
 
@@ -244,7 +240,6 @@ pub(super) fn redirect(field: &Field<'_>) -> Option<Redirect> {
         port.map_or((authority.into(), None), |(host, port)| (host.into(), Some(port)))
     };
     let (host, port) = authority.map(split).unzip();
-    let path = path.map(|(_, text)| text);
     Some(Redirect {
         scheme: None,
         host,
@@ -256,8 +251,8 @@ pub(super) fn redirect(field: &Field<'_>) -> Option<Redirect> {
     })
 }
 
-/// A path and its place, and a host.
-type UriAndAuthority<'n> = (Option<(Field<'n>, &'n str)>, Option<&'n str>);
+/// A path and a host.
+type UriAndAuthority<'n> = (Option<&'n str>, Option<&'n str>);
 
 /// `uri:` and `authority:`, one of which must be there.
 fn uri_and_authority<'n>(field: &Field<'n>, code: &'static str) -> Option<UriAndAuthority<'n>> {
@@ -268,16 +263,12 @@ fn uri_and_authority<'n>(field: &Field<'n>, code: &'static str) -> Option<UriAnd
         field.fault_with(code, "it says nothing", "uri, authority or both");
         good = false;
     }
-    let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_path = |text: &str| text.starts_with('/') && !text.contains('#') && visible(text);
-    if let Some((field, text)) = uri.as_ref().filter(|(_, text)| !is_path(text)) {
-        field.fault_with(code, format!("`{text}` is no path"), "a path starts with `/`");
-        good = false;
+    if let Some((field, text)) = &uri {
+        good &= paths::check_replacement(field, code, text, code == "redirect").is_some();
     }
-    let is_host = |text: &str| !text.contains('@') && text.parse::<http::uri::Authority>().is_ok();
-    if let Some((field, text)) = authority.as_ref().filter(|(_, text)| !is_host(text)) {
+    if let Some((field, text)) = authority.as_ref().filter(|(_, text)| !is_authority(text)) {
         field.fault_with(code, format!("`{text}` is no host"), "such as models.example.com:8500");
         good = false;
     }
-    good.then(|| (uri, authority.map(|(_, text)| text)))
+    good.then(|| (uri.map(|(_, text)| text), authority.map(|(_, text)| text)))
 }

@@ -6,6 +6,7 @@ use super::edits::{self, Edits};
 use crate::config::decode::Field;
 use crate::config::draft::{ActionDraft, MirrorDraft, Select, ShareDraft, TargetPolicyDraft};
 use crate::config::networking::{self, filled, maybe};
+use crate::config::paths;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::{DirectResponse, PathRewrite, Redirect, Rewrite, TargetPolicy};
 
@@ -125,11 +126,7 @@ fn redirect(field: &Field<'_>) -> Option<Redirect> {
     let table = Table::new(field, &KEYS)?;
     let path = match filled(&table, "uri") {
         None => Some(None),
-        Some((_, text)) if text.starts_with('/') && !text.contains('#') => Some(Some(text)),
-        Some((field, text)) => {
-            field.fault_with("redirect", format!("`{text}` is no path"), "a path starts with `/`");
-            None
-        }
+        Some((field, text)) => paths::check_replacement(&field, "redirect", text, true).map(|()| Some(text)),
     };
     let authority = match filled(&table, "authority") {
         None => Some(None),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Context;
 use crate::config::decode::Field;
 use crate::config::networking::{self, filled, maybe};
+use crate::config::paths;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::edit::HeaderEdit;
 use crate::snapshot::route::OrdName;
@@ -79,7 +80,8 @@ fn name(field: &Field<'_>, name: &str) -> Option<OrdName> {
         field.fault_with("header-name", format!("`{name}` is no field that can be edited"), help);
         return None;
     }
-    networking::header_name(field, name)
+    let name = networking::header_name(field, name)?;
+    networking::editable(field, &name).map(|()| name)
 }
 
 /// Fields by name, sorted, for YAML's order means nothing there.
@@ -138,12 +140,11 @@ fn value(field: &Field<'_>) -> Option<Arc<str>> {
 
 /// A host, perhaps with a port.
 pub(super) fn authority(field: &Field<'_>, text: &str) -> Option<Arc<str>> {
-    let read =
-        text.parse::<http::uri::Authority>().ok().filter(|authority| !authority.as_str().contains('@'));
-    if read.is_none() {
+    let good = networking::is_authority(text);
+    if !good {
         field.fault_with("rewrite", format!("`{text}` is no host"), "such as models.example.com:8500");
     }
-    read.map(|_| text.into())
+    good.then(|| text.into())
 }
 
 /// `rewrite:`
@@ -164,13 +165,9 @@ fn rewrite(field: &Field<'_>, context: &Context<'_>) -> Option<Rewrite> {
     }
     let path = match uri {
         None => regex?,
-        Some((_, text)) if text.starts_with('/') && !text.contains(['?', '#']) => {
-            Some(PathRewrite::Prefix(text.into()))
-        }
         Some((field, text)) => {
-            let help = "a path starts with `/`; the query is no part of it";
-            field.fault_with("rewrite", format!("`{text}` is no path"), help);
-            return None;
+            paths::check_replacement(&field, "rewrite", text, false)?;
+            Some(PathRewrite::Prefix(text.into()))
         }
     };
     let host = host?;
@@ -186,7 +183,18 @@ fn substitution(field: &Field<'_>, context: &Context<'_>) -> Option<PathRewrite>
     let (expression, with) = (table.require("match"), table.get("rewrite"));
     let expression = expression?;
     expression.filled()?;
-    let with = with.map_or(Some(""), |field| field.text())?;
+    let with = with.map_or(Some(""), |field| {
+        let text = field.text()?;
+        let good = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+        if !good {
+            field.fault_with(
+                "rewrite",
+                format!("`{text}` is no part of a path"),
+                "letters, `/`, `%20`, `\\1`",
+            );
+        }
+        good.then_some(text)
+    })?;
     let help = "an RE2 expression, and `\\1` for its first group";
     expression.parsed("regex", help, |text| context.patterns.substitution(text, with)).map(PathRewrite::Regex)
 }

@@ -44,6 +44,9 @@ const KEYS: Keys = Keys {
     proto: true,
 };
 
+/// Alternatives of one rule.
+const MAX_ALTERNATIVES: usize = 1_024;
+
 /// One rule; `label` makes its name unique. `None` when something cannot be made out.
 pub(super) fn rule(
     field: &Field<'_>,
@@ -52,7 +55,7 @@ pub(super) fn rule(
 ) -> Option<Vec<RuleDraft>> {
     let table = Table::new(field, &KEYS)?;
     let name = filled(&table, "name").map_or(Some(None), |(field, text)| plain_name(&field, text).map(Some));
-    let alternatives = each(&table, "match", |field| matches::alternative(field, context));
+    let alternatives = alternatives(&table, context);
     let edits = edits::edits(&table, context);
     let timeout = maybe(&table, "timeout", |field| field.duration());
     let retries = maybe(&table, "retries", policy::retries);
@@ -101,6 +104,19 @@ pub(super) fn rule(
         policy: said.clone(),
     };
     Some(alternatives.into_iter().map(draft).collect())
+}
+
+/// `match:`. Each becomes a route, with the policy of the rule in it.
+fn alternatives(table: &Table<'_>, context: &Context<'_>) -> Option<Vec<Alternative>> {
+    if let Some(field) = table.get("match") {
+        let count = field.items()?.len();
+        if count > MAX_ALTERNATIVES {
+            let help = format!("at most {MAX_ALTERNATIVES}; a regular expression says many at once");
+            field.fault_with("too-many", format!("it has {count} entries"), help);
+            return None;
+        }
+    }
+    each(table, "match", |field| matches::alternative(field, context))
 }
 
 /// Istio takes these beside a redirect or an answer, and drops them.

@@ -10,6 +10,7 @@ use crate::config::diagnostic::Place;
 use crate::config::draft::{GatewayRef, SourceDraft};
 use crate::config::names::is_dns_label;
 use crate::config::networking::{self, filled, maybe};
+use crate::config::paths;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::route::QueryMatch;
 use crate::snapshot::{HeaderMatch, HeaderName, MoreMatch, PathMatch, StringMatch};
@@ -81,16 +82,13 @@ fn path(table: &Table<'_>, context: &Context<'_>) -> Option<Option<PathMatch>> {
         }
         return networking::regex(&value, context.patterns).map(|pattern| Some(PathMatch::Regex(pattern)));
     }
-    if !text.starts_with('/') || text.contains(['?', '#']) {
-        let help = "a path starts with `/`; the query is no part of it";
-        value.warn_with("never-matches", format!("no path matches `{text}`"), help);
-    }
+    let text = paths::literal(&value, text, key == "prefix");
     let lower = || text.to_ascii_lowercase().into();
     Some(Some(match (key, ignore_case?) {
-        ("exact", false) => PathMatch::Exact(text.into()),
+        ("exact", false) => PathMatch::Exact(text),
         ("exact", true) => PathMatch::ExactIgnoreCase(lower()),
-        (_, true) if text != "/" => PathMatch::PrefixIgnoreCase(lower()),
-        _ => PathMatch::Prefix(text.into()),
+        (_, true) if *text != *"/" => PathMatch::PrefixIgnoreCase(lower()),
+        _ => PathMatch::Prefix(text),
     }))
 }
 

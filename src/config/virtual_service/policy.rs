@@ -61,8 +61,14 @@ pub(super) fn retries(field: &Field<'_>) -> Option<RetryPolicy> {
 fn retry_on(field: &Field<'_>, text: &str, policy: &mut RetryPolicy) -> Option<()> {
     let mut whole = true;
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        let status = word.parse::<u16>().ok().filter(|status| (100..600).contains(status));
+        let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+        let status = word.parse::<u16>().ok().filter(|status| digits && (100..600).contains(status));
         match (status, RetryCondition::parse(word)) {
+            (None, Some(RetryCondition::RetriableHeaders)) => {
+                let reason = "`retriable-headers` is not supported: no field names the headers";
+                field.fault_with("not-supported", reason, "a status, such as 503");
+                whole = false;
+            }
             (Some(status), _) => {
                 policy.on = policy.on.with(RetryCondition::RetriableStatusCodes);
                 policy.status_codes.push(status);
@@ -75,6 +81,9 @@ fn retry_on(field: &Field<'_>, text: &str, policy: &mut RetryPolicy) -> Option<(
                 whole = false;
             }
         }
+    }
+    if policy.on.has(RetryCondition::RetriableStatusCodes) && policy.status_codes.is_empty() {
+        field.warn_with("never-acts", "`retriable-status-codes` without a status", "such as 503 beside it");
     }
     policy.status_codes.sort_unstable();
     policy.status_codes.dedup();

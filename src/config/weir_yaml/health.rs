@@ -13,10 +13,19 @@ use crate::config::values::MAX_DURATION;
 use crate::snapshot::edit::HeaderEdit;
 use crate::snapshot::{HealthCheck, HealthCheckKind};
 
+/// Each has a task of its own for every endpoint.
+const MAX_CHECKS: usize = 8;
+
 /// One check, or a list of them.
 pub(super) fn checks(field: &Field<'_>) -> Option<Vec<HealthCheck>> {
     let Value::Sequence(_) = &field.node.value else { return check(field).map(|one| vec![one]) };
-    let all: Vec<_> = field.items()?.iter().map(check).collect();
+    let items = field.items()?;
+    if items.len() > MAX_CHECKS {
+        let reason = format!("{} health checks of one service", items.len());
+        field.fault_with("too-many", reason, format!("at most {MAX_CHECKS}"));
+        return None;
+    }
+    let all: Vec<_> = items.iter().map(check).collect();
     all.into_iter().collect()
 }
 
@@ -104,7 +113,8 @@ fn statuses(field: &Field<'_>) -> Option<(u16, u16)> {
 
 fn headers(field: &Field<'_>) -> Option<Vec<HeaderEdit>> {
     let read = |(name, field): &(&str, Field<'_>)| {
-        let name = networking::header_name(field, name);
+        let name =
+            networking::header_name(field, name).filter(|name| networking::editable(field, name).is_some());
         let value = field.text()?;
         if ::http::HeaderValue::from_str(value).is_err() {
             field.fault("header-value", "it holds what no header may hold");
@@ -119,7 +129,7 @@ fn headers(field: &Field<'_>) -> Option<Vec<HeaderEdit>> {
 #[allow(clippy::option_option)] // the outer one is the fault
 fn host(table: &Table<'_>, key: &'static str) -> Option<Option<Arc<str>>> {
     let Some((field, text)) = filled(table, key) else { return Some(None) };
-    if text.parse::<::http::uri::Authority>().is_err() {
+    if !networking::is_authority(text) {
         field.fault_with("service-host", format!("`{text}` is no host"), "such as models.example.com");
         return None;
     }

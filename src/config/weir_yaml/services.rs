@@ -8,7 +8,7 @@ use super::settings::labels;
 use super::traffic;
 use crate::config::decode::Field;
 use crate::config::names::{is_dns_label, is_fqdn};
-use crate::config::networking::header_name;
+use crate::config::networking::{self, header_name};
 use crate::config::table::{Keys, Table};
 use crate::config::values::MAX_DURATION;
 use crate::snapshot::{CircuitBreakers, UpstreamProtocol};
@@ -59,7 +59,10 @@ pub(super) fn service(field: &Field<'_>) -> Option<ServiceDraft> {
         circuit_breakers: circuit_breakers(table.get("circuit_breakers").as_ref()),
         settings: traffic::settings(&table, lb),
         upgrades: table.get("upgrades").and_then(|field| upgrades(&field)).unwrap_or_default(),
-        version_header: table.get("version_header").and_then(|field| header_name(&field, field.filled()?)),
+        version_header: table.get("version_header").and_then(|field| {
+            let name = header_name(&field, field.filled()?)?;
+            networking::version_header(&field, name)
+        }),
         dns_refresh: dns_refresh.unwrap_or(Duration::from_secs(5)),
         endpoints: endpoints(&table)?,
         host: host?,
