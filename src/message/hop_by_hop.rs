@@ -12,6 +12,7 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Whether the field is one that [`strip`] looks at. One look at each name of a head costs less than looking up every
 /// name that might be there.
+#[inline]
 pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,

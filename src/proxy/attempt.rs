@@ -60,7 +60,7 @@ pub(super) async fn run(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
     head: Box<Parts>,
-) -> Result<(Response<Body>, Lease), Reason> {
+) -> Result<Answered, Reason> {
     let idempotent = retry::is_idempotent(&head.method);
     let first = match pick(exchange, way, None) {
         Some(first) => first,
@@ -111,6 +111,9 @@ pub(super) async fn run(
     }
 }
 
+/// An answer and what its body runs on; nothing where it is Weir's own.
+pub(super) type Answered = (Response<Body>, Option<Lease>);
+
 /// What another attempt could use of this one.
 #[derive(Clone, Copy)]
 pub(super) struct Keeping {
@@ -121,13 +124,9 @@ pub(super) struct Keeping {
 }
 
 /// The answer is the one to pass on: what was kept goes.
-pub(super) fn settled(
-    exchange: &Exchange,
-    response: Response<Body>,
-    lease: Lease,
-) -> (Response<Body>, Lease) {
+pub(super) fn settled(exchange: &Exchange, response: Response<Body>, lease: Lease) -> Answered {
     exchange.upload.settle(exchange);
-    (response, lease)
+    (response, Some(lease))
 }
 
 /// Whether the member may be the delivery listener of another pod.

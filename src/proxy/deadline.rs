@@ -60,6 +60,27 @@ pub(super) fn of(
     }
 }
 
+/// On a plain route, whose bound is `route`: tells the upstream what is left for the one attempt, and takes the caller's
+/// deadline for the request's where it is the shorter; whether it is. No timer is set: the caller has one itself, and
+/// leaves in time.
+pub(super) fn take_grpc(exchange: &Exchange, headers: &mut HeaderMap, route: Option<Duration>) -> bool {
+    let (protocol, start) = {
+        let record = exchange.record.borrow();
+        (record.protocol, record.start)
+    };
+    let Some(told) = headers.get_mut(GRPC_TIMEOUT).filter(|_| protocol == Protocol::Grpc) else {
+        return false;
+    };
+    let Some(grpc) = parse_grpc(told.as_bytes()) else { return false };
+    let times = shortest(route, Some(grpc), None, start.elapsed());
+    *told = grpc_value(times.total.unwrap_or_default());
+    if times.of_grpc {
+        exchange.deadline.set(start.checked_add(grpc));
+        exchange.swept.set(true);
+    }
+    times.of_grpc
+}
+
 /// The route's bound, or what is left of gRPC's where that is less.
 fn shortest(
     route: Option<Duration>,
@@ -93,7 +114,10 @@ impl Times {
     pub(super) fn tell(&self, headers: &mut HeaderMap, elapsed: Duration) {
         let total = self.total.map(|total| total.saturating_sub(elapsed));
         let Some(left) = total.into_iter().chain(self.per_try).min() else { return };
-        headers::expect_timeout(headers, left);
+        // The caller's own deadline it tells itself, in its own field.
+        if !self.of_grpc || self.per_try == Some(left) {
+            headers::expect_timeout(headers, left);
+        }
         if self.tells_grpc {
             headers.insert(GRPC_TIMEOUT, grpc_value(left));
         }
@@ -133,14 +157,18 @@ fn grpc_value(left: Duration) -> HeaderValue {
     const MOST: u128 = 10_u128.pow(DIGITS as u32) - 1;
     let seconds = u128::from(left.as_secs());
     let units = [
-        (left.as_micros(), 'u'),
-        (left.as_millis(), 'm'),
-        (seconds, 'S'),
-        (seconds / 60, 'M'),
-        (seconds / 3600, 'H'),
+        (left.as_micros(), b'u'),
+        (left.as_millis(), b'm'),
+        (seconds, b'S'),
+        (seconds / 60, b'M'),
+        (seconds / 3600, b'H'),
     ];
-    let (count, unit) = units.into_iter().find(|&(count, _)| count <= MOST).unwrap_or((MOST, 'H'));
-    HeaderValue::from_str(&format!("{count}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("0u"))
+    let (count, unit) = units.into_iter().find(|&(count, _)| count <= MOST).unwrap_or((MOST, b'H'));
+    let (mut text, mut digits) = ([0; DIGITS + 1], itoa::Buffer::new());
+    let digits = digits.format(u64::try_from(count).unwrap_or_default()).as_bytes();
+    text[..digits.len()].copy_from_slice(digits);
+    text[digits.len()] = unit;
+    HeaderValue::from_bytes(&text[..=digits.len()]).unwrap_or_else(|_| HeaderValue::from_static("0u"))
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ pub(super) struct Exchange {
     pub(super) reached: Cell<Reached>,
     /// When the whole request has to be done.
     pub(super) deadline: Cell<Option<Instant>>,
+    /// That is gRPC's own deadline, and no timer waits for it: the sweep does, before the answer's head too.
+    pub(super) swept: Cell<bool>,
     progress: Cell<Tick>,
     given_up: Cell<Option<Reason>>,
     task: RefCell<Option<Waker>>,
@@ -135,6 +137,7 @@ impl Exchange {
             chosen: RefCell::default(),
             reached: Cell::new(Reached::Nobody),
             deadline: Cell::new(None),
+            swept: Cell::new(false),
             progress: Cell::new(clock::now()),
             given_up: Cell::new(None),
             task: RefCell::default(),
@@ -319,10 +322,13 @@ impl Exchange {
         if self.given_up.get().is_some() {
             return None; // once is enough, however long its caller takes to notice
         }
-        // Before its head an attempt has a timer of its own, which is exact.
         let passed = self.deadline.get().is_some_and(|deadline| real >= deadline);
         if passed && self.download.borrow().started {
             Some(Reason::Timeout)
+        } else if passed && self.swept.get() {
+            // Any other attempt has a timer of its own before its head, which is exact. gRPC's deadline the caller knows
+            // itself: it leaves in time.
+            Some(Reason::GrpcDeadline)
         } else if !stream_idle.is_zero() && now.since(self.progress.get()) > stream_idle {
             Some(Reason::StreamIdle)
         } else {

@@ -46,7 +46,7 @@ impl Notable {
     pub(super) const OURS: u8 = 1 << 3;
     /// `x-envoy-*`.
     const ENVOY: u8 = 1 << 4;
-    const GRPC_TIMEOUT: u8 = 1 << 5;
+    pub(super) const GRPC_TIMEOUT: u8 = 1 << 5;
 
     /// Those of `headers`.
     pub(super) fn of(headers: &HeaderMap) -> Notable {
@@ -67,8 +67,7 @@ impl Notable {
 
     /// Whether the request itself may ask for more than a plain split gives, of a caller that is `internal` or not.
     pub(super) fn asks(self, internal: bool) -> bool {
-        const FOR_ALL: u8 = Notable::GRPC_TIMEOUT | Notable::UPGRADE;
-        self.has(FOR_ALL | Notable::ENVOY) && (internal || self.has(FOR_ALL))
+        self.has(Notable::UPGRADE | Notable::ENVOY) && (internal || self.has(Notable::UPGRADE))
     }
 
     /// Whether there is one of `kind`.

@@ -287,13 +287,14 @@ impl Lane {
             .collect();
         for (exchange, reason) in overdue {
             let limit = match reason {
-                Reason::Timeout => families::weir::Limit::RequestTimeout,
+                Reason::GrpcDeadline => None, // its task counts it
+                Reason::Timeout => Some(families::weir::Limit::RequestTimeout),
                 _ => {
                     exchange.seat.listener.http.rq_idle_timeout.increment(1);
-                    families::weir::Limit::StreamIdle
+                    Some(families::weir::Limit::StreamIdle)
                 }
             };
-            self.shared.process.limit_exceeded(limit);
+            limit.into_iter().for_each(|limit| self.shared.process.limit_exceeded(limit));
             exchange.give_up(reason);
         }
         patient

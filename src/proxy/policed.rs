@@ -16,12 +16,12 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use rand::RngExt as _;
 
-use super::attempt::Way;
+use super::attempt::{Answered, Way};
 use super::deadline::Times;
 use super::exchange::Exchange;
 use super::plane::{Filters, RoutePlane};
 use super::reply::Reason;
-use super::request::{self, Answered, Routed};
+use super::request::{self, Routed};
 use super::tries::{self, Tries};
 use super::{admit, choice, deadline, endpoint_hash, headers, mirror, reply, switch};
 use crate::filters::cors::{self, Verdict};
@@ -125,7 +125,7 @@ async fn steps(
     if let Some(protocol) = switch {
         switch::answered(exchange, &mut response, protocol);
     }
-    Ok((response, Some(lease)))
+    Ok((response, lease))
 }
 
 /// Mirrors, the route's and the share's. A tunnel has none: nobody would answer its copy.

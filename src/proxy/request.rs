@@ -21,22 +21,19 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use rand::Rng as _;
 
-use super::attempt::{self, Lease, Way};
+use super::attempt::{self, Answered, Way};
 use super::downstream::Downstream;
 use super::exchange::{DownloadBody, Exchange};
 use super::headers::Notable;
 use super::plane::{Plane, RoutePlane};
 use super::reply::Reason;
-use super::{admit, choice, headers, policed, reply};
+use super::{admit, choice, deadline, headers, policed, reply};
 use crate::message::body::Body;
 use crate::message::http1::HeadError;
 use crate::message::{host, path};
 use crate::router::Head;
 use crate::telemetry::families::weir::Limit;
 use crate::words::Protocol;
-
-/// An answer and what its body runs on; nothing where it is Weir's own.
-pub(super) type Answered = (Response<Body>, Option<Lease>);
 
 /// A request whose route is known.
 pub(super) struct Routed {
@@ -62,14 +59,11 @@ pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) ->
     let (head, download) = begin(&downstream, request);
     let asks_for_head = head.method == Method::HEAD;
     let exchange = download.exchange.clone();
-    let (response, lease) = match answer(&exchange, head).await {
-        Ok((response, None)) if asks_for_head => (reply::head_only(response), None),
-        Ok(answered) => answered,
-        Err(reason) => {
-            let response = own_answer(&exchange, reason);
-            (if asks_for_head { reply::head_only(response) } else { response }, None)
-        }
-    };
+    let (mut response, lease) =
+        answer(&exchange, head).await.unwrap_or_else(|reason| (own_answer(&exchange, reason), None));
+    if asks_for_head && lease.is_none() {
+        response = reply::head_only(response);
+    }
     let mut head = exchange.answer(response, lease);
     if exchange.upload.has_broken_off() {
         exchange.note_if_left();
@@ -129,8 +123,12 @@ async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<Answere
     let (way, timeout) = choose_way(exchange, &routed, &mut head)?;
     let mut attempts = pin!(attempt::run(exchange, &way, head));
     let mut attempts = pin!(exchange.unless_given_up(attempts.as_mut()));
-    let answered = match timeout {
-        None => attempts.await,
+    match timeout {
+        None => attempts.await.inspect_err(|reason| {
+            if *reason == Reason::GrpcDeadline {
+                attempt::note_timeout(exchange, &way);
+            }
+        }),
         // The sweep ends a body that runs over; a head that is late is told exactly in time.
         Some(timeout) => {
             let late = Box::pin(tokio::time::sleep(timeout));
@@ -142,8 +140,7 @@ async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<Answere
                 }
             }
         }
-    };
-    answered.map(|(response, lease)| (response, Some(lease)))
+    }
 }
 
 /// Phases 2 and 3.
@@ -168,8 +165,10 @@ fn choose_way<'a>(
     let timeout = headers::timeout(exchange, &head.headers).or(route.timeout);
     set_deadline(exchange, timeout);
     headers::to_upstream(exchange, head, &way, timeout, routed.notable);
+    let of_grpc = routed.notable.has(Notable::GRPC_TIMEOUT)
+        && deadline::take_grpc(exchange, &mut head.headers, timeout);
     exchange.log_request_head(head);
-    Ok((way, timeout))
+    Ok((way, timeout.filter(|_| !of_grpc)))
 }
 
 /// Phase 3. What was matched is what is forwarded: the target takes the normal form of its path.

@@ -18,7 +18,7 @@ use http_body::Body as _;
 use rand::Rng as _;
 use tokio::time::{sleep, timeout};
 
-use super::attempt::{self, Keeping, Lease, Way};
+use super::attempt::{self, Answered, Keeping, Lease, Way};
 use super::deadline::Times;
 use super::exchange::Exchange;
 use super::reply::Reason;
@@ -67,7 +67,7 @@ pub(super) async fn run(
     way: &Way<'_>,
     head: Box<Parts>,
     tries: &Tries<'_>,
-) -> Result<(Response<Body>, Lease), Reason> {
+) -> Result<Answered, Reason> {
     let series = Series {
         exchange,
         way,
@@ -126,7 +126,7 @@ struct Cause {
 }
 
 impl Series<'_> {
-    async fn run(mut self, mut head: Box<Parts>) -> Result<(Response<Body>, Lease), Reason> {
+    async fn run(mut self, mut head: Box<Parts>) -> Result<Answered, Reason> {
         let mut permit = None;
         loop {
             let Some(member) = self.pick() else {
@@ -356,7 +356,7 @@ impl Series<'_> {
     }
 
     /// The last attempt has ended; what might have allowed another was `cause`.
-    fn done(&self, ended: Ended, cause: Option<Cause>) -> Result<(Response<Body>, Lease), Reason> {
+    fn done(&self, ended: Ended, cause: Option<Cause>) -> Result<Answered, Reason> {
         match ended {
             Ended::Answered(response, ..) if attempt::is_misdirected(&response) => Err(Reason::NoEndpoint),
             Ended::Answered(response, lease, _) => {
