@@ -110,6 +110,11 @@ impl Times {
         if self.of_grpc { Reason::GrpcDeadline } else { Reason::Timeout }
     }
 
+    /// The bound of the whole request that is not its caller's own.
+    pub(super) fn own(&self) -> Option<Duration> {
+        self.total.filter(|_| !self.of_grpc)
+    }
+
     /// Tells the upstream of one attempt what is left, `elapsed` after the first began.
     pub(super) fn tell(&self, headers: &mut HeaderMap, elapsed: Duration) {
         let total = self.total.map(|total| total.saturating_sub(elapsed));

@@ -115,7 +115,7 @@ async fn steps(
         let (source, mut dice) = (source(exchange), exchange.downstream.lane.dice.borrow_mut());
         (tries.hash, answer.endpoint) = endpoint_hash::of(&way.cluster.state, &head, source, &mut *dice);
     }
-    edit_request(exchange, &mut head, &way, times.total, routed, filters.of(index))?;
+    edit_request(exchange, &mut head, &way, times.own(), routed, filters.of(index))?;
     if let Some(protocol) = &switch {
         switch::say(&mut head.headers, protocol.clone());
     } else {
