@@ -1,6 +1,6 @@
 //! A regular expression with what stands in place of its matches.
 //!
-//! Law: linear time, bounded size, as [`Pattern`](super::Pattern); the text is RE2's, where `\1` is the first group.
+//! Law: linear time, bounded size, as [`Pattern`]; the text is RE2's, where `\1` is the first group.
 
 use std::sync::Arc;
 
