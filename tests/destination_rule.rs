@@ -10,6 +10,7 @@ use common::world::client::{Client, get};
 use common::world::upstream::{Upstream, full};
 use common::world::{Http, World, run};
 use http::Response;
+use weir::config::{self, Document, Environment};
 
 /// A proxy for the service `x` with these endpoints, all of one version, under a traffic policy.
 async fn under(policy: &str, endpoints: &[&Upstream]) -> World {
@@ -125,4 +126,26 @@ fn a_hash_sends_what_is_alike_to_one_endpoint_and_the_rest_elsewhere() {
             assert_eq!(seen.len(), 3, "{algorithm}: {seen:?}");
         }
     });
+}
+
+/// A cluster has one set of settings: those for a port that only some of its endpoints have are told of.
+#[test]
+fn settings_for_a_port_that_only_some_endpoints_have_are_told_of() {
+    let codes = |ports: &str| -> Vec<String> {
+        let main = "listeners: [{name: in, address: \"127.0.0.1:0\", service: x}]\nservices:\n- name: x\n  endpoints:\n  \
+             - {address: \"127.0.0.1:19001\"}\n  - {address: \"127.0.0.1:19002\"}\n";
+        let rule = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: x}}\nspec:\n  host: x\n  \
+             trafficPolicy: {{portLevelSettings: [{ports}]}}\n"
+        );
+        let document = |name: &str, text: &str| Document { name: name.into(), bytes: text.into() };
+        let loaded =
+            config::load(&document("weir.yaml", main), &[document("x.yaml", &rule)], &Environment::default());
+        let found = loaded.expect("loads").warnings;
+        found.iter().map(|one| format!("{} {}", one.code, one.path)).collect()
+    };
+    let settings = |port: u16| format!("{{port: {{number: {port}}}, loadBalancer: {{simple: RANDOM}}}}");
+    let path = "spec.trafficPolicy.portLevelSettings";
+    assert_eq!(codes(&settings(19001)), [format!("never-acts {path}")]);
+    assert_eq!(codes(&settings(19003)), [format!("no-port {path}")]);
 }

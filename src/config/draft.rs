@@ -223,6 +223,8 @@ pub struct TrafficDraft {
     pub name: Arc<str>,
     /// `metadata.namespace`
     pub namespace: Arc<str>,
+    /// `metadata.creationTimestamp`, as written; without one it is the youngest.
+    pub created: Option<Box<str>>,
     /// The service.
     pub host: HostRef,
     /// Who calls; a DestinationPolicy's alone.

@@ -48,6 +48,7 @@ pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata) -> Option<TrafficDra
         dialect: Dialect::RouteRule,
         name: metadata.name.clone(),
         namespace: metadata.namespace.clone(),
+        created: metadata.created.clone(),
         host: destination.host,
         source,
         all: ClusterDraft::default(),

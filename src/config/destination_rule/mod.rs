@@ -45,6 +45,7 @@ pub(super) fn decode(field: &Field<'_>, metadata: &Metadata) -> Option<TrafficDr
         dialect: Dialect::VirtualService,
         name: metadata.name.clone(),
         namespace: metadata.namespace.clone(),
+        created: metadata.created.clone(),
         host,
         source: None,
         all,

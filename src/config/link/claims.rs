@@ -3,50 +3,21 @@
 //! Law: a host is of one dialect: the newest that somebody wrote, so that moving to it needs no deletion. Within
 //! VirtualService one object has a host whole, the oldest; within the others all are merged. Who loses is told.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::backends;
 use super::hosts::{Known, Registry};
 use super::listeners::Site;
+use super::precedence::{Candidate, Claimant, Won, win};
 use crate::config::diagnostic::{Diagnostic, Place};
 use crate::config::draft::{
-    ActionDraft, Claim, Dialect, HostRef, Order, RouteDraft, RuleDraft, Select, ShareDraft,
+    ActionDraft, Claim, Dialect, GatewayRef, HostRef, RouteDraft, RuleDraft, Select, ShareDraft,
 };
 use crate::config::names::nearest;
 use crate::config::objects::Objects;
 use crate::config::weir_yaml::ListenerDraft;
 use crate::snapshot::Domain;
-
-/// A rule and its object.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate<'d> {
-    pub(super) object: &'d RouteDraft,
-    pub(super) rule: &'d RuleDraft,
-}
-
-impl Candidate<'_> {
-    /// What operators and metrics call it.
-    pub(super) fn name(&self) -> String {
-        self.object.rule_name(self.rule.label.as_deref())
-    }
-}
-
-/// The rules that hold for a host, in order.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Won<'d> {
-    pub(super) rules: Vec<Candidate<'d>>,
-    /// Whose they are; `None`: nobody claims the host.
-    pub(super) dialect: Option<Dialect>,
-}
-
-/// An object that claims a host, and where.
-#[derive(Clone, Copy, Debug)]
-struct Claimant<'d> {
-    object: &'d RouteDraft,
-    place: &'d Place,
-}
 
 /// Every claim, by what it is about.
 #[derive(Debug, Default)]
@@ -55,7 +26,15 @@ pub(super) struct Claims<'d> {
     services: BTreeMap<Arc<str>, Vec<Claimant<'d>>>,
     /// Hosts that no service has.
     domains: BTreeMap<Domain, Vec<Claimant<'d>>>,
+    /// Whether an object is for a part of a gateway, so that it matters which listener asks.
+    pub(super) parts: bool,
 }
+
+/// The service that a listener is for alone, and what knows where objects lead.
+type Alone<'a, 'r> = (&'a Known<'r>, &'a Registry<'r>);
+
+/// The gateway of callers that pass none.
+pub(super) const MESH: &str = "mesh";
 
 /// One error for each object whose name another of its kind has already.
 pub(crate) fn duplicates(objects: &Objects) -> Vec<Diagnostic> {
@@ -90,10 +69,13 @@ impl<'d> Claims<'d> {
         registry: &Registry<'_>,
         found: &mut Vec<Diagnostic>,
     ) -> Claims<'d> {
-        let mut claims = Claims::default();
-        for object in objects {
+        let mut claims = Claims { parts: objects.iter().any(has_parts), ..Claims::default() };
+        let namesakes = namesakes(objects);
+        // An object without rules says nothing of its hosts: it takes them from nobody.
+        for object in objects.iter().filter(|object| !object.rules.is_empty()) {
+            let is_namesake = namesakes.contains(&(&*object.namespace, &*object.name));
             for claim in &object.claims {
-                claims.add(object, claim, registry, found);
+                claims.add(object, (claim, is_namesake), registry, found);
             }
         }
         claims
@@ -102,7 +84,7 @@ impl<'d> Claims<'d> {
     fn add(
         &mut self,
         object: &'d RouteDraft,
-        claim: &'d Claim,
+        (claim, is_namesake): (&'d Claim, bool),
         registry: &Registry<'_>,
         found: &mut Vec<Diagnostic>,
     ) {
@@ -125,20 +107,26 @@ impl<'d> Claims<'d> {
             Err(domain) => self.domains.entry(domain).or_default(),
         };
         if !claimants.iter().any(|one| std::ptr::eq(one.object, object)) {
-            claimants.push(Claimant { object, place });
+            claimants.push(Claimant { object, place, is_namesake });
         }
     }
 
     /// One warning for each object whose gateways no listener stands for.
     pub(super) fn unreachable(&self, objects: &[RouteDraft], listeners: &[ListenerDraft]) -> Vec<Diagnostic> {
-        let sites: Vec<_> = listeners.iter().filter(|one| one.is_split()).map(Site::of).collect();
+        let sites: Vec<_> =
+            listeners.iter().filter(|one| one.is_split()).map(|one| Site::of(one, self.parts)).collect();
         let lost =
             objects.iter().filter(|one| !sites.is_empty() && !sites.iter().any(|site| site.takes(one)));
         let warning = |object: &RouteDraft| {
-            let names: Vec<_> =
-                object.gateways.iter().flatten().map(|one| format!("`{}`", one.name)).collect();
+            let names: Vec<_> = object.gateways.iter().flatten().map(gateway).collect();
             let reason = format!("no listener stands for {}: no rule of it has an effect", names.join(", "));
-            object.place.warning("unknown-gateway", reason).with_help("name it under a listener's `gateways`")
+            let help = match has_parts(object) {
+                true => {
+                    "`sectionName` is the name of a listener, `port` its port; `gateways` what it stands for"
+                }
+                false => "name it under a listener's `gateways`",
+            };
+            object.place.warning("unknown-gateway", reason).with_help(help)
         };
         lost.map(warning).collect()
     }
@@ -154,23 +142,33 @@ impl<'d> Claims<'d> {
         !self.domains.is_empty()
     }
 
-    /// Those about a service; of one that nobody claims, those about the narrowest star that its host falls under.
+    /// Those about a service; of one that nobody claims, those about the narrowest star that its host falls under. At a
+    /// listener that is for it `alone` objects that lead elsewhere have no say.
     pub(super) fn of_service(
         &self,
         known: &Known<'_>,
         site: &Site<'_>,
+        alone: Option<Alone<'_, '_>>,
         found: &mut Vec<Diagnostic>,
     ) -> Won<'d> {
         let own = self.services.get(&known.host).map_or(&[][..], Vec::as_slice);
         let won = win(&known.host, own.iter().filter(|one| site.takes(one.object)), site, found);
-        match (won.dialect, self.star(&known.host, site)) {
-            (None, Some(domain)) => self.of_domain(domain, site, found),
-            _ => won,
+        if won.is_claimed {
+            return won;
         }
+        let Some(star) = self.star(&known.host, site, alone) else { return won };
+        let mut won = self.of_domain(star, site, alone, found);
+        // What comes in by a gateway takes nothing from callers beside us, nor does what only answers.
+        let spares = |one: &Candidate<'_>| {
+            let gateways = one.rule.gateways.as_deref().or(one.object.gateways.as_deref());
+            is_answer(one.object) || gateways.is_some_and(|all| !all.iter().any(is_mesh))
+        };
+        won.falls_back |= site.is_mesh() && won.rules.iter().all(spares);
+        won
     }
 
     /// The narrowest star with rules for this site that `host` falls under.
-    fn star(&self, host: &str, site: &Site<'_>) -> Option<&Domain> {
+    fn star(&self, host: &str, site: &Site<'_>, alone: Option<Alone<'_, '_>>) -> Option<&Domain> {
         let rank = |domain: &Domain| match domain {
             Domain::Suffix(end) if host.len() > end.len() && host.ends_with(&**end) => Some((2, end.len())),
             Domain::Prefix(start) if host.len() > start.len() && host.starts_with(&**start) => {
@@ -179,48 +177,94 @@ impl<'d> Claims<'d> {
             Domain::Any => Some((0, 0)),
             _ => None,
         };
-        let taken = |all: &[Claimant<'_>]| all.iter().any(|one| site.takes(one.object));
-        let stars = self.domains.iter().filter(|(_, all)| taken(all));
+        let stars = self.domains.iter().filter(|(_, all)| all.iter().any(|one| holds(one, site, alone)));
         let ranked = stars.filter_map(|(domain, _)| Some((rank(domain)?, domain)));
         ranked.max_by_key(|(rank, _)| *rank).map(|(_, domain)| domain)
     }
 
-    /// Those about a service at a listener that is for it alone, where `*` means it too.
+    /// Those about a service at a listener that is for it alone, for hosts that are not its own: `*` means it too. Where
+    /// the winners only answer, what they leave goes on to the others.
     pub(super) fn of_only_service(
         &self,
-        known: &Known<'_>,
-        (site, registry): (&Site<'_>, &Registry<'_>),
+        alone: Alone<'_, '_>,
+        site: &Site<'_>,
         found: &mut Vec<Diagnostic>,
     ) -> Won<'d> {
         let of = |all: Option<&'_ Vec<Claimant<'d>>>| all.cloned().unwrap_or_default();
-        let mut all = of(self.services.get(&known.host));
+        let mut all = of(self.services.get(&alone.0.host));
+        all.retain(|one| site.takes(one.object));
         for one in of(self.domains.get(&Domain::Any)) {
             let twice = all.iter().any(|other| std::ptr::eq(other.object, one.object));
-            if !twice && leads_to(one.object, known, registry) {
+            if !twice && holds(&one, site, Some(alone)) {
                 all.push(one);
             }
         }
-        win(&known.host, all.iter().filter(|one| site.takes(one.object)), site, found)
+        let mut told = Vec::new();
+        let won = win("*", all.iter(), site, &mut told);
+        if !won.only_answers() {
+            found.append(&mut told);
+            return won;
+        }
+        let rest = win("*", all.iter().filter(|one| !is_answer(one.object)), site, found);
+        won.and_then(rest)
     }
 
-    /// The hosts that no service has and that somebody claims for this site; `only`: by objects that lead there.
-    pub(super) fn domains(
-        &self,
-        (site, registry): (&Site<'_>, &Registry<'_>),
-        only: Option<&Known<'_>>,
-    ) -> Vec<Domain> {
-        let leads = |one: &Claimant<'_>| {
-            site.takes(one.object) && only.is_none_or(|known| leads_to(one.object, known, registry))
-        };
-        let claimed = self.domains.iter().filter(|(_, all)| all.iter().any(leads));
+    /// The hosts that no service has and that somebody claims for this site; `alone`: by objects that lead there.
+    pub(super) fn domains(&self, site: &Site<'_>, alone: Option<Alone<'_, '_>>) -> Vec<Domain> {
+        let holds = |one: &Claimant<'_>| holds(one, site, alone);
+        let claimed = self.domains.iter().filter(|(_, all)| all.iter().any(holds));
         claimed.map(|(domain, _)| domain.clone()).collect()
     }
 
     /// Those about such a host.
-    pub(super) fn of_domain(&self, domain: &Domain, site: &Site<'_>, found: &mut Vec<Diagnostic>) -> Won<'d> {
+    pub(super) fn of_domain(
+        &self,
+        domain: &Domain,
+        site: &Site<'_>,
+        alone: Option<Alone<'_, '_>>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Won<'d> {
         let all = self.domains.get(domain).map_or(&[][..], Vec::as_slice);
-        win(&text(domain), all.iter().filter(|one| site.takes(one.object)), site, found)
+        win(&text(domain), all.iter().filter(|one| holds(one, site, alone)), site, found)
     }
+}
+
+/// Whether an object has a say at a site.
+fn holds(one: &Claimant<'_>, site: &Site<'_>, alone: Option<Alone<'_, '_>>) -> bool {
+    site.takes(one.object)
+        && alone
+            .is_none_or(|(known, registry)| is_answer(one.object) || leads_to(one.object, known, registry))
+}
+
+/// Whether each of its rules answers by itself, so that it leads to no service and holds for all of them.
+pub(super) fn is_answer(object: &RouteDraft) -> bool {
+    let answers = |rule: &RuleDraft| matches!(rule.action, ActionDraft::Redirect(_) | ActionDraft::Direct(_));
+    object.rules.iter().all(answers)
+}
+
+/// Whether it is for a part of a gateway.
+fn has_parts(object: &RouteDraft) -> bool {
+    object.gateways.iter().flatten().any(|one| one.section.is_some() || one.port.is_some())
+}
+
+fn is_mesh(gateway: &GatewayRef) -> bool {
+    &*gateway.name == MESH
+}
+
+fn gateway(wanted: &GatewayRef) -> String {
+    let section = wanted.section.as_ref().map(|section| format!(", section `{section}`"));
+    let port = wanted.port.map(|port| format!(", port {port}"));
+    format!("`{}`{}{}", wanted.name, section.unwrap_or_default(), port.unwrap_or_default())
+}
+
+/// Namespaces and names that objects of several kinds have.
+fn namesakes(objects: &[RouteDraft]) -> HashSet<(&str, &str)> {
+    let mut kinds: HashMap<(&str, &str), &str> = HashMap::new();
+    let several = objects.iter().filter_map(|one| {
+        let key = (&*one.namespace, &*one.name);
+        (*kinds.entry(key).or_insert(one.kind) != one.kind).then_some(key)
+    });
+    several.collect()
 }
 
 /// A host with its star.
@@ -248,61 +292,6 @@ fn leads_to(object: &RouteDraft, known: &Known<'_>, registry: &Registry<'_>) -> 
         ActionDraft::Shares(shares) => shares.iter().any(there),
         ActionDraft::Whole | ActionDraft::Redirect(_) | ActionDraft::Direct(_) => false,
     })
-}
-
-/// Of objects that claim one host, the rules that hold for it.
-fn win<'c, 'd: 'c>(
-    host: &str,
-    claimants: impl Iterator<Item = &'c Claimant<'d>>,
-    site: &Site<'_>,
-    found: &mut Vec<Diagnostic>,
-) -> Won<'d> {
-    let claimants: Vec<_> = claimants.collect();
-    let Some(dialect) = claimants.iter().map(|one| one.object.dialect).max() else { return Won::default() };
-    let (mut winners, mut losers): (Vec<&Claimant<'d>>, Vec<_>) =
-        claimants.into_iter().partition(|one| one.object.dialect == dialect);
-    winners.sort_by(|a, b| age(a.object).cmp(&age(b.object)));
-    if dialect == Dialect::VirtualService {
-        losers.extend(winners.drain(1..));
-    }
-    for loser in losers {
-        found.extend(winners.first().map(|winner| claimed(host, loser, winner)));
-    }
-    let rules = winners.iter().flat_map(|one| one.object.rules.iter().map(move |rule| (one.object, rule)));
-    let rules = rules.filter(|(_, rule)| site.is_of(rule.gateways.as_deref()));
-    let mut rules: Vec<_> = rules.map(|(object, rule)| Candidate { object, rule }).collect();
-    rules.sort_by(compare);
-    Won { rules, dialect: Some(dialect) }
-}
-
-fn claimed(host: &str, loser: &Claimant<'_>, winner: &Claimant<'_>) -> Diagnostic {
-    let (kind, name, place) = (winner.object.kind, winner.object.full_name(), &winner.place.origin);
-    let reason = format!("`{host}` has the {kind} `{name}` ({}): this one has no say", place.file_and_line());
-    let help = match loser.object.dialect == winner.object.dialect {
-        true => "the oldest has a host whole; put the rules into one object",
-        false => "HTTPRoute and GRPCRoute go before VirtualService, VirtualService before RouteRule",
-    };
-    loser.place.warning("host-claimed", reason).with_help(help)
-}
-
-/// The older first; an object without a date is the youngest.
-fn age(object: &RouteDraft) -> (bool, Option<&str>, &str, &str) {
-    (object.created.is_none(), object.created.as_deref(), &object.namespace, &object.name)
-}
-
-/// Which of two rules about one host goes first. Equal ones stay as they stand.
-fn compare(a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
-    match (a.rule.order, b.rule.order) {
-        (Order::Precedence(a_rank), Order::Precedence(b_rank)) => {
-            let namespaces = a.object.namespace.cmp(&b.object.namespace);
-            let names = namespaces.then_with(|| a.object.name.cmp(&b.object.name));
-            Reverse(a_rank).cmp(&Reverse(b_rank)).then(names)
-        }
-        (Order::Specificity(a_rank), Order::Specificity(b_rank)) => {
-            Reverse(a_rank).cmp(&Reverse(b_rank)).then_with(|| age(a.object).cmp(&age(b.object)))
-        }
-        _ => Ordering::Equal,
-    }
 }
 
 pub(super) fn unknown_host(place: &Place, host: &str, registry: &Registry<'_>) -> Diagnostic {

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::claims::{Claims, Won, text};
+use super::claims::{Claims, MESH, text};
 use super::hosts::{Known, Registry};
+use super::precedence::Won;
 use super::routes::{self, Builder};
 use super::service;
 use crate::config::diagnostic::Diagnostic;
@@ -27,15 +28,17 @@ pub(super) struct Site<'s> {
     gateways: Option<&'s [Arc<str>]>,
     name: &'s str,
     port: Option<u16>,
+    /// Whether some object is for a part of a gateway, so that listeners differ by name and port.
+    parts: bool,
 }
 
 impl<'s> Site<'s> {
-    pub(super) fn of(listener: &'s ListenerDraft) -> Site<'s> {
+    pub(super) fn of(listener: &'s ListenerDraft, parts: bool) -> Site<'s> {
         let port = match &listener.address {
             BindAddress::Socket(address) => Some(address.port()),
             BindAddress::Unix(_) => None,
         };
-        Site { gateways: listener.gateways.as_deref(), name: &listener.name, port }
+        Site { gateways: listener.gateways.as_deref(), name: &listener.name, port, parts }
     }
 
     /// Whether the object has a rule for it.
@@ -44,19 +47,29 @@ impl<'s> Site<'s> {
         object.rules.is_empty() || object.rules.iter().any(own)
     }
 
-    /// Whether it stands for one of `gateways`.
+    /// Whether it stands for one of `gateways`. Which part of one is asked of every listener.
     pub(super) fn is_of(&self, gateways: Option<&[GatewayRef]>) -> bool {
-        let (Some(own), Some(wanted)) = (self.gateways, gateways) else { return true };
+        let Some(wanted) = gateways else { return true };
         wanted.iter().any(|wanted| {
-            own.iter().any(|own| same_gateway(own, &wanted.name))
+            self.stands_for(&wanted.name)
                 && wanted.section.as_ref().is_none_or(|section| **section == *self.name)
                 && wanted.port.is_none_or(|port| Some(port) == self.port)
         })
     }
 
+    fn stands_for(&self, gateway: &str) -> bool {
+        self.gateways.is_none_or(|own| own.iter().any(|own| same_gateway(own, gateway)))
+    }
+
+    /// Whether callers come to it that pass no gateway.
+    pub(super) fn is_mesh(&self) -> bool {
+        self.stands_for(MESH)
+    }
+
     /// Set apart from other listeners: part of the names of its route configurations.
     fn suffix(&self) -> String {
-        self.gateways.map(|_| format!("@{}", self.name)).unwrap_or_default()
+        let is_apart = self.parts || self.gateways.is_some();
+        is_apart.then(|| format!("@{}", self.name)).unwrap_or_default()
     }
 }
 
@@ -96,7 +109,7 @@ impl<'l, 'd> Linker<'l, 'd> {
                 }
             },
         };
-        let site = Site::of(draft);
+        let site = Site::of(draft, self.claims.parts);
         let (mode, route_config) = match (&draft.mode, service) {
             (ListenerMode::Split, None) => (Mode::Split, self.by_host(&site)),
             (ListenerMode::Split, Some(known)) => (Mode::Split, self.split(known, &site)),
@@ -137,28 +150,63 @@ impl<'l, 'd> Linker<'l, 'd> {
                 routes: self.of_service(known, site),
             });
         }
-        for domain in self.claims.domains((site, registry), None) {
-            virtual_hosts.push(self.of_domain(domain, site));
+        for domain in self.claims.domains(site, None) {
+            let won = self.claims.of_domain(&domain, site, None, &mut self.builder.found);
+            let routes = self.builder.routes(None, &won);
+            virtual_hosts.push(VirtualHost { name: text(&domain).into(), domains: vec![domain], routes });
         }
         self.add(RouteConfig { name: name.clone(), virtual_hosts });
         name
     }
 
-    /// One service, whatever the host; before that the hosts of objects that lead to it.
+    /// One service, whatever the host. Its own hosts, and those of objects that lead to it, go before any other.
     fn split(&mut self, known: &Known<'_>, site: &Site<'_>) -> Arc<str> {
         let name: Arc<str> = format!("service:{}{}", known.host, site.suffix()).into();
         if self.route_configs.contains_key(&name) {
             return name;
         }
-        let registry = self.registry;
-        let routes = self.of_only_service(known, site);
-        let others = self.claims.domains((site, registry), Some(known));
-        let mut hosts = vec![VirtualHost { name: known.host.clone(), domains: vec![Domain::Any], routes }];
-        for domain in others.into_iter().filter(|domain| *domain != Domain::Any) {
-            hosts.push(self.of_domain(domain, site));
+        let whole = self.of_only_service(known, site);
+        let mut hosts =
+            vec![VirtualHost { name: known.host.clone(), domains: vec![Domain::Any], routes: whole.clone() }];
+        if self.claims.has_domains() {
+            self.before(&mut hosts, known, site);
         }
         self.add(RouteConfig { name: name.clone(), virtual_hosts: hosts });
         name
+    }
+
+    /// Adds what is narrower than any host.
+    fn before(&mut self, hosts: &mut Vec<VirtualHost>, known: &Known<'_>, site: &Site<'_>) {
+        let alone = Some((known, self.registry));
+        let whole = hosts.first().map(|any| any.routes.clone()).unwrap_or_default();
+        let mut others = self.claims.domains(site, alone);
+        others.retain(|domain| *domain != Domain::Any);
+        let own = self.of_own_hosts(known, site);
+        let domains = self.registry.domains().remove(&known.host).unwrap_or_default();
+        let mut domains: Vec<_> = domains.into_iter().map(Domain::Exact).collect();
+        let is_star = |domain: &Domain| !matches!(domain, Domain::Exact(_));
+        match hosts.first_mut() {
+            // Of one mind with any host: named only where a star could come between.
+            Some(any) if own == whole => {
+                if others.iter().any(is_star) {
+                    domains.append(&mut any.domains);
+                    any.domains = domains;
+                }
+            }
+            _ => {
+                let name = format!("own:{}", known.host).into();
+                hosts.push(VirtualHost { name, domains, routes: own });
+            }
+        }
+        for domain in others {
+            let won = self.claims.of_domain(&domain, site, alone, &mut self.builder.found);
+            let mut routes = self.builder.routes(None, &won);
+            let is_open = !routes.iter().any(|route| route.matches.is_catch_all());
+            if is_open && won.only_answers() {
+                routes.extend(whole.iter().cloned());
+            }
+            hosts.push(VirtualHost { name: text(&domain).into(), domains: vec![domain], routes });
+        }
     }
 
     /// The local endpoints of one service.
@@ -184,25 +232,25 @@ impl<'l, 'd> Linker<'l, 'd> {
         self.route_configs.entry(config.name.clone()).or_insert_with(|| Arc::new(config));
     }
 
-    fn of_domain(&mut self, domain: Domain, site: &Site<'_>) -> VirtualHost {
-        let won = self.claims.of_domain(&domain, site, &mut self.builder.found);
-        let routes = self.builder.routes(None, &won);
-        VirtualHost { name: text(&domain).into(), domains: vec![domain], routes }
-    }
-
     /// The routes of a service among others.
     fn of_service(&mut self, known: &Known<'_>, site: &Site<'_>) -> Vec<Arc<Route>> {
         let key = (known.host.to_string(), site.suffix());
-        self.once(key, known, |claims, found| claims.of_service(known, site, found))
+        self.once(key, known, |claims, found| claims.of_service(known, site, None, found))
     }
 
-    /// The routes of a service that a listener is for alone.
+    /// The routes of a service that a listener is for alone, at the service's own hosts.
+    fn of_own_hosts(&mut self, known: &Known<'_>, site: &Site<'_>) -> Vec<Arc<Route>> {
+        let (key, alone) = ((format!("{} own", known.host), site.suffix()), Some((known, self.registry)));
+        self.once(key, known, |claims, found| claims.of_service(known, site, alone, found))
+    }
+
+    /// The routes of a service that a listener is for alone, at any other host.
     fn of_only_service(&mut self, known: &Known<'_>, site: &Site<'_>) -> Vec<Arc<Route>> {
         if !self.claims.has_domains() {
             return self.of_service(known, site);
         }
-        let (key, registry) = ((format!("{} alone", known.host), site.suffix()), self.registry);
-        self.once(key, known, |claims, found| claims.of_only_service(known, (site, registry), found))
+        let (key, alone) = ((format!("{} alone", known.host), site.suffix()), (known, self.registry));
+        self.once(key, known, |claims, found| claims.of_only_service(alone, site, found))
     }
 
     fn once(
@@ -253,7 +301,7 @@ mod tests {
     #[test]
     fn a_listener_stands_for_its_gateways_and_without_any_for_all() {
         let own: Vec<Arc<str>> = vec!["edge".into()];
-        let site = |gateways| Site { gateways, name: "web", port: Some(80) };
+        let site = |gateways| Site { gateways, name: "web", port: Some(80), parts: true };
         let wanted = |name: &str, section: Option<&str>, port| {
             [GatewayRef { name: name.into(), section: section.map(Into::into), port }]
         };
@@ -263,6 +311,16 @@ mod tests {
         assert!(!edge.is_of(Some(&wanted("edge", Some("other"), None))));
         assert!(!edge.is_of(Some(&wanted("edge", None, Some(81)))));
         assert!(!edge.is_of(Some(&wanted("mesh", None, None))));
-        assert!(site(None).is_of(Some(&wanted("mesh", Some("other"), Some(1)))));
+        let any = site(None);
+        assert!(
+            any.is_of(Some(&wanted("mesh", None, None))) && any.is_of(Some(&wanted("n/edge", None, None)))
+        );
+        assert!(any.is_of(Some(&wanted("edge", Some("web"), Some(80)))));
+        assert!(
+            !any.is_of(Some(&wanted("edge", Some("other"), None))),
+            "a part of a gateway is asked of all"
+        );
+        assert!(!any.is_of(Some(&wanted("edge", None, Some(81)))));
+        assert!(any.is_mesh() && !edge.is_mesh());
     }
 }

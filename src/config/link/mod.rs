@@ -9,6 +9,7 @@ mod claims;
 mod clusters;
 mod hosts;
 mod listeners;
+mod precedence;
 mod routes;
 mod shares;
 #[cfg(test)]

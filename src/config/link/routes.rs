@@ -1,19 +1,21 @@
 //! Rules in order -> the routes of a host.
 //!
 //! Law: nothing behind a catch-all. A service that only RouteRules are about, or nobody, ends in `default-route` to all
-//! of it, as Istio 0.7.1 emitted it; the other dialects end in 404. A rule that can have no effect is told of, never
+//! of it, as Istio 0.7.1 emitted it, and so do requests that nobody speaks of; the other dialects end in 404. A rule that can have no effect is told of, never
 //! dropped in silence.
 
 use std::sync::Arc;
 
-use super::claims::{Candidate, Won};
 use super::clusters::Clusters;
 use super::hosts::{Known, Registry};
+use super::precedence::{Candidate, Won};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::draft::{ActionDraft, Dialect, Order, PolicyDraft, SourceDraft};
+use crate::config::draft::{ActionDraft, Order, PolicyDraft, SourceDraft};
 use crate::snapshot::{
-    Action, Caller, Forward, Labels, PathMatch, Route, RouteMatch, RoutePolicy, SourceMatch, VersionTarget,
+    Action, Caller, Forward, Labels, MoreMatch, PathMatch, Route, RouteMatch, RoutePolicy, SourceMatch,
+    VersionTarget,
 };
+use crate::words::Protocol;
 
 /// What routes are built from.
 pub(super) struct Builder<'b, 'd> {
@@ -37,22 +39,22 @@ impl Builder<'_, '_> {
                 continue;
             }
             let route = self.route(service, rule);
-            if route.matches.is_catch_all() {
+            if route.matches == all_of(rule.only) {
                 catch_all = Some(rule);
             }
             routes.push(Arc::new(route));
         }
-        let falls_back = matches!(won.dialect, None | Some(Dialect::RouteRule));
-        if let Some(service) = service.filter(|_| falls_back && catch_all.is_none()) {
+        if let Some(service) = service.filter(|_| won.falls_back && catch_all.is_none()) {
             let whole = self.clusters.select(service, &Labels::new(), 100);
             let route = plain_route("default-route", service, whole);
-            routes.push(Arc::new(Route { policy: named(Some(service), None), ..route }));
+            let (matches, policy) = (all_of(won.only), named(Some(service), None));
+            routes.push(Arc::new(Route { matches, policy, ..route }));
         }
         routes
     }
 
     fn route(&mut self, service: Option<&Known<'_>>, candidate: &Candidate<'_>) -> Route {
-        let Candidate { object, rule } = *candidate;
+        let Candidate { object, rule, only, .. } = *candidate;
         let action = match &rule.action {
             ActionDraft::Redirect(redirect) => Action::Redirect(redirect.clone()),
             ActionDraft::Direct(response) => Action::DirectResponse(response.clone()),
@@ -70,7 +72,13 @@ impl Builder<'_, '_> {
             headers: rule.headers.clone(),
             source: rule.source.as_ref().map(|source| self.source(&object.namespace, source)),
             runtime_fraction: None,
-            more: rule.more.clone(),
+            more: match only {
+                None => rule.more.clone(),
+                Some(_) => {
+                    let own = rule.more.as_deref().cloned().unwrap_or_default();
+                    Some(Box::new(MoreMatch { protocol: own.protocol.or(only), ..own }))
+                }
+            },
         };
         let policy = rule.policy.as_ref().map(|policy| Box::new(self.policy(service, candidate, policy)));
         let policy = match &action {
@@ -139,6 +147,12 @@ impl Builder<'_, '_> {
         }
         SourceMatch { service, namespace: source.namespace.clone(), labels: source.labels.clone() }
     }
+}
+
+/// Takes every request of a protocol, or every request.
+fn all_of(only: Option<Protocol>) -> RouteMatch {
+    let more = only.map(|protocol| Box::new(MoreMatch { protocol: Some(protocol), ..MoreMatch::default() }));
+    RouteMatch { more, ..RouteMatch::any() }
 }
 
 fn shadowed(rule: &Candidate<'_>, winner: &Candidate<'_>) -> Diagnostic {

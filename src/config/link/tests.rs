@@ -8,7 +8,10 @@ use crate::config::draft::{
     Specificity,
 };
 use crate::config::{weir_yaml, yaml};
-use crate::snapshot::{Domain, HeaderMatch, HeaderName, Labels, LbPolicy, RouteConfig, StringMatch};
+use crate::snapshot::{
+    DirectResponse, Domain, HeaderMatch, HeaderName, Labels, LbPolicy, MoreMatch, RouteConfig, StringMatch,
+};
+use crate::words::Protocol;
 
 const SERVICES: &str = "services:\n- {name: a, endpoints: [{address: \"10.0.0.1:80\"}]}\n\
                         - {name: b, endpoints: [{address: \"10.0.0.2:80\"}]}\n";
@@ -226,4 +229,201 @@ fn a_share_for_a_service_that_nobody_declared_keeps_its_part_and_has_no_cluster(
     assert_eq!(versions[1].service.as_deref(), Some("gone.example"));
     let codes: Vec<_> = found.iter().filter_map(|one| one.split(' ').next()).collect();
     assert_eq!(codes, ["unknown-service", "unknown-subset"]);
+}
+
+/// The routes that a request for `host` meets at the listener `name`.
+fn at(snapshot: &Snapshot, name: &str, host: &str) -> Vec<String> {
+    let listener = snapshot.listeners.iter().find(|one| &*one.name == name).expect("a listener");
+    let config = &snapshot.route_configs[&listener.filter_chains[0].route_config];
+    let rank = |domain: &Domain| match domain {
+        Domain::Exact(own) => (**own == *host).then_some((3, 0)),
+        Domain::Suffix(end) => host.ends_with(&**end).then_some((2, end.len())),
+        Domain::Prefix(start) => host.starts_with(&**start).then_some((1, start.len())),
+        Domain::Any => Some((0, 0)),
+    };
+    let ranked =
+        config.virtual_hosts.iter().filter_map(|one| Some((one.domains.iter().filter_map(rank).max()?, one)));
+    let found = ranked.max_by_key(|(rank, _)| *rank).map(|(_, one)| one);
+    found.map(|one| one.routes.iter().map(|route| route.name.to_string()).collect()).unwrap_or_default()
+}
+
+const BOTH: &str = "listeners:\n- {name: hosts, address: \"0.0.0.0:80\"}\n\
+                    - {name: one, address: \"0.0.0.0:81\", service: a}\n";
+const FORMS: [&str; 4] = ["a", "a.default", "a.default.svc", A];
+
+/// An object that answers by itself.
+fn answering(name: &str, claim: &str) -> RouteDraft {
+    let mut object = listed(name, claim, "a");
+    let response = DirectResponse { status: 403, body: None, content_type: None };
+    object.rules[0].action = ActionDraft::Direct(Box::new(response));
+    object
+}
+
+fn by_gateway(object: RouteDraft) -> RouteDraft {
+    let gateway = GatewayRef { name: "edge".into(), section: None, port: None };
+    RouteDraft { gateways: Some(Box::new([gateway])), ..object }
+}
+
+fn of_mesh(object: RouteDraft) -> RouteDraft {
+    let gateway = GatewayRef { name: "mesh".into(), section: None, port: None };
+    RouteDraft { gateways: Some(Box::new([gateway])), ..object }
+}
+
+#[test]
+fn every_form_of_a_services_host_meets_the_same_rules_at_every_listener() {
+    let rule = || object(Dialect::RouteRule, "rule", "a", "a", &[Order::Precedence(0)]);
+    let worlds = [
+        vec![listed("own", "a", "a"), listed("star", "*.default.svc.cluster.local", "a")],
+        vec![rule(), listed("star", "*", "a")],
+        vec![rule(), listed("star", "*.cluster.local", "a"), answering("deny", "*")],
+        vec![listed("star", "*.default.svc.cluster.local", "a")],
+        vec![by_gateway(listed("star", "*", "a")), listed("other", "m.example.com", "a")],
+        vec![answering("deny", "*"), answering("host", "m.example.com")],
+    ];
+    for (index, objects) in worlds.into_iter().enumerate() {
+        let (snapshot, _) = linked(BOTH, objects);
+        for form in FORMS {
+            let both = ["hosts", "one"].map(|listener| at(&snapshot, listener, form));
+            assert!(both[0] == both[1] && !both[0].is_empty(), "{index} {form}: {both:?}");
+        }
+    }
+}
+
+#[test]
+fn the_rules_of_a_services_own_host_go_before_those_of_a_star() {
+    let objects = vec![listed("own", "a", "a"), listed("star", "*.default.svc.cluster.local", "a")];
+    let (snapshot, found) = linked(BOTH, objects);
+    for (listener, form) in ["hosts", "one"].into_iter().flat_map(|one| FORMS.map(|form| (one, form))) {
+        assert_eq!(at(&snapshot, listener, form), ["own.default#0"], "{listener} {form}");
+    }
+    assert_eq!(at(&snapshot, "one", "localhost"), ["own.default#0"]);
+    assert_eq!(at(&snapshot, "one", "z.default.svc.cluster.local"), ["star.default#0"]);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn what_only_answers_holds_at_a_listener_of_one_service_and_leaves_it_the_rest() {
+    let objects = vec![answering("deny", "m.example.com"), listed("own", "a", "a")];
+    let (snapshot, found) = linked(BOTH, objects);
+    assert_eq!(at(&snapshot, "hosts", "m.example.com"), ["deny.default#0"]);
+    assert_eq!(at(&snapshot, "one", "m.example.com"), ["deny.default#0", "own.default#0"]);
+    assert_eq!(at(&snapshot, "one", "localhost"), ["own.default#0"]);
+    assert!(found.is_empty(), "{found:?}");
+
+    let rule = object(Dialect::RouteRule, "rule", "a", "a", &[Order::Precedence(0)]);
+    let (snapshot, found) = linked(BOTH, vec![answering("deny", "*"), rule]);
+    assert_eq!(at(&snapshot, "one", "localhost"), ["deny.default#0", "rule.default#0", "default-route"]);
+    assert_eq!(at(&snapshot, "one", "a"), ["rule.default#0", "default-route"], "a host of its own");
+    assert!(found.is_empty(), "{found:?}");
+
+    let mut mixed = answering("mixed", "m.example.com");
+    mixed.rules.extend(listed("mixed", "a", "b").rules);
+    let (snapshot, _) = linked(BOTH, vec![mixed]);
+    assert_eq!(at(&snapshot, "one", "m.example.com"), ["default-route"], "it leads to another service");
+}
+
+#[test]
+fn a_star_that_is_for_a_gateway_takes_nothing_from_callers_that_pass_none() {
+    let star = || listed("star", "*", "a");
+    let named = "listeners:\n- {name: hosts, address: \"0.0.0.0:80\", gateways: [edge]}\n";
+    let (snapshot, found) = linked(BOTH, vec![by_gateway(star())]);
+    for listener in ["hosts", "one"] {
+        assert_eq!(at(&snapshot, listener, "a"), ["star.default#0", "default-route"], "{listener}");
+    }
+    assert_eq!(at(&snapshot, "hosts", "m.example.com"), ["star.default#0"]);
+    assert!(found.is_empty(), "{found:?}");
+    let (snapshot, _) = linked(BOTH, vec![of_mesh(star())]);
+    assert_eq!(at(&snapshot, "hosts", "a"), ["star.default#0"], "what it leaves gets 404, as in Istio");
+    let (snapshot, _) = linked(named, vec![by_gateway(star())]);
+    assert_eq!(at(&snapshot, "hosts", "a"), ["star.default#0"], "a gateway shows what its routes say");
+}
+
+#[test]
+fn an_object_without_rules_takes_a_host_from_nobody() {
+    let rule = object(Dialect::RouteRule, "rule", "a", "a", &[Order::Precedence(0)]);
+    let empty = object(Dialect::GatewayApi, "empty", "a", "a", &[]);
+    let (snapshot, found) = linked(BOTH, vec![rule, empty]);
+    for listener in ["hosts", "one"] {
+        assert_eq!(at(&snapshot, listener, "a"), ["rule.default#0", "default-route"]);
+    }
+    assert!(found.is_empty(), "{found:?}");
+}
+
+/// A GRPCRoute of `a`.
+fn calls(name: &str) -> RouteDraft {
+    let mut calls =
+        object(Dialect::GatewayApi, name, "a", "a", &[Order::Specificity(Specificity::default())]);
+    calls.kind = "GRPCRoute";
+    let grpc = MoreMatch { protocol: Some(Protocol::Grpc), ..MoreMatch::default() };
+    calls.rules[0].more = Some(Box::new(grpc));
+    calls
+}
+
+#[test]
+fn a_grpc_route_leaves_other_requests_to_the_next_dialect() {
+    let protocols = |snapshot: &Snapshot| -> Vec<(String, Option<Protocol>)> {
+        let routes = &config(snapshot).virtual_hosts[0].routes;
+        let of =
+            |route: &Arc<crate::snapshot::Route>| route.matches.more.as_ref().and_then(|more| more.protocol);
+        routes.iter().map(|route| (route.name.to_string(), of(route))).collect()
+    };
+    let (grpc, http) = (Some(Protocol::Grpc), Some(Protocol::Http));
+    let (snapshot, found) = linked(ONLY_A, vec![calls("c")]);
+    assert_eq!(protocols(&snapshot), [("c.default#0".into(), grpc), ("default-route".into(), http)]);
+    assert!(found.is_empty(), "{found:?}");
+
+    let mut whole =
+        object(Dialect::RouteRule, "rule", "a", "a", &[Order::Precedence(1), Order::Precedence(0)]);
+    whole.rules[0].headers.clear();
+    let (snapshot, found) = linked(ONLY_A, vec![calls("c"), whole]);
+    assert_eq!(protocols(&snapshot), [("c.default#0".into(), grpc), ("rule.default#0".into(), http)]);
+    assert!(found[0].starts_with("host-claimed gRPC requests of"), "{found:?}");
+    assert!(found.len() == 2 && found[1].starts_with("shadowed"), "{found:?}");
+
+    let (snapshot, found) = linked(ONLY_A, vec![calls("c"), listed("v", "a", "a")]);
+    assert_eq!(protocols(&snapshot), [("c.default#0".into(), grpc), ("v.default#0".into(), http)]);
+    assert_eq!(found.len(), 1, "{found:?}");
+
+    let specific = Order::Specificity(Specificity([1, 0, 0, 0, 0, 0]));
+    let http_route = object(Dialect::GatewayApi, "h", "a", "a", &[specific]);
+    let (snapshot, _) = linked(ONLY_A, vec![calls("c"), http_route]);
+    assert_eq!(protocols(&snapshot), [("h.default#0".into(), None), ("c.default#0".into(), grpc)]);
+}
+
+#[test]
+fn rules_of_two_kinds_with_one_name_are_told_apart() {
+    let mut http_route =
+        object(Dialect::GatewayApi, "m", "a", "a", &[Order::Specificity(Specificity::default())]);
+    http_route.kind = "HTTPRoute";
+    http_route.rules[0].headers.clear();
+    let (snapshot, found) = linked(ONLY_A, vec![http_route.clone(), calls("m")]);
+    assert_eq!(names(&snapshot, A), ["httproute:m.default#0"]);
+    assert!(
+        found.len() == 1 && found[0].starts_with("shadowed"),
+        "told, though the names are alike: {found:?}"
+    );
+    let (snapshot, _) = linked(ONLY_A, vec![http_route, calls("z")]);
+    assert_eq!(names(&snapshot, A), ["m.default#0"]);
+}
+
+#[test]
+fn a_part_of_a_gateway_is_the_listener_of_that_name_or_port() {
+    let part = |name: &str, section: Option<&str>, port| {
+        let gateway = GatewayRef { name: "edge".into(), section: section.map(Into::into), port };
+        RouteDraft { gateways: Some(Box::new([gateway])), ..listed(name, "m.example.com", "a") }
+    };
+    let both =
+        "listeners:\n- {name: http, address: \"0.0.0.0:80\"}\n- {name: https, address: \"0.0.0.0:443\"}\n";
+    let (snapshot, found) =
+        linked(both, vec![part("redirect", Some("http"), None), part("shop", None, Some(443))]);
+    assert_eq!(at(&snapshot, "http", "m.example.com"), ["redirect.default#0"]);
+    assert_eq!(at(&snapshot, "https", "m.example.com"), ["shop.default#0"]);
+    assert!(found.is_empty(), "{found:?}");
+    let (_, found) = linked(both, vec![part("lost", Some("other"), Some(8))]);
+    assert_eq!(
+        found,
+        [
+            "unknown-gateway no listener stands for `edge`, section `other`, port 8: no rule of it has an effect"
+        ]
+    );
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::claims::unknown_host;
 use super::hosts::{Known, Registry};
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{Diagnostic, Place};
 use crate::config::draft::{ClusterDraft, Dialect, SubsetDraft, TrafficDraft, TrafficOverlay};
 use crate::config::weir_yaml::{EndpointDraft, ServiceDraft};
 use crate::snapshot::{Address, Cluster, Labels, LbPolicy, TrafficPolicy, UpstreamProtocol};
@@ -49,7 +49,7 @@ impl<'d> Settings<'d> {
     ) -> Settings<'d> {
         let mut settings = Settings::default();
         let mut sorted: Vec<_> = traffic.iter().filter(|one| is_ours(one, registry, found)).collect();
-        sorted.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        sorted.sort_by(|a, b| age(a).cmp(&age(b)));
         for one in sorted {
             match registry.of_object(&one.host, &one.namespace) {
                 Err(full) => found.push(unknown_host(&one.place, &full, registry)),
@@ -85,6 +85,9 @@ impl<'d> Settings<'d> {
         let mut said = draft.settings.as_deref().cloned().unwrap_or_default();
         let host = self.by_host.get(&cluster.service);
         if let Some(host) = host {
+            if port.is_none() {
+                self.found.extend(host.mixed_ports(suffix, cluster));
+            }
             said = or_else(host.said(&cluster.labels, suffix, port), said);
         }
         lay(&said, cluster);
@@ -139,6 +142,40 @@ impl<'d> OfHost<'d> {
         all.find(|subset| subset.labels == *labels && !labels.is_empty())
     }
 
+    /// What rules say of a cluster, the narrower last, and where.
+    fn levels(
+        &self,
+        labels: &Labels,
+        suffix: Option<&str>,
+    ) -> impl Iterator<Item = (&'d Place, &'d ClusterDraft)> {
+        let nothing = ClusterDraft::default();
+        let all = self.rules.iter().find(|rule| rule.all != nothing).map(|rule| (&rule.place, &rule.all));
+        let subset = match suffix {
+            Some(name) => self.subset(name),
+            None => self.by_labels(labels),
+        };
+        all.into_iter().chain(subset.map(|subset| (&subset.place, &subset.settings)))
+    }
+
+    /// Tells of settings for a port that only some endpoints of the cluster have: a cluster has one set of settings.
+    fn mixed_ports(&self, suffix: Option<&str>, cluster: &Cluster) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for (place, level) in self.levels(&cluster.labels, suffix) {
+            for (port, _) in &level.ports {
+                if !cluster.endpoints().any(|endpoint| port_of(&endpoint.address) == Some(*port)) {
+                    continue;
+                }
+                let name = &cluster.name;
+                let reason = format!(
+                    "endpoints of `{name}` have other ports too: the settings of port {port} do not hold there"
+                );
+                let help = "a subset for the endpoints of each port";
+                found.push(of_ports(place).warning("never-acts", reason).with_help(help));
+            }
+        }
+        found
+    }
+
     fn said(&self, labels: &Labels, suffix: Option<&str>, port: Option<u16>) -> ClusterDraft {
         let of_labels = |policy: &&'d TrafficDraft| -> Option<&'d ClusterDraft> {
             let subset = policy.subsets.iter().find(|subset| subset.labels == *labels);
@@ -149,13 +186,8 @@ impl<'d> OfHost<'d> {
             return policy.clone();
         }
         let nothing = ClusterDraft::default();
-        let all = self.rules.iter().map(|rule| &rule.all).find(|all| **all != nothing);
-        let subset = match suffix {
-            Some(name) => self.subset(name),
-            None => self.by_labels(labels),
-        };
         let mut said = nothing;
-        for level in [all, subset.map(|subset| &subset.settings)].into_iter().flatten() {
+        for (_, level) in self.levels(labels, suffix) {
             said = over(said, level);
             let of_port = level.ports.iter().find(|(number, _)| Some(*number) == port);
             said = of_port.map_or(said.clone(), |(_, own)| of_one_port(said, own));
@@ -204,10 +236,21 @@ fn no_ports(known: &Known<'_>, one: &TrafficDraft, found: &mut Vec<Diagnostic>) 
             if addresses().next().is_some() && !addresses().any(|address| port_of(address) == Some(*port)) {
                 let reason = format!("no endpoint of `{}` has the port {port}", known.host);
                 let help = "a port of `endpoints`, not one of a Kubernetes Service";
-                found.push(place.warning("no-port", reason).with_help(help));
+                found.push(of_ports(place).warning("no-port", reason).with_help(help));
             }
         }
     }
+}
+
+/// Where the settings for ports stand in an object, or in a subset.
+fn of_ports(place: &Place) -> Place {
+    let base = if place.path.is_empty() { "spec" } else { &place.path };
+    Place { origin: place.origin.clone(), path: format!("{base}.trafficPolicy.portLevelSettings") }
+}
+
+/// The older first, as of VirtualServices; an object without a date is the youngest.
+fn age(object: &TrafficDraft) -> (bool, Option<&str>, &str, &str) {
+    (object.created.is_none(), object.created.as_deref(), &object.namespace, &object.name)
 }
 
 fn port_of(address: &Address) -> Option<u16> {
