@@ -194,3 +194,24 @@ fn metadata_is_edited_both_ways() {
         assert_eq!((answer.header("x-set"), answer.grpc_status()), (Some("weir"), Some("0")));
     });
 }
+
+#[test]
+fn a_grpcroute_alone_leaves_other_requests_to_the_service_or_to_the_next_dialect() {
+    run(async || {
+        let calls = route(&format!("[{{matches: [{{method: {{service: a.B}}}}], {}}}]", to("v1")));
+        let rest = "apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {name: rest}\nspec:\n  \
+                    destination: {name: x}\n  route: [{labels: {version: v2}}]\n";
+        for (files, versions) in [(vec![calls.as_str()], &["v1", "v2"][..]), (vec![&calls, rest], &["v2"])] {
+            let split = Split::with(&files).await;
+            for http in Http::BOTH {
+                let mut client = Client::connect(http, split.world.addr("in")).await;
+                for _ in 0..4 {
+                    let answer = client.send(get("/v1/models/m")).await;
+                    assert!(answer.status == 200 && versions.contains(&answer.upstream()), "{http:?}: {answer:?}");
+                }
+            }
+            assert_eq!(split.call("/a.B/C", &[]).await, "v1");
+            assert_eq!(split.call("/a.Other/C", &[]).await, UNIMPLEMENTED, "nobody else has a call");
+        }
+    });
+}

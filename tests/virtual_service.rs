@@ -361,3 +361,25 @@ fn copies_go_to_the_mirror_under_a_shadows_name() {
         assert_eq!((v1.seen().len(), v2.seen().len()), (2, 2));
     });
 }
+
+#[test]
+fn a_refusal_for_a_foreign_host_holds_at_a_listener_of_one_service() {
+    run(async || {
+        let v1 = Upstream::start("v1").await;
+        let yaml = one_service(&[], &[(&v1.at(), "v1")]);
+        let rules = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: deny}\nspec:\n  \
+                     hosts: [models.example.com]\n  http:\n  - match: [{uri: {prefix: /admin}}]\n    \
+                     directResponse: {status: 403}\n";
+        let world = World::with_rules(&yaml, &[("deny.yaml", rules)]).await;
+        let mut client = Client::connect(Http::One, world.addr("in")).await;
+        for (host, path, status) in [
+            ("models.example.com", "/admin", 403),
+            ("models.example.com", "/v1/models/m", 200),
+            ("x", "/admin", 200),
+        ] {
+            let mut request = get(path);
+            request.headers_mut().insert("host", host.parse().expect("a host"));
+            assert_eq!(client.send(request).await.status, status, "{host}{path}");
+        }
+    });
+}
