@@ -207,7 +207,10 @@ fn a_grpcroute_alone_leaves_other_requests_to_the_service_or_to_the_next_dialect
                 let mut client = Client::connect(http, split.world.addr("in")).await;
                 for _ in 0..4 {
                     let answer = client.send(get("/v1/models/m")).await;
-                    assert!(answer.status == 200 && versions.contains(&answer.upstream()), "{http:?}: {answer:?}");
+                    assert!(
+                        answer.status == 200 && versions.contains(&answer.upstream()),
+                        "{http:?}: {answer:?}"
+                    );
                 }
             }
             assert_eq!(split.call("/a.B/C", &[]).await, "v1");

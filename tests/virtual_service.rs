@@ -9,7 +9,7 @@ mod common {
 
 use common::world::client::{Answer, Client, get, grpc_call, request};
 use common::world::upstream::{BoxBody, Upstream, empty};
-use common::world::{Http, World, run, until};
+use common::world::{Http, World, one_service, run, until};
 use http::{Method, Request, Response};
 
 /// Subsets of the service `x`, by version.

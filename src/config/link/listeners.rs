@@ -68,8 +68,10 @@ impl<'s> Site<'s> {
 
     /// Set apart from other listeners: part of the names of its route configurations.
     fn suffix(&self) -> String {
-        let is_apart = self.parts || self.gateways.is_some();
-        is_apart.then(|| format!("@{}", self.name)).unwrap_or_default()
+        match self.parts || self.gateways.is_some() {
+            true => format!("@{}", self.name),
+            false => String::new(),
+        }
     }
 }
 
