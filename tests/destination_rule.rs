@@ -128,24 +128,51 @@ fn a_hash_sends_what_is_alike_to_one_endpoint_and_the_rest_elsewhere() {
     });
 }
 
+/// Code, file and path of each warning about the service `x`, which has two ports, with more keys of its own.
+fn warnings(keys: &str, rules: &[(&str, String)]) -> Vec<String> {
+    let main = format!(
+        "listeners: [{{name: in, address: \"127.0.0.1:0\", service: x}}]\nservices:\n- name: x\n{keys}  endpoints:\n  \
+         - {{address: \"127.0.0.1:19001\"}}\n  - {{address: \"127.0.0.1:19002\"}}\n"
+    );
+    let document = |name: &str, text: &str| Document { name: name.into(), bytes: text.into() };
+    let rules: Vec<_> = rules.iter().map(|(name, text)| document(name, text)).collect();
+    let loaded = config::load(&document("weir.yaml", &main), &rules, &Environment::default());
+    let found = loaded.expect("loads").warnings;
+    found.iter().map(|one| format!("{} {} {}", one.code, one.origin.file, one.path)).collect()
+}
+
+/// A DestinationRule for `x` with more metadata and a traffic policy.
+fn rule(metadata: &str, policy: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{{metadata}}}\nspec:\n  host: x\n  \
+         trafficPolicy: {{{policy}}}\n"
+    )
+}
+
 /// A cluster has one set of settings: those for a port that only some of its endpoints have are told of.
 #[test]
 fn settings_for_a_port_that_only_some_endpoints_have_are_told_of() {
-    let codes = |ports: &str| -> Vec<String> {
-        let main = "listeners: [{name: in, address: \"127.0.0.1:0\", service: x}]\nservices:\n- name: x\n  endpoints:\n  \
-             - {address: \"127.0.0.1:19001\"}\n  - {address: \"127.0.0.1:19002\"}\n";
-        let rule = format!(
-            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: x}}\nspec:\n  host: x\n  \
-             trafficPolicy: {{portLevelSettings: [{ports}]}}\n"
-        );
-        let document = |name: &str, text: &str| Document { name: name.into(), bytes: text.into() };
-        let loaded =
-            config::load(&document("weir.yaml", main), &[document("x.yaml", &rule)], &Environment::default());
-        let found = loaded.expect("loads").warnings;
-        found.iter().map(|one| format!("{} {}", one.code, one.path)).collect()
-    };
-    let settings = |port: u16| format!("{{port: {{number: {port}}}, loadBalancer: {{simple: RANDOM}}}}");
-    let path = "spec.trafficPolicy.portLevelSettings";
-    assert_eq!(codes(&settings(19001)), [format!("never-acts {path}")]);
-    assert_eq!(codes(&settings(19003)), [format!("no-port {path}")]);
+    for (port, code) in [(19001, "never-acts"), (19003, "no-port")] {
+        let policy =
+            format!("portLevelSettings: [{{port: {{number: {port}}}, loadBalancer: {{simple: RANDOM}}}}]");
+        let found = warnings("", &[("x.yaml", rule("name: x", &policy))]);
+        assert_eq!(found, [format!("{code} x.yaml spec.trafficPolicy.portLevelSettings")]);
+    }
+}
+
+#[test]
+fn of_two_rules_about_a_host_the_older_holds() {
+    let policy = "loadBalancer: {simple: RANDOM}";
+    let young = rule("name: a, creationTimestamp: \"2026-02-01T00:00:00Z\"", policy);
+    let old = rule("name: z, creationTimestamp: \"2026-01-01T00:00:00Z\"", policy);
+    let found = warnings("", &[("young.yaml", young), ("old.yaml", old)]);
+    assert_eq!(found, ["host-claimed young.yaml "]);
+}
+
+#[test]
+fn a_protocol_that_weir_yaml_names_is_not_undone_in_silence() {
+    let policy = "connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}";
+    let found = |keys: &str| warnings(keys, &[("x.yaml", rule("name: x", policy))]);
+    assert_eq!(found("  protocol: http2\n"), ["never-acts x.yaml spec.trafficPolicy.connectionPool.http"]);
+    assert!(found("").is_empty());
 }

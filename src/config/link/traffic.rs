@@ -96,6 +96,8 @@ impl<'d> Settings<'d> {
             let first = self.idle.insert(format!("{}.{}", rule.name, rule.namespace).into());
             self.found.extend(first.then(|| idle_outlier(rule, cluster)));
         }
+        let stays = said.http2 == Some(false) && draft.protocol == UpstreamProtocol::Http2;
+        self.found.extend(rule.filter(|_| stays).map(|rule| stays_http2(rule, cluster)));
     }
 }
 
@@ -396,6 +398,13 @@ fn never_ejects(cluster: &Cluster) -> bool {
     let named = cluster.endpoints().any(|endpoint| matches!(endpoint.address, Address::Dns { .. }));
     let share = count * u64::from(outlier.max_ejection_percent);
     count > 0 && !named && share < 100 && !outlier.always_eject_one_host
+}
+
+fn stays_http2(rule: &TrafficDraft, cluster: &Cluster) -> Diagnostic {
+    let reason = format!("`{}` speaks HTTP/2 whatever its pool says: `protocol: http2`", cluster.service);
+    let path = "spec.trafficPolicy.connectionPool.http".into();
+    let place = Place { origin: rule.place.origin.clone(), path };
+    place.warning("never-acts", reason).with_help("leave `protocol` out of weir.yaml")
 }
 
 fn idle_outlier(rule: &TrafficDraft, cluster: &Cluster) -> Diagnostic {
