@@ -224,3 +224,74 @@ fn the_alternatives_of_a_rule_and_the_health_checks_of_a_service_are_bounded() {
     let found = checked(9).expect_err("is refused");
     assert!(found.iter().all(|one| one.code == "too-many"), "{found}");
 }
+
+#[test]
+fn annotations_of_ours_stand_where_they_act() {
+    let traffic = |kind: &str, spec: &str, annotation: &str| {
+        let version =
+            if kind == "DestinationRule" { "networking.istio.io/v1" } else { "config.istio.io/v1alpha2" };
+        let text = format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: r, annotations: {{{annotation}}}}}\nspec: {{{spec}}}\n"
+        );
+        let found = load(&text).expect_err(&text);
+        assert!(found.iter().all(|one| one.code == "unknown-annotation"), "{found}");
+    };
+    for annotation in [
+        "weir/sticky: source",
+        "weir/version-header: x-v",
+        "weir/repeatable: \"true\"",
+        "weir/backend.a: v=1",
+    ] {
+        traffic("DestinationRule", "host: m", annotation);
+        traffic("DestinationPolicy", "destination: {name: m}", annotation);
+    }
+    for (kind, rule) in [(RouteRule, "precedence: 1"), (VirtualService, "route: [{destination: {host: m}}]")]
+    {
+        let all = found(kind, "weir/backend.a: version=v1", rule);
+        assert_eq!(all.len(), 1, "{all:?}");
+        assert!(all[0].starts_with("unknown-annotation "), "{all:?}");
+    }
+    let all = found(VirtualService, "weir/sticky: source, other/x: y", "redirect: {uri: /a}");
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(all[0].starts_with("never-acts metadata.annotations"), "{all:?}");
+}
+
+#[test]
+fn the_age_of_an_object_is_a_time_as_kubernetes_writes_it() {
+    let with = |time: &str| {
+        let text = object(RouteRule, "", "precedence: 1");
+        load(&text.replace("name: r, ", &format!("name: r, creationTimestamp: {time}, ")))
+    };
+    for good in ["\"2026-01-31T12:00:00Z\"", "2026-01-31T12:00:00Z", "null"] {
+        assert!(with(good).is_ok(), "{good}");
+    }
+    for bad in ["yesterday", "\"2026-01-31T12:00:00+01:00\"", "\"2026-01-31T12:00:00.5Z\"", "\"\""] {
+        let found = with(bad).expect_err(bad);
+        assert!(found.iter().all(|one| one.code == "type"), "{found}");
+    }
+}
+
+#[test]
+fn copies_are_counted_in_whole_percent_where_the_old_field_says_it() {
+    let rule = "route: [{destination: {host: m}}], mirror: {host: m}, mirrorPercent: ";
+    assert_eq!(found(VirtualService, "", &format!("{rule}12")), [""; 0]);
+    assert_eq!(found(VirtualService, "", &format!("{rule}12.5")), ["type spec.http[0].mirrorPercent"]);
+}
+
+#[test]
+fn rules_that_have_one_name_are_told_apart_whatever_the_others_are_called() {
+    let rule = |name: &str, path: &str| {
+        format!(
+            "{{name: {name}, match: [{{uri: {{exact: {path}}}}}], route: [{{destination: {{host: m}}}}]}}"
+        )
+    };
+    let rules = format!("{}, {}, {}", rule("a", "/1"), rule("a", "/2"), rule("\"a#2\"", "/3"));
+    let text = object(VirtualService, "", "X").replace("{X}", &rules);
+    let loaded = load(&text).unwrap_or_else(|found| panic!("{found}"));
+    let config = loaded.snapshot.route_configs.values().next().expect("a listener").clone();
+    let mut names: Vec<_> = config.virtual_hosts[0].routes.iter().map(|route| route.name.clone()).collect();
+    names.sort();
+    let count = names.len();
+    names.dedup();
+    assert_eq!((count, names.len()), (3, 3), "{names:?}");
+}

@@ -13,10 +13,16 @@ use common::world::client::{Answer, Client, get, grpc_call, post, request};
 use common::world::upstream::{Upstream, empty};
 use common::world::{Http, one_service, run, soon, split_rule};
 use http::Method;
-use weir::snapshot::{Action, DirectResponse, PathRewrite, Redirect};
+use weir::snapshot::{Action, DirectResponse, PathRewrite, Redirect, RedirectPort};
 
-const NOTHING: Redirect =
-    Redirect { scheme: None, host: None, port: None, path: None, strip_query: false, status: 301 };
+const NOTHING: Redirect = Redirect {
+    scheme: None,
+    host: None,
+    port: RedirectPort::Request,
+    path: None,
+    strip_query: false,
+    status: 301,
+};
 
 /// A proxy whose only route answers as `action` says; nobody is behind it.
 fn answering(action: Action) -> Policed {
@@ -52,7 +58,7 @@ fn a_redirect_names_the_parts_it_changes_and_keeps_the_others() {
             (NOTHING, "http://x.default:8080/a/b?q=1"),
             (Redirect { scheme: Some("https".into()), ..NOTHING }, "https://x.default/a/b?q=1"),
             (
-                Redirect { host: Some("y.example".into()), port: Some(81), ..NOTHING },
+                Redirect { host: Some("y.example".into()), port: RedirectPort::Number(81), ..NOTHING },
                 "http://y.example:81/a/b?q=1",
             ),
             (

@@ -39,14 +39,18 @@ pub(crate) struct Annotations {
 }
 
 impl Annotations {
-    /// Those of `metadata.annotations`.
-    pub(crate) fn read(field: &Field<'_>) -> Annotations {
+    /// Those of `metadata.annotations` of a `kind`. They are about routes, so that an object about clusters has none;
+    /// backends have a name in the Gateway API alone.
+    pub(crate) fn read(field: &Field<'_>, kind: &str) -> Annotations {
+        let traffic = matches!(kind, "DestinationRule" | "DestinationPolicy");
+        let gateway_api = matches!(kind, "HTTPRoute" | "GRPCRoute");
         let mut own = Annotations::default();
         let mut salt = None;
         for (key, value) in field.pairs().unwrap_or_default() {
             let Some(name) = key.strip_prefix(PREFIX) else { continue };
             let Some(text) = value.filled() else { continue };
             match name {
+                _ if traffic => elsewhere(&value, name, "the object with the routes"),
                 STICKY => own.sticky = keys(&value, text).unwrap_or_default(),
                 SALT => {
                     own.salt = Some(text.into());
@@ -57,6 +61,7 @@ impl Annotations {
                 }
                 REPEATABLE => own.repeatable = value.word(&[("true", true), ("false", false)]),
                 _ => match name.strip_prefix(BACKEND).filter(|service| is_dns_label(service)) {
+                    Some(_) if !gateway_api => elsewhere(&value, name, "an HTTPRoute or a GRPCRoute"),
                     Some(service) => {
                         own.backends.extend(labels(&value, text).map(|all| (service.into(), all)))
                     }
@@ -70,13 +75,18 @@ impl Annotations {
         own
     }
 
-    /// Adds what they say to each rule of the object.
-    pub(crate) fn apply(&self, draft: &mut RouteDraft) {
+    /// Adds what they say to each rule of the object. `object` is where one is told of that no rule takes.
+    pub(crate) fn apply(&self, draft: &mut RouteDraft, object: &Field<'_>) {
         let mut rules = std::mem::take(&mut draft.rules);
+        let mut forwards = false;
         for rule in &mut rules {
             if matches!(rule.action, ActionDraft::Whole | ActionDraft::Shares(_)) {
+                forwards = true;
                 self.apply_to(rule, draft);
             }
+        }
+        if !forwards && !rules.is_empty() {
+            tell_of_what_never_acts(object);
         }
         draft.rules = rules;
     }
@@ -96,6 +106,28 @@ impl Annotations {
             draft.policy.version_header.clone_from(&self.version_header);
         }
     }
+}
+
+/// An object that forwards nothing chooses no version.
+fn tell_of_what_never_acts(object: &Field<'_>) {
+    let Some(node) = object.node.get("metadata") else { return };
+    let metadata = object.child("metadata", node);
+    let Some(node) = node.get("annotations") else { return };
+    for (key, value) in metadata.child("annotations", node).pairs().unwrap_or_default() {
+        let own = key.strip_prefix(PREFIX).is_some_and(|name| !name.starts_with(BACKEND));
+        if own {
+            value.warn_with(
+                "never-acts",
+                "no request of this object is forwarded",
+                format!("leave `{key}` out"),
+            );
+        }
+    }
+}
+
+fn elsewhere(field: &Field<'_>, name: &str, whose: &str) {
+    let reason = format!("`{PREFIX}{name}` has no effect here");
+    field.fault_with("unknown-annotation", reason, format!("it belongs to {whose}"));
 }
 
 fn unknown(field: &Field<'_>, name: &str) {
@@ -223,7 +255,7 @@ mod tests {
     fn read(text: &str) -> (Annotations, Vec<String>) {
         let scope = Scope::new("a.yaml");
         let nodes = yaml::parse(text.as_bytes()).expect("is YAML");
-        let own = Annotations::read(&Field::root(&nodes[0], &scope));
+        let own = Annotations::read(&Field::root(&nodes[0], &scope), "HTTPRoute");
         (own, scope.into_found().iter().map(|one| format!("{} {}", one.code, one.reason)).collect())
     }
 

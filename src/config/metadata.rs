@@ -58,14 +58,14 @@ impl Metadata {
             None => Some("default"),
         };
         // Kubernetes writes `null` for an object that is not stored yet.
-        let created = get("creationTimestamp").and_then(|field| field.text());
+        let created = get("creationTimestamp").and_then(|field| moment(&field));
         Metadata {
             place: object.place(),
             kind,
             name: name.unwrap_or_default().into(),
             namespace: namespace.unwrap_or_default().into(),
             created: created.map(Into::into),
-            annotations: get("annotations").map(|field| Annotations::read(&field)).unwrap_or_default(),
+            annotations: get("annotations").map(|field| Annotations::read(&field, kind)).unwrap_or_default(),
         }
     }
 
@@ -83,6 +83,24 @@ impl Metadata {
             rules: Vec::new(),
         }
     }
+}
+
+/// A time as Kubernetes writes it: ages are compared as text, which only one form allows.
+fn moment<'n>(field: &Field<'n>) -> Option<&'n str> {
+    let text = field.text()?;
+    let form = b"0000-00-00T00:00:00Z";
+    let same = |(byte, form): (u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == *other,
+    };
+    if text.len() != form.len() || !text.bytes().zip(form).all(same) {
+        field.wrong_type(
+            "a time in UTC",
+            Some("as Kubernetes writes it, such as 2026-01-31T12:00:00Z".into()),
+        );
+        return None;
+    }
+    Some(text)
 }
 
 fn checked<'n>(field: &Field<'n>, check: fn(&str) -> bool) -> Option<&'n str> {

@@ -142,7 +142,7 @@ fn routes(
 ) -> Option<RouteDraft> {
     read(field, kind, |spec, metadata| {
         let mut draft = decode(spec, metadata)?;
-        metadata.annotations.apply(&mut draft);
+        metadata.annotations.apply(&mut draft, field);
         Some(draft)
     })
 }

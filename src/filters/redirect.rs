@@ -6,7 +6,7 @@
 use http::HeaderValue;
 
 use super::rewrite;
-use crate::snapshot::{PathMatch, Redirect};
+use crate::snapshot::{PathMatch, Redirect, RedirectPort};
 
 /// What a redirect needs to know of the request.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub struct Request<'a> {
     pub scheme: &'a str,
     /// As sent, perhaps with a port.
     pub authority: &'a str,
+    /// The listener's; a socket in the file system has none.
+    pub port: Option<u16>,
     /// The path in normal form, perhaps with a query.
     pub target: &'a str,
 }
@@ -24,11 +26,17 @@ pub fn location(redirect: &Redirect, matched: &PathMatch, request: Request<'_>) 
     let scheme = redirect.scheme.as_deref().unwrap_or(request.scheme);
     let host = redirect.host.as_deref().unwrap_or_else(|| without_port(request.authority));
     let stays = scheme == request.scheme && redirect.host.is_none();
+    let written = |port: u16| match port == default_port(scheme) {
+        true => String::new(),
+        false => format!(":{port}"),
+    };
     let port = match redirect.port {
-        Some(port) if port == default_port(scheme) => String::new(),
-        Some(port) => format!(":{port}"),
-        None if stays => request.authority[without_port(request.authority).len()..].to_owned(),
-        None => String::new(),
+        RedirectPort::Number(port) => written(port),
+        RedirectPort::Listener => request.port.map(written).unwrap_or_default(),
+        RedirectPort::Request if stays => {
+            request.authority[without_port(request.authority).len()..].to_owned()
+        }
+        RedirectPort::Request | RedirectPort::OfScheme => String::new(),
     };
     let target = match &redirect.path {
         Some(path) => rewrite::target(path, matched, request.target).ok()?,
@@ -58,9 +66,16 @@ mod tests {
     use super::*;
     use crate::snapshot::PathRewrite;
 
-    const REQUEST: Request<'_> = Request { scheme: "http", authority: "h.example:8080", target: "/a/b?q=1" };
-    const NOTHING: Redirect =
-        Redirect { scheme: None, host: None, port: None, path: None, strip_query: false, status: 301 };
+    const REQUEST: Request<'_> =
+        Request { scheme: "http", authority: "h.example:8080", port: Some(18_601), target: "/a/b?q=1" };
+    const NOTHING: Redirect = Redirect {
+        scheme: None,
+        host: None,
+        port: RedirectPort::Request,
+        path: None,
+        strip_query: false,
+        status: 301,
+    };
 
     fn of(redirect: &Redirect, request: Request<'_>) -> String {
         let location = location(redirect, &PathMatch::Prefix("/a".into()), request).expect("a location");
@@ -84,13 +99,27 @@ mod tests {
     fn a_port_is_written_unless_the_scheme_implies_it() {
         let port = |scheme: Option<&str>, port| Redirect {
             scheme: scheme.map(Into::into),
-            port: Some(port),
+            port: RedirectPort::Number(port),
             ..NOTHING
         };
         assert_eq!(of(&port(None, 9000), REQUEST), "http://h.example:9000/a/b?q=1");
         assert_eq!(of(&port(None, 80), REQUEST), "http://h.example/a/b?q=1");
         assert_eq!(of(&port(Some("https"), 443), REQUEST), "https://h.example/a/b?q=1");
         assert_eq!(of(&port(Some("https"), 80), REQUEST), "https://h.example:80/a/b?q=1");
+    }
+
+    #[test]
+    fn a_port_may_be_the_listeners_or_the_schemes_whatever_the_caller_wrote() {
+        let listener = Redirect { port: RedirectPort::Listener, ..NOTHING };
+        let host = Redirect { host: Some("new.example".into()), ..listener.clone() };
+        assert_eq!(of(&listener, REQUEST), "http://h.example:18601/a/b?q=1");
+        assert_eq!(of(&host, REQUEST), "http://new.example:18601/a/b?q=1");
+        assert_eq!(of(&host, Request { port: Some(80), ..REQUEST }), "http://new.example/a/b?q=1");
+        let https = Request { scheme: "https", port: Some(443), ..REQUEST };
+        assert_eq!(of(&host, https), "https://new.example/a/b?q=1");
+        assert_eq!(of(&host, Request { port: None, ..REQUEST }), "http://new.example/a/b?q=1");
+        let scheme = Redirect { port: RedirectPort::OfScheme, scheme: Some("http".into()), ..NOTHING };
+        assert_eq!(of(&scheme, REQUEST), "http://h.example/a/b?q=1");
     }
 
     #[test]

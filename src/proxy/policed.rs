@@ -191,6 +191,7 @@ fn of_route(
             let request = redirect::Request {
                 scheme: headers::scheme(exchange, &head.headers),
                 authority: admit::authority(head).unwrap_or_default(),
+                port: exchange.seat.listener.listener.address.port(),
                 target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
             };
             let location =

@@ -67,14 +67,27 @@ pub struct Redirect {
     pub scheme: Option<Arc<str>>,
     /// Without a port.
     pub host: Option<Arc<str>>,
-    /// `None`: the request's, where scheme and host stay; else that of the scheme.
-    pub port: Option<u16>,
+    /// Which port.
+    pub port: RedirectPort,
     /// Another path.
     pub path: Option<PathRewrite>,
     /// Whether the query goes.
     pub strip_query: bool,
     /// 301, 302, 303, 307, 308; Istio takes any 3xx.
     pub status: u16,
+}
+
+/// The port of a redirect. One that the scheme implies is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum RedirectPort {
+    /// The request's, where scheme and host stay; else that of the scheme.
+    Request,
+    /// That of the scheme.
+    OfScheme,
+    /// The listener's.
+    Listener,
+    /// This one.
+    Number(u16),
 }
 
 /// An answer of the route's own.

@@ -27,6 +27,16 @@ pub enum BindAddress {
     Unix(PathBuf),
 }
 
+impl BindAddress {
+    /// A socket in the file system has none.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            BindAddress::Socket(address) => Some(address.port()),
+            BindAddress::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

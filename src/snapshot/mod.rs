@@ -24,7 +24,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use cluster::{Address, CircuitBreakers, Cluster, Endpoint, LbPolicy, Locality, UpstreamProtocol};
-pub use edit::{DirectResponse, HeaderEdit, HeaderEdits, PathRewrite, Redirect, Rewrite};
+pub use edit::{DirectResponse, HeaderEdit, HeaderEdits, PathRewrite, Redirect, RedirectPort, Rewrite};
 pub use hash::{Cookie, HashKey, Sticky};
 pub use labels::Labels;
 pub use listener::{BindAddress, ChainMatch, FilterChain, Listener, Mode, PeerFilter};

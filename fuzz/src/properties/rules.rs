@@ -25,7 +25,7 @@ pub fn check(data: &[u8]) {
     match load_all(&main, std::slice::from_ref(&rules)) {
         Ok(loaded) => {
             readable(&loaded.warnings, &[&main, &rules]);
-            holds_together(&loaded.snapshot);
+            holds_together(&loaded);
             assert!(validate_rules(std::slice::from_ref(&rules)).is_ok(), "right in company only");
         }
         Err(found) => {

@@ -128,7 +128,8 @@ fn location(choice: &Choice, head: &Head<'_>) -> Option<String> {
         Some(query) => format!("{}?{query}", head.path),
         None => head.path.to_owned(),
     };
-    let request = redirect::Request { scheme: head.scheme, authority: head.authority, target: &target };
+    let port = head.local.map(|address| address.port());
+    let request = redirect::Request { scheme: head.scheme, authority: head.authority, port, target: &target };
     let location = redirect::location(parts, &choice.route.matches.path, request)?;
     location.to_str().ok().map(str::to_owned)
 }

@@ -11,8 +11,8 @@ use super::said;
 use super::{Host, Name, Notes, Settings, label, object, put, why_refused};
 use crate::config::draft::{ActionDraft, HostRef, RouteDraft, RuleDraft, Select, ShareDraft, TrafficDraft};
 use crate::snapshot::{
-    Cors, Fraction, HeaderEdit, HeaderName, Labels, PathMatch, PathRewrite, Redirect, RetryCondition,
-    RetryPolicy, Rewrite, StringMatch,
+    Cors, Fraction, HeaderEdit, HeaderName, Labels, PathMatch, PathRewrite, Redirect, RedirectPort,
+    RetryCondition, RetryPolicy, Rewrite, StringMatch,
 };
 
 const API_VERSION: &str = "gateway.networking.k8s.io/v1";
@@ -391,10 +391,18 @@ impl Writer<'_, '_> {
     }
 }
 
+/// A port that is said.
+pub(super) fn number(port: RedirectPort) -> Option<u16> {
+    match port {
+        RedirectPort::Number(port) => Some(port),
+        RedirectPort::Request | RedirectPort::OfScheme | RedirectPort::Listener => None,
+    }
+}
+
 fn redirect(redirect: &Redirect) -> Value {
     let mut all = Map::new();
     put(&mut all, "hostname", redirect.host.as_deref());
-    put(&mut all, "port", redirect.port);
+    put(&mut all, "port", number(redirect.port));
     if let Some(PathRewrite::Full(path)) = &redirect.path {
         put(&mut all, "path", json!({"type": "ReplaceFullPath", "replaceFullPath": &**path}));
     }

@@ -218,7 +218,7 @@ fn redirect(redirect: &Redirect) -> Value {
         put(&mut all, "uri", &**path);
     }
     put(&mut all, "authority", redirect.host.as_deref());
-    put(&mut all, "port", redirect.port);
+    put(&mut all, "port", super::http_route::number(redirect.port));
     put(&mut all, "redirectCode", redirect.status);
     all.into()
 }

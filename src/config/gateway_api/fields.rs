@@ -147,7 +147,7 @@ pub(crate) const HTTP_ROUTE: &[FieldRow] = &[
     FieldRow::supported(
         "spec.rules[].filters[].requestRedirect.port",
         "port: 8443",
-        "unsaid: the request's, or its scheme's where scheme or host are new",
+        "unsaid: that of a scheme that is said, else the listener's; of a Service's route, the request's",
     ),
     FieldRow::supported(
         "spec.rules[].filters[].requestRedirect.statusCode",

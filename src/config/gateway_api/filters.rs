@@ -9,7 +9,7 @@ use crate::config::decode::Field;
 use crate::config::draft::MirrorDraft;
 use crate::config::patterns::Patterns;
 use crate::config::table::{Keys, Table};
-use crate::snapshot::{Cors, Fraction, HeaderEdits, Redirect, Rewrite};
+use crate::snapshot::{Cors, Fraction, HeaderEdits, Redirect, RedirectPort, Rewrite};
 
 /// What the filters of one list say.
 #[derive(Debug, Default)]
@@ -161,10 +161,12 @@ fn redirect(field: &Field<'_>, prefix: bool) -> Option<Redirect> {
     let path = table.get("path").map_or(Some(None), |field| paths::modifier(&field, prefix).map(Some));
     let port = table.get("port").map_or(Some(None), |field| field.integer(1..=65_535).map(Some));
     let status = table.get("statusCode").map_or(Some(302), |field| status(&field));
+    let (scheme, port) = (scheme?, port?);
+    let unsaid = if scheme.is_some() { RedirectPort::OfScheme } else { RedirectPort::Listener };
     Some(Redirect {
-        scheme: scheme?.map(Into::into),
+        scheme: scheme.map(Into::into),
         host: host?,
-        port: port?.map(|port| port as u16),
+        port: port.map_or(unsaid, |port| RedirectPort::Number(port as u16)),
         path: path?,
         strip_query: false,
         status: status?,

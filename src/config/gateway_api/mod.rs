@@ -20,10 +20,11 @@ mod tests;
 mod words;
 
 use super::decode::Field;
-use super::draft::{Dialect, RouteDraft, RuleDraft};
+use super::draft::{ActionDraft, Claim, Dialect, RouteDraft, RuleDraft};
 use super::metadata::Metadata;
 use super::patterns::Patterns;
 use super::table::{Keys, Table};
+use crate::snapshot::RedirectPort;
 
 /// Of both kinds.
 pub(crate) const API_VERSION: &str = "gateway.networking.k8s.io/v1";
@@ -74,6 +75,15 @@ fn finish(
 ) -> RouteDraft {
     let (claims, gateways) = (attached.claims, attached.gateways);
     let mut draft = RouteDraft { claims, gateways, rules, ..metadata.routes(Dialect::GatewayApi) };
+    let mesh = draft.claims.iter().all(|claim| matches!(claim, Claim::Service(..)));
+    let redirects = draft.rules.iter_mut().filter_map(|rule| match &mut rule.action {
+        ActionDraft::Redirect(redirect) if mesh => Some(redirect),
+        _ => None,
+    });
+    // Callers of a Service use the Service's port, not that of the listener beside them.
+    redirects
+        .filter(|redirect| redirect.port == RedirectPort::Listener)
+        .for_each(|redirect| redirect.port = RedirectPort::Request);
     backends::annotate(&mut draft, &metadata.annotations.backends, spec.scope);
     draft
 }

@@ -1,7 +1,7 @@
 //! Drafts -> a linked, checked, sorted [`Snapshot`], with every diagnostic at once.
 //!
-//! Law: what comes out has no dangling name; precedence is settled here, so that the hot path knows only "best host,
-//! then first match". Only what a listener uses is built.
+//! Law: a share names a cluster that is there, or one that was told of and answers an error; precedence is settled here,
+//! so that the hot path knows only "best host, then first match". Only what a listener uses is built.
 
 mod backends;
 mod check;

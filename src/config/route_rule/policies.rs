@@ -17,7 +17,9 @@ use crate::snapshot::edit::HeaderEdit;
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
 use crate::snapshot::retry::{RetryCondition, RetryPolicy};
 use crate::snapshot::route::OrdName;
-use crate::snapshot::{Fraction, HeaderEdits, PathRewrite, Redirect, Rewrite, RoutePolicy, StringMatch};
+use crate::snapshot::{
+    Fraction, HeaderEdits, PathRewrite, Redirect, RedirectPort, Rewrite, RoutePolicy, StringMatch,
+};
 
 const CUSTOM: (&str, &str) = ("custom", "Istio's proxies had no use for it");
 /// Envoy's header for a time limit, which is honoured without being named.
@@ -243,7 +245,7 @@ pub(super) fn redirect(field: &Field<'_>) -> Option<Redirect> {
     Some(Redirect {
         scheme: None,
         host,
-        port: port.flatten(),
+        port: port.flatten().map_or(RedirectPort::Request, RedirectPort::Number),
         // A query of its own stands for the request's.
         strip_query: path.is_some_and(|path| path.contains('?')),
         path: path.map(|path| PathRewrite::Full(path.into())),

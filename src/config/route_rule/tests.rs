@@ -5,6 +5,7 @@ use crate::config::decode::Scope;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::objects::{self, Objects};
 use crate::config::yaml;
+use crate::snapshot::RedirectPort;
 use crate::snapshot::policy::AbortStatus;
 use crate::snapshot::{Fraction, HeaderName, PathMatch, PathRewrite, RoutePolicy, StringMatch};
 
@@ -182,7 +183,10 @@ fn check_11_a_redirect_stands_alone_and_says_something() {
     else {
         panic!("no redirect")
     };
-    assert_eq!((redirect.status, redirect.host.as_deref(), redirect.port), (301, Some("a.b"), Some(81)));
+    assert_eq!(
+        (redirect.status, redirect.host.as_deref(), redirect.port),
+        (301, Some("a.b"), RedirectPort::Number(81))
+    );
     assert_eq!(redirect.path, Some(PathRewrite::Full("/v2".into())));
 }
 

@@ -8,7 +8,7 @@ use crate::config::draft::{ActionDraft, MirrorDraft, Select, ShareDraft, TargetP
 use crate::config::networking::{self, filled, maybe};
 use crate::config::paths;
 use crate::config::table::{Keys, Table};
-use crate::snapshot::{DirectResponse, PathRewrite, Redirect, Rewrite, TargetPolicy};
+use crate::snapshot::{DirectResponse, PathRewrite, Redirect, RedirectPort, Rewrite, TargetPolicy};
 
 /// The largest body of an answer, as in Istio.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -152,7 +152,7 @@ fn redirect(field: &Field<'_>) -> Option<Redirect> {
     Some(Redirect {
         scheme: scheme.map(Into::into),
         host: host.map(Into::into),
-        port: port.or(own_port),
+        port: port.or(own_port).map_or(RedirectPort::Request, RedirectPort::Number),
         // A query of its own stands for the request's.
         strip_query: path.is_some_and(|path| path.contains('?')),
         path: path.map(|path| PathRewrite::Full(path.into())),

@@ -130,7 +130,13 @@ fn rules(table: &Table<'_>, context: &Context<'_>) -> Option<Vec<RuleDraft>> {
         let mut label = |name: Option<Arc<str>>| match name {
             Some(name) if names.insert(name.clone()) => Some(name),
             // Rules are told apart by their names.
-            Some(name) => Some(format!("{name}#{}", index + 1).into()),
+            Some(name) => {
+                let mut own: Arc<str> = format!("{name}#{}", index + 1).into();
+                while !names.insert(own.clone()) {
+                    own = format!("{own}#{}", index + 1).into();
+                }
+                Some(own)
+            }
             None => several.then(|| format!("#{}", index + 1).into()),
         };
         http::rule(field, context, &mut label)

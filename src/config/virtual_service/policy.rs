@@ -184,7 +184,10 @@ fn joined(
 pub(super) fn mirrors(table: &Table<'_>) -> Option<Vec<MirrorDraft>> {
     let one = maybe(table, "mirror", action::destination);
     let percentage = maybe(table, "mirrorPercentage", fraction);
-    let old = maybe(table, "mirrorPercent", |field| percent(field).map(Fraction::of_percent));
+    let old = maybe(table, "mirrorPercent", |field| {
+        percent(field)?;
+        field.integer_as("percent", 0..=100).map(|percent| Fraction::of_percent(percent as f64))
+    });
     let several = each(table, "mirrors", mirror);
     let (one, percentage, old, several) = (one?, percentage?, old?, several?);
     for key in ["mirrorPercentage", "mirrorPercent"] {

@@ -8,7 +8,7 @@ use crate::config::objects::{self, Objects};
 use crate::config::yaml;
 use crate::snapshot::policy::{AbortStatus, UnmatchedPreflights};
 use crate::snapshot::retry::RetryCondition;
-use crate::snapshot::{HeaderName, PathMatch, PathRewrite, StringMatch};
+use crate::snapshot::{HeaderName, PathMatch, PathRewrite, RedirectPort, StringMatch};
 use std::time::Duration;
 
 const ROUTE: &str = "route: [{destination: {host: m}}]";
@@ -334,15 +334,15 @@ fn a_redirect_says_what_changes_and_is_301_unless_said() {
         *redirect
     };
     let one = redirect("uri: /a, authority: b.c, scheme: https, port: 8443, redirectCode: 308");
-    assert_eq!((one.status, one.port, one.strip_query), (308, Some(8443), false));
+    assert_eq!((one.status, one.port, one.strip_query), (308, RedirectPort::Number(8443), false));
     assert_eq!((one.host.as_deref(), one.scheme.as_deref()), (Some("b.c"), Some("https")));
     assert_eq!(one.path, Some(PathRewrite::Full("/a".into())));
     let two = redirect("uri: \"/a?b=c\", authority: \"b.c:81\"");
     assert_eq!(
         (two.status, two.port, two.host.as_deref(), two.strip_query),
-        (301, Some(81), Some("b.c"), true)
+        (301, RedirectPort::Number(81), Some("b.c"), true)
     );
-    assert_eq!(redirect("derivePort: FROM_PROTOCOL_DEFAULT").port, None);
+    assert_eq!(redirect("derivePort: FROM_PROTOCOL_DEFAULT").port, RedirectPort::Request);
     let faults = |text: &str| with(&format!("redirect: {{{text}}}"));
     assert_eq!(faults(""), ["redirect spec.http[0].redirect"]);
     assert_eq!(faults("uri: a"), ["redirect spec.http[0].redirect.uri"]);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::snapshot::{
     AbortStatus, Cors, DirectResponse, Fault, Forward, Fraction, HashKey, HeaderEdits, HeaderMatch,
-    HeaderName, Mirror, PathRewrite, Redirect, RetryPolicy, Rewrite, Route, StringMatch, UnmatchedPreflights,
-    VersionTarget,
+    HeaderName, Mirror, PathRewrite, Redirect, RedirectPort, RetryPolicy, Rewrite, Route, StringMatch,
+    UnmatchedPreflights, VersionTarget,
 };
 
 /// Of all requests of a route.
@@ -61,7 +61,11 @@ pub(super) fn redirect(redirect: &Redirect) -> String {
     let mut parts = vec![format!("{}, location", redirect.status)];
     parts.extend(redirect.scheme.as_ref().map(|scheme| format!("with scheme {scheme}")));
     parts.extend(redirect.host.as_ref().map(|host| format!("with host {host}")));
-    parts.extend(redirect.port.map(|port| format!("with port {port}")));
+    parts.extend(match redirect.port {
+        RedirectPort::Number(port) => Some(format!("with port {port}")),
+        RedirectPort::Listener => Some("with the listener's port".to_owned()),
+        RedirectPort::Request | RedirectPort::OfScheme => None,
+    });
     parts.extend(redirect.path.as_ref().map(path));
     parts.extend(redirect.strip_query.then(|| "without the query".to_owned()));
     parts.join(" ")
@@ -333,7 +337,7 @@ mod tests {
         let parts = Redirect {
             scheme: Some("https".into()),
             host: Some("a.example".into()),
-            port: Some(8443),
+            port: RedirectPort::Number(8443),
             path: Some(PathRewrite::Full("/new".into())),
             strip_query: true,
             status: 308,

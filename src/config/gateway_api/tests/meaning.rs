@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::snapshot::{Labels, RetryPolicy};
+use crate::snapshot::{Labels, RedirectPort, RetryPolicy};
 
 fn weights(rule: &RuleDraft) -> Vec<u32> {
     match &rule.action {
@@ -147,11 +147,19 @@ fn a_redirect_is_302_unless_it_says_otherwise_and_has_its_parts() {
     let ActionDraft::Redirect(redirect) = &rules[0].action else { panic!("a redirect") };
     assert_eq!(
         (redirect.status, redirect.scheme.as_deref(), redirect.port),
-        (302, Some("https"), Some(8_443))
+        (302, Some("https"), RedirectPort::Number(8_443))
     );
     assert_eq!(redirect.host.as_deref(), Some("b.com"));
     assert_eq!(redirect.path, Some(PathRewrite::Segments("/c".into())));
     assert!(!redirect.strip_query && rules[0].upgrades.is_empty());
+    let port = |keys: &str| {
+        let rules = http(&format!("[{{filters: [{{type: RequestRedirect, requestRedirect: {{{keys}}}}}]}}]"));
+        let ActionDraft::Redirect(redirect) = &rules[0].action else { panic!("a redirect") };
+        redirect.port
+    };
+    assert_eq!(port("scheme: http"), RedirectPort::OfScheme);
+    assert_eq!(port("scheme: http, port: 81"), RedirectPort::Number(81));
+    assert_eq!(port("hostname: b.com"), RedirectPort::Listener);
 }
 
 #[test]
