@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
-use crate::message::query;
+use crate::message::{query, values};
 use crate::snapshot::{Cookie, HashKey};
 
 /// What keys are taken of.
@@ -26,7 +26,7 @@ pub struct Request<'a> {
 /// The first of `keys` that the request has.
 pub fn of<'a>(keys: &[HashKey], request: Request<'a>) -> Option<Cow<'a, [u8]>> {
     let has = |key: &HashKey| match key {
-        HashKey::Header(name) => header(request.headers, &name.0),
+        HashKey::Header(name) => values::joined(request.headers, &name.0),
         HashKey::Cookie(wanted) => cookie(request.headers, &wanted.name).map(Cow::Borrowed),
         HashKey::Query(name) => query::parameter(request.query?, name),
         HashKey::SourceAddress => {
@@ -59,18 +59,6 @@ pub fn set_cookie(cookie: &Cookie, value: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
-    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    let first = values.next()?;
-    let mut joined = Cow::Borrowed(first);
-    for value in values {
-        let joined = joined.to_mut();
-        joined.push(b',');
-        joined.extend_from_slice(value);
-    }
-    Some(joined)
-}
-
 /// The first cookie of that name. Source: RFC 6265 section 4.2.1; quotes are not part of the value.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
@@ -83,6 +71,8 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
     use crate::snapshot::route::OrdName;
 

@@ -11,4 +11,5 @@ pub mod http2;
 pub mod path;
 pub mod pump;
 pub mod query;
+pub mod values;
 pub mod xxhash;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Head;
-use crate::message::{grpc, query};
+use crate::message::{grpc, query, values};
 use crate::snapshot::{
     Fraction, HeaderMatch, HeaderName, MoreMatch, PathMatch, QueryMatch, RouteMatch, SourceMatch, StringMatch,
 };
@@ -49,15 +49,7 @@ pub(super) fn value_of<'a>(name: &HeaderName, head: &Head<'a>) -> Option<Cow<'a,
         HeaderName::Scheme => return Some(Cow::Borrowed(head.scheme.as_bytes())),
         HeaderName::Header(name) => &name.0,
     };
-    let mut values = head.headers.get_all(name).iter().map(|value| value.as_bytes());
-    let first = values.next()?;
-    let mut joined = Cow::Borrowed(first);
-    for value in values {
-        let joined = joined.to_mut();
-        joined.push(b',');
-        joined.extend_from_slice(value);
-    }
-    Some(joined)
+    values::joined(head.headers, name)
 }
 
 fn path_miss<'a>(condition: &'a PathMatch, path: &'a str) -> Option<Miss<'a>> {

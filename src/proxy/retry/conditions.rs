@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName};
 
 use super::{Failure, Processed};
+use crate::message::values;
 use crate::proxy::reply::Reason;
 use crate::snapshot::{self, HeaderMatch, RetryCondition as On, RetryPolicy, StringMatch};
 use crate::telemetry::families::weir::RetryReason;
@@ -110,18 +111,7 @@ fn grpc(policy: &RetryPolicy, status: GrpcStatus) -> bool {
 fn holds(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
     // An answer has no method, authority or scheme.
     let snapshot::HeaderName::Header(name) = &condition.name else { return false };
-    let values: Vec<&[u8]> = headers.get_all(&name.0).iter().map(|value| value.as_bytes()).collect();
-    let joined = match values[..] {
-        [] => return false,
-        [only] => Cow::Borrowed(only),
-        _ => Cow::Owned(values.join(&b',')),
-    };
-    match &condition.value {
-        StringMatch::Exact(exact) => *joined == *exact.as_bytes(),
-        StringMatch::Prefix(prefix) => joined.starts_with(prefix.as_bytes()),
-        StringMatch::Regex(pattern) => pattern.is_match(&joined),
-        StringMatch::Present => true,
-    }
+    values::joined(headers, &name.0).is_some_and(|value| condition.value.holds(&value))
 }
 
 /// The route's policy with what an internal caller asks for: conditions, statuses and fields in addition, the number of

@@ -1,0 +1,36 @@
+//! The value of a field that may come more than once.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// All values of `name` as one, joined by commas (RFC 9110 section 5.3). Allocates only for a name that has several.
+#[inline]
+pub fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next()?;
+    let mut joined = Cow::Borrowed(first);
+    for value in values {
+        let joined = joined.to_mut();
+        joined.push(b',');
+        joined.extend_from_slice(value);
+    }
+    Some(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_values_are_one_with_commas_and_one_is_lent() {
+        let name = HeaderName::from_static("x-a");
+        let mut headers = HeaderMap::new();
+        assert_eq!(joined(&headers, &name), None);
+        headers.append(&name, HeaderValue::from_static("1"));
+        assert!(matches!(joined(&headers, &name), Some(Cow::Borrowed(b"1"))));
+        headers.append(&name, HeaderValue::from_static(""));
+        headers.append(&name, HeaderValue::from_static("2, 3"));
+        assert_eq!(joined(&headers, &name).as_deref(), Some(&b"1,,2, 3"[..]));
+    }
+}
