@@ -5,7 +5,6 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::decode::Field;
 use super::draft::HostRef;
@@ -73,16 +72,6 @@ pub(super) fn export_to(table: &Table<'_>) -> Option<()> {
     all.map(drop)
 }
 
-/// At least a millisecond, and whole milliseconds.
-pub(super) fn whole_ms(field: &Field<'_>) -> Option<Duration> {
-    let duration = field.duration()?;
-    if duration.is_zero() || duration.subsec_nanos() % 1_000_000 != 0 {
-        field.fault_with("duration", "it is no whole count of milliseconds", "1ms or more");
-        return None;
-    }
-    Some(duration)
-}
-
 /// A number; NaN and infinities are told of by whoever asks for a range.
 pub(super) fn number(field: &Field<'_>, allowed: &str) -> Option<f64> {
     let read = match &field.node.value {
@@ -98,21 +87,10 @@ pub(super) fn number(field: &Field<'_>, allowed: &str) -> Option<f64> {
     read
 }
 
-/// A number in 0 to 100.
-pub(super) fn percent(field: &Field<'_>) -> Option<f64> {
-    let allowed = "a number, 0 to 100";
-    let number = number(field, allowed)?;
-    if !(0.0..=100.0).contains(&number) {
-        field.fault_with("percent", "it is no percentage", allowed);
-        return None;
-    }
-    Some(number)
-}
-
 /// `Percent`: `{value: 12.5}`; without a value 0, as in protobuf.
 pub(super) fn fraction(field: &Field<'_>) -> Option<Fraction> {
     let table = Table::new(field, &Keys::of(&["value"]))?;
-    let value = table.get("value").map_or(Some(0.0), |field| percent(&field))?;
+    let value = table.get("value").map_or(Some(0.0), |field| field.percent())?;
     Some(Fraction::of_percent(value))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::decode::Field;
 use crate::config::draft::ClusterDraft;
-use crate::config::networking::{self, each, filled, header_name, maybe, plain_name, whole_ms};
+use crate::config::networking::{self, each, filled, header_name, maybe, plain_name};
 use crate::config::table::{Keys, Table};
 use crate::snapshot::hash::Cookie;
 use crate::snapshot::{HashKey, LbPolicy, SlowStart};
@@ -28,7 +28,7 @@ pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()>
     let simple = table.get("simple").map_or(Some(None), |field| simple(&field));
     let hash = maybe(&table, "consistentHash", consistent_hash);
     let warmup = maybe(&table, "warmup", warmup);
-    let old = maybe(&table, "warmupDurationSecs", whole_ms);
+    let old = maybe(&table, "warmupDurationSecs", Field::whole_ms);
     let (simple, hash, warmup, old) = (simple?, hash?, warmup?, old?);
     if let (true, Some(field)) = (table.get("simple").is_some(), table.get("consistentHash")) {
         field.fault_with("hash", "`simple` and `consistentHash` exclude each other", "one of the two");
@@ -200,8 +200,8 @@ fn warmup(field: &Field<'_>) -> Option<SlowStart> {
         Keys { known: &["duration", "minimumPercent", "aggression"], later: &[], never: &[], proto: true };
     let table = Table::new(field, &KEYS)?;
     let default = SlowStart::default();
-    let window = table.require("duration").and_then(|field| whole_ms(&field));
-    let least = maybe(&table, "minimumPercent", networking::percent);
+    let window = table.require("duration").and_then(|field| field.whole_ms());
+    let least = maybe(&table, "minimumPercent", Field::percent);
     let aggression = maybe(&table, "aggression", aggression);
     Some(SlowStart {
         window: window?,

@@ -180,7 +180,7 @@ fn retry_budget(field: &Field<'_>) -> Option<RetryBudget> {
         Keys { known: &["percent", "minRetryConcurrency"], later: &[], never: &[], proto: true };
     let table = Table::new(field, &KEYS)?;
     let default = RetryBudget::default();
-    let percent = maybe(&table, "percent", networking::percent);
+    let percent = maybe(&table, "percent", Field::percent);
     let least = maybe(&table, "minRetryConcurrency", |field| field.integer(0..=u32::MAX.into()));
     Some(RetryBudget {
         share: percent?.map_or(default.share, Fraction::of_percent),

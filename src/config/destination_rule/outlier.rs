@@ -5,7 +5,7 @@
 
 use crate::config::decode::Field;
 use crate::config::draft::ClusterDraft;
-use crate::config::networking::{maybe, whole_ms};
+use crate::config::networking::maybe;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::Outlier;
 
@@ -33,8 +33,8 @@ pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()>
     let local = count("consecutiveLocalOriginFailures");
     let gateway = count("consecutiveGatewayErrors");
     let server = count("consecutive5xxErrors");
-    let interval = maybe(&table, "interval", whole_ms);
-    let base = maybe(&table, "baseEjectionTime", whole_ms);
+    let interval = maybe(&table, "interval", Field::whole_ms);
+    let base = maybe(&table, "baseEjectionTime", Field::whole_ms);
     let ejected = percent("maxEjectionPercent");
     let healthy = percent("minHealthPercent");
     let mut outlier = Outlier { success_rate: None, ..Outlier::default() };

@@ -5,7 +5,7 @@
 
 use crate::config::decode::Field;
 use crate::config::draft::ClusterDraft;
-use crate::config::networking::{maybe, whole_ms};
+use crate::config::networking::maybe;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::KeepAlive;
 
@@ -35,9 +35,9 @@ fn tcp(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
     };
     let table = Table::new(field, &KEYS)?;
     let connections = count(&table, "maxConnections");
-    let connect_timeout = maybe(&table, "connectTimeout", whole_ms);
+    let connect_timeout = maybe(&table, "connectTimeout", Field::whole_ms);
     let keep_alive = maybe(&table, "tcpKeepalive", keep_alive);
-    let life = maybe(&table, "maxConnectionDuration", whole_ms);
+    let life = maybe(&table, "maxConnectionDuration", Field::whole_ms);
     settings.connections = connections?;
     settings.connect_timeout = connect_timeout?;
     settings.traffic.keep_alive = keep_alive?;
@@ -51,7 +51,7 @@ fn keep_alive(field: &Field<'_>) -> Option<KeepAlive> {
     // Counted in seconds by the system.
     let seconds = |key| {
         maybe(&table, key, |field| {
-            let time = whole_ms(field)?;
+            let time = field.whole_ms()?;
             if time.subsec_nanos() > 0 {
                 field.fault_with("duration", "it is no whole count of seconds", "1s or more");
                 return None;
@@ -85,7 +85,7 @@ fn http(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
     let per_connection = count(&table, "maxRequestsPerConnection");
     let retries = count(&table, "maxRetries");
     let streams = count(&table, "maxConcurrentStreams");
-    let idle = maybe(&table, "idleTimeout", whole_ms);
+    let idle = maybe(&table, "idleTimeout", Field::whole_ms);
     let upgrade = table.get("h2UpgradePolicy").map_or(Some(None), |field| {
         field.word(&[("DEFAULT", None), ("DO_NOT_UPGRADE", Some(false)), ("UPGRADE", Some(true))])
     });

@@ -4,7 +4,7 @@
 //! concerns nobody is told of and left out.
 
 use crate::config::decode::Field;
-use crate::config::networking::{acts, fraction, maybe, percent, whole_ms};
+use crate::config::networking::{acts, fraction, maybe};
 use crate::config::table::{Keys, Table};
 use crate::snapshot::Fraction;
 use crate::snapshot::policy::{Abort, AbortStatus, Delay, Fault};
@@ -33,10 +33,10 @@ fn delay(field: &Field<'_>) -> Option<Option<Delay>> {
         proto: true,
     };
     let table = Table::new(field, &KEYS)?;
-    let fixed = table.require("fixedDelay").and_then(|field| whole_ms(&field));
+    let fixed = table.require("fixedDelay").and_then(|field| field.whole_ms());
     let percentage = maybe(&table, "percentage", fraction);
     let percent = maybe(&table, "percent", |field| {
-        percent(field)?;
+        field.percent()?;
         field.integer_as("percent", 0..=100).map(|percent| Fraction::of_percent(percent as f64))
     });
     let (percentage, percent) = (percentage?, percent?);

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use super::{Context, action};
 use crate::config::decode::Field;
 use crate::config::draft::MirrorDraft;
-use crate::config::networking::{
-    acts, each, filled, fraction, header_name, maybe, percent, string_match, whole_ms,
-};
+use crate::config::networking::{acts, each, filled, fraction, header_name, maybe, string_match};
 use crate::config::table::{Keys, Table};
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
 use crate::snapshot::retry::{BackOff, RetryCondition, RetryPolicy};
@@ -28,9 +26,9 @@ pub(super) fn retries(field: &Field<'_>) -> Option<RetryPolicy> {
     };
     let table = Table::new(field, &KEYS)?;
     let attempts = table.get("attempts").map_or(Some(0), |field| field.integer(0..=i32::MAX.into()));
-    let per_try = maybe(&table, "perTryTimeout", whole_ms);
+    let per_try = maybe(&table, "perTryTimeout", Field::whole_ms);
     let elsewhere = table.get("retryIgnorePreviousHosts").map_or(Some(true), |field| field.boolean());
-    let back_off = maybe(&table, "backoff", whole_ms);
+    let back_off = maybe(&table, "backoff", Field::whole_ms);
     let mut policy =
         RetryPolicy { retries: attempts? as u32, elsewhere: elsewhere?, ..RetryPolicy::default() };
     let on = match filled(&table, "retryOn") {
@@ -120,7 +118,7 @@ pub(super) fn cors(field: &Field<'_>, context: &Context<'_>) -> Option<Cors> {
     let headers = joined(&table, "allowHeaders", is_header);
     let expose = joined(&table, "exposeHeaders", is_header);
     let max_age = maybe(&table, "maxAge", |field| {
-        let age = whole_ms(field)?;
+        let age = field.whole_ms()?;
         if age.subsec_nanos() > 0 {
             field.fault_with("duration", "it is no whole count of seconds", "1s or more");
             return None;
@@ -185,7 +183,7 @@ pub(super) fn mirrors(table: &Table<'_>) -> Option<Vec<MirrorDraft>> {
     let one = maybe(table, "mirror", action::destination);
     let percentage = maybe(table, "mirrorPercentage", fraction);
     let old = maybe(table, "mirrorPercent", |field| {
-        percent(field)?;
+        field.percent()?;
         field.integer_as("percent", 0..=100).map(|percent| Fraction::of_percent(percent as f64))
     });
     let several = each(table, "mirrors", mirror);

@@ -10,7 +10,7 @@ use super::health;
 use crate::config::decode::Field;
 use crate::config::destination_rule::{aggression, attribute, prime, token};
 use crate::config::draft::ClusterDraft;
-use crate::config::networking::{self, filled, header_name, maybe};
+use crate::config::networking::{filled, header_name, maybe};
 use crate::config::table::{Keys, Table};
 use crate::config::values::MAX_DURATION;
 use crate::snapshot::hash::Cookie;
@@ -136,7 +136,7 @@ fn slow_start(field: &Field<'_>) -> Option<SlowStart> {
 fn retry_budget(field: &Field<'_>) -> Option<RetryBudget> {
     let table = Table::new(field, &Keys::of(&["budget_percent", "min_retry_concurrency"]))?;
     let default = RetryBudget::default();
-    let share = maybe(&table, "budget_percent", networking::percent);
+    let share = maybe(&table, "budget_percent", Field::percent);
     let least = maybe(&table, "min_retry_concurrency", count);
     Some(RetryBudget {
         share: share?.map_or(default.share, Fraction::of_percent),
