@@ -94,6 +94,12 @@ pub(super) fn fraction(field: &Field<'_>) -> Option<Fraction> {
     Some(Fraction::of_percent(value))
 }
 
+/// The older form of a percentage: whole percent.
+pub(super) fn whole_percent(field: &Field<'_>) -> Option<Fraction> {
+    field.percent()?; // what is none of either kind is told of as such
+    field.integer_as("percent", 0..=100).map(|percent| Fraction::of_percent(percent as f64))
+}
+
 /// Tells of a share that is zero; then there is nothing to do.
 pub(super) fn acts(field: &Field<'_>, fraction: Fraction) -> bool {
     if fraction.numerator == 0 {

@@ -4,7 +4,7 @@
 //! concerns nobody is told of and left out.
 
 use crate::config::decode::Field;
-use crate::config::networking::{acts, fraction, maybe};
+use crate::config::networking::{acts, fraction, maybe, whole_percent};
 use crate::config::table::{Keys, Table};
 use crate::snapshot::Fraction;
 use crate::snapshot::policy::{Abort, AbortStatus, Delay, Fault};
@@ -35,10 +35,7 @@ fn delay(field: &Field<'_>) -> Option<Option<Delay>> {
     let table = Table::new(field, &KEYS)?;
     let fixed = table.require("fixedDelay").and_then(|field| field.whole_ms());
     let percentage = maybe(&table, "percentage", fraction);
-    let percent = maybe(&table, "percent", |field| {
-        field.percent()?;
-        field.integer_as("percent", 0..=100).map(|percent| Fraction::of_percent(percent as f64))
-    });
+    let percent = maybe(&table, "percent", whole_percent);
     let (percentage, percent) = (percentage?, percent?);
     if let (Some(_), Some(_), Some(field)) = (percentage, percent, table.get("percent")) {
         field.fault_with("fault", "`percent` and `percentage` exclude each other", "`percentage`");

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::{Context, action};
 use crate::config::decode::Field;
 use crate::config::draft::MirrorDraft;
-use crate::config::networking::{acts, each, filled, fraction, header_name, maybe, string_match};
+use crate::config::networking::{
+    acts, each, filled, fraction, header_name, maybe, string_match, whole_percent,
+};
 use crate::config::table::{Keys, Table};
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
 use crate::snapshot::retry::{BackOff, RetryCondition, RetryPolicy};
@@ -182,10 +184,7 @@ fn joined(
 pub(super) fn mirrors(table: &Table<'_>) -> Option<Vec<MirrorDraft>> {
     let one = maybe(table, "mirror", action::destination);
     let percentage = maybe(table, "mirrorPercentage", fraction);
-    let old = maybe(table, "mirrorPercent", |field| {
-        field.percent()?;
-        field.integer_as("percent", 0..=100).map(|percent| Fraction::of_percent(percent as f64))
-    });
+    let old = maybe(table, "mirrorPercent", whole_percent);
     let several = each(table, "mirrors", mirror);
     let (one, percentage, old, several) = (one?, percentage?, old?, several?);
     for key in ["mirrorPercentage", "mirrorPercent"] {
