@@ -27,7 +27,7 @@ class Outcome:
         self.best = {figure: self._best(figure) for figure in COMPARED}
         """The peer with the lowest median, by figure."""
         self.ratios = {
-            one.name: {figure: ratio for figure in COMPARED if (ratio := self._ratio(figure, one))}
+            one.name: {figure: found for figure in COMPARED if (found := self._ratio(figure, one))}
             for one in self.rows
             if one is not self.candidate
         }
@@ -45,15 +45,18 @@ class Outcome:
         return min(known)[1] if known else ""
 
     def _ratio(self, figure: Figure, other: Contender) -> Bounded | None:
-        """Over the rounds that both served."""
-        if self.candidate is None:
-            return None
-        pairs = [
-            (our.figures[figure], their.figures[figure])
-            for our, their in zip(self.candidate.rounds, other.rounds, strict=True)
-            if our and their and our.figures.get(figure) and their.figures.get(figure)
-        ]
-        return paired_ratio([our for our, _ in pairs], [their for _, their in pairs]) if pairs else None
+        return ratio(figure, self.candidate, other) if self.candidate else None
+
+    def of_peers(self, figure: Figure) -> dict[str, Bounded]:
+        """What the two ways differ by where a peer is set up in both."""
+        against = self.scenario.against
+        rows = {one.name: one for one in self.rows}
+        found = {}
+        for peer in against.peers if against else ():
+            both = rows.get(peer), rows.get(against.of(peer)) if against else None
+            if both[0] and both[1] and (known := ratio(figure, both[0], both[1])):
+                found[f"{both[0].name} / {both[1].name}"] = known
+        return found
 
     def compare(self, figure: Figure, against: str) -> Compared | None:
         """With somebody by name, with BEST or with ITSELF."""
@@ -61,8 +64,8 @@ class Outcome:
             against = self.best[figure]
         elif against == ITSELF:
             against = self.scenario.against.name if self.scenario.against else ""
-        ratio = self.ratios.get(against, {}).get(figure)
-        return Compared(against, ratio) if ratio else None
+        found = self.ratios.get(against, {}).get(figure)
+        return Compared(against, found) if found else None
 
     def worst(self, figure: Figure) -> Bounded | None:
         """Of memory the largest that was seen; of a time the median over rounds, with its bounds."""
@@ -88,11 +91,22 @@ class Outcome:
             "failures": {one.name: one.failures for one in self.field},
             "best_peer": self.best,
             "ratios": {name: {key: asdict(value) for key, value in row.items()} for name, row in self.ratios.items()},
+            "of_peers": {name: asdict(value) for name, value in self.of_peers("cpu").items()},
             "targets": [{**asdict(one), "sentence": one.sentence()} for one in self.judged] if judged else [],
             "faults": {one.name: one.faults for one in self.field if one.faults},
             "left_out": {one.name: one.left_out for one in self.field if one.left_out},
             "rounds": {one.name: [asdict(done) if done else None for done in one.rounds] for one in self.field},
         }
+
+
+def ratio(figure: Figure, one: Contender, other: Contender) -> Bounded | None:
+    """Over the rounds that both served."""
+    pairs = [
+        (our.figures[figure], their.figures[figure])
+        for our, their in zip(one.rounds, other.rounds, strict=True)
+        if our and their and our.figures.get(figure) and their.figures.get(figure)
+    ]
+    return paired_ratio([our for our, _ in pairs], [their for _, their in pairs]) if pairs else None
 
 
 def medians(contender: Contender) -> dict[str, float]:

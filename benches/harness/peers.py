@@ -35,8 +35,12 @@ def configure_floor(site: Site) -> list[str]:
 
 
 def haproxy(site: Site, mode: str, proto: str, reuse: str, tuning: str) -> list[str]:
+    places = {version: site.endpoints(version) for version in WEIGHTS}
     servers = "\n".join(
-        f"    server {version} {site.address(version)} weight {weight}{proto}" for version, weight in WEIGHTS.items()
+        # Many endpoints are as many as their weights are to each other.
+        f"    server {version}-{number} {place} weight {weight if len(places[version]) == 1 else 1}{proto}"
+        for version, weight in WEIGHTS.items()
+        for number, place in enumerate(places[version])
     )
     path = site.write(
         "haproxy.cfg",

@@ -65,6 +65,7 @@ def section(outcome: Outcome, judged: bool) -> str:
     notes += [f"- {one.name}: failed: {kinds}" for one in outcome.rows if (kinds := failed(one))]
     if judged:
         notes += [f"- note: {names}: {doubt}" for doubt, names in grouped(outcome).items()]
+        notes += [f"- {pair}: CPU/request {shown(found)}" for pair, found in outcome.of_peers("cpu").items()]
         notes += [f"- target: {one.sentence()}" for one in outcome.judged]
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 

@@ -41,10 +41,15 @@ def field_of(scenario: Scenario, proxies: list[Proxy], binaries: dict[str, Path]
         if weir is None:
             return []
         binary, other = binaries[CANDIDATE], scenario.against
-        return [
+        found = [
             Contender(CANDIDATE, weir, binary, scenario.shape, is_candidate=True),
             Contender(other.name, weir, binary, other.shape),
         ]
+        for proxy in proxies:
+            if proxy.name in other.peers:
+                found.append(Contender(proxy.name, proxy, binaries[proxy.name], scenario.shape))
+                found.append(Contender(other.of(proxy.name), proxy, binaries[proxy.name], other.shape))
+        return found
     found = []
     for proxy in proxies:
         if proxy.images_only and "image" not in scenario.name:

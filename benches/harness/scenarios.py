@@ -33,7 +33,7 @@ GRPC_HEADERS = (
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a proxy is set up. Only `workers` concerns others than Weir."""
+    """How large a proxy is set up. Of the others, `workers` concerns all, `endpoints` HAProxy."""
 
     workers: int = 1
     services: int = 0
@@ -47,10 +47,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Itself:
-    """Weir, set up otherwise, with which Weir is compared; other proxies then take no part."""
+    """Weir, set up otherwise, with which Weir is compared."""
 
     name: str
     shape: Shape
+    peers: tuple[str, ...] = ()
+    """Set up in the same two ways, to tell what of the difference is Weir's own; other proxies take no part."""
+
+    def of(self, peer: str) -> str:
+        """The name of a peer that is set up so."""
+        return self.name.replace("weir", peer, 1)
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ SCENARIOS = (
         "1,000 endpoints",
         (Target("cpu", 1.05, ITSELF), *SELF_PSS),
         shape=Shape(endpoints=1_000),
-        against=Itself("weir-2-endpoints", Shape()),
+        against=Itself("weir-2-endpoints", Shape(), peers=("haproxy",)),
         rewarm_seconds=0.3,
     ),
     # What comes into force is fewer: Weir waits for 200 ms of quiet, but no longer than a second.

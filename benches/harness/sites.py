@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .backend import Backend
 from .processes import free_port
-from .scenarios import Protocol, Shape
+from .scenarios import WEIGHTS, Protocol, Shape
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -31,3 +31,11 @@ class Site:
     def address(self, version: str) -> str:
         """The version's first endpoint."""
         return self.backend.addresses(version, self.protocol)[0]
+
+    def endpoints(self, version: str, protocol: Protocol | None = None) -> list[str]:
+        """All endpoints that the shape wants of the version."""
+        wanted = max(1, self.shape.endpoints * WEIGHTS[version] // sum(WEIGHTS.values()))
+        count = wanted if self.shape.endpoints > len(WEIGHTS) else 1
+        found = self.backend.addresses(version, protocol or self.protocol)[:count]
+        assert len(found) == count, f"the backend has only {len(found)} endpoints of {version}"
+        return found

@@ -54,11 +54,8 @@ def configure_weir(site: Site) -> list[str]:
 def endpoints(site: Site) -> list[dict[str, object]]:
     """The first endpoint of each version, or so many of all as the shape asks for."""
     found: list[dict[str, object]] = []
-    for version, weight in WEIGHTS.items():
-        rest, grpc = (site.backend.addresses(version, protocol) for protocol in ("rest", "grpc"))
-        count = max(1, site.shape.endpoints * weight // sum(WEIGHTS.values())) if site.shape.endpoints > 2 else 1
-        pairs = list(zip(rest, grpc, strict=True))[:count]
-        assert len(pairs) == count, f"the backend has only {len(pairs)} endpoints of {version}"
+    for version in WEIGHTS:
+        pairs = zip(site.endpoints(version, "rest"), site.endpoints(version, "grpc"), strict=True)
         found += [{"grpc": grpc, "http": rest, "labels": {"version": version}} for rest, grpc in pairs]
     return found
 

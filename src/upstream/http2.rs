@@ -38,6 +38,9 @@ const STREAM_WINDOW: u32 = 64 << 10;
 const STREAM_WINDOW_MOST: u32 = 256 << 10;
 /// Never the bound: a shared window would let one caller's unread streams stop everybody's bodies.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Bytes of requests that wait to be written, beyond which no further body is taken: what one turn of a caller's
+/// connection brings then leaves in one system call.
+const OUT_FULL: usize = 112 << 10;
 /// Bytes of a response head.
 const RESPONSE_HEAD_BYTES: u32 = 60 << 10;
 /// A stream that ends after so long, and its connection has brought no byte for as long: the peer may be gone without
@@ -207,6 +210,7 @@ async fn connect(
         stream_window: STREAM_WINDOW,
         stream_window_most: STREAM_WINDOW_MOST,
         connection_window: CONNECTION_WINDOW,
+        out_full: OUT_FULL,
         max_header_list: RESPONSE_HEAD_BYTES,
         remembered_resets: REMEMBERED_RESETS,
         interim_answers: INTERIM_ANSWERS,

@@ -28,6 +28,7 @@ const SETTINGS: Settings = Settings {
     stream_window: 20_000,
     stream_window_most: 20_000,
     connection_window: 70_000,
+    out_full: 64 << 10,
     max_streams: 5,
     max_header_list: 2_000,
     unseen_resets: 3,

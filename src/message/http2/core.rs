@@ -17,8 +17,6 @@ use super::out::Out;
 use super::stream::{Side, Stream, remember};
 use super::streams::Streams;
 
-/// Bytes that wait to be written, beyond which no further body is taken.
-pub(super) const OUT_FULL: usize = 64 << 10;
 /// Bytes of answers to frames that may wait to be written.
 const ANSWERS_MAX: usize = 16 << 10;
 /// Bytes that may wait to be written before a server reads on: answers without a body are bounded by nothing else.
@@ -50,6 +48,8 @@ pub struct Settings {
     pub stream_window_most: u32,
     /// What it may send ahead on all.
     pub connection_window: u32,
+    /// Bytes that wait to be written to it, beyond which no further body is taken.
+    pub out_full: usize,
     /// Streams that it may have open at once.
     pub max_streams: u32,
     /// Bytes of a header list, by RFC 9113 section 6.5.2.
@@ -68,6 +68,7 @@ impl Default for Settings {
             stream_window: 64 << 10,
             stream_window_most: 64 << 10,
             connection_window: 1 << 20,
+            out_full: 64 << 10,
             max_streams: 100,
             max_header_list: 64 << 10,
             unseen_resets: 20,

@@ -105,6 +105,9 @@ impl Pieces {
 
     /// The bytes from `offset` on, as far as they stand together; `None` behind the last.
     pub(super) fn from(&self, mut offset: usize) -> Option<Bytes> {
+        if offset >= self.bytes {
+            return None; // the usual case, asked for before each read
+        }
         for piece in &self.pieces {
             if offset < piece.len() {
                 return Some(piece.slice(offset..));

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::message::http2::core::{Core, OUT_FULL, Role, Settings};
+use crate::message::http2::core::{Core, Role, Settings};
 use crate::message::http2::error::{By, Error};
 use crate::message::http2::frame::{self, FrameHead, Reason, flag, kind};
 use crate::message::http2::receive::FRAMES_A_TURN;
@@ -121,7 +121,7 @@ fn what_waits_to_be_written_is_bounded_and_goes_on_when_there_is_room() {
     let mut rounds = 0;
     while !body.is_empty() {
         while core.poll_send(place, &cx, &mut body, true).is_ready() && !body.is_empty() {}
-        assert!(core.out.len() <= OUT_FULL + (20 << 10), "{}", core.out.len());
+        assert!(core.out.len() <= core.settings.out_full + (20 << 10), "{}", core.out.len());
         core.out.advance(core.out.len());
         core.grant();
         rounds += 1;
