@@ -8,15 +8,15 @@ mod common {
     pub(crate) mod world;
 }
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use common::clusters::{NOBODY, caller, scraped, serve, snapshot, until_answer};
 use common::engine::{Engine, eventually};
-use common::world::client::grpc_call;
-use common::world::upstream::{Upstream, empty, full};
-use common::world::{Http, free_port, run};
+use common::world::client::{get, grpc_call, read};
+use common::world::upstream::{Upstream, channel, empty, full};
+use common::world::{Http, free_port, run, soon};
 use http::Response;
 use weir::snapshot::{Outlier, TrafficPolicy};
 
@@ -174,5 +174,46 @@ fn a_reload_lets_nobody_in_again() {
             assert_eq!(client.get("/m").await.text(), "good");
         }
         assert_eq!(scraped(&engine, ACTIVE), 1.0);
+    });
+}
+
+#[test]
+fn who_leaves_while_he_is_out_makes_room_at_once_though_a_long_answer_still_holds_him() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let failing = || Rc::new(Cell::new(500));
+            let (first, second) = (saying(&failing()).await, saying(&failing()).await);
+            let (sender, body) = channel();
+            let body = RefCell::new(Some(body));
+            // Its first answer has no end.
+            let good = Upstream::remembering(move |_| {
+                Response::new(body.borrow_mut().take().unwrap_or_else(|| full("good")))
+            })
+            .await;
+            // One of two may be out.
+            let engine = serve(up, &[&first.at(), &good.at()], &policy(outlier()));
+            let mut long = caller(down, &engine).await;
+            let mut answers = Vec::new();
+            while answers.is_empty() {
+                let response = soon("a head", long.begin(get("/m"))).await.expect("a head");
+                if response.status() == 200 {
+                    answers.push(response);
+                } else {
+                    read(response).await.expect("whole");
+                }
+            }
+            let mut client = caller(down, &engine).await;
+            until_answer("the first is thrown out", &mut client, |_| first.seen().len() == 3).await;
+            assert_eq!(scraped(&engine, ACTIVE), 1.0);
+            let at = [&*second.at(), &*good.at()];
+            let traffic = policy(outlier());
+            engine.publish(snapshot(up, &at, |cluster| cluster.traffic = Some(Box::new(traffic.clone()))));
+            for _ in 0..20 {
+                client.get("/m").await;
+            }
+            assert_eq!(second.seen().len(), 3, "{down:?} {up:?}: there is room for it");
+            assert_eq!(scraped(&engine, ACTIVE), 1.0);
+            drop((sender, answers));
+        }
     });
 }

@@ -29,7 +29,21 @@ mod outcome;
 mod stream;
 
 pub(super) use lease::Lease;
-pub(super) use outcome::{note_timeout, note_try_timeout, overflow};
+pub(super) use outcome::{note_cut, note_own_answer, note_timeout, note_try_timeout, overflow};
+
+/// How far the attempt at hand has come: what is late, or fails, after that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There is none: none has begun yet, or the last one is over and the next has still to wait.
+    #[default]
+    Between,
+    /// It waits for a connection, which is nothing of its endpoint's.
+    Waiting,
+    /// It has a connection, and the request goes up.
+    Sent,
+    /// The head of its answer is there.
+    Answered,
+}
 
 /// The way that the split has chosen.
 pub(super) struct Way<'a> {
@@ -149,6 +163,7 @@ pub(super) fn retry_permit(
         return Err(());
     }
     way.cluster.meter.rq_retry.increment(1);
+    exchange.stage.set(Stage::Between);
     exchange.downstream.lane.shared.process.retry(reason);
     Ok(permit)
 }
@@ -187,8 +202,7 @@ pub(super) async fn once(
     } else {
         head.headers.insert(hop::HOP, hop::next_hop(way.hops, &way.target.hop_value));
     }
-    let mut lease =
-        Lease::new(way.cluster.meter.clone(), of.state.clone(), retry, exchange.record.borrow().start);
+    let mut lease = Lease::new(way.cluster.meter.clone(), &of.state, retry, exchange.record.borrow().start);
     let sent = if way.http2 {
         http2::send(exchange, &way.pools[member], head, keeping, &mut lease).await
     } else {
@@ -196,10 +210,12 @@ pub(super) async fn once(
     };
     match sent {
         Ok(mut response) => {
+            exchange.stage.set(Stage::Answered);
             outcome::note_answer(exchange, way, of, &mut response, &lease);
             Ok((response, lease))
         }
         Err(failed) => {
+            exchange.stage.set(Stage::Between);
             if !exchange.upload.has_broken_off() {
                 lease.end();
                 outcome::note_failure(exchange, way, of, failed.0);
@@ -210,6 +226,7 @@ pub(super) async fn once(
 }
 
 fn begin(exchange: &Exchange, member: &Member) {
+    exchange.stage.set(Stage::Waiting);
     let mut record = exchange.record.borrow_mut();
     record.attempts += 1;
     record.upstream_host = Some(member.state.name.clone());

@@ -13,7 +13,7 @@ use http::Response;
 use http::request::Parts;
 use http_body::Body as _;
 
-use super::attempt::Lease;
+use super::attempt::{Lease, Stage};
 use super::downstream::{Downstream, Seat};
 use super::reply::Reason;
 use crate::message::body::Body;
@@ -57,6 +57,8 @@ pub(super) struct Exchange {
     pub(super) chosen: RefCell<Option<Chosen>>,
     /// How far the request got.
     pub(super) reached: Cell<Reached>,
+    /// How far its attempt has come.
+    pub(super) stage: Cell<Stage>,
     /// When the whole request has to be done.
     pub(super) deadline: Cell<Option<Instant>>,
     /// That is gRPC's own deadline, and no timer waits for it: the sweep does, before the answer's head too.
@@ -136,6 +138,7 @@ impl Exchange {
             download: RefCell::default(),
             chosen: RefCell::default(),
             reached: Cell::new(Reached::Nobody),
+            stage: Cell::default(),
             deadline: Cell::new(None),
             swept: Cell::new(false),
             progress: Cell::new(clock::now()),

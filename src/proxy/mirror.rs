@@ -6,18 +6,15 @@
 //! choice of the split.
 //! Source: Envoy's `request_mirror_policies`.
 
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri, Version};
 use rand::Rng as _;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
 
 use super::attempt::{self, copy};
 use super::deadline::Times;
@@ -29,6 +26,7 @@ use crate::telemetry::MirrorMeter;
 use crate::telemetry::families::{Limit as Met, MirrorResult};
 use crate::upstream::balance;
 use crate::upstream::breaker::{Limit, Permit};
+use crate::words::Protocol;
 
 /// Copies that one worker has under way.
 const MOST: usize = 128;
@@ -67,6 +65,7 @@ struct Shadow {
     cluster: usize,
     /// By index in the cluster.
     member: usize,
+    protocol: Protocol,
     http2: bool,
     head: Box<Parts>,
     body: TapeBody,
@@ -88,10 +87,8 @@ impl Shadow {
         let cluster = mirror.clusters[exchange.protocol().index()].ok_or(MirrorResult::Failed)?;
         let plane = &generation.plane.clusters[cluster];
         let under_way = UnderWay::begin(lane).ok_or(MirrorResult::Overflow)?;
-        let Some(permit) = plane.state.breakers.try_acquire(Limit::Requests) else {
-            attempt::overflow(exchange, plane, Limit::Requests);
-            return Err(MirrorResult::Overflow);
-        };
+        // No caller is refused, so that it stands with the copies alone.
+        let permit = plane.state.breakers.try_acquire(Limit::Requests).ok_or(MirrorResult::Overflow)?;
         let member = balance::pick(&plane.state, &mut *lane.dice.borrow_mut(), lane.now_ms(), None);
         let Some(member) = member else {
             plane.meter.cx_none_healthy.increment(1);
@@ -112,6 +109,7 @@ impl Shadow {
             generation: generation.clone(),
             cluster,
             member,
+            protocol: exchange.protocol(),
             http2,
             head: Box::new(head),
             body,
@@ -123,25 +121,29 @@ impl Shadow {
     }
 
     async fn run(self, longest: Duration) {
-        let Shadow { generation, cluster, member, http2, head, body, fate, meter, under_way, _permit } = self;
+        let Shadow {
+            generation,
+            cluster,
+            member,
+            protocol,
+            http2,
+            head,
+            body,
+            fate,
+            meter,
+            under_way,
+            _permit,
+        } = self;
         let plane = &generation.plane.clusters[cluster];
         let way = copy::Way {
             lane: &under_way.lane,
             cluster: plane,
             member: &plane.state.members[member],
             pool: &generation.pools[cluster][member],
+            protocol,
             http2,
         };
-        let sent = pin!(copy::send(&way, head, body, || !fate.is_cut()));
-        let answered = match timeout(longest, select(sent, pin!(fate.until_cut()))).await {
-            Ok(Either::Left((answered, _))) => answered,
-            _ => false,
-        };
-        meter.count(match answered {
-            true => MirrorResult::Sent,
-            false if fate.is_cut() => MirrorResult::Skipped,
-            false => MirrorResult::Failed,
-        });
+        meter.count(copy::send(&way, head, body, &fate, longest).await);
     }
 }
 

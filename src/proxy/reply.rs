@@ -228,6 +228,26 @@ impl Reason {
         }
     }
 
+    /// The status with which it stands for a cluster's answer that did not come; what it is to a gRPC caller does not
+    /// matter for that.
+    pub(super) fn of_cluster(self) -> Option<StatusCode> {
+        let is = matches!(
+            self,
+            Reason::NoEndpoint
+                | Reason::Overflow
+                | Reason::ConnectFailure
+                | Reason::ConnectTimeout
+                | Reason::UpstreamClosed
+                | Reason::UpstreamReset
+                | Reason::UpstreamRefusedStream
+                | Reason::UpstreamProtocolError
+                | Reason::Timeout
+                | Reason::GrpcDeadline
+                | Reason::PerTryTimeout
+        );
+        is.then(|| self.row().status)
+    }
+
     /// Why it refuses a hop, where it does: the Weir that sent the request has to know.
     fn refusal(self) -> Option<HopError> {
         match self {

@@ -79,6 +79,7 @@ pub(super) fn own_answer(exchange: &Exchange, reason: Reason) -> Response<Body> 
         count_unreadable(&exchange.downstream, reason);
     }
     exchange.blame(reason);
+    attempt::note_own_answer(exchange, reason);
     reason.response(exchange.protocol())
 }
 

@@ -132,6 +132,13 @@ pub struct InFlight {
     endpoint: Arc<EndpointState>,
 }
 
+impl InFlight {
+    /// Where it is.
+    pub fn endpoint(&self) -> &EndpointState {
+        &self.endpoint
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);

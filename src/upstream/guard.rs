@@ -5,7 +5,7 @@
 //! request. Whoever sees first that it changed makes the list; there is no lock. Health outlives reloads with its
 //! [`Watch`]. A cluster that is not watched and looks at no hash has no guard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
@@ -96,6 +96,7 @@ impl Guard {
         if is_watched {
             watch_all(members, previous, &census, checks, outlier.is_some());
         }
+        leave(members, previous);
         let panic_threshold = traffic.map_or(50, |traffic| traffic.panic_threshold);
         let (members, of) = (members.len(), &*members);
         let mut guard = Guard {
@@ -235,6 +236,15 @@ fn watch_all(
         let new = || Arc::new(Watch::new(census.clone(), checks, now_ms));
         member.watch = Some(watches.entry(member.state.target.clone()).or_insert_with(new).clone());
     }
+}
+
+/// Who is watched in `previous` and is no member any more gives back its place among the ejected.
+fn leave(members: &[Member], previous: Option<&ClusterState>) {
+    let stays: HashSet<*const Watch> =
+        members.iter().filter_map(|member| Some(Arc::as_ptr(member.watch.as_ref()?))).collect();
+    let before = previous.into_iter().flat_map(|previous| &previous.members);
+    let watches = before.filter_map(|member| member.watch.as_ref());
+    watches.filter(|watch| !stays.contains(&Arc::as_ptr(watch))).for_each(|watch| watch.leave());
 }
 
 impl Usable {

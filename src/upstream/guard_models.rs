@@ -84,6 +84,25 @@ fn the_count_is_that_of_the_flags_when_some_come_in_while_others_go_out() {
 }
 
 #[test]
+fn who_leaves_has_no_place_among_the_ejected_whoever_throws_him_out_at_that_moment() {
+    shuttle::check_random(
+        || {
+            let cluster = cluster(2, 50);
+            together(
+                &cluster,
+                vec![|cluster| fail(cluster, 0), |cluster| watch(cluster, 0).leave(), |cluster| {
+                    watch(cluster, 0).take_back()
+                }],
+            );
+            assert_eq!(cluster.guard.as_ref().expect("a guard").census.ejected(), 0);
+            fail(&cluster, 1);
+            assert!(watch(&cluster, 1).is_ejected(), "there is room");
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
 fn a_choice_sees_every_change_that_was_made_before_it() {
     shuttle::check_random(
         || {

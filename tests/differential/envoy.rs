@@ -22,6 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A running Envoy; killed with this value.
 pub(super) struct Envoy {
     pub(super) address: SocketAddr,
+    pub(super) admin: SocketAddr,
     pub(super) log: PathBuf,
     child: Child,
     // Holds its configuration and its logs.
@@ -53,9 +54,9 @@ impl Envoy {
             .spawn()
             .expect("envoy starts");
         let start = Instant::now();
-        let address = loop {
-            if let Some(address) = listens_at(&admin) {
-                break address;
+        let (admin, address) = loop {
+            if let Some(found) = listens_at(&admin) {
+                break found;
             }
             let ended = child.try_wait().expect("a child");
             let text = || fs::read_to_string(&said).unwrap_or_default();
@@ -66,7 +67,7 @@ impl Envoy {
             );
             thread::sleep(Duration::from_millis(20));
         };
-        Envoy { address, log, child, _folder: folder }
+        Envoy { address, admin, log, child, _folder: folder }
     }
 }
 
@@ -78,15 +79,16 @@ impl Drop for Envoy {
     }
 }
 
-/// The port it chose, once it serves.
-fn listens_at(admin: &Path) -> Option<SocketAddr> {
+/// The ports that it chose, its admin's first, once it serves.
+fn listens_at(admin: &Path) -> Option<(SocketAddr, SocketAddr)> {
     let admin = fs::read_to_string(admin).ok()?.trim().parse().ok()?;
     if !page(admin, "/ready")?.starts_with("HTTP/1.1 200 ") {
         return None;
     }
     let listeners = page(admin, "/listeners")?;
     // `predict::127.0.0.1:40000`
-    listeners.lines().find_map(|line| line.strip_prefix("predict::"))?.trim().parse().ok()
+    let address = listeners.lines().find_map(|line| line.strip_prefix("predict::"))?.trim().parse().ok()?;
+    Some((admin, address))
 }
 
 /// A page of its admin, as it came.

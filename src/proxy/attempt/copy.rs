@@ -1,26 +1,29 @@
 //! An attempt with a copy of a request: nobody waits for its answer, which is read to its end and dropped.
 //!
 //! Law: it counts on the cluster and the endpoint as any other attempt does, and touches nothing of the request's own.
+//! What is refused here, by a breaker of the cluster, is no fault of the endpoint, and no caller's loss.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use futures_util::future::{Either, select};
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body as _;
+use tokio::time::timeout;
 
 use super::lease::{Connection, Lease};
-use super::outcome::status_of;
-use super::{hop, http2};
-use crate::message::body::{Body, BodyError};
+use super::{Stage, http1, http2, outcome};
+use crate::message::body::Body;
+use crate::proxy::exchange::{Fate, TapeBody};
 use crate::proxy::lane::{Lane, Pool};
 use crate::proxy::plane::ClusterPlane;
-use crate::proxy::retry;
+use crate::proxy::reply::Reason;
+use crate::proxy::retry::{self, Failure};
+use crate::telemetry::families::MirrorResult;
 use crate::upstream::cluster::Member;
-use crate::upstream::guard::Outcome;
+use crate::words::Protocol;
 
 /// Where a copy goes.
 pub(in crate::proxy) struct Way<'a> {
@@ -28,77 +31,146 @@ pub(in crate::proxy) struct Way<'a> {
     pub(in crate::proxy) cluster: &'a ClusterPlane,
     pub(in crate::proxy) member: &'a Member,
     pub(in crate::proxy) pool: &'a Pool,
+    pub(in crate::proxy) protocol: Protocol,
     pub(in crate::proxy) http2: bool,
 }
 
-/// Sends it; whether its answer came, and came whole. `whole` tells whether `body` was not cut on this side.
-pub(in crate::proxy) async fn send<B>(
+/// Sends it, within `longest`; what came of it. `fate` tells whether `body` was cut on this side.
+pub(in crate::proxy) async fn send(
     way: &Way<'_>,
     head: Box<Parts>,
-    body: B,
-    whole: impl Fn() -> bool,
-) -> bool
-where
-    B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
-{
-    let Way { cluster, member, .. } = *way;
-    let mut lease = Lease::new(cluster.meter.clone(), member.state.clone(), None, Instant::now());
-    let sent = if way.http2 {
-        by_http2(way.pool, head, body, &mut lease).await
-    } else {
-        by_http1(way.pool, head, body, &mut lease).await
+    body: TapeBody,
+    fate: &Fate,
+    longest: Duration,
+) -> MirrorResult {
+    let mut attempt = Attempt {
+        lease: Lease::new(way.cluster.meter.clone(), &way.member.state, None, Instant::now()),
+        stage: Stage::Waiting,
     };
-    let answered = match sent {
-        Some(mut response) => {
-            let status = response.status().as_u16();
-            cluster.meter.answered(status, lease.service_time());
-            let counts = &member.state.counts;
-            if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
-            cluster.state.note(member, Outcome::Status(status_of(&response)));
-            if let Some(in_flight) = hop::take_in_flight(response.headers_mut()) {
-                member.state.note_reported(in_flight, way.lane.now_ms());
+    let ended = {
+        let run = async {
+            match select(pin!(attempt.run(way, head, body, fate)), pin!(fate.until_cut())).await {
+                Either::Left((ended, _)) => Some(ended),
+                Either::Right(_) => None,
             }
-            read_out(response.into_body()).await
-        }
-        None => false,
+        };
+        timeout(longest, run).await
     };
-    if answered {
-        lease.completed();
-    } else if whole() {
-        lease.end();
-        member.state.note_failure(way.lane.now_ms());
-        cluster.state.note(member, Outcome::Reset);
-        member.state.counts.rq_error.fetch_add(1, Ordering::Relaxed);
-        cluster.meter.rq_rx_reset.increment(1);
-    }
-    answered
-}
-
-async fn by_http1<B>(pool: &Pool, head: Box<Parts>, body: B, lease: &mut Lease) -> Option<Response<Body>>
-where
-    B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
-{
-    // It is sent once.
-    let mut connection = pool.http1.acquire(!retry::is_idempotent(&head.method)).await.ok()?;
-    lease.begin();
-    let response = connection.send(head, body).await.ok()?;
-    lease.hold(Connection::Http1(connection));
-    Some(response)
-}
-
-async fn by_http2<B>(pool: &Pool, head: Box<Parts>, body: B, lease: &mut Lease) -> Option<Response<Body>>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-{
-    let connection = pool.http2.acquire().await.ok()?;
-    lease.begin();
-    let mut stream = http2::open(connection, &head, body, lease).ok()?;
-    match stream.answer().await {
-        Ok(response) => Some(http2::hold(response, head.method == Method::HEAD, stream, lease)),
-        Err(_) => {
-            stream.end();
-            None
+    match ended {
+        Ok(Some(Ended::Whole)) => {
+            attempt.lease.completed();
+            MirrorResult::Sent
         }
+        Ok(Some(Ended::NotTaken)) => {
+            attempt.lease.completed();
+            MirrorResult::Failed
+        }
+        // The attempt is given up, whatever it met with meanwhile.
+        _ if fate.is_cut() => MirrorResult::Skipped,
+        Ok(Some(Ended::Cut)) => {
+            attempt.lease.end();
+            outcome::cut(way.cluster, way.member, way.lane.now_ms());
+            MirrorResult::Failed
+        }
+        Ok(Some(Ended::Failed(failure))) => {
+            attempt.lease.end();
+            outcome::failed(way.cluster, way.member, failure.reason, way.lane.now_ms());
+            if failure.reason == Reason::Overflow { MirrorResult::Overflow } else { MirrorResult::Failed }
+        }
+        Ok(None) => MirrorResult::Skipped,
+        Err(_) => {
+            way.cluster.meter.rq_timeout.increment(1);
+            outcome::late(way.cluster, way.member, attempt.stage);
+            MirrorResult::Failed
+        }
+    }
+}
+
+/// How it ended, if nobody cut it short.
+enum Ended {
+    /// Its answer was read to the end.
+    Whole,
+    /// The same, by which another Weir has refused it.
+    NotTaken,
+    /// Its answer broke off behind the head.
+    Cut,
+    Failed(Failure),
+}
+
+/// What holds its place in the counts, and how far it has come.
+struct Attempt {
+    lease: Lease,
+    stage: Stage,
+}
+
+impl Attempt {
+    /// Up to the end of its answer.
+    async fn run(&mut self, way: &Way<'_>, head: Box<Parts>, body: TapeBody, fate: &Fate) -> Ended {
+        let sent = if way.http2 {
+            self.by_http2(way.pool, head, body, fate).await
+        } else {
+            self.by_http1(way.pool, head, body).await
+        };
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(failure) => return Ended::Failed(failure),
+        };
+        self.stage = Stage::Answered;
+        let (in_flight, refusal) = outcome::take_hop(&mut response, way.member);
+        match in_flight {
+            Some(in_flight) => way.member.state.note_reported(in_flight, way.lane.now_ms()),
+            None if refusal.is_none() => way.member.state.note_no_weir(),
+            None => {}
+        }
+        let service_time = self.lease.service_time();
+        outcome::answered(way.cluster, way.member, &response, service_time, refusal.is_some(), || {
+            way.protocol
+        });
+        match read_out(response.into_body()).await {
+            false => Ended::Cut,
+            true if refusal.is_some() => Ended::NotTaken,
+            true => Ended::Whole,
+        }
+    }
+
+    async fn by_http1(
+        &mut self,
+        pool: &Pool,
+        head: Box<Parts>,
+        body: TapeBody,
+    ) -> Result<Response<Body>, Failure> {
+        // It is sent once.
+        let connection = pool.http1.acquire(!retry::is_idempotent(&head.method)).await;
+        let mut connection = connection.map_err(outcome::without_connection)?;
+        self.begin();
+        let response = connection.send(head, body).await.map_err(|error| http1::failed(error).0)?;
+        self.lease.hold(Connection::Http1(connection));
+        Ok(response)
+    }
+
+    async fn by_http2(
+        &mut self,
+        pool: &Pool,
+        head: Box<Parts>,
+        body: TapeBody,
+        fate: &Fate,
+    ) -> Result<Response<Body>, Failure> {
+        let connection = pool.http2.acquire().await.map_err(outcome::without_connection)?;
+        self.begin();
+        let mut stream =
+            http2::open(connection, &head, body, &self.lease).map_err(|error| http2::unsent(&error))?;
+        match stream.answer().await {
+            Ok(response) => Ok(http2::hold(response, head.method == Method::HEAD, stream, &self.lease)),
+            Err(error) => {
+                stream.end();
+                Err(http2::http2_failure(&error, &stream, fate.is_cut()))
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.lease.begin();
+        self.stage = Stage::Sent;
     }
 }
 

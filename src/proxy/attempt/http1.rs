@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::lease::{Connection, Lease};
 use super::outcome::no_connection;
-use super::{Failed, Keeping};
+use super::{Failed, Keeping, Stage};
 use crate::message::body::Body;
 use crate::proxy::exchange::{Exchange, Upload};
 use crate::proxy::lane::Pool;
@@ -31,12 +31,13 @@ pub(super) async fn send(
         Err(why) => return Err((no_connection(exchange, why), Some(head))),
     };
     lease.begin();
+    exchange.stage.set(Stage::Sent);
     let answered = connection.send(head, Upload::next_attempt(exchange, keeping.body)).await;
     answered.inspect(|_| lease.hold(Connection::Http1(connection))).map_err(failed)
 }
 
 /// What a failed exchange on a connection means for the caller, and for another attempt.
-fn failed(error: SendError) -> Failed {
+pub(super) fn failed(error: SendError) -> Failed {
     let maybe = |reason| (Failure { reason, processed: Processed::Maybe }, None);
     match error {
         SendError::Unsent(head) => {

@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::lease::{Connection, Lease};
 use super::outcome::no_connection;
 use super::stream::{Stream, cancel_in_time};
-use super::{Failed, Keeping};
+use super::{Failed, Keeping, Stage};
 use crate::message::body::Body;
 use crate::message::http2::{self, RecvStream, SendStream};
 use crate::message::pump::{Pump, PumpEnd};
@@ -40,14 +40,11 @@ pub(super) async fn send(
         Err(why) => return Err((no_connection(exchange, why), Some(head))),
     };
     lease.begin();
+    exchange.stage.set(Stage::Sent);
     let body = Upload::next_attempt(exchange, keeping.body);
     let mut stream = match open(connection, &head, body, lease) {
         Ok(stream) => stream,
-        Err(error) => {
-            let processed = Processed::No(RetryReason::Unsent);
-            let reason = if error.is_io() { Reason::UpstreamClosed } else { Reason::UpstreamReset };
-            return Err((Failure { reason, processed }, Some(head)));
-        }
+        Err(error) => return Err((unsent(&error), Some(head))),
     };
     let is_head = head.method == Method::HEAD;
     match stream.answer().await {
@@ -116,7 +113,14 @@ where
     Some(task.abort_handle())
 }
 
-fn http2_failure(error: &http2::Error, stream: &Stream, left: bool) -> Failure {
+/// What it means that no stream was opened.
+pub(super) fn unsent(error: &http2::Error) -> Failure {
+    let reason = if error.is_io() { Reason::UpstreamClosed } else { Reason::UpstreamReset };
+    Failure { reason, processed: Processed::No(RetryReason::Unsent) }
+}
+
+/// What it means that a stream brought no answer. `left`: its own request broke off.
+pub(super) fn http2_failure(error: &http2::Error, stream: &Stream, left: bool) -> Failure {
     let maybe = |reason| Failure { reason, processed: Processed::Maybe };
     let reason = error.reason();
     if error.is_reset() && reason == Some(http2::Reason::REFUSED_STREAM) {

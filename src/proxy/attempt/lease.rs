@@ -17,8 +17,7 @@ use crate::upstream::http1::Http1Lease;
 /// What an attempt holds until the answer's body has ended: its connection and its place in the counts.
 pub(in crate::proxy) struct Lease {
     connection: RefCell<Option<Connection>>,
-    _in_flight: InFlight,
-    endpoint: Arc<EndpointState>,
+    in_flight: InFlight,
     meter: Arc<ClusterMeter>,
     started: Instant,
     begun: bool,
@@ -37,16 +36,15 @@ impl Lease {
     /// An attempt at `endpoint` that has no connection yet, of a request that began at `start`.
     pub(super) fn new(
         meter: Arc<ClusterMeter>,
-        endpoint: Arc<EndpointState>,
+        endpoint: &Arc<EndpointState>,
         retry: Option<Permit>,
         start: Instant,
     ) -> Lease {
         Lease {
             connection: RefCell::default(),
-            _in_flight: endpoint.begin(),
+            in_flight: endpoint.begin(),
             begun: false,
             over: Cell::new(false),
-            endpoint,
             meter,
             started: start,
             _retry: retry,
@@ -76,13 +74,13 @@ impl Lease {
 
     /// Requests in flight at the endpoint.
     pub(in crate::proxy) fn in_flight(&self) -> u32 {
-        self.endpoint.in_flight()
+        self.in_flight.endpoint().in_flight()
     }
 
     /// The answer's body was not whole when the request's time was up.
     pub(in crate::proxy) fn ran_out_of_time(&self) {
         self.meter.rq_timeout.increment(1);
-        self.endpoint.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.endpoint().counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The answer's body has ended as it should. An HTTP/1 connection knows by itself whether it may serve again.

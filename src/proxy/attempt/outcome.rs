@@ -1,11 +1,16 @@
 //! How an attempt ended, as the meters, the endpoint's state and the request's record get to know it.
+//!
+//! Law: an endpoint hears only of what it did itself. What our own breakers, budgets and waiting lines do to an attempt
+//! is the cluster's and the process's; who refuses a hop says nothing of the model server behind it.
+//! Source: Envoy's router (`onUpstreamReset`, `onResponseTimeout`, `onPerTryTimeout`).
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::Response;
 
 use super::lease::Lease;
-use super::{Refusal, Way};
+use super::{Refusal, Stage, Way};
 use crate::message::body::Body;
 use crate::proxy::exchange::{Exchange, Reached};
 use crate::proxy::plane::ClusterPlane;
@@ -19,7 +24,7 @@ use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::Member;
 use crate::upstream::guard::Outcome;
 use crate::upstream::pool::NoConnection;
-use crate::words::GrpcStatus;
+use crate::words::{GrpcStatus, Protocol};
 
 /// The answer's head is there.
 pub(super) fn note_answer(
@@ -30,21 +35,13 @@ pub(super) fn note_answer(
     lease: &Lease,
 ) {
     let service_time = lease.service_time();
-    let status = response.status().as_u16();
     exchange.record.borrow_mut().service_time = Some(service_time);
     if http_body::Body::is_end_stream(response.body()) {
         lease.end();
     }
-    way.cluster.meter.answered(status, service_time);
-    let counts = &member.state.counts;
-    if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
     let notable = headers::Notable::of(response.headers());
-    let (in_flight, refusal) = if notable.has(headers::Notable::OURS) {
-        let headers = response.headers_mut();
-        (hop::take_in_flight(headers), hop::take_refusal(headers).filter(|_| !member.local))
-    } else {
-        (None, None)
-    };
+    let (in_flight, refusal) =
+        if notable.has(headers::Notable::OURS) { take_hop(response, member) } else { (None, None) };
     if let Some(in_flight) = in_flight {
         member.state.note_reported(in_flight, exchange.downstream.lane.now_ms());
         way.target.hop.requests.increment(1);
@@ -53,10 +50,7 @@ pub(super) fn note_answer(
         way.target.hop.error(why);
         response.extensions_mut().insert(Refusal(why));
     }
-    // Who refuses a hop says nothing of the model server.
-    if let (Some(_), None) = (&member.watch, refusal) {
-        way.cluster.state.note(member, Outcome::Status(status_of(response)));
-    }
+    answered(way.cluster, member, response, service_time, refusal.is_some(), || exchange.protocol());
     if in_flight.is_some() || refusal.is_some() {
         exchange.reached.set(Reached::Hop);
     } else {
@@ -66,97 +60,192 @@ pub(super) fn note_answer(
     headers::from_upstream(response, service_time, notable);
 }
 
-/// The answer's status; of gRPC that of its head in HTTP's terms, as Envoy counts it.
-pub(super) fn status_of(response: &Response<Body>) -> u16 {
-    let grpc = response.headers().get("grpc-status").and_then(|value| GrpcStatus::parse(value.as_bytes()));
+/// Takes what another Weir says in its answer: how much is in flight there, and why it does not take the hop.
+pub(super) fn take_hop(response: &mut Response<Body>, member: &Member) -> (Option<u32>, Option<HopError>) {
+    let headers = response.headers_mut();
+    (hop::take_in_flight(headers), hop::take_refusal(headers).filter(|_| !member.local))
+}
+
+/// What an answer's head says of `member`, whoever asked.
+pub(super) fn answered(
+    cluster: &ClusterPlane,
+    member: &Member,
+    response: &Response<Body>,
+    service_time: Duration,
+    refuses_hop: bool,
+    protocol: impl FnOnce() -> Protocol,
+) {
+    let status = response.status().as_u16();
+    cluster.meter.answered(status, service_time);
+    let counts = &member.state.counts;
+    if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
+    if member.watch.is_some() && !refuses_hop {
+        cluster.state.note(member, Outcome::Status(status_of(response, protocol())));
+    }
+}
+
+/// The answer's status; of a gRPC call that of its head in HTTP's terms, as Envoy counts it.
+fn status_of(response: &Response<Body>, protocol: Protocol) -> u16 {
+    let told = || GrpcStatus::parse(response.headers().get("grpc-status")?.as_bytes());
+    let grpc = if protocol == Protocol::Grpc { told() } else { None };
     grpc.map_or(response.status().as_u16(), GrpcStatus::to_http)
 }
 
 /// There is none.
 pub(super) fn note_failure(exchange: &Exchange, way: &Way<'_>, member: &Member, failure: Failure) {
-    let (lane, meter) = (&exchange.downstream.lane, &way.cluster.meter);
-    let hop = match failure.reason {
-        Reason::ConnectFailure | Reason::ConnectTimeout => {
-            member.state.note_failure(lane.now_ms());
-            way.cluster.state.note(member, Outcome::Connect);
-            meter.rq_pending_failure_eject.increment(1);
-            HopError::Connect
-        }
-        Reason::Overflow => return,
-        _ => {
-            member.state.note_failure(lane.now_ms());
-            way.cluster.state.note(member, Outcome::Reset);
-            meter.rq_rx_reset.increment(1);
-            HopError::Reset
-        }
-    };
-    member.state.counts.rq_error.fetch_add(1, Ordering::Relaxed);
-    if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
-        way.target.hop.error(hop);
+    let now_ms = exchange.downstream.lane.now_ms();
+    if let Some(hop) = failed(way.cluster, member, failure.reason, now_ms) {
+        hop_error(exchange, way, member, hop);
     }
 }
 
-/// The request's time was up before the head of an answer; the attempt is gone already.
-pub(in crate::proxy) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
-    way.cluster.meter.rq_timeout.increment(1);
-    exchange.downstream.lane.shared.process.limit_exceeded(Met::RequestTimeout);
-    let record = exchange.record.borrow();
-    let Some(host) = &record.upstream_host else { return };
-    let Some(member) = way.cluster.state.members.iter().find(|member| member.state.name == *host) else {
-        return;
+/// What it says of `member` that an attempt has no answer, whoever made it; as a fault of the hop.
+pub(super) fn failed(
+    cluster: &ClusterPlane,
+    member: &Member,
+    reason: Reason,
+    now_ms: u64,
+) -> Option<HopError> {
+    let (outcome, hop) = match reason {
+        Reason::ConnectFailure | Reason::ConnectTimeout => {
+            cluster.meter.rq_pending_failure_eject.increment(1);
+            (Outcome::Connect, HopError::Connect)
+        }
+        // It has heard nothing of it.
+        Reason::Overflow => return None,
+        _ => {
+            cluster.meter.rq_rx_reset.increment(1);
+            (Outcome::Reset, HopError::Reset)
+        }
     };
-    member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
-    way.cluster.state.note(member, Outcome::Timeout);
+    member.state.note_failure(now_ms);
+    cluster.state.note(member, outcome);
+    member.state.counts.rq_error.fetch_add(1, Ordering::Relaxed);
+    Some(hop)
+}
+
+fn hop_error(exchange: &Exchange, way: &Way<'_>, member: &Member, why: HopError) {
     if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
-        way.target.hop.error(HopError::Timeout);
+        way.target.hop.error(why);
+    }
+}
+
+/// The upstream cut its answer after the head.
+pub(in crate::proxy) fn note_cut(exchange: &Exchange) {
+    let Some(cluster) = cluster_of(exchange) else { return };
+    if let Some(member) = member_of(exchange, cluster) {
+        cut(cluster, member, exchange.downstream.lane.now_ms());
+    }
+}
+
+/// What it says of `member` that its answer broke off behind the head, which was counted.
+pub(super) fn cut(cluster: &ClusterPlane, member: &Member, now_ms: u64) {
+    cluster.meter.rq_rx_reset.increment(1);
+    member.state.note_failure(now_ms);
+    cluster.state.note(member, Outcome::Reset);
+}
+
+/// The caller gets Weir's own answer for `reason`: its cluster counts that in place of the one that did not come.
+pub(in crate::proxy) fn note_own_answer(exchange: &Exchange, reason: Reason) {
+    if let (Some(status), Some(cluster)) = (reason.of_cluster(), cluster_of(exchange)) {
+        cluster.meter.ended(status.as_u16());
+    }
+}
+
+/// The cluster that the split chose.
+fn cluster_of(exchange: &Exchange) -> Option<&ClusterPlane> {
+    let plane = &exchange.seat.generation.plane;
+    let ((config, route), target) = exchange.chosen.borrow().as_ref().map(|at| (at.route, at.target))?;
+    let route = &plane.routes[config as usize].routes[route as usize];
+    Some(&plane.clusters[route.targets[target as usize].cluster(exchange.protocol())?])
+}
+
+/// The endpoint that was tried last.
+fn member_of<'a>(exchange: &Exchange, cluster: &'a ClusterPlane) -> Option<&'a Member> {
+    let record = exchange.record.borrow();
+    let host = record.upstream_host.as_ref()?;
+    cluster.state.members.iter().find(|member| member.state.name == *host)
+}
+
+/// The request's time was up before the head of an answer; the attempt is gone already, or goes now.
+pub(in crate::proxy) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
+    exchange.downstream.lane.shared.process.limit_exceeded(Met::RequestTimeout);
+    let stage = exchange.stage.replace(Stage::Between);
+    if stage == Stage::Between {
+        return; // whoever was asked has answered, or failed, and was told so
+    }
+    way.cluster.meter.rq_timeout.increment(1);
+    if let Some(member) = member_of(exchange, way.cluster) {
+        late(way.cluster, member, stage);
+        if stage == Stage::Sent {
+            hop_error(exchange, way, member, HopError::Timeout);
+        }
     }
 }
 
 /// The attempt at `member` took longer than one may; it is gone already.
 pub(in crate::proxy) fn note_try_timeout(exchange: &Exchange, way: &Way<'_>, member: &Member) {
     way.cluster.meter.rq_per_try_timeout.increment(1);
-    member.state.counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
-    way.cluster.state.note(member, Outcome::Timeout);
-    member.state.note_failure(exchange.downstream.lane.now_ms());
-    if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
-        way.target.hop.error(HopError::Timeout);
+    let stage = exchange.stage.replace(Stage::Between);
+    late(way.cluster, member, stage);
+    if matches!(stage, Stage::Sent | Stage::Answered) {
+        member.state.note_failure(exchange.downstream.lane.now_ms());
+        hop_error(exchange, way, member, HopError::Timeout);
+    }
+}
+
+/// What it says of `member` that an attempt which had come to `stage` took too long, whoever made it.
+pub(super) fn late(cluster: &ClusterPlane, member: &Member, stage: Stage) {
+    let counts = &member.state.counts;
+    if matches!(stage, Stage::Sent | Stage::Answered) {
+        counts.rq_timeout.fetch_add(1, Ordering::Relaxed);
+    }
+    // Of one that has answered the answer was counted.
+    if stage == Stage::Sent {
+        counts.rq_error.fetch_add(1, Ordering::Relaxed);
+        cluster.state.note(member, Outcome::Timeout);
     }
 }
 
 /// A breaker is open: counted, and what the caller is told.
 pub(in crate::proxy) fn overflow(exchange: &Exchange, cluster: &ClusterPlane, limit: Limit) -> Reason {
-    let met = match limit {
+    if limit == Limit::Requests {
+        cluster.meter.rq_pending_overflow.increment(1);
+    }
+    exchange.downstream.lane.shared.process.limit_exceeded(met(limit));
+    Reason::Overflow
+}
+
+fn met(limit: Limit) -> Met {
+    match limit {
         Limit::Connections => Met::MaxConnections,
         Limit::Pending => Met::MaxPending,
         Limit::Requests => Met::MaxRequests,
         Limit::Retries => Met::MaxRetries,
-    };
-    if limit == Limit::Requests {
-        cluster.meter.rq_pending_overflow.increment(1);
     }
-    exchange.downstream.lane.shared.process.limit_exceeded(met);
-    Reason::Overflow
 }
 
-/// What it means that no connection was had; counted.
+/// What it means to a caller that no connection was had; counted.
 pub(super) fn no_connection(exchange: &Exchange, why: NoConnection) -> Failure {
     let process = &exchange.downstream.lane.shared.process;
-    let reason = match why {
-        NoConnection::Overflow(limit) => {
-            process.limit_exceeded(if limit == Limit::Pending {
-                Met::MaxPending
-            } else {
-                Met::MaxConnections
-            });
-            Reason::Overflow
-        }
+    match why {
+        NoConnection::Overflow(limit) => process.limit_exceeded(met(limit)),
+        NoConnection::Dial(DialError::Timeout) => process.limit_exceeded(Met::ConnectTimeout),
+        NoConnection::Dial(DialError::Failed(_)) => {}
+    }
+    without_connection(why)
+}
+
+/// What it means that no connection was had.
+pub(super) fn without_connection(why: NoConnection) -> Failure {
+    let connect = Processed::No(RetryReason::Connect);
+    match why {
+        NoConnection::Overflow(_) => Failure { reason: Reason::Overflow, processed: Processed::Maybe },
         NoConnection::Dial(DialError::Timeout) => {
-            process.limit_exceeded(Met::ConnectTimeout);
-            Reason::ConnectTimeout
+            Failure { reason: Reason::ConnectTimeout, processed: connect }
         }
-        NoConnection::Dial(DialError::Failed(_)) => Reason::ConnectFailure,
-    };
-    let processed =
-        if reason == Reason::Overflow { Processed::Maybe } else { Processed::No(RetryReason::Connect) };
-    Failure { reason, processed }
+        NoConnection::Dial(DialError::Failed(_)) => {
+            Failure { reason: Reason::ConnectFailure, processed: connect }
+        }
+    }
 }

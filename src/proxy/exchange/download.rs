@@ -13,7 +13,7 @@ use super::Exchange;
 use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::MessageCounter;
 use crate::message::hop_by_hop;
-use crate::proxy::attempt::Lease;
+use crate::proxy::attempt::{self, Lease};
 use crate::proxy::reply::Reason;
 use crate::telemetry::{GrpcOutcome, RequestRecord};
 use crate::words::{Flag, HttpVersion};
@@ -147,6 +147,7 @@ impl Exchange {
             // The caller's own doing, for which the upstream was cut off.
             return self.blame(self.upload.fault_or(Reason::UpstreamClosed));
         }
+        attempt::note_cut(self);
         let mut record = self.record.borrow_mut();
         let (flag, details) = match error {
             BodyError::Http2(error) if error.is_io() => (Flag::UpstreamConnectionTermination, CUT),

@@ -46,7 +46,7 @@ meter! {
     /// What one cluster counts, but for the response codes.
     ClusterMeter, ClusterSeries {
         rq_total: Counter counter "envoy_cluster_upstream_rq_total" "Attempts sent to the cluster.",
-        rq_completed: Counter counter "envoy_cluster_upstream_rq_completed" "Attempts that got an answer.",
+        rq_completed: Counter counter "envoy_cluster_upstream_rq_completed" "Attempts that got an answer, and requests that Weir answered as none came.",
         rq_time: Histogram histogram "envoy_cluster_upstream_rq_time" "Milliseconds of an attempt.",
         rq_active: Gauge gauge "envoy_cluster_upstream_rq_active" "Attempts in flight.",
         rq_pending_total: Counter counter "envoy_cluster_upstream_rq_pending_total"
@@ -148,8 +148,13 @@ impl ClusterMeter {
 
     /// Counts an attempt's answer: completed, its code, its class and its time.
     pub fn answered(&self, status: u16, time: Duration) {
-        self.rq_completed.increment(1);
         self.rq_time.observe(time.as_secs_f64() * 1e3);
+        self.ended(status);
+    }
+
+    /// Counts an answer: completed, its code and its class. One that Weir gives in place of an upstream's has no time.
+    pub fn ended(&self, status: u16) {
+        self.rq_completed.increment(1);
         let cluster = &*self.cluster;
         self.classes.count(status, |class| {
             let labels = [("envoy_response_code_class", class), ("envoy_cluster_name", cluster)];

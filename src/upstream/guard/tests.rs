@@ -180,17 +180,43 @@ fn health_outlives_a_reload_and_a_change_of_members() {
 }
 
 #[test]
-fn an_endpoint_that_leaves_while_it_is_out_makes_room_for_another() {
+fn an_endpoint_that_leaves_while_it_is_out_makes_room_for_another_though_somebody_still_holds_it() {
     let half = Outlier { max_ejection_percent: 50, ..outlier() };
     let traffic = TrafficPolicy { outlier: Some(half), ..TrafficPolicy::default() };
     let first = cluster(LbPolicy::RoundRobin, 3, traffic.clone());
     throw_out(&first, 2);
-    let second = next(LbPolicy::RoundRobin, 2, Some(traffic), Some(&first));
+    let second = next(LbPolicy::RoundRobin, 2, Some(traffic.clone()), Some(&first));
+    let out = || second.guard.as_ref().expect("a guard").census.ejected();
+    assert_eq!(out(), 0);
     cluster_note(&second, 0);
-    assert_eq!(second.healthy(), 2, "the old one still holds the room");
+    assert_eq!((second.healthy(), out()), (1, 1));
+    // Whatever becomes of it from now on is nothing of the others'.
+    let left = first.members[2].watch.as_ref().expect("a watch");
+    assert!(left.is_ejected());
+    left.take_back();
+    assert_eq!(out(), 1);
+    cluster_note(&first, 2);
+    assert_eq!((first.members[2].is_healthy(), out()), (true, 1));
     drop(first);
+    assert_eq!(out(), 1);
+    // An address that comes back is a new one.
+    let third = next(LbPolicy::RoundRobin, 3, Some(traffic), Some(&second));
+    assert_eq!((third.healthy(), out()), (2, 1));
+}
+
+#[test]
+fn an_endpoint_that_never_left_after_all_has_its_place_again() {
+    let half = Outlier { max_ejection_percent: 50, ..outlier() };
+    let traffic = TrafficPolicy { outlier: Some(half), ..TrafficPolicy::default() };
+    let first = cluster(LbPolicy::RoundRobin, 2, traffic.clone());
+    throw_out(&first, 1);
+    let out = || first.guard.as_ref().expect("a guard").census.ejected();
+    drop(next(LbPolicy::RoundRobin, 1, Some(traffic.clone()), Some(&first)));
+    assert_eq!(out(), 0, "what was made of it was dropped");
+    let second = next(LbPolicy::RoundRobin, 2, Some(traffic), Some(&first));
+    assert_eq!(out(), 1);
     cluster_note(&second, 0);
-    assert_eq!(second.healthy(), 1);
+    assert_eq!(second.healthy(), 1, "there is room for no other");
 }
 
 fn cluster_note(cluster: &ClusterState, member: usize) {

@@ -1,7 +1,8 @@
 //! What is watched of one endpoint in one cluster, by all workers and by the tasks that look after it.
 //!
 //! Law: an endpoint is out while its flag says so; never more of them than the bound allows, whoever throws them out at
-//! once; everyone that comes in again is counted back, as is one that leaves the cluster while it is out.
+//! once; everyone that comes in again is counted back, as is one that leaves the cluster while it is out, at once: those
+//! who still hold an old generation of the cluster may hold it for hours.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64 as Plain;
@@ -17,7 +18,9 @@ const fn failed(check: usize) -> u32 {
     EJECTED << (1 + if check < MAX_CHECKS { check } else { MAX_CHECKS - 1 })
 }
 /// Health checks that have a flag of their own.
-pub(super) const MAX_CHECKS: usize = 31;
+pub(super) const MAX_CHECKS: usize = 30;
+/// It is a member of old generations alone. That says nothing of its health; it takes no place among the ejected.
+const LEFT: u32 = 1 << 31;
 
 /// What all members of a cluster count together, over all its generations.
 #[derive(Debug, Default)]
@@ -138,6 +141,10 @@ impl Watch {
     pub(super) fn adopt(&self, checks: usize, has_outlier: bool) {
         let keeps = (0..checks).fold(EJECTED, |flags, check| flags | failed(check));
         let before = self.flags.fetch_and(keeps, SeqCst);
+        if before & (LEFT | EJECTED) == LEFT | EJECTED {
+            // It had not left after all: its new generation never came into force.
+            self.census.ejected.fetch_add(1, SeqCst);
+        }
         if before & !keeps != 0 {
             self.census.tell();
         }
@@ -146,9 +153,18 @@ impl Watch {
         }
     }
 
+    /// No member from now on but of generations that are still held: whoever is left may take its place among the
+    /// ejected.
+    pub(super) fn leave(&self) {
+        if self.flags.fetch_or(LEFT, SeqCst) & (LEFT | EJECTED) == EJECTED {
+            self.census.ejected.fetch_sub(1, SeqCst);
+            self.census.tell();
+        }
+    }
+
     /// Whether nobody says that it is ill.
     pub fn is_healthy(&self) -> bool {
-        self.flags.load(SeqCst) == 0
+        self.flags.load(SeqCst) & !LEFT == 0
     }
 
     /// Whether outlier detection has ejected it.
@@ -158,7 +174,7 @@ impl Watch {
 
     /// Whether a health check finds it ill, or none found it well yet.
     pub fn has_failed_check(&self) -> bool {
-        self.flags.load(SeqCst) & !EJECTED != 0
+        self.flags.load(SeqCst) & !(EJECTED | LEFT) != 0
     }
 
     /// Whether the health check of this place finds it ill, or has not found it well yet.
@@ -183,7 +199,7 @@ impl Watch {
             if is_well { self.flags.fetch_and(!flag, SeqCst) } else { self.flags.fetch_or(flag, SeqCst) };
         let is_new = (before & flag == 0) != is_well;
         if is_new {
-            if before & !EJECTED == flag {
+            if before & !(EJECTED | LEFT) == flag {
                 self.well_since_ms.store(now_ms, Relaxed);
             }
             self.census.tell();
@@ -198,15 +214,16 @@ impl Watch {
         until: impl FnOnce(u32) -> u64,
         last: u32,
     ) -> Ejected {
-        if self.is_ejected() {
+        if self.flags.load(SeqCst) & (EJECTED | LEFT) != 0 {
             return Ejected::Before;
         }
         let room = |out: u32| may(out + 1).then_some(out + 1);
         if self.census.ejected.fetch_update(SeqCst, SeqCst, room).is_err() {
             return Ejected::NoRoom;
         }
-        if self.flags.fetch_or(EJECTED, SeqCst) & EJECTED != 0 {
-            // Another was faster.
+        let is_in = |flags: u32| (flags & (EJECTED | LEFT) == 0).then_some(flags | EJECTED);
+        if self.flags.fetch_update(SeqCst, SeqCst, is_in).is_err() {
+            // Another was faster, or it has left.
             self.census.ejected.fetch_sub(1, SeqCst);
             return Ejected::Before;
         }
@@ -234,8 +251,11 @@ impl Watch {
         }
         self.out_until_ms.store(u64::MAX, SeqCst);
         self.in_row.forget();
-        if self.flags.fetch_and(!EJECTED, SeqCst) & EJECTED != 0 {
-            self.census.ejected.fetch_sub(1, SeqCst);
+        let before = self.flags.fetch_and(!EJECTED, SeqCst);
+        if before & EJECTED != 0 {
+            if before & LEFT == 0 {
+                self.census.ejected.fetch_sub(1, SeqCst);
+            }
             self.census.tell();
         }
     }
@@ -243,7 +263,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.is_ejected() {
+        if self.flags.load(SeqCst) & (EJECTED | LEFT) == EJECTED {
             self.census.ejected.fetch_sub(1, SeqCst);
         }
     }
@@ -253,7 +273,7 @@ impl Drop for Watch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ejected {
     Now,
-    /// It was out.
+    /// It was out, or is no member any more.
     Before,
     /// As many are out as may be.
     NoRoom,

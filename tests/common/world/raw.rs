@@ -77,6 +77,16 @@ impl Raw {
         .await
     }
 
+    /// Reads so many bytes, or fewer where the peer closes before.
+    pub async fn read_at_most(&mut self, count: usize) -> String {
+        soon("bytes", async {
+            while self.ahead.len() < count && self.more().await > 0 {}
+            let count = count.min(self.ahead.len());
+            String::from_utf8(self.ahead.drain(..count).collect()).expect("text")
+        })
+        .await
+    }
+
     /// Reads what is there, or comes next; nothing: the peer closed.
     pub async fn read_some(&mut self) -> String {
         if self.ahead.is_empty() {
