@@ -206,6 +206,40 @@ proptest! {
     }
 }
 
+/// Services and listeners for whatever the good files speak of.
+const MAIN: &str = "listeners: [{name: l, address: \"127.0.0.1:80\"}]\n\
+                    services: [{name: m, endpoints: [{address: \"127.0.0.1:81\"}]}]\n";
+
+/// A line of a good file without its value, or with another one.
+fn changed_line(good: &str, at: usize, word: &str, cut: bool) -> String {
+    let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+    let at = at % lines.len();
+    match (cut, lines[at].split_once(": ")) {
+        (true, _) => drop(lines.remove(at)),
+        (false, Some((key, _))) => lines[at] = format!("{key}: {word}"),
+        (false, None) => lines[at].push_str(word),
+    }
+    lines.join("\n") + "\n"
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rules_that_pass_alone_are_taken_with_a_weir_yaml_and_no_others(
+        good in prop::sample::select(&GOOD[1..]), at in 0..1usize << 16, word in prop::sample::select(WORDS), cut in any::<bool>(),
+    ) {
+        let rules = [document(changed_line(good, at, word, cut))];
+        let errors = |found: Option<config::Diagnostics>| -> Vec<String> {
+            let all = found.into_iter().flatten();
+            all.filter(|one| one.severity == config::Severity::Error).map(|one| one.to_string()).collect()
+        };
+        let alone = errors(config::validate_rules(&rules).err());
+        let linked = errors(config::load(&document(MAIN), &rules, &Environment::default()).err());
+        prop_assert_eq!(alone, linked);
+    }
+}
+
 /// One rule with a file of its own.
 fn rule_document(index: usize, (precedence, namespace, matches): (i32, &str, usize)) -> Document {
     let matches = match matches {

@@ -8,7 +8,7 @@ mod common {
 
 use common::world::client::{Client, get};
 use common::world::upstream::{Upstream, full};
-use common::world::{Http, World, run};
+use common::world::{Http, World, one_service, run};
 use http::Response;
 use weir::config::{self, Document, Environment};
 
@@ -128,7 +128,7 @@ fn a_hash_sends_what_is_alike_to_one_endpoint_and_the_rest_elsewhere() {
     });
 }
 
-/// Code, file and path of each warning about the service `x`, which has two ports, with more keys of its own.
+/// Code, file, line and path of each warning about the service `x`, which has two ports, with more keys of its own.
 fn warnings(keys: &str, rules: &[(&str, String)]) -> Vec<String> {
     let main = format!(
         "listeners: [{{name: in, address: \"127.0.0.1:0\", service: x}}]\nservices:\n- name: x\n{keys}  endpoints:\n  \
@@ -138,7 +138,8 @@ fn warnings(keys: &str, rules: &[(&str, String)]) -> Vec<String> {
     let rules: Vec<_> = rules.iter().map(|(name, text)| document(name, text)).collect();
     let loaded = config::load(&document("weir.yaml", &main), &rules, &Environment::default());
     let found = loaded.expect("loads").warnings;
-    found.iter().map(|one| format!("{} {} {}", one.code, one.origin.file, one.path)).collect()
+    let told = |one: &config::Diagnostic| format!("{} {} {}", one.code, one.origin.file_and_line(), one.path);
+    found.iter().map(told).collect()
 }
 
 /// A DestinationRule for `x` with more metadata and a traffic policy.
@@ -156,8 +157,31 @@ fn settings_for_a_port_that_only_some_endpoints_have_are_told_of() {
         let policy =
             format!("portLevelSettings: [{{port: {{number: {port}}}, loadBalancer: {{simple: RANDOM}}}}]");
         let found = warnings("", &[("x.yaml", rule("name: x", &policy))]);
-        assert_eq!(found, [format!("{code} x.yaml spec.trafficPolicy.portLevelSettings")]);
+        assert_eq!(found, [format!("{code} x.yaml:6 spec.trafficPolicy.portLevelSettings[0]")]);
     }
+}
+
+/// What can only be seen when all is put together is told where it stands, and once.
+#[test]
+fn a_setting_that_never_acts_is_told_where_it_stands_whoever_says_it() {
+    let outlier = "outlierDetection: {consecutive5xxErrors: 3}";
+    let warmup = "loadBalancer: {warmup: {duration: 30s}}";
+    let told = |path: &str| vec![format!("never-acts {path}")];
+    let found = |keys: &str, policy: &str| warnings(keys, &[("x.yaml", rule("name: x", policy))]);
+    assert_eq!(found("", outlier), told("x.yaml:6 spec.trafficPolicy.outlierDetection"));
+    assert_eq!(
+        found("  lb: maglev\n  hash: [{header: x-user}]\n", warmup),
+        told("x.yaml:6 spec.trafficPolicy.loadBalancer.warmup"),
+        "the rule says when endpoints are new, and weir.yaml how they are chosen"
+    );
+    assert!(found("", warmup).is_empty());
+    let keys = "  outlier: {consecutive_5xx: 3}\n";
+    assert_eq!(warnings(keys, &[]), told("weir.yaml:4 services[0].outlier"));
+    assert_eq!(found(keys, "connectionPool: {}"), told("weir.yaml:4 services[0].outlier"), "not the rule");
+    let slow = "  slow_start: {window: 30s}\n";
+    assert_eq!(warnings(&format!("  lb: random\n{slow}"), &[]), told("weir.yaml:5 services[0].slow_start"));
+    assert!(warnings(slow, &[]).is_empty());
+    assert_eq!(warnings("  hash: [{header: x-user}]\n", &[]), told("weir.yaml:4 services[0].hash"));
 }
 
 #[test]
@@ -166,13 +190,36 @@ fn of_two_rules_about_a_host_the_older_holds() {
     let young = rule("name: a, creationTimestamp: \"2026-02-01T00:00:00Z\"", policy);
     let old = rule("name: z, creationTimestamp: \"2026-01-01T00:00:00Z\"", policy);
     let found = warnings("", &[("young.yaml", young), ("old.yaml", old)]);
-    assert_eq!(found, ["host-claimed young.yaml "]);
+    assert_eq!(found, ["host-claimed young.yaml:1 "]);
 }
 
 #[test]
 fn a_protocol_that_weir_yaml_names_is_not_undone_in_silence() {
     let policy = "connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}";
     let found = |keys: &str| warnings(keys, &[("x.yaml", rule("name: x", policy))]);
-    assert_eq!(found("  protocol: http2\n"), ["never-acts x.yaml spec.trafficPolicy.connectionPool.http"]);
+    let path = "spec.trafficPolicy.connectionPool.http.h2UpgradePolicy";
+    assert_eq!(found("  protocol: http2\n"), [format!("never-acts x.yaml:6 {path}")]);
     assert!(found("").is_empty());
+}
+
+#[test]
+fn the_protocol_of_the_caller_is_spoken_upstream_where_a_rule_asks_for_it() {
+    run(async || {
+        let policy = "connectionPool: {http: {useClientProtocol: true}}";
+        for protocol in ["http1", "http2"] {
+            let upstream = Upstream::start("a").await;
+            let settings = format!("protocol: {protocol}");
+            let yaml = one_service(&[&settings], &[(&upstream.at(), "v1")]);
+            let world = World::with_rules(&yaml, &[("x.yaml", &rule("name: x", policy))]).await;
+            for http in Http::BOTH {
+                Client::connect(http, world.addr("in")).await.get("/").await;
+                let seen = upstream.seen().pop().expect("a request");
+                assert_eq!(
+                    seen.head.version == http::Version::HTTP_2,
+                    http == Http::Two,
+                    "{protocol} {http:?}"
+                );
+            }
+        }
+    });
 }

@@ -72,6 +72,34 @@ fn the_same_intent_is_the_same_snapshot_whoever_says_it() {
     }
 }
 
+/// What each class of fields is shown by.
+const CLASSES: [(&str, &[&str]); 12] = [
+    ("conditions on the path", &["exact-path", "regex-path"]),
+    (
+        "conditions on headers and the first line",
+        &["exact-header", "regex-header", "method", "several-conditions"],
+    ),
+    ("what only some dialects ask of a request", &["authority", "query", "alternatives", "hostnames"]),
+    ("shares", &["all-to-v1", "split-95-5"]),
+    ("redirects", &["redirect", "redirect-scheme"]),
+    ("rewrites", &["prefix-rewrite", "host-rewrite"]),
+    ("times and retries", &["timeout", "retries", "retries-codes"]),
+    ("faults", &["fault"]),
+    ("copies", &["mirror", "mirror-fraction"]),
+    ("CORS", &["cors", "cors-answered"]),
+    ("edits of headers", &["header-add", "header-edits"]),
+    ("what annotations and policies say", &["sticky", "balancing"]),
+];
+
+#[test]
+fn every_class_of_fields_has_its_intents_and_every_intent_its_class() {
+    let mut named: Vec<_> =
+        CLASSES.iter().flat_map(|(_, names)| *names).map(|name| root().join(name)).collect();
+    named.sort();
+    let there: Vec<_> = intents().into_iter().map(|(folder, _)| folder).collect();
+    assert_eq!(named, there);
+}
+
 #[test]
 fn at_least_nine_intents_are_said_in_three_dialects_and_every_other_in_two() {
     let intents = intents();

@@ -434,6 +434,70 @@ fn a_redirect_answers_with_the_place_and_reaches_no_backend() {
 }
 
 #[test]
+fn a_backend_that_redirects_sends_its_share_elsewhere_and_no_other() {
+    run(async || {
+        let rules = "[{backendRefs: [{name: x-v1, port: 80}, {name: x-v2, port: 80, filters: [{type: RequestRedirect, \
+                      requestRedirect: {hostname: new.example.com, port: 8443, statusCode: 307}}, \
+                      {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-share, value: v2}]}}]}]}]";
+        let split = Split::of(rules).await;
+        for http in Http::BOTH {
+            let mut redirected = 0_u32;
+            for _ in 0..20 {
+                let answer = split.send(http, get("/a?q=1")).await;
+                if answer.status == 200 {
+                    assert_eq!(answer.upstream(), "v1");
+                    continue;
+                }
+                assert_eq!(answer.status, 307);
+                assert_eq!(answer.header("location"), Some("http://new.example.com:8443/a?q=1"));
+                assert_eq!(answer.header("x-share"), Some("v2"), "the share's own edits");
+                redirected += 1;
+            }
+            assert!(redirected.abs_diff(10) <= 1, "{redirected} of 20: {http:?}");
+        }
+        assert!(split.v2.seen().is_empty());
+    });
+}
+
+#[test]
+fn a_backend_with_cors_lets_other_origins_read_its_share_and_answers_the_preflights_that_fall_to_it() {
+    run(async || {
+        let rules = "[{backendRefs: [{name: x-v1, port: 80}, {name: x-v2, port: 80, filters: [{type: CORS, \
+                      cors: {allowOrigins: [\"https://a.example.com\"], allowMethods: [PUT]}}]}]}]";
+        let split = Split::of(rules).await;
+        let from = ("origin", "https://a.example.com");
+        for http in Http::BOTH {
+            for _ in 0..10 {
+                let answer = split.send(http, with("/", &[from])).await;
+                let allowed = (answer.upstream() == "v2").then_some(from.1);
+                assert_eq!(answer.header("access-control-allow-origin"), allowed, "{}", answer.upstream());
+            }
+            let (mut answered, before) = (0_u32, split.v1.seen().len() + split.v2.seen().len());
+            for _ in 0..10 {
+                let mut preflight = request(Method::OPTIONS, "/").body(empty()).expect("a request");
+                for (name, value) in [from, ("access-control-request-method", "PUT")] {
+                    preflight.headers_mut().insert(name, value.parse().expect("a value"));
+                }
+                let answer = split.send(http, preflight).await;
+                if answer.header("access-control-allow-methods").is_some() {
+                    assert_eq!(
+                        (answer.status.as_u16(), answer.header("access-control-allow-methods")),
+                        (200, Some("PUT"))
+                    );
+                    answered += 1;
+                }
+            }
+            let reached = (split.v1.seen().len() + split.v2.seen().len() - before) as u32;
+            assert!(
+                answered.abs_diff(5) <= 1 && answered + reached == 10,
+                "{answered} and {reached}: {http:?}"
+            );
+        }
+        assert!(split.v2.seen().iter().all(|seen| seen.head.method != Method::OPTIONS));
+    });
+}
+
+#[test]
 fn a_path_and_a_host_are_rewritten_for_a_rule_and_a_backends_own_wins() {
     run(async || {
         let rewrite = |path: &str, host: &str| {

@@ -7,6 +7,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde::Serialize;
+
+use super::Output;
 use crate::config::{self, ConvertSettings, ConvertTarget, Converted, Diagnostics};
 use crate::sources;
 
@@ -47,17 +50,48 @@ pub struct ConvertArgs {
     /// Write nothing if not all of it has an equal
     #[arg(long)]
     pub strict: bool,
+    /// How to tell: YAML and what has no equal apart, or one JSON object with both
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
+}
+
+/// What `-o json` prints, on the standard output in any case.
+#[derive(Debug, Serialize)]
+struct Report<'c> {
+    objects: usize,
+    /// As it would have been printed.
+    yaml: &'c str,
+    notes: &'c Diagnostics,
 }
 
 /// Runs the command on the process's own output.
 pub fn run(args: &ConvertArgs) -> ExitCode {
-    match converted(args) {
-        Ok(converted) => written(&converted, args.strict),
-        Err(found) => {
-            let _ = writeln!(io::stderr(), "{found}");
-            ExitCode::FAILURE
+    let nothing = |notes| Converted { text: String::new(), objects: 0, notes };
+    let (converted, code) = match converted(args) {
+        Ok(converted) => match converted.notes.iter().any(|note| note.code == "no-equal") {
+            true if args.strict => (nothing(converted.notes), ExitCode::FAILURE),
+            true => (converted, ExitCode::from(NOT_EVERYTHING)),
+            false => (converted, ExitCode::SUCCESS),
+        },
+        Err(notes) => (nothing(notes), ExitCode::FAILURE),
+    };
+    let (yaml, objects) = (&*converted.text, converted.objects);
+    let mut stdout = io::stdout().lock();
+    let written = match args.output {
+        Output::Text => {
+            if !converted.notes.is_empty() {
+                let _ = writeln!(io::stderr(), "{}", converted.notes);
+            }
+            stdout.write_all(yaml.as_bytes())
         }
-    }
+        Output::Json => {
+            let report = Report { objects, yaml, notes: &converted.notes };
+            serde_json::to_writer_pretty(&mut stdout, &report)
+                .map_err(io::Error::from)
+                .and_then(|()| writeln!(stdout))
+        }
+    };
+    written.map_or(ExitCode::FAILURE, |()| code)
 }
 
 fn converted(args: &ConvertArgs) -> Result<Converted, Diagnostics> {
@@ -77,19 +111,4 @@ fn converted(args: &ConvertArgs) -> Result<Converted, Diagnostics> {
         To::Httproute => ConvertTarget::HttpRoute,
     };
     config::convert(&documents, &ConvertSettings { target, domain: &args.domain, port: args.port })
-}
-
-fn written(converted: &Converted, strict: bool) -> ExitCode {
-    if !converted.notes.is_empty() {
-        let _ = writeln!(io::stderr(), "{}", converted.notes);
-    }
-    let unequal = converted.notes.iter().any(|note| note.code == "no-equal");
-    if unequal && strict {
-        return ExitCode::FAILURE;
-    }
-    match (io::stdout().write_all(converted.text.as_bytes()), unequal) {
-        (Err(_), _) => ExitCode::FAILURE,
-        (Ok(()), true) => ExitCode::from(NOT_EVERYTHING),
-        (Ok(()), false) => ExitCode::SUCCESS,
-    }
 }

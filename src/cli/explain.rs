@@ -53,7 +53,7 @@ pub struct ExplainArgs {
     /// A file of requests, one a line; `-` for the standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "url", "headers", "from"])]
     pub requests: Option<PathBuf>,
-    /// The listener that takes it [default: the first by name that splits]
+    /// The listener that takes it [default: the one on the URL's port, else the first by name that splits]
     #[arg(long, value_name = "NAME")]
     pub listener: Option<String>,
     /// How to print

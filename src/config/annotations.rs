@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::Field;
+use super::diagnostic::Place;
 use super::draft::{ActionDraft, PolicyDraft, RouteDraft, RuleDraft};
 use super::names::{is_dns_label, is_istio_label_part, nearest};
 use super::networking::version_header;
@@ -35,7 +36,18 @@ pub(crate) struct Annotations {
     /// `weir/repeatable`: whether a POST may be sent again when the connection failed.
     repeatable: Option<bool>,
     /// `weir/backend.NAME`: the endpoints that a backend of this name means.
-    pub(crate) backends: Vec<(Arc<str>, Labels)>,
+    pub(crate) backends: Vec<Backend>,
+}
+
+/// What an annotation says of backends.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Backend {
+    /// Where it stands.
+    pub(crate) place: Place,
+    /// Theirs.
+    pub(crate) name: Arc<str>,
+    /// What the endpoints have.
+    pub(crate) labels: Labels,
 }
 
 impl Annotations {
@@ -63,7 +75,12 @@ impl Annotations {
                 _ => match name.strip_prefix(BACKEND).filter(|service| is_dns_label(service)) {
                     Some(_) if !gateway_api => elsewhere(&value, name, "an HTTPRoute or a GRPCRoute"),
                     Some(service) => {
-                        own.backends.extend(labels(&value, text).map(|all| (service.into(), all)))
+                        let (place, name) = (value.place(), service.into());
+                        own.backends.extend(labels(&value, text).map(|labels| Backend {
+                            place,
+                            name,
+                            labels,
+                        }));
                     }
                     None => unknown(&value, name),
                 },
@@ -332,7 +349,8 @@ mod tests {
         assert_eq!(found, [""; 0]);
         let labels = [("version", "v1"), ("track", "")];
         let labels: Labels = labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        assert_eq!(own.backends, [("inception-v1".into(), labels)]);
+        let [one] = &own.backends[..] else { panic!("{own:?}") };
+        assert_eq!((&*one.name, &one.labels), ("inception-v1", &labels));
         assert_eq!(read("weir/backend.a: v1").1, ["annotation `v1` is no list of labels"]);
     }
 }

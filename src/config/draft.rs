@@ -259,11 +259,40 @@ pub struct ClusterDraft {
     pub retries: Option<u32>,
     pub retry_budget: Option<RetryBudget>,
     pub connect_timeout: Option<Duration>,
-    /// Whether HTTP/2 is spoken whatever the request came in.
-    pub http2: Option<bool>,
+    pub speaks: Option<Speaks>,
     pub traffic: TrafficOverlay,
     /// The same for endpoints with a port.
     pub ports: Vec<(u16, ClusterDraft)>,
+    /// Where some of it stands.
+    pub at: Spots,
+}
+
+/// What is spoken to endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/2, whatever the request came in.
+    Http2,
+    /// What the service's `protocol` says.
+    AsService,
+    /// What the request came in.
+    AsRequest,
+}
+
+/// Where settings stand that linking may have something to say of. Settings are the same wherever they are said.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)] // the names are those of the settings
+pub struct Spots {
+    /// All of them.
+    pub whole: Option<Place>,
+    pub outlier: Option<Place>,
+    pub speaks: Option<Place>,
+    pub slow_start: Option<Place>,
+}
+
+impl PartialEq for Spots {
+    fn eq(&self, _: &Spots) -> bool {
+        true
+    }
 }
 
 /// What of a cluster's traffic policy is said; `None`: nothing is said.

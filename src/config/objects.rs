@@ -15,21 +15,30 @@ const SUPPORTED: &str = "supported: RouteRule and DestinationPolicy of config.is
     DestinationRule of networking.istio.io/v1, HTTPRoute and GRPCRoute of gateway.networking.k8s.io/v1, and a List of \
     them";
 
-/// Kinds that stand beside routes, and why they are refused.
-const REFUSED: &[(&str, &str)] = &[
-    ("EgressRule", "Weir forwards to the `services` of weir.yaml alone"),
-    ("IngressRule", "listeners stand in weir.yaml"),
-    ("Gateway", "listeners stand in weir.yaml; `gateways` there names those it stands for"),
-    ("ServiceEntry", "services stand in weir.yaml"),
-    ("WorkloadEntry", "endpoints stand in weir.yaml"),
-    ("Sidecar", "what a proxy sees stands in weir.yaml"),
-    ("EnvoyFilter", "there is no Envoy to patch"),
-    ("QuotaSpec", "there is no Mixer"),
-    ("QuotaSpecBinding", "there is no Mixer"),
-    ("TCPRoute", "Weir splits HTTP and gRPC"),
-    ("TLSRoute", "Weir splits HTTP and gRPC"),
-    ("UDPRoute", "Weir splits HTTP and gRPC"),
-    ("ReferenceGrant", "files are not kept apart by namespace: every reference is granted"),
+const OLD_ISTIO: &str = "config.istio.io";
+const ISTIO: &str = "networking.istio.io";
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+const GATEWAY: &str = "listeners stand in weir.yaml; `gateways` there names those it stands for";
+const NO_CONNECTIONS: &str = "Weir splits HTTP and gRPC";
+
+/// Kinds that stand beside routes, by their group, and why they are refused.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (OLD_ISTIO, "EgressRule", "Weir forwards to the `services` of weir.yaml alone"),
+    (OLD_ISTIO, "IngressRule", "listeners stand in weir.yaml"),
+    (OLD_ISTIO, "QuotaSpec", "there is no Mixer"),
+    (OLD_ISTIO, "QuotaSpecBinding", "there is no Mixer"),
+    (ISTIO, "Gateway", GATEWAY),
+    (ISTIO, "ServiceEntry", "services stand in weir.yaml"),
+    (ISTIO, "WorkloadEntry", "endpoints stand in weir.yaml"),
+    (ISTIO, "WorkloadGroup", "endpoints stand in weir.yaml"),
+    (ISTIO, "Sidecar", "what a proxy sees stands in weir.yaml"),
+    (ISTIO, "EnvoyFilter", "there is no Envoy to patch"),
+    (GATEWAY_API, "Gateway", GATEWAY),
+    (GATEWAY_API, "GatewayClass", "Weir stands for every gateway that a listener names"),
+    (GATEWAY_API, "TCPRoute", NO_CONNECTIONS),
+    (GATEWAY_API, "TLSRoute", NO_CONNECTIONS),
+    (GATEWAY_API, "UDPRoute", NO_CONNECTIONS),
+    (GATEWAY_API, "ReferenceGrant", "files are not kept apart by namespace: every reference is granted"),
 ];
 
 /// What rule files say.
@@ -123,13 +132,14 @@ fn one(
             into.traffic.extend(read(field, "DestinationRule", destination_rule::decode));
         }
         _ => {
-            let why = REFUSED.iter().find(|(known, _)| *known == name);
-            let why = why.map(|(_, why)| format!(": {why}")).unwrap_or_default();
-            kind.fault_with(
-                "unknown-kind",
-                format!("`{name}` of `{version}` is not supported{why}"),
-                SUPPORTED,
-            );
+            let group = version.split_once('/').map_or("", |(group, _)| group);
+            let known = REFUSED.iter().find(|(of, kind, _)| (*of, *kind) == (group, name));
+            let (code, why) = match known {
+                Some((_, _, why)) => ("not-supported", format!(": {why}")),
+                None => ("unknown-kind", String::new()),
+            };
+            let reason = format!("`{name}` of `{version}` is not supported{why}");
+            kind.fault_with(code, reason, SUPPORTED);
         }
     }
 }

@@ -27,7 +27,7 @@ use super::{admit, choice, deadline, endpoint_hash, headers, mirror, reply, swit
 use crate::filters::cors::{self, Verdict};
 use crate::filters::{edit, fault, key, redirect, rewrite, sticky};
 use crate::message::body::Body;
-use crate::snapshot::{Action, Fault, PathMatch, Rewrite, RoutePolicy, TargetPolicy};
+use crate::snapshot::{Action, Cors, Fault, PathMatch, Redirect, Rewrite, RoutePolicy, TargetPolicy};
 use crate::telemetry::UNKNOWN;
 use crate::words::Flag;
 
@@ -92,7 +92,7 @@ async fn steps(
     answer: &mut Answer,
 ) -> Result<Answered, Reason> {
     let route = routed.route(exchange);
-    if let Some(response) = preflight(exchange, filters, &head, answer) {
+    if let Some(response) = preflight(exchange, filters.policy.cors.as_ref(), &head, answer) {
         return Ok((response, None));
     }
     if let Some(fault) = &filters.policy.fault {
@@ -104,6 +104,9 @@ async fn steps(
     let switch = switch::asked(exchange, routed, &head)?;
     let index = choose(exchange, route, filters, &head, answer).ok_or(Reason::NoEndpoint)?;
     answer.target = Some(index);
+    if let Some(response) = of_share(exchange, filters, index, &head, answer)? {
+        return Ok((response, None));
+    }
     let mut way = choice::way(exchange, routed, index).map_err(|reason| filters.policy.reason(reason))?;
     if switch.is_some() {
         switch::prepare(exchange, &mut way)?;
@@ -139,11 +142,11 @@ fn copy(exchange: &Rc<Exchange>, filters: &Filters, index: usize, head: &Parts, 
 /// CORS: the answer to a preflight, or what the answer will say.
 fn preflight(
     exchange: &Exchange,
-    filters: &Filters,
+    cors: Option<&Cors>,
     head: &Parts,
     answer: &mut Answer,
 ) -> Option<Response<Body>> {
-    match cors::judge(filters.policy.cors.as_ref()?, &head.method, &head.headers) {
+    match cors::judge(cors?, &head.method, &head.headers) {
         Verdict::Pass => None,
         Verdict::Allow(origin) => {
             answer.origin = Some(origin);
@@ -187,20 +190,7 @@ fn of_route(
     let http = &exchange.seat.listener.http;
     let response = match &route.route.action {
         Action::Forward(_) => return Ok(None),
-        Action::Redirect(redirect) => {
-            let request = redirect::Request {
-                scheme: headers::scheme(exchange, &head.headers),
-                authority: admit::authority(head).unwrap_or_default(),
-                port: exchange.seat.listener.listener.address.port(),
-                target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
-            };
-            let location =
-                redirect::location(redirect, &filters.path, request).ok_or(Reason::RewriteFailed)?;
-            http.rq_redirect.increment(1);
-            let mut response = reply::of_route(exchange.protocol(), redirect.status, Bytes::new(), None);
-            response.headers_mut().insert(LOCATION, location);
-            response
-        }
+        Action::Redirect(parts) => return redirected(exchange, filters, parts, head).map(Some),
         Action::DirectResponse(direct) => {
             http.rq_direct_response.increment(1);
             let body = direct.body.clone().map(|body| Bytes::from_owner(Text(body))).unwrap_or_default();
@@ -209,6 +199,42 @@ fn of_route(
     };
     exchange.answered_here("direct_response");
     Ok(Some(response))
+}
+
+/// What a share answers itself: preflights, where it has CORS of its own, and where its callers are sent.
+fn of_share(
+    exchange: &Exchange,
+    filters: &Filters,
+    index: usize,
+    head: &Parts,
+    answer: &mut Answer,
+) -> Result<Option<Response<Body>>, Reason> {
+    let Some(share) = filters.target(Some(index)) else { return Ok(None) };
+    if let Some(response) = preflight(exchange, share.cors.as_ref(), head, answer) {
+        return Ok(Some(response));
+    }
+    share.redirect.as_ref().map(|parts| redirected(exchange, filters, parts, head)).transpose()
+}
+
+/// A redirect, by its parts.
+fn redirected(
+    exchange: &Exchange,
+    filters: &Filters,
+    parts: &Redirect,
+    head: &Parts,
+) -> Result<Response<Body>, Reason> {
+    let request = redirect::Request {
+        scheme: headers::scheme(exchange, &head.headers),
+        authority: admit::authority(head).unwrap_or_default(),
+        port: exchange.seat.listener.listener.address.port(),
+        target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
+    };
+    let location = redirect::location(parts, &filters.path, request).ok_or(Reason::RewriteFailed)?;
+    exchange.seat.listener.http.rq_redirect.increment(1);
+    let mut response = reply::of_route(exchange.protocol(), parts.status, Bytes::new(), None);
+    response.headers_mut().insert(LOCATION, location);
+    exchange.answered_here("direct_response");
+    Ok(response)
 }
 
 /// The text of a direct response: all requests share it.
@@ -340,7 +366,10 @@ impl Answer {
             edit::apply(&target.response_headers, headers);
         }
         edit::apply(&policy.response_headers, headers);
-        if let (Some(cors), Some(origin)) = (&policy.cors, &self.origin) {
+        let of_share = || filters.target(self.target)?.cors.as_ref();
+        if let Some(origin) = &self.origin
+            && let Some(cors) = policy.cors.as_ref().or_else(of_share)
+        {
             cors::edit(cors, origin, headers);
         }
         if let (Some(name), Some(version)) = (&policy.version_header, version(exchange)) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::edit::{HeaderEdits, Rewrite};
+use super::edit::{HeaderEdits, Redirect, Rewrite};
 use super::hash::Sticky;
 use super::retry::RetryPolicy;
 use super::route::{Fraction, OrdName, StringMatch, VersionTarget};
@@ -61,6 +61,10 @@ pub struct TargetPolicy {
     pub rewrite: Option<Rewrite>,
     /// Copies of this share's requests alone.
     pub mirrors: Vec<Mirror>,
+    /// What browsers of other origins may do, where the route says nothing of it. A preflight takes a share as any request.
+    pub cors: Option<Cors>,
+    /// The share's requests are sent elsewhere and reach no endpoint.
+    pub redirect: Option<Redirect>,
 }
 
 /// A copy of requests, fire and forget. `weight` of the target has no meaning.

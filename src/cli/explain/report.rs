@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use serde::Serialize;
 
@@ -81,10 +82,10 @@ impl Report {
         request: &Request,
     ) -> Result<Report, String> {
         let Request { method, url, headers, from } = request;
-        let (listener, chain) = named(snapshot, listener)?;
+        let authority = authority(url, headers)?;
+        let (listener, chain) = named(snapshot, listener, port_of(&authority))?;
         let routes = snapshot.route_configs.get(&chain.route_config);
         let routes = routes.ok_or_else(|| format!("listener {} has no routes", listener.name))?;
-        let authority = authority(url, headers)?;
         let path = message::path::normalise(url.path()).map_err(|reason| format!("400: {reason}"))?;
         let host = message::host::normalise(&authority).map_err(|reason| format!("400: {reason}"))?;
         let caller = from.and_then(|peer| router::caller_of(&snapshot.callers, peer));
@@ -149,15 +150,31 @@ fn sticks(choice: &Choice, head: &Head<'_>, source: Option<std::net::IpAddr>) ->
     })
 }
 
-/// The listener of that name, or the first that splits.
-fn named<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<(&'s Listener, &'s FilterChain), String> {
-    let mut chains = snapshot
-        .listeners
-        .iter()
-        .flat_map(|listener| listener.filter_chains.iter().map(move |chain| (&**listener, chain)));
+/// The port of an authority, as far as it says one.
+fn port_of(authority: &str) -> Option<u16> {
+    authority.parse::<Authority>().ok()?.port_u16()
+}
+
+/// The listener of that name; else the first with the port that is asked for, or the first of all; those that split go
+/// before those that deliver.
+fn named<'s>(
+    snapshot: &'s Snapshot,
+    name: Option<&str>,
+    port: Option<u16>,
+) -> Result<(&'s Listener, &'s FilterChain), String> {
+    let chains = || {
+        let all = snapshot.listeners.iter();
+        all.flat_map(|listener| listener.filter_chains.iter().map(move |chain| (&**listener, chain)))
+    };
+    let splits = |(_, chain): &(&Listener, &FilterChain)| chain.mode == Mode::Split;
+    let on_port =
+        |(listener, _): &(&Listener, &FilterChain)| port.is_some() && listener.address.port() == port;
     let found = match name {
-        Some(name) => chains.find(|(listener, _)| *listener.name == *name),
-        None => chains.find(|(_, chain)| chain.mode == Mode::Split),
+        Some(name) => chains().find(|(listener, _)| *listener.name == *name),
+        None => chains()
+            .find(|one| splits(one) && on_port(one))
+            .or_else(|| chains().find(on_port))
+            .or_else(|| chains().find(splits)),
     };
     found.ok_or_else(|| {
         let names: Vec<&str> = snapshot.listeners.iter().map(|listener| &*listener.name).collect();

@@ -127,6 +127,23 @@ fn a_listener_is_chosen_by_name_and_the_host_decides_where_no_service_is_set() {
 }
 
 #[test]
+fn a_listener_is_chosen_by_the_port_that_the_request_goes_to() {
+    let listener = |arguments: &[&str]| {
+        let report = explained(arguments).unwrap();
+        serde_json::to_value(&report).unwrap()["listener"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(listener(&["GET", "http://localhost:8501/"]), "wide");
+    assert_eq!(listener(&["GET", "/", "-H", "host: inception.kubeflow:8501"]), "wide");
+    assert_eq!(listener(&["GET", "http://localhost:15008/"]), "delivery");
+    assert_eq!(
+        listener(&["GET", "http://localhost:80/"]),
+        "predict",
+        "no listener has it: the first that splits"
+    );
+    assert_eq!(listener(&["GET", "http://localhost:8501/", "--listener", "predict"]), "predict");
+}
+
+#[test]
 fn a_request_that_would_be_refused_is_refused_with_the_reason() {
     assert_eq!(explained(&["GET", "/a%2fb"]).unwrap_err(), "400: the path holds an escaped slash");
     assert_eq!(explained(&["GET", "/", "-H", "host: a b"]).unwrap_err(), "400: the host holds ' '");

@@ -43,6 +43,9 @@ pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata) -> Option<TrafficDra
         table.get("circuitBreaker").map_or(Some(()), |field| circuit_breaker(&field, &mut settings));
     let (destination, source) = (destination?, source?);
     balancing.and(breaker)?;
+    if table.get("loadBalancing").is_none() && table.get("circuitBreaker").is_none() {
+        spec.warn_with("never-acts", "it says nothing of the service", "`loadBalancing` or `circuitBreaker`");
+    }
     let mut draft = TrafficDraft {
         place: metadata.place.clone(),
         dialect: Dialect::RouteRule,
@@ -72,7 +75,13 @@ fn load_balancing(field: &Field<'_>) -> Option<LbPolicy> {
 
 fn circuit_breaker(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
     let table = Table::new(field, &Keys { never: &[CUSTOM], proto: true, ..Keys::of(&["simpleCb"]) })?;
-    simple_breaker(&table.require("simpleCb")?, settings)
+    match table.get("simpleCb") {
+        Some(field) => simple_breaker(&field, settings),
+        None => {
+            field.warn_with("never-acts", "it says nothing", "`simpleCb`");
+            Some(())
+        }
+    }
 }
 
 fn simple_breaker(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
@@ -118,6 +127,7 @@ fn simple_breaker(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> 
         base_ejection_time: sleep?,
         ..default
     });
+    settings.at.outlier = Some(field.place());
     Some(())
 }
 

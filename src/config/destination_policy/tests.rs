@@ -116,11 +116,19 @@ fn both_times_must_be_there_and_be_whole_milliseconds() {
         faults("circuitBreaker: {simpleCb: {sleepWindow: 0s, httpDetectionInterval: 1500us}}"),
         [format!("duration {path}.httpDetectionInterval"), format!("duration {path}.sleepWindow")]
     );
-    assert_eq!(faults("circuitBreaker: {}"), ["missing spec.circuitBreaker"]);
     assert_eq!(
         faults("circuitBreaker: {custom: {}, simpleCb: {}}")[0],
         "not-supported spec.circuitBreaker.custom"
     );
+}
+
+#[test]
+fn what_says_nothing_passes_as_in_istio_and_is_told_of() {
+    for (rest, path) in [("circuitBreaker: {}", "spec.circuitBreaker"), ("source: {name: web}", "spec")] {
+        let (draft, found) = read(&format!("destination: {{name: m}}, {rest}"));
+        assert_eq!(draft.expect("a policy").all, ClusterDraft::default());
+        assert_eq!(found, [format!("never-acts {path}")]);
+    }
 }
 
 #[test]

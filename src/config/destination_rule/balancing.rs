@@ -49,10 +49,17 @@ pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()>
     }
     settings.traffic.slow_start =
         warmup.or_else(|| old.map(|window| SlowStart { window, ..SlowStart::default() }));
-    let slow = settings.traffic.slow_start.is_some();
-    if slow && !matches!(settings.lb, None | Some(LbPolicy::RoundRobin | LbPolicy::LeastRequest)) {
-        let help = "ROUND_ROBIN or LEAST_REQUEST";
-        field.warn_with("never-acts", "this way to choose knows no warm-up", help);
+    let said = table.get("warmup").or_else(|| table.get("warmupDurationSecs"));
+    match settings.lb {
+        None | Some(LbPolicy::RoundRobin | LbPolicy::LeastRequest) => {
+            settings.at.slow_start = said.map(|field| field.place());
+        }
+        Some(_) => {
+            if let Some(field) = said {
+                let help = "ROUND_ROBIN or LEAST_REQUEST";
+                field.warn_with("never-acts", "this way to choose knows no warm-up", help);
+            }
+        }
     }
     Some(())
 }

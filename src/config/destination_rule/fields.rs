@@ -135,7 +135,7 @@ pub(crate) const FIELDS: &[FieldRow] = &[
     FieldRow::supported(
         "spec.trafficPolicy.connectionPool.http.useClientProtocol",
         "useClientProtocol: true",
-        "as the service's `protocol` says, whatever `h2UpgradePolicy` does",
+        "what the caller speaks, whatever `h2UpgradePolicy` and the service's `protocol` say",
     ),
     FieldRow::supported(
         "spec.trafficPolicy.connectionPool.http.maxConcurrentStreams",

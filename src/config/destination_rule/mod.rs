@@ -142,7 +142,9 @@ fn port_settings(field: &Field<'_>, numbers: &mut HashSet<u16>) -> Option<(u16, 
         Some(port)
     });
     let settings = groups(&table);
-    Some((port?, settings?))
+    let (port, mut settings) = (port?, settings?);
+    settings.at.whole = Some(field.place());
+    Some((port, settings))
 }
 
 /// `tls: {mode: DISABLE}` is what happens anyway.

@@ -60,6 +60,7 @@ pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()>
         outlier.max_ejection_percent = percent as u32;
     }
     settings.traffic.outlier = Some(outlier);
+    settings.at.outlier = Some(field.place());
     settings.traffic.panic_threshold = Some(healthy?.unwrap_or(0) as u32);
     Some(())
 }

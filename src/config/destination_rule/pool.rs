@@ -4,7 +4,7 @@
 //! one; the documents say so.
 
 use crate::config::decode::Field;
-use crate::config::draft::ClusterDraft;
+use crate::config::draft::{ClusterDraft, Speaks};
 use crate::config::networking::maybe;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::KeepAlive;
@@ -86,21 +86,32 @@ fn http(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
     let retries = count(&table, "maxRetries");
     let streams = count(&table, "maxConcurrentStreams");
     let idle = maybe(&table, "idleTimeout", Field::whole_ms);
-    let upgrade = table.get("h2UpgradePolicy").map_or(Some(None), |field| {
-        field.word(&[("DEFAULT", None), ("DO_NOT_UPGRADE", Some(false)), ("UPGRADE", Some(true))])
-    });
-    let as_client = table.get("useClientProtocol").map_or(Some(false), |field| field.boolean());
+    let speaks = speaks(&table, settings);
     settings.pending = pending?;
     settings.requests = requests?;
     settings.retries = retries?;
     settings.traffic.requests_per_connection = per_connection?;
     settings.traffic.streams_per_connection = streams?;
     settings.traffic.idle = idle?;
+    speaks
+}
+
+/// `h2UpgradePolicy` and `useClientProtocol`, which goes before it.
+fn speaks(table: &Table<'_>, settings: &mut ClusterDraft) -> Option<()> {
+    let policy = table.get("h2UpgradePolicy");
+    let upgrade = policy.as_ref().map_or(Some(None), |field| {
+        use Speaks::{AsService, Http2};
+        field.word(&[("DEFAULT", None), ("DO_NOT_UPGRADE", Some(AsService)), ("UPGRADE", Some(Http2))])
+    });
+    let client = table.get("useClientProtocol");
+    let as_client = client.as_ref().map_or(Some(false), Field::boolean);
     let (upgrade, as_client) = (upgrade?, as_client?);
-    if as_client && upgrade == Some(true) {
+    if let (true, Some(Speaks::Http2), Some(policy)) = (as_client, upgrade, &policy) {
         let help = "leave one of the two out";
-        field.warn_with("never-acts", "`useClientProtocol` undoes `h2UpgradePolicy`", help);
+        policy.warn_with("never-acts", "`useClientProtocol` undoes `h2UpgradePolicy`", help);
     }
-    settings.http2 = if as_client { Some(false) } else { upgrade };
+    settings.speaks = if as_client { Some(Speaks::AsRequest) } else { upgrade };
+    let said = if as_client { client } else { policy.filter(|_| upgrade.is_some()) };
+    settings.at.speaks = said.map(|field| field.place());
     Some(())
 }

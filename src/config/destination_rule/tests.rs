@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::decode::Scope;
 use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::draft::Speaks;
 use crate::config::objects::{self, Objects};
 use crate::config::patterns::Patterns;
 use crate::config::yaml;
@@ -209,11 +210,12 @@ fn connections_are_bounded_and_0_is_left_out() {
 
 #[test]
 fn http_2_is_spoken_where_an_upgrade_is_asked_for() {
-    let http2 = |text: &str| policy(&format!("connectionPool: {{http: {{{text}}}}}")).http2;
-    assert_eq!(http2("h2UpgradePolicy: UPGRADE"), Some(true));
-    assert_eq!(http2("h2UpgradePolicy: DO_NOT_UPGRADE"), Some(false));
-    assert_eq!(http2("h2UpgradePolicy: DEFAULT"), None);
-    assert_eq!(http2("useClientProtocol: true"), Some(false));
+    let speaks = |text: &str| policy(&format!("connectionPool: {{http: {{{text}}}}}")).speaks;
+    assert_eq!(speaks("h2UpgradePolicy: UPGRADE"), Some(Speaks::Http2));
+    assert_eq!(speaks("h2UpgradePolicy: DO_NOT_UPGRADE"), Some(Speaks::AsService));
+    assert_eq!(speaks("h2UpgradePolicy: DEFAULT"), None);
+    assert_eq!(speaks("useClientProtocol: true"), Some(Speaks::AsRequest));
+    assert_eq!(speaks("useClientProtocol: false, h2UpgradePolicy: UPGRADE"), Some(Speaks::Http2));
     assert_eq!(
         warnings("connectionPool: {http: {useClientProtocol: true, h2UpgradePolicy: UPGRADE}}"),
         ["never-acts"]

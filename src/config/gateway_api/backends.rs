@@ -3,10 +3,9 @@
 //! Law: a backend is a Service by its name; which endpoints that means is decided when linking (`link::backends`). The port
 //! has to stand there, as the schema has it, and says nothing here: an endpoint's ports are those of weir.yaml.
 
-use std::sync::Arc;
-
 use super::filters::{self, Allowed};
 use super::words::bounded;
+use crate::config::annotations::Backend;
 use crate::config::decode::{Field, Scope};
 use crate::config::draft::{ActionDraft, HostRef, RouteDraft, Select, ShareDraft, TargetPolicyDraft};
 use crate::config::names::is_dns_label;
@@ -80,13 +79,13 @@ fn backend(table: &Table<'_>) -> Option<ShareDraft> {
 }
 
 /// Gives the backends of `draft` the labels that annotations say. One that nothing names is told of.
-pub(super) fn annotate(draft: &mut RouteDraft, said: &[(Arc<str>, Labels)], scope: &Scope) {
+pub(super) fn annotate(draft: &mut RouteDraft, said: &[Backend], scope: &Scope) {
     let mut used = vec![false; said.len()];
     let mut label = |share: &mut ShareDraft| {
         let Some(HostRef::Short { text, .. }) = &share.destination else { return };
-        let Some(at) = said.iter().position(|(name, _)| **name == **text) else { return };
+        let Some(at) = said.iter().position(|one| *one.name == **text) else { return };
         used[at] = true;
-        share.select = Select::Backend(said[at].1.clone());
+        share.select = Select::Backend(said[at].labels.clone());
     };
     for rule in &mut draft.rules {
         if let ActionDraft::Shares(shares) = &mut rule.action {
@@ -99,9 +98,9 @@ pub(super) fn annotate(draft: &mut RouteDraft, said: &[(Arc<str>, Labels)], scop
         let mirrors = rule.policy.iter_mut().flat_map(|policy| &mut policy.mirrors);
         mirrors.for_each(|mirror| label(&mut mirror.share));
     }
-    for ((name, _), _) in said.iter().zip(used).filter(|(_, used)| !used) {
-        let reason = format!("no backend is `{name}`: the annotation `weir/backend.{name}` says nothing");
-        scope.push(draft.place.warning("never-acts", reason));
+    for (one, _) in said.iter().zip(used).filter(|(_, used)| !used) {
+        let reason = format!("no backend is `{}`: the annotation says nothing", one.name);
+        scope.push(one.place.warning("never-acts", reason));
     }
 }
 
@@ -112,12 +111,17 @@ fn policy(
     prefix: bool,
     patterns: &Patterns,
 ) -> Option<Option<Box<TargetPolicyDraft>>> {
-    let filters = filters::filters(field, allowed, prefix, patterns)?;
+    let mut filters = filters::filters(field, allowed, prefix, patterns)?;
+    if filters.redirect.is_some() {
+        filters.tell_of_what_never_acts(field);
+    }
     let policy = TargetPolicy {
         request_headers: filters.request_headers,
         response_headers: filters.response_headers,
         rewrite: filters.rewrite,
         mirrors: Vec::new(),
+        cors: filters.cors,
+        redirect: filters.redirect,
     };
     let draft = TargetPolicyDraft { policy, mirrors: filters.mirrors };
     Some((draft != TargetPolicyDraft::default()).then(|| draft.into()))

@@ -6,7 +6,6 @@ use crate::config::fields::FieldRow;
 const EXTENSION: &str = "Weir has no extensions of its own";
 const EXPERIMENTAL: &str = "of the experimental channel";
 const STICKY: &str = "of the experimental channel; the annotation `weir/sticky` does it";
-const RULE_ONLY: &str = "a filter of rules alone";
 const PORT: &str = "has to stand there; an endpoint's ports are those of weir.yaml";
 const BACKEND: &str = "by annotation, else a declared service, else `<service>-<version>`; else 500";
 const LITERAL: &str = "as written: no variables";
@@ -234,12 +233,16 @@ pub(crate) const HTTP_ROUTE: &[FieldRow] = &[
         "urlRewrite: {hostname: models.internal}",
         "for this share alone; before the rule's",
     ),
-    FieldRow::refused(
+    FieldRow::supported(
         "spec.rules[].backendRefs[].filters[].requestRedirect",
-        "requestRedirect: {}",
-        RULE_ONLY,
+        "requestRedirect: {hostname: models.example.com}",
+        "this share is sent elsewhere",
     ),
-    FieldRow::refused("spec.rules[].backendRefs[].filters[].cors", "cors: {}", RULE_ONLY),
+    FieldRow::supported(
+        "spec.rules[].backendRefs[].filters[].cors",
+        "cors: {allowOrigins: [\"*\"]}",
+        "for this share alone; a preflight takes a share like any request",
+    ),
     FieldRow::refused("spec.rules[].backendRefs[].filters[].externalAuth", "externalAuth: {}", EXPERIMENTAL),
     FieldRow::refused(
         "spec.rules[].backendRefs[].filters[].extensionRef",

@@ -22,6 +22,22 @@ pub(super) struct Filters {
     pub(super) mirrors: Vec<MirrorDraft>,
 }
 
+impl Filters {
+    /// Tells of what has no effect beside a redirect, and forgets it.
+    pub(super) fn tell_of_what_never_acts(&mut self, field: &Field<'_>) {
+        if !self.mirrors.is_empty() {
+            let help = "a RequestRedirect or a RequestMirror";
+            field.warn_with("never-acts", "a request that is redirected is not mirrored", help);
+            self.mirrors.clear();
+        }
+        if !self.request_headers.is_empty() {
+            let help = "a RequestRedirect or a RequestHeaderModifier";
+            field.warn_with("never-acts", "a request that is redirected reaches nobody", help);
+            self.request_headers = HeaderEdits::default();
+        }
+    }
+}
+
 /// Which filters may stand in a list.
 pub(super) struct Allowed {
     keys: Keys,
@@ -31,7 +47,6 @@ pub(super) struct Allowed {
 
 const NO_EXTENSION: &str = "Weir has no extensions of its own";
 const NO_AUTH: &str = "it belongs to the experimental channel";
-const RULE_ONLY: &str = "it is a filter of rules alone";
 
 const HTTP_TYPES: &[(&str, &str)] = &[
     ("RequestHeaderModifier", "requestHeaderModifier"),
@@ -44,8 +59,8 @@ const HTTP_TYPES: &[(&str, &str)] = &[
     ("ExternalAuth", "externalAuth"),
 ];
 
-/// Of a rule of an HTTPRoute.
-pub(super) const HTTP_RULE: Allowed = Allowed {
+/// Of a rule and of a backend of an HTTPRoute.
+pub(super) const HTTP: Allowed = Allowed {
     keys: Keys {
         known: &[
             "type",
@@ -58,22 +73,6 @@ pub(super) const HTTP_RULE: Allowed = Allowed {
         ],
         later: &[],
         never: &[("extensionRef", NO_EXTENSION), ("externalAuth", NO_AUTH)],
-        proto: false,
-    },
-    types: HTTP_TYPES,
-};
-
-/// Of a backend of an HTTPRoute.
-pub(super) const HTTP_BACKEND: Allowed = Allowed {
-    keys: Keys {
-        known: &["type", "requestHeaderModifier", "responseHeaderModifier", "requestMirror", "urlRewrite"],
-        later: &[],
-        never: &[
-            ("requestRedirect", RULE_ONLY),
-            ("cors", RULE_ONLY),
-            ("extensionRef", NO_EXTENSION),
-            ("externalAuth", NO_AUTH),
-        ],
         proto: false,
     },
     types: HTTP_TYPES,

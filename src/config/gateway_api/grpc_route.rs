@@ -19,8 +19,7 @@ pub(super) const RULES: Kind = Kind {
         never: &[("sessionPersistence", super::NO_SESSIONS)],
         proto: false,
     },
-    rule_filters: &filters::GRPC,
-    backend_filters: &filters::GRPC,
+    filters: &filters::GRPC,
     no_backend: 503, // which stands for UNAVAILABLE
     websocket: false,
     needs_rules: false,

@@ -95,6 +95,8 @@ fn codes(field: &Field<'_>) -> Option<Vec<u16>> {
             None => whole = false,
         }
     }
+    // Their order means nothing, in any dialect.
+    codes.sort_unstable();
     whole.then_some(codes)
 }
 

@@ -17,8 +17,8 @@ use crate::snapshot::{DirectResponse, HeaderMatch, MoreMatch, PathMatch, RoutePo
 /// What the two kinds of route differ in.
 pub(super) struct Kind {
     pub(super) keys: Keys,
-    pub(super) rule_filters: &'static Allowed,
-    pub(super) backend_filters: &'static Allowed,
+    /// Those of a rule and of its backends.
+    pub(super) filters: &'static Allowed,
     /// What requests get that no backend is for.
     pub(super) no_backend: u16,
     /// Whether a caller may switch to WebSocket, which in the Gateway API nobody has to allow.
@@ -130,15 +130,22 @@ fn rule(
     let prefix = matches.as_ref().is_none_or(|all| matches!(&all[..], [(_, only)] if only.is_prefix));
     let filters = table.get("filters").map_or_else(
         || Some(Filters::default()),
-        |field| filters::filters(&field, kind.rule_filters, prefix, patterns),
+        |field| filters::filters(&field, kind.filters, prefix, patterns),
     );
-    let shares = table.get("backendRefs").map_or_else(
-        || Some(Vec::new()),
-        |field| backends::shares(&field, kind.backend_filters, prefix, patterns),
-    );
+    let shares = table
+        .get("backendRefs")
+        .map_or_else(|| Some(Vec::new()), |field| backends::shares(&field, kind.filters, prefix, patterns));
     let times = retry::times(&table);
-    let (mut filters, mut times) = (filters?, times?);
-    let action = action(&table, &mut filters, shares?, kind)?;
+    let (mut filters, mut times, shares) = (filters?, times?, shares?);
+    let of_share = |share: &ShareDraft| share.policy.as_ref().is_some_and(|own| own.policy.cors.is_some());
+    if filters.cors.is_some()
+        && shares.iter().any(of_share)
+        && let Some(field) = table.get("backendRefs")
+    {
+        field.fault_with("filter", "the rule and a backend have a filter `CORS`", "one of the two");
+        return None;
+    }
+    let action = action(&table, &mut filters, shares, kind)?;
     let policy = RoutePolicy {
         retry: times.retry.take(),
         cors: filters.cors,
@@ -180,10 +187,11 @@ fn action(
         field.fault_with("redirect", "a request that is redirected reaches no backend", help);
         return None;
     }
-    if let Some(field) = table.get("filters").filter(|_| !filters.mirrors.is_empty()) {
-        let help = "a RequestRedirect or a RequestMirror";
-        field.warn_with("never-acts", "a request that is redirected is not mirrored", help);
-        filters.mirrors.clear();
+    if let Some(field) = table.get("filters") {
+        filters.tell_of_what_never_acts(&field);
+    }
+    for field in ["timeouts", "retry"].into_iter().filter_map(|key| table.get(key)) {
+        field.warn_with("never-acts", "a request that is redirected is not forwarded", "leave it out");
     }
     Some(ActionDraft::Redirect(redirect.into()))
 }

@@ -9,6 +9,7 @@ mod claims;
 mod clusters;
 mod hosts;
 mod listeners;
+mod overlay;
 mod precedence;
 mod routes;
 mod shares;

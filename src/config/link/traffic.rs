@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use super::claims::unknown_host;
 use super::hosts::{Known, Registry};
-use crate::config::diagnostic::{Diagnostic, Place};
-use crate::config::draft::{ClusterDraft, Dialect, SubsetDraft, TrafficDraft, TrafficOverlay};
+use super::overlay::{lay, of_one_port, or_else, over};
+use crate::config::diagnostic::{Diagnostic, Origin, Place};
+use crate::config::draft::{ClusterDraft, Dialect, Speaks, SubsetDraft, TrafficDraft};
 use crate::config::weir_yaml::{EndpointDraft, ServiceDraft};
-use crate::snapshot::{Address, Cluster, Labels, LbPolicy, TrafficPolicy, UpstreamProtocol};
+use crate::snapshot::{Address, Cluster, Labels, LbPolicy, UpstreamProtocol};
 
 /// What is said of the clusters of each service.
 #[derive(Debug, Default)]
 pub(super) struct Settings<'d> {
     by_host: BTreeMap<Arc<str>, OfHost<'d>>,
-    /// Outlier detection that can never act, told once for each object.
-    idle: BTreeSet<Arc<str>>,
+    /// The places of settings that were told of already: once for all clusters.
+    told: BTreeSet<(Origin, String)>,
     /// What was found while clusters were built.
     pub(super) found: Vec<Diagnostic>,
 }
@@ -91,13 +92,20 @@ impl<'d> Settings<'d> {
             said = or_else(host.said(&cluster.labels, suffix, port), said);
         }
         lay(&said, cluster);
-        let rule = host.and_then(|host| host.rules.first().or(host.policies.first())).copied();
-        if let Some(rule) = rule.filter(|_| never_ejects(cluster)) {
-            let first = self.idle.insert(format!("{}.{}", rule.name, rule.namespace).into());
-            self.found.extend(first.then(|| idle_outlier(rule, cluster)));
+        let outlier = said.at.outlier.filter(|_| never_ejects(cluster));
+        self.tell_once(outlier, |place| idle_outlier(place, cluster));
+        let stays = said.speaks == Some(Speaks::AsService) && draft.protocol == UpstreamProtocol::Http2;
+        self.tell_once(said.at.speaks.filter(|_| stays), |place| stays_http2(place, cluster));
+        let slow = matches!(cluster.lb, LbPolicy::RoundRobin | LbPolicy::LeastRequest);
+        self.tell_once(said.at.slow_start.filter(|_| !slow), |place| no_slow_start(place, cluster));
+    }
+
+    fn tell_once(&mut self, place: Option<Place>, tell: impl FnOnce(&Place) -> Diagnostic) {
+        if let Some(place) = place
+            && self.told.insert((place.origin.clone(), place.path.clone()))
+        {
+            self.found.push(tell(&place));
         }
-        let stays = said.http2 == Some(false) && draft.protocol == UpstreamProtocol::Http2;
-        self.found.extend(rule.filter(|_| stays).map(|rule| stays_http2(rule, cluster)));
     }
 }
 
@@ -163,7 +171,7 @@ impl<'d> OfHost<'d> {
     fn mixed_ports(&self, suffix: Option<&str>, cluster: &Cluster) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         for (place, level) in self.levels(&cluster.labels, suffix) {
-            for (port, _) in &level.ports {
+            for (port, own) in &level.ports {
                 if !cluster.endpoints().any(|endpoint| port_of(&endpoint.address) == Some(*port)) {
                     continue;
                 }
@@ -172,7 +180,9 @@ impl<'d> OfHost<'d> {
                     "endpoints of `{name}` have other ports too: the settings of port {port} do not hold there"
                 );
                 let help = "a subset for the endpoints of each port";
-                found.push(of_ports(place).warning("never-acts", reason).with_help(help));
+                found.push(
+                    own.at.whole.as_ref().unwrap_or(place).warning("never-acts", reason).with_help(help),
+                );
             }
         }
         found
@@ -234,20 +244,14 @@ fn no_ports(known: &Known<'_>, one: &TrafficDraft, found: &mut Vec<Diagnostic>) 
     let levels = std::iter::once((&one.place, &one.all))
         .chain(one.subsets.iter().map(|subset| (&subset.place, &subset.settings)));
     for (place, level) in levels {
-        for (port, _) in &level.ports {
+        for (port, own) in &level.ports {
             if addresses().next().is_some() && !addresses().any(|address| port_of(address) == Some(*port)) {
                 let reason = format!("no endpoint of `{}` has the port {port}", known.host);
                 let help = "a port of `endpoints`, not one of a Kubernetes Service";
-                found.push(of_ports(place).warning("no-port", reason).with_help(help));
+                found.push(own.at.whole.as_ref().unwrap_or(place).warning("no-port", reason).with_help(help));
             }
         }
     }
-}
-
-/// Where the settings for ports stand in an object, or in a subset.
-fn of_ports(place: &Place) -> Place {
-    let base = if place.path.is_empty() { "spec" } else { &place.path };
-    Place { origin: place.origin.clone(), path: format!("{base}.trafficPolicy.portLevelSettings") }
 }
 
 /// The older first, as of VirtualServices; an object without a date is the youngest.
@@ -270,127 +274,6 @@ fn only_port(cluster: &Cluster) -> Option<u16> {
     ports.all(|port| port == Some(first)).then_some(first)
 }
 
-/// Whether a setting of a group is there.
-fn balances(draft: &ClusterDraft) -> bool {
-    draft.lb.is_some() || draft.traffic.hash.is_some() || draft.traffic.slow_start.is_some()
-}
-
-fn bounds(draft: &ClusterDraft) -> bool {
-    let ClusterDraft { connections, pending, requests, retries, connect_timeout, http2, traffic, .. } = draft;
-    [connections, pending, requests, retries].into_iter().any(Option::is_some)
-        || [connect_timeout, &traffic.idle, &traffic.connection_life].into_iter().any(Option::is_some)
-        || [&traffic.requests_per_connection, &traffic.streams_per_connection]
-            .into_iter()
-            .any(Option::is_some)
-        || http2.is_some()
-        || traffic.keep_alive.is_some()
-}
-
-/// `top` over `base`, a whole group at a time.
-fn over(base: ClusterDraft, top: &ClusterDraft) -> ClusterDraft {
-    let mut said = of_one_port(base.clone(), top);
-    if !balances(top) {
-        take_balancing(&mut said, &base);
-    }
-    if !bounds(top) {
-        take_bounds(&mut said, &base);
-    }
-    if top.traffic.outlier.is_none() {
-        said.traffic.outlier = base.traffic.outlier;
-        said.traffic.panic_threshold = base.traffic.panic_threshold;
-    }
-    said.retry_budget = top.retry_budget.or(base.retry_budget);
-    said
-}
-
-/// A port's settings stand for all groups; what no port can say stays.
-fn of_one_port(base: ClusterDraft, own: &ClusterDraft) -> ClusterDraft {
-    let traffic = TrafficOverlay { health_checks: base.traffic.health_checks, ..own.traffic.clone() };
-    ClusterDraft { retry_budget: base.retry_budget, traffic, ports: Vec::new(), ..own.clone() }
-}
-
-fn take_balancing(said: &mut ClusterDraft, from: &ClusterDraft) {
-    said.lb = from.lb;
-    said.traffic.hash.clone_from(&from.traffic.hash);
-    said.traffic.slow_start = from.traffic.slow_start;
-}
-
-fn take_bounds(said: &mut ClusterDraft, from: &ClusterDraft) {
-    said.connections = from.connections;
-    said.pending = from.pending;
-    said.requests = from.requests;
-    said.retries = from.retries;
-    said.connect_timeout = from.connect_timeout;
-    said.http2 = from.http2;
-    said.traffic.requests_per_connection = from.traffic.requests_per_connection;
-    said.traffic.streams_per_connection = from.traffic.streams_per_connection;
-    said.traffic.idle = from.traffic.idle;
-    said.traffic.connection_life = from.traffic.connection_life;
-    said.traffic.keep_alive = from.traffic.keep_alive;
-}
-
-/// `top`, and where it says nothing `base`, one setting at a time.
-fn or_else(top: ClusterDraft, base: ClusterDraft) -> ClusterDraft {
-    let (above, below) = (top.traffic, base.traffic);
-    ClusterDraft {
-        lb: top.lb.or(base.lb),
-        connections: top.connections.or(base.connections),
-        pending: top.pending.or(base.pending),
-        requests: top.requests.or(base.requests),
-        retries: top.retries.or(base.retries),
-        retry_budget: top.retry_budget.or(base.retry_budget),
-        connect_timeout: top.connect_timeout.or(base.connect_timeout),
-        http2: top.http2.or(base.http2),
-        traffic: TrafficOverlay {
-            hash: above.hash.or(below.hash),
-            outlier: above.outlier.or(below.outlier),
-            health_checks: above.health_checks.or(below.health_checks),
-            panic_threshold: above.panic_threshold.or(below.panic_threshold),
-            slow_start: above.slow_start.or(below.slow_start),
-            requests_per_connection: above.requests_per_connection.or(below.requests_per_connection),
-            streams_per_connection: above.streams_per_connection.or(below.streams_per_connection),
-            idle: above.idle.or(below.idle),
-            connection_life: above.connection_life.or(below.connection_life),
-            keep_alive: above.keep_alive.or(below.keep_alive),
-        },
-        ports: Vec::new(),
-    }
-}
-
-/// Makes a cluster what is said of it.
-fn lay(said: &ClusterDraft, cluster: &mut Cluster) {
-    cluster.lb = said.lb.unwrap_or(cluster.lb);
-    cluster.connect_timeout = said.connect_timeout.unwrap_or(cluster.connect_timeout);
-    if said.http2 == Some(true) {
-        cluster.protocol = UpstreamProtocol::Http2;
-    }
-    let breakers = &mut cluster.circuit_breakers;
-    breakers.connections = said.connections.unwrap_or(breakers.connections);
-    breakers.pending = said.pending.unwrap_or(breakers.pending);
-    breakers.requests = said.requests.unwrap_or(breakers.requests);
-    breakers.retries = said.retries.unwrap_or(breakers.retries);
-    breakers.retry_budget = said.retry_budget.or(breakers.retry_budget);
-    if said.traffic == TrafficOverlay::default() {
-        return;
-    }
-    let mut policy = TrafficPolicy::default();
-    let traffic = &said.traffic;
-    // A key that nothing hashes is not looked for.
-    if matches!(cluster.lb, LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. }) {
-        policy.hash = traffic.hash.clone().unwrap_or_default();
-    }
-    policy.outlier = traffic.outlier;
-    policy.health_checks = traffic.health_checks.clone().unwrap_or_default();
-    policy.panic_threshold = traffic.panic_threshold.unwrap_or(policy.panic_threshold);
-    policy.slow_start = traffic.slow_start;
-    policy.requests_per_connection = traffic.requests_per_connection;
-    policy.streams_per_connection = traffic.streams_per_connection;
-    policy.idle = traffic.idle;
-    policy.connection_life = traffic.connection_life;
-    policy.keep_alive = traffic.keep_alive;
-    cluster.traffic = (policy != TrafficPolicy::default()).then(|| Box::new(policy));
-}
-
 /// Whether the share that may be left out is less than one endpoint. A name may stand for any number of them.
 fn never_ejects(cluster: &Cluster) -> bool {
     let Some(outlier) = cluster.traffic.as_ref().and_then(|traffic| traffic.outlier) else { return false };
@@ -400,18 +283,22 @@ fn never_ejects(cluster: &Cluster) -> bool {
     count > 0 && !named && share < 100 && !outlier.always_eject_one_host
 }
 
-fn stays_http2(rule: &TrafficDraft, cluster: &Cluster) -> Diagnostic {
+fn stays_http2(place: &Place, cluster: &Cluster) -> Diagnostic {
     let reason = format!("`{}` speaks HTTP/2 whatever its pool says: `protocol: http2`", cluster.service);
-    let path = "spec.trafficPolicy.connectionPool.http".into();
-    let place = Place { origin: rule.place.origin.clone(), path };
     place.warning("never-acts", reason).with_help("leave `protocol` out of weir.yaml")
 }
 
-fn idle_outlier(rule: &TrafficDraft, cluster: &Cluster) -> Diagnostic {
+fn no_slow_start(place: &Place, cluster: &Cluster) -> Diagnostic {
+    let reason =
+        format!("the endpoints of `{}` are not chosen in a way that knows a slow start", cluster.name);
+    place.warning("never-acts", reason).with_help("in turn, or the least loaded")
+}
+
+fn idle_outlier(place: &Place, cluster: &Cluster) -> Diagnostic {
     let percent = cluster.traffic.as_ref().and_then(|traffic| traffic.outlier).unwrap_or_default();
     let (percent, count) = (percent.max_ejection_percent, cluster.endpoints().count());
     let reason =
         format!("no endpoint of `{}` is ever left out: {percent} % of {count} is none", cluster.name);
-    let help = format!("`maxEjectionPercent: {}` or more", 100_usize.div_ceil(count.max(1)));
-    rule.place.warning("never-acts", reason).with_help(help)
+    let help = format!("{} % or more", 100_usize.div_ceil(count.max(1)));
+    place.warning("never-acts", reason).with_help(help)
 }

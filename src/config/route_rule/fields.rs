@@ -45,7 +45,7 @@ pub(crate) const FIELDS: &[FieldRow] = &[
     FieldRow::supported(
         "spec.route[].destination",
         "destination: {name: other}",
-        "another service; its labels count where the entry has none",
+        "another service, or the rule's own if it names none; its labels count where the entry has none",
     ),
     FieldRow::supported("spec.route[].labels", "labels: {version: v1}", "none: every endpoint"),
     FieldRow::supported("spec.route[].weight", "weight: 95", "sum 100; a lone entry needs none"),

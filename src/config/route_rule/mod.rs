@@ -22,6 +22,7 @@ use super::tree::Value;
 use crate::snapshot::{Labels, Redirect};
 
 pub(crate) use fields::FIELDS;
+use service_ref::share_ref;
 pub(crate) use service_ref::{ServiceRef, service_ref};
 
 pub(crate) const API_VERSION: &str = "config.istio.io/v1alpha2";
@@ -177,18 +178,19 @@ fn entry(field: &Field<'_>) -> Option<ShareDraft> {
     )?;
     let labels = service_ref::labels(table.get("labels").as_ref());
     let weight = table.get("weight").map_or(Some(0), |field| field.integer_as("weight", 0..=100));
-    let destination = given(&table, "destination", service_ref);
+    let destination = given(&table, "destination", share_ref);
     let (mut labels, weight, destination) = (labels?, weight?, destination?);
-    if let Some(destination) = destination.as_ref().filter(|one| !one.labels.is_empty()) {
-        if !labels.is_empty() && labels != destination.labels {
+    let (host, of_host) = destination.unwrap_or_default();
+    if !of_host.is_empty() {
+        if !labels.is_empty() && labels != of_host {
             field.fault_with("label", "`labels` and those of `destination` differ", "one of the two");
             return None;
         }
-        labels = destination.labels.clone();
+        labels = of_host;
     }
     Some(ShareDraft {
         place: field.place(),
-        destination: destination.map(|service| service.host),
+        destination: host,
         select: Select::Labels(labels),
         port: None,
         weight: weight as u32,

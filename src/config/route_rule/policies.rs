@@ -150,8 +150,12 @@ fn cors(field: &Field<'_>) -> Option<Cors> {
         Some(age)
     });
     let credentials = given(&table, "allowCredentials", |field| field.boolean());
+    let origins = origins?.unwrap_or_default();
+    if origins.is_empty() {
+        field.warn_with("never-acts", "no origin is let in", "`allowOrigin`");
+    }
     Some(Cors {
-        origins: origins?.unwrap_or_default(),
+        origins,
         methods: methods?,
         headers: headers?,
         expose: expose?,

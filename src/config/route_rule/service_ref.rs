@@ -19,14 +19,25 @@ pub(crate) struct ServiceRef {
     pub(crate) labels: Labels,
 }
 
+const KEYS: Keys = Keys {
+    known: &["name", "namespace", "domain", "service", "labels"],
+    later: &[],
+    never: &[],
+    proto: true,
+};
+
+/// The destination of a share, whose host may be left out: the rule's own then. Istio did not check it at all.
+pub(super) fn share_ref(field: &Field<'_>) -> Option<(Option<HostRef>, Labels)> {
+    let names = |key: &str| field.node.get(key).is_some_and(|node| !node.is_null());
+    if ["name", "namespace", "domain", "service"].into_iter().any(names) {
+        return service_ref(field).map(|one| (Some(one.host), one.labels));
+    }
+    let table = Table::new(field, &KEYS)?;
+    Some((None, labels(table.get("labels").as_ref())?))
+}
+
 /// One service, checked.
 pub(crate) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {
-    const KEYS: Keys = Keys {
-        known: &["name", "namespace", "domain", "service", "labels"],
-        later: &[],
-        never: &[],
-        proto: true,
-    };
     let table = Table::new(field, &KEYS)?;
     let labels = labels(table.get("labels").as_ref());
     let host = match (filled(&table, "service"), filled(&table, "name")) {

@@ -141,6 +141,21 @@ fn check_12_a_weight_is_0_to_100_and_a_number() {
 }
 
 #[test]
+fn a_share_whose_destination_names_no_service_is_one_of_the_rules_own() {
+    for rest in ["destination: {}", "destination: {labels: {version: v1}}, labels: {version: v1}"] {
+        let rule = accepted(&format!("route: [{{{rest}}}]"));
+        assert_eq!(shares(&rule)[0].destination, None, "{rest}");
+    }
+    let rule = accepted("route: [{destination: {labels: {version: v1}}}]");
+    assert!(matches!(&shares(&rule)[0].select, Select::Labels(labels) if !labels.is_empty()));
+    assert_eq!(
+        with("route: [{destination: {namespace: web}}]"),
+        ["service-ref spec.route[0].destination"],
+        "half a name is none"
+    );
+}
+
+#[test]
 fn check_13_weights_sum_to_100_but_a_lone_entry_needs_none() {
     assert_eq!(with("route: [{weight: 50}]"), ["weight-sum spec.route"]);
     assert_eq!(with("route: [{labels: {a: b}}, {labels: {a: c}}]"), ["weight-sum spec.route"]);
@@ -228,6 +243,8 @@ fn check_16_cors_has_whole_seconds_lower_case_and_real_methods() {
             "{bad}"
         );
     }
+    let (_, found) = read("  destination: {name: inception}\n  corsPolicy: {}\n");
+    assert_eq!((found[0].code, &*found[0].path), ("never-acts", "spec.corsPolicy"), "no origin is let in");
     let cors = policy(
         "corsPolicy: {allowOrigin: [\"*\", \"http://a.b\"], allowMethods: [GET, POST], allowHeaders: [x-a], \
          exposeHeaders: [x-b, x-c], maxAge: 24h, allowCredentials: true}",
@@ -427,7 +444,8 @@ fn a_list_holds_rules_and_other_kinds_are_refused_by_name() {
         "apiVersion: v1\nkind: List\nmetadata: {resourceVersion: \"\"}\nitems:\n\
          - apiVersion: config.istio.io/v1alpha2\n  kind: RouteRule\n  metadata: {name: r, namespace: n, uid: x}\n  \
          spec: {destination: {name: a}}\n\
-         - apiVersion: networking.istio.io/v1\n  kind: Sidecar\n",
+         - apiVersion: networking.istio.io/v1\n  kind: Sidecar\n\
+         - apiVersion: example.com/v1\n  kind: Sidecar\n",
     );
     assert_eq!(rules.len(), 1);
     assert_eq!(
@@ -435,6 +453,11 @@ fn a_list_holds_rules_and_other_kinds_are_refused_by_name() {
         "`Sidecar` of `networking.istio.io/v1` is not supported: what a proxy sees stands in weir.yaml"
     );
     assert_eq!((found[0].path.as_str(), found[0].origin.line), ("items[1].kind", 10));
+    assert_eq!(found[0].code, "not-supported", "it is known, and refused");
+    assert_eq!(
+        (found[1].code, &*found[1].reason),
+        ("unknown-kind", "`Sidecar` of `example.com/v1` is not supported")
+    );
     assert_eq!(read_text("kind: RouteRule\n").1[0].code, "unknown-kind");
     assert_eq!(read_text("- a\n").1[0].code, "type");
 }

@@ -89,7 +89,7 @@ fn policy(edits: Edits, path: Option<&PathRewrite>) -> Option<Box<TargetPolicyDr
         request_headers: edits.request,
         response_headers: edits.response,
         rewrite,
-        mirrors: Vec::new(),
+        ..TargetPolicy::default()
     };
     Some(Box::new(TargetPolicyDraft { policy, mirrors: Vec::<MirrorDraft>::new() }))
 }

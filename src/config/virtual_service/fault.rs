@@ -1,6 +1,6 @@
 //! `http[].fault`: what is made to go wrong.
 //!
-//! Law: a delay without a percentage concerns nobody, an abort without one everybody, as Istio's documents say. What
+//! Law: a delay without a percentage concerns nobody, an abort without one everybody; `docs/routing.md` says why. What
 //! concerns nobody is told of and left out.
 
 use crate::config::decode::Field;

@@ -153,7 +153,7 @@ pub(crate) const FIELDS: &[FieldRow] = &[
     FieldRow::supported(
         "spec.http[].fault.delay.percentage.value",
         "value: 0.1",
-        "left out: nobody, as Istio's documents say",
+        "left out: nobody, and told of",
     ),
     FieldRow::supported("spec.http[].fault.delay.percent", "percent: 10", "the old form, whole"),
     FieldRow::refused(
@@ -166,7 +166,7 @@ pub(crate) const FIELDS: &[FieldRow] = &[
     FieldRow::supported(
         "spec.http[].fault.abort.percentage.value",
         "value: 12.5",
-        "left out: everybody, as Istio's documents say",
+        "left out: everybody, as Istio's documents say; its proxies: nobody",
     ),
     FieldRow::refused("spec.http[].fault.abort.http2Error", "http2Error: GOAWAY", "Istio never had it"),
     FieldRow::supported("spec.http[].mirror", "mirror: {host: inception, subset: v2}", ""),

@@ -11,7 +11,7 @@ use crate::config::decode::Field;
 use crate::config::draft::{ActionDraft, Order, PolicyDraft, RuleDraft};
 use crate::config::networking::{each, filled, maybe, plain_name};
 use crate::config::table::{Keys, Table};
-use crate::snapshot::RoutePolicy;
+use crate::snapshot::{HeaderEdits, RoutePolicy};
 
 const KEYS: Keys = Keys {
     known: &[
@@ -74,7 +74,7 @@ pub(super) fn rule(
             retry: retries.filter(|_| forwards),
             fault: fault.flatten(),
             cors,
-            request_headers: edits.request,
+            request_headers: if forwards { edits.request } else { HeaderEdits::default() },
             response_headers: edits.response,
             rewrite: edits.rewrite.filter(|_| forwards),
             ..RoutePolicy::default()
@@ -121,10 +121,18 @@ fn alternatives(table: &Table<'_>, context: &Context<'_>) -> Option<Vec<Alternat
 
 /// Istio takes these beside a redirect or an answer, and drops them.
 fn tell_of_what_never_acts(table: &Table<'_>) {
+    let tell = |field: &Field<'_>, key: &str| {
+        let help = format!("leave `{key}` out");
+        field.warn_with("never-acts", "no request of this rule is forwarded", help);
+    };
     for key in ["timeout", "retries", "mirror", "mirrors"] {
         if let Some(field) = table.get(key) {
-            let help = format!("leave `{key}` out");
-            field.warn_with("never-acts", "no request of this rule is forwarded", help);
+            tell(&field, key);
         }
+    }
+    if let Some(field) = table.get("headers")
+        && let Some(node) = field.node.get("request")
+    {
+        tell(&field.child("request", node), "headers.request");
     }
 }

@@ -132,8 +132,12 @@ pub(super) fn cors(field: &Field<'_>, context: &Context<'_>) -> Option<Cors> {
         use UnmatchedPreflights::*;
         field.word(&[("UNSPECIFIED", Forward), ("FORWARD", Forward), ("IGNORE", Answer)])
     });
+    let origins = origins?;
+    if origins.is_empty() {
+        field.warn_with("never-acts", "no origin is let in", "`allowOrigins`");
+    }
     Some(Cors {
-        origins: origins?,
+        origins,
         methods: methods?,
         headers: headers?,
         expose: expose?,

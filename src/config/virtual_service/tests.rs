@@ -319,8 +319,12 @@ fn a_rule_says_one_thing_only() {
         ["action spec.http[0].fault"]
     );
     assert_eq!(
-        warnings("redirect: {uri: /a}, timeout: 1s, retries: {attempts: 1}, mirror: {host: m}"),
-        ["never-acts"; 3]
+        warnings(
+            "redirect: {uri: /a}, timeout: 1s, retries: {attempts: 1}, mirror: {host: m}, \
+             headers: {request: {remove: [x-a]}, response: {remove: [x-b]}}"
+        ),
+        ["never-acts"; 4],
+        "the answer's headers are edited all the same"
     );
 }
 

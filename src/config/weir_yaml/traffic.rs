@@ -25,14 +25,19 @@ const POSITIVE: RangeInclusive<Duration> = Duration::from_millis(1)..=MAX_DURATI
 pub(super) fn settings(table: &Table<'_>, lb: Option<LbPolicy>) -> Option<Box<ClusterDraft>> {
     let mut draft = ClusterDraft::default();
     let traffic = &mut draft.traffic;
-    traffic.outlier = said(table, "outlier").and_then(|field| outlier(&field));
+    let field = said(table, "outlier");
+    traffic.outlier = field.as_ref().and_then(outlier);
+    draft.at.outlier = field.map(|field| field.place());
     traffic.health_checks = said(table, "health_check").and_then(|field| health::checks(&field));
     traffic.hash = table.get("hash").and_then(|field| hash(&field));
-    traffic.slow_start = table.get("slow_start").and_then(|field| slow_start(&field));
+    let field = table.get("slow_start");
+    traffic.slow_start = field.as_ref().and_then(slow_start);
+    draft.at.slow_start = field.map(|field| field.place());
     traffic.panic_threshold = table.get("panic_threshold").and_then(|field| percent(&field));
     draft.retry_budget = table.get("retry_budget").and_then(|field| retry_budget(&field));
     let hashes = matches!(lb, Some(LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. }));
-    if let (Some(field), false, Some(_)) = (table.get("hash"), hashes, lb) {
+    // A DestinationRule that hashes says of what itself.
+    if let (Some(field), Some(_), false) = (table.get("hash"), &draft.traffic.hash, hashes) {
         field.warn_with("never-acts", "nothing hashes", "`lb: ring_hash` or `lb: maglev`");
     }
     if let (None, true, Some(field)) = (table.get("hash"), hashes, table.get("lb")) {

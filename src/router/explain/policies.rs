@@ -52,6 +52,8 @@ pub(super) fn of_share(target: &VersionTarget) -> Vec<String> {
         edits("answer", &policy.response_headers, &mut lines);
         lines.extend(policy.rewrite.iter().flat_map(rewrites));
         lines.extend(policy.mirrors.iter().map(mirror));
+        lines.extend(policy.cors.as_ref().map(cors));
+        lines.extend(policy.redirect.as_ref().map(|parts| format!("is answered: {}", redirect(parts))));
     }
     lines
 }

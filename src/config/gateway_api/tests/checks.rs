@@ -264,16 +264,6 @@ fn extensions_and_the_experimental_channel_are_refused_by_name() {
         ("filters: [{type: ExtensionRef}]", "not-supported", "filters[0].type"),
         ("filters: [{type: ExternalAuth, externalAuth: {}}]", "not-supported", "filters[0].externalAuth"),
         ("sessionPersistence: {type: Cookie}", "not-supported", "sessionPersistence"),
-        (
-            "backendRefs: [{name: m, port: 80, filters: [{type: CORS, cors: {}}]}]",
-            "not-supported",
-            "backendRefs[0].filters[0].cors",
-        ),
-        (
-            "backendRefs: [{name: m, port: 80, filters: [{type: RequestRedirect, requestRedirect: {}}]}]",
-            "not-supported",
-            "backendRefs[0].filters[0].requestRedirect",
-        ),
     ]);
     assert_eq!(
         fault("HTTPRoute", "{useDefaultGateways: All}"),
@@ -324,6 +314,34 @@ fn a_redirect_excludes_backends_and_has_one_of_five_statuses() {
     for status in [301, 302, 303, 307, 308] {
         let rules = http(&format!("[{{{}}}]", redirect(&format!("statusCode: {status}"))));
         assert!(matches!(&rules[0].action, ActionDraft::Redirect(one) if one.status == status));
+    }
+}
+
+#[test]
+fn a_rule_and_its_backends_have_one_filter_cors_between_them() {
+    let cors = "filters: [{type: CORS, cors: {allowOrigins: [\"*\"]}}]";
+    let share = format!("backendRefs: [{{name: m, port: 80, {cors}}}]");
+    each(&[(&format!("{cors}, {share}"), "filter", "backendRefs")]);
+    http(&format!("[{{{share}}}]"));
+}
+
+#[test]
+fn what_a_redirect_leaves_without_effect_is_told_of() {
+    const MIRROR: &str = "{type: RequestMirror, requestMirror: {backendRef: {name: m, port: 80}}}";
+    const EDIT: &str = "{type: RequestHeaderModifier, requestHeaderModifier: {remove: [x-a]}}";
+    const REDIRECT: &str = "{type: RequestRedirect, requestRedirect: {hostname: a.com}}";
+    for (rule, paths) in [
+        (format!("filters: [{REDIRECT}, {MIRROR}, {EDIT}]"), &["filters", "filters"][..]),
+        (format!("filters: [{REDIRECT}], timeouts: {{request: 1s}}, retry: {{}}"), &["timeouts", "retry"]),
+        (
+            format!("backendRefs: [{{name: m, port: 80, filters: [{REDIRECT}, {EDIT}]}}]"),
+            &["backendRefs[0].filters"],
+        ),
+    ] {
+        let (_, found) = read("HTTPRoute", &format!("{{rules: [{{{rule}}}]}}"));
+        let wanted: Vec<_> =
+            paths.iter().map(|path| (Severity::Warning, "never-acts", format!("rules[0].{path}"))).collect();
+        assert_eq!(found, wanted, "{rule}");
     }
 }
 

@@ -255,7 +255,8 @@ fn cors_lists_are_as_they_are_sent() {
         cors("allowOrigin: [\"*\", a]").origins,
         [StringMatch::Present, StringMatch::Exact("a".into())]
     );
-    assert_eq!(cors("").unmatched_preflights, UnmatchedPreflights::Forward);
+    assert_eq!(cors("allowOrigins: [{exact: a}]").unmatched_preflights, UnmatchedPreflights::Forward);
+    assert_eq!(warnings(&format!("{ROUTE}, corsPolicy: {{}}")), ["never-acts"], "no origin is let in");
     let faults = |text: &str| with(&format!("{ROUTE}, corsPolicy: {{{text}}}"));
     assert_eq!(faults("allowOrigins: [{}]"), ["cors spec.http[0].corsPolicy.allowOrigins[0]"]);
     assert_eq!(
