@@ -86,7 +86,10 @@ fn a_conversion_of_everything_succeeds_in_silence_and_what_it_writes_loads() {
 
 #[test]
 fn what_has_no_equal_is_told_with_its_place_and_status_3_and_strict_writes_nothing() {
-    let source = rule("theirs", "websocketUpgrade: true, match: {source: {name: web}}, route: [{labels: {version: v1}}]");
+    let source = rule(
+        "theirs",
+        "websocketUpgrade: true, match: {source: {name: web}}, route: [{labels: {version: v1}}]",
+    );
     let folder = folder(&[("a.yaml", &rule("canary", SPLIT)), ("b.yaml", &source)]);
     let words = ["convert", "--to", "virtualservice", "a.yaml", "b.yaml"];
     let output = weir(folder.path(), &words);
@@ -130,7 +133,10 @@ fn a_file_that_cannot_be_read_or_is_at_fault_fails_a_conversion_and_all_faults_a
 
 #[test]
 fn a_conversion_tells_scripts_all_in_one_object() {
-    let source = rule("theirs", "websocketUpgrade: true, match: {source: {name: web}}, route: [{labels: {version: v1}}]");
+    let source = rule(
+        "theirs",
+        "websocketUpgrade: true, match: {source: {name: web}}, route: [{labels: {version: v1}}]",
+    );
     let folder = folder(&[("a.yaml", &rule("canary", SPLIT)), ("b.yaml", &source), ("bad.yaml", "a: [")]);
     let convert = |words: &[&str]| {
         weir(folder.path(), &[&["convert", "--to", "virtualservice", "-o", "json"], words].concat())
