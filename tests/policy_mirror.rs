@@ -69,8 +69,9 @@ async fn judging(said: Rc<RefCell<Vec<String>>>) -> Upstream {
 }
 
 async fn nothing_is_kept(proxy: &Policed) {
-    let replay = &proxy.engine.shared.replay;
-    until("nothing is kept", || (replay.load(Ordering::Relaxed) == 0).then_some(())).await;
+    let shared = &proxy.engine.shared;
+    let kept = || shared.replay.load(Ordering::Relaxed) + shared.copied.load(Ordering::Relaxed);
+    until("nothing is kept", || (kept() == 0).then_some(())).await;
 }
 
 #[test]

@@ -207,6 +207,7 @@ impl Sidecar {
             readiness,
             buffered: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             replay: AtomicUsize::new(0),
+            copied: AtomicUsize::new(0),
             start: Instant::now(),
         });
         let server = Server::start(shared.clone(), workers).map_err(Fault::Io)?;

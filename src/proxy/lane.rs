@@ -56,6 +56,8 @@ pub struct Shared {
     pub buffered: Vec<AtomicUsize>,
     /// Bytes kept for retries, of all workers.
     pub replay: AtomicUsize,
+    /// Bytes held for copies of requests alone, of all workers.
+    pub copied: AtomicUsize,
     /// Time zero of endpoints' failures.
     pub start: Instant,
 }
@@ -272,6 +274,7 @@ impl Lane {
     fn sweep_exchanges(&self, now: Tick, real: Instant, stream_idle: Duration) -> Vec<usize> {
         let mut patient = Vec::new();
         let mut overdue = |exchange: &Rc<Exchange>| {
+            exchange.upload.compact();
             let own = exchange.idle_of_its_own();
             if own.is_some() {
                 patient.push(exchange.connection_key());

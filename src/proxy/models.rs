@@ -51,6 +51,7 @@ fn reloads_while_requests_come() {
         readiness: Readiness::default(),
         buffered: (0..WORKERS).map(|_| AtomicUsize::new(0)).collect(),
         replay: AtomicUsize::new(0),
+        copied: AtomicUsize::new(0),
         start: Instant::now(),
     });
     // The number of the last plane whose publication is over.

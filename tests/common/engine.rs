@@ -74,6 +74,7 @@ impl Engine {
             readiness: Readiness::default(),
             buffered: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             replay: AtomicUsize::new(0),
+            copied: AtomicUsize::new(0),
             start: Instant::now(),
         });
         let server = Rc::new(RefCell::new(Server::start(shared.clone(), workers).unwrap()));

@@ -1,7 +1,8 @@
 //! What was passed on of a request's body, kept while another attempt may need it.
 //!
 //! Law: what is kept takes about as much memory as it has bytes, however it was cut: a small piece is copied, for it
-//! would hold the whole buffer that it was read into.
+//! would hold the whole buffer that it was read into. One that is not so small is copied if it stays for longer, and few
+//! others of its buffer stay with it ([`Pieces::compact`]): most that is kept goes before that, and costs nothing.
 
 use std::rc::Rc;
 
@@ -14,6 +15,13 @@ use super::tape::Tape;
 const SMALL: usize = 4 << 10;
 /// Copies are gathered up to this size.
 const GATHERED: usize = 16 << 10;
+/// Pieces below this size are no part of what all streams of a connection were read into: HTTP/2 has copied them, and
+/// HTTP/1 reads one message at a time.
+const SLICE: usize = 12 << 10;
+/// What the streams of an HTTP/2 connection are read into.
+const READ_BUFFER: usize = 64 << 10;
+/// As much of a buffer is worth all of it.
+const MOST_OF_A_BUFFER: usize = READ_BUFFER / 2;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -79,6 +87,8 @@ pub(super) struct Pieces {
     /// Small pieces behind them.
     open: BytesMut,
     bytes: usize,
+    /// So many of `pieces` take no more memory than they should.
+    compact: usize,
 }
 
 impl Pieces {
@@ -100,6 +110,32 @@ impl Pieces {
             if data.len() >= SMALL {
                 self.pieces.push(data.clone());
             }
+        }
+    }
+
+    /// Adds a piece that takes no more memory than it has bytes from now on.
+    pub(super) fn push_compact(&mut self, data: &Bytes) {
+        if (SLICE..MOST_OF_A_BUFFER).contains(&data.len()) {
+            self.push(&Bytes::copy_from_slice(data));
+        } else {
+            self.push(data);
+        }
+    }
+
+    /// Copies the pieces that hold much more than themselves. Those of one buffer stand close together in memory, as they
+    /// do in the body; they stay as they are if they are most of it.
+    pub(super) fn compact(&mut self) {
+        while let Some(first) = self.pieces.get(self.compact) {
+            let start = first.as_ptr() as usize;
+            let is_near = |piece: &Bytes| (piece.as_ptr() as usize).wrapping_sub(start) < READ_BUFFER;
+            let rest = &mut self.pieces[self.compact..];
+            let count = rest.iter().take_while(|piece| piece.len() < SLICE || is_near(piece)).count();
+            let slices = rest[..count].iter_mut().filter(|piece| piece.len() >= SLICE);
+            let slices: Vec<&mut Bytes> = slices.collect();
+            if slices.iter().map(|piece| piece.len()).sum::<usize>() < MOST_OF_A_BUFFER {
+                slices.into_iter().for_each(|piece| *piece = Bytes::copy_from_slice(piece));
+            }
+            self.compact += count;
         }
     }
 
@@ -131,6 +167,7 @@ impl Pieces {
             count += 1;
         }
         self.pieces.drain(..count);
+        self.compact = self.compact.saturating_sub(count);
         self.bytes -= gone;
         gone
     }
@@ -175,6 +212,47 @@ mod tests {
             prop_assert_eq!(kept.bytes(), all.len() - gone);
             prop_assert_eq!(all_from(&kept, at - gone), &all[at..]);
         }
+    }
+
+    #[test]
+    fn a_slice_that_stays_alone_of_its_buffer_lets_go_of_that() {
+        for size in [SLICE, 16 << 10, MOST_OF_A_BUFFER - 1] {
+            let (mut kept, mut at_once) = (Pieces::default(), Pieces::default());
+            let mut buffers = Vec::new();
+            for n in 0..4 {
+                let mut buffer = Bytes::from(vec![n; READ_BUFFER]);
+                let piece = buffer.split_to(size);
+                kept.push(&piece);
+                at_once.push_compact(&piece);
+                buffers.push(buffer);
+            }
+            kept.compact();
+            assert_eq!(kept.compact, kept.pieces.len());
+            assert_eq!(all_from(&kept, 0), all_from(&at_once, 0));
+            assert!(
+                buffers.into_iter().all(|buffer| buffer.try_into_mut().is_ok()),
+                "nobody else holds it: {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn slices_that_are_most_of_their_buffers_are_not_copied() {
+        let (mut kept, mut addresses) = (Pieces::default(), Vec::new());
+        for n in 0..4 {
+            let mut buffer = Bytes::from(vec![n; READ_BUFFER]);
+            while buffer.len() > 16 << 10 {
+                drop(buffer.split_to(9)); // a frame's head
+                let piece = buffer.split_to((16 << 10) - 9);
+                addresses.push(piece.as_ptr());
+                kept.push(&piece);
+                // What HTTP/2 has copied stands between them.
+                kept.push(&Bytes::copy_from_slice(&buffer[..SMALL]));
+            }
+        }
+        kept.compact();
+        let slices = kept.pieces.iter().filter(|piece| piece.len() > SMALL);
+        assert_eq!(slices.map(|piece| piece.as_ptr()).collect::<Vec<_>>(), addresses);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A request's body that several read: the attempts, one at a time, and the copies of the request, each at its own pace.
 //!
 //! Laws: every reader gets the same bytes from the first on, or an error, never a hole. Nobody waits for a copy: the
-//! attempts push what they read and go on. What the slowest reader has still to get is held, within the budget of what
-//! is kept for retries; where that is spent, first the retries are given up, then the slowest copies.
+//! attempts push what they read and go on. What the slowest reader has still to get is held: while an attempt may begin
+//! anew, within the budget of the retries, else within the copies' own. Where there is no room, first the retries are given
+//! up, then the slowest copies.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -18,17 +19,11 @@ use tokio::sync::Notify;
 
 use super::kept::Pieces;
 use crate::message::body::BodyError;
-use crate::telemetry::families::weir::Limit;
 
-/// What may be held, over all requests.
-pub(super) trait Room {
-    /// Takes `bytes` more where one request holds `held` already.
-    fn take(&self, held: usize, bytes: usize) -> Result<(), Limit>;
-    /// Gives `bytes` back.
-    fn give(&self, bytes: usize);
-    /// A limit was met: `retries`, or a copy, are given up for it.
-    fn note(&self, limit: Limit, retries: bool);
-}
+mod room;
+
+pub(super) use room::OfProcess;
+use room::{Room, Whose};
 
 /// See the module.
 pub(in crate::proxy) struct Tape {
@@ -89,8 +84,13 @@ impl Fate {
 }
 
 impl Tape {
-    pub(super) fn new(room: Box<dyn Room>, replays: bool) -> Tape {
-        Tape { room, state: RefCell::new(State { replays, ..State::default() }) }
+    /// An empty one, from which an attempt may begin anew.
+    pub(super) fn new(room: OfProcess) -> Tape {
+        Tape::within(Box::new(room))
+    }
+
+    fn within(room: Box<dyn Room>) -> Tape {
+        Tape { room, state: RefCell::new(State { replays: true, ..State::default() }) }
     }
 
     /// Another reader, from the first byte on, while that is held. `length` is that of the whole, where it is known; `fate` is told how it
@@ -111,21 +111,27 @@ impl Tape {
     pub(super) fn push(&self, data: &Bytes) -> bool {
         let mut state = self.state.borrow_mut();
         while state.is_wanted() {
-            match self.room.take(state.held.bytes(), data.len()) {
+            let whose = state.whose();
+            match self.room.take(whose, state.held.bytes(), data.len()) {
                 Ok(()) => {
-                    state.held.push(data);
+                    state.held.push_compact(data);
                     state.wake();
                     return state.replays;
                 }
                 Err(limit) => {
-                    self.room.note(limit, state.replays);
-                    state.give_up_one();
-                    self.trim(&mut state);
+                    self.room.note(whose, limit);
+                    match whose {
+                        Whose::Attempts => self.end_replays(&mut state),
+                        Whose::Copies => {
+                            state.cut_slowest();
+                            self.trim(&mut state);
+                        }
+                    }
                 }
             }
         }
-        state.gone += data.len() + state.held.bytes();
-        self.room.give(state.held.drop_front(usize::MAX));
+        state.gone += data.len();
+        self.let_all_go(&mut state);
         false
     }
 
@@ -146,19 +152,15 @@ impl Tape {
             return;
         }
         state.end = Some(End::Broken);
-        state.replays = false;
         state.readers.iter().for_each(|(_, reader)| reader.fate.cut());
-        self.room.give(state.held.drop_front(usize::MAX));
+        self.let_all_go(&mut state);
+        state.replays = false;
         state.wake();
     }
 
-    /// Whether an attempt may begin from the first byte.
-    pub(super) fn set_replays(&self, replays: bool) {
-        let mut state = self.state.borrow_mut();
-        if state.replays && !replays {
-            state.replays = false;
-            self.trim(&mut state);
-        }
+    /// No attempt will begin anew.
+    pub(super) fn settle(&self) {
+        self.end_replays(&mut self.state.borrow_mut());
     }
 
     /// What an attempt that began anew gets behind its first `offset` bytes.
@@ -178,15 +180,36 @@ impl Tape {
         self.state.borrow().held.bytes()
     }
 
-    /// Lets go of what everybody has.
-    fn trim(&self, state: &mut State) {
-        if state.replays {
+    /// What is held from now on is held for the copies, in their room: the slowest go if there is not enough of it.
+    fn end_replays(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.replays, false) {
             return;
         }
-        let slowest = state.readers.iter().map(|(_, reader)| reader.at).min().unwrap_or(usize::MAX);
-        let gone = state.held.drop_front(slowest.saturating_sub(state.gone));
+        let of_attempts = state.held.bytes();
+        loop {
+            state.drop_what_all_have();
+            let rest = state.held.bytes();
+            if rest == 0 {
+                break;
+            }
+            let Err(limit) = self.room.take(Whose::Copies, 0, rest) else { break };
+            self.room.note(Whose::Copies, limit);
+            state.cut_slowest();
+        }
+        self.room.give(Whose::Attempts, of_attempts);
+    }
+
+    /// Lets go of what everybody has.
+    fn trim(&self, state: &mut State) {
+        if !state.replays {
+            self.room.give(Whose::Copies, state.drop_what_all_have());
+        }
+    }
+
+    fn let_all_go(&self, state: &mut State) {
+        let gone = state.held.drop_front(usize::MAX);
         state.gone += gone;
-        self.room.give(gone);
+        self.room.give(state.whose(), gone);
     }
 }
 
@@ -196,12 +219,20 @@ impl State {
         self.end.is_none() && (self.replays || self.readers.iter().any(|(_, reader)| reader.is_fine()))
     }
 
-    /// The retries, else the slowest copy.
-    fn give_up_one(&mut self) {
-        if self.replays {
-            self.replays = false;
-            return;
-        }
+    /// For whose sake it holds what it holds.
+    fn whose(&self) -> Whose {
+        if self.replays { Whose::Attempts } else { Whose::Copies }
+    }
+
+    /// Returns how many bytes went.
+    fn drop_what_all_have(&mut self) -> usize {
+        let slowest = self.readers.iter().map(|(_, reader)| reader.at).min().unwrap_or(usize::MAX);
+        let gone = self.held.drop_front(slowest.saturating_sub(self.gone));
+        self.gone += gone;
+        gone
+    }
+
+    fn cut_slowest(&mut self) {
         let fine = self.readers.iter_mut().map(|(_, reader)| reader).filter(|reader| reader.is_fine());
         if let Some(slowest) = fine.min_by_key(|reader| reader.at) {
             slowest.fate.cut();
@@ -226,7 +257,8 @@ impl Reader {
 
 impl Drop for Tape {
     fn drop(&mut self) {
-        self.room.give(self.state.get_mut().held.bytes());
+        let state = self.state.get_mut();
+        self.room.give(state.whose(), state.held.bytes());
     }
 }
 
@@ -302,5 +334,4 @@ impl Drop for TapeBody {
 }
 
 #[cfg(test)]
-#[path = "tape_tests.rs"]
 mod tests;

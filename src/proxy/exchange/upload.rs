@@ -6,24 +6,24 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 
 use super::Exchange;
 use super::kept::{Keeping, Kept};
-use super::tape::{Room, Tape};
+use super::tape::{OfProcess, Tape};
 use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::MessageCounter;
-use crate::message::hop_by_hop;
 use crate::message::http1::HeadError;
-use crate::proxy::lane::Shared;
 use crate::proxy::reply::Reason;
-use crate::telemetry::families::weir::Limit;
+
+mod body;
+
+pub(in crate::proxy) use body::UploadBody;
 
 /// The state of a request's body, over all attempts.
 pub(in crate::proxy) struct Upload {
@@ -90,10 +90,13 @@ impl Upload {
         }
     }
 
-    /// The body for the next attempt. `keep`: it may have to be sent once more.
+    /// The body for the next attempt, which has a connection. `keep`: it may have to be sent once more.
     pub(in crate::proxy) fn next_attempt(exchange: &Rc<Exchange>, keep: bool) -> UploadBody {
         let upload = &exchange.upload;
         upload.admit(upload.attempt.get() + 1);
+        if let Some(clock) = exchange.clock.get() {
+            clock.connected();
+        }
         let mut kept = upload.kept.borrow_mut();
         kept.sent = 0;
         kept.trailers_left = kept.trailers().is_some();
@@ -103,22 +106,14 @@ impl Upload {
             Keeping::OnTape if !keep && upload.attempt.get() == 1 => upload.keep_on_tape_no_more(&mut kept),
             _ => {}
         }
-        UploadBody { exchange: exchange.clone(), attempt: upload.attempt.get(), trailers_sent: false }
+        UploadBody::new(exchange.clone())
     }
 
     /// The body for others than the attempts, before the first of these.
     pub(in crate::proxy) fn share(&self, exchange: &Exchange) -> Rc<Tape> {
         let mut kept = self.kept.borrow_mut();
         let rare = kept.rare.get_or_insert_default();
-        let tape = rare.tape.get_or_insert_with(|| {
-            let limits = &exchange.seat.generation.plane.snapshot.limits;
-            let room = OfProcess {
-                shared: exchange.downstream.lane.shared.clone(),
-                most: limits.replay_bytes,
-                budget: limits.replay_budget,
-            };
-            Rc::new(Tape::new(Box::new(room), true))
-        });
+        let tape = rare.tape.get_or_insert_with(|| Rc::new(Tape::new(OfProcess::of(exchange))));
         let tape = tape.clone();
         kept.keeping = Keeping::OnTape;
         if self.complete.get() {
@@ -131,7 +126,7 @@ impl Upload {
     fn keep_on_tape_no_more(&self, kept: &mut Kept) {
         kept.lost |= kept.bytes() > 0;
         if let Some(tape) = kept.tape() {
-            tape.set_replays(false);
+            tape.settle();
         }
     }
 
@@ -241,6 +236,11 @@ impl Upload {
         self.complete.get()
     }
 
+    /// Whether nothing more of it is waited for, read or not.
+    pub(in crate::proxy) fn has_arrived(&self) -> bool {
+        self.complete.get() || self.body.borrow().has_arrived()
+    }
+
     /// Lets `attempt` read, and the one before fail: its upstream must not wait for what never comes.
     fn admit(&self, attempt: u32) {
         self.attempt.set(attempt);
@@ -297,6 +297,11 @@ impl Upload {
         self.body.borrow_mut().unread_bytes()
     }
 
+    /// What is kept stays for longer: it gives back what it holds beside its own bytes.
+    pub(in crate::proxy) fn compact(&self) {
+        self.kept.borrow_mut().pieces.compact();
+    }
+
     /// Bytes kept for another attempt.
     pub(super) fn kept_bytes(&self) -> usize {
         self.kept.borrow().bytes()
@@ -305,199 +310,5 @@ impl Upload {
     /// Bytes, and gRPC messages, read from the caller.
     pub(in crate::proxy) fn counted(&self) -> (u64, u64) {
         (self.bytes.get(), self.messages.borrow().as_ref().map_or(0, MessageCounter::messages))
-    }
-}
-
-/// The request's body as an upstream engine reads it, for one attempt.
-pub(in crate::proxy) struct UploadBody {
-    exchange: Rc<Exchange>,
-    attempt: u32,
-    trailers_sent: bool,
-}
-
-/// The budget of what is kept, for a body that others read too.
-struct OfProcess {
-    shared: Arc<Shared>,
-    most: usize,
-    budget: usize,
-}
-
-impl Room for OfProcess {
-    fn take(&self, held: usize, bytes: usize) -> Result<(), Limit> {
-        if held + bytes > self.most {
-            return Err(Limit::ReplayBytes);
-        }
-        if self.shared.replay.load(Ordering::Relaxed) + bytes > self.budget {
-            return Err(Limit::ReplayBudget);
-        }
-        self.shared.replay.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn give(&self, bytes: usize) {
-        self.shared.replay.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    fn note(&self, limit: Limit, retries: bool) {
-        self.shared.process.limit_exceeded(limit);
-        if retries {
-            self.shared.process.replay_exceeded.increment(1);
-        }
-    }
-}
-
-impl UploadBody {
-    fn next_kept(&mut self) -> Option<Frame<Bytes>> {
-        let mut kept = self.exchange.upload.kept.borrow_mut();
-        let piece = match kept.pieces.from(kept.sent) {
-            Some(piece) => piece,
-            None if kept.rare.is_none() => return None,
-            None => match kept.tape().and_then(|tape| tape.from(kept.sent)) {
-                Some(piece) => piece,
-                None => {
-                    let trailers = kept.trailers().filter(|_| kept.trailers_left)?.clone();
-                    kept.trailers_left = false;
-                    self.trailers_sent = true;
-                    return Some(Frame::trailers(trailers));
-                }
-            },
-        };
-        kept.sent += piece.len();
-        Some(Frame::data(piece))
-    }
-
-    fn take(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        let upload = &self.exchange.upload;
-        match frame.into_data() {
-            Ok(data) => {
-                upload.bytes.set(upload.bytes.get() + data.len() as u64);
-                if let Some(messages) = &mut *upload.messages.borrow_mut() {
-                    messages.feed(&data);
-                }
-                self.keep(&data);
-                upload.complete.set(upload.complete.get() || upload.is_drained());
-                Frame::data(data)
-            }
-            Err(frame) => match frame.into_trailers() {
-                Ok(mut trailers) => {
-                    hop_by_hop::strip_trailers(&mut trailers);
-                    upload.complete.set(true);
-                    let mut kept = upload.kept.borrow_mut();
-                    if kept.keeping != Keeping::Nowhere {
-                        if let Some(tape) = kept.tape() {
-                            tape.finish(Some(&trailers));
-                        }
-                        kept.rare.get_or_insert_default().trailers = Some(trailers.clone());
-                        self.trailers_sent = true;
-                    }
-                    Frame::trailers(trailers)
-                }
-                Err(other) => other,
-            },
-        }
-    }
-
-    /// Keeps a piece for another attempt, if there may be one and there is room.
-    fn keep(&self, data: &Bytes) {
-        let shared = &self.exchange.downstream.lane.shared;
-        let limits = &self.exchange.seat.generation.plane.snapshot.limits;
-        let mut kept = self.exchange.upload.kept.borrow_mut();
-        if kept.keeping != Keeping::Here {
-            return self.keep_on_tape(&mut kept, data);
-        }
-        let held = kept.pieces.bytes();
-        let over = if held + data.len() > limits.replay_bytes {
-            Some(Limit::ReplayBytes)
-        } else {
-            let all = shared.replay.load(Ordering::Relaxed);
-            (all + data.len() > limits.replay_budget).then_some(Limit::ReplayBudget)
-        };
-        if let Some(limit) = over {
-            shared.process.limit_exceeded(limit);
-            shared.process.replay_exceeded.increment(1);
-            shared.replay.fetch_sub(held, Ordering::Relaxed);
-            *kept = Kept::gone();
-            return;
-        }
-        shared.replay.fetch_add(data.len(), Ordering::Relaxed);
-        kept.pieces.push(data);
-        kept.sent += data.len();
-    }
-
-    /// Keeps a piece for others, if there are such.
-    fn keep_on_tape(&self, kept: &mut Kept, data: &Bytes) {
-        let upload = &self.exchange.upload;
-        let whole = kept.tape().is_some_and(|tape| {
-            let whole = tape.push(data);
-            if upload.is_drained() {
-                tape.finish(None);
-            }
-            whole
-        });
-        kept.lost |= !whole;
-        kept.sent += data.len();
-    }
-
-    fn is_current(&self) -> bool {
-        self.attempt == self.exchange.upload.attempt.get()
-    }
-}
-
-impl http_body::Body for UploadBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        if !this.is_current() {
-            return Poll::Ready(Some(Err(BodyError::Abandoned)));
-        }
-        if let Some(frame) = this.next_kept() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        if this.trailers_sent {
-            return Poll::Ready(None);
-        }
-        let polled = this.exchange.upload.poll_frame(cx);
-        let frame = match polled {
-            Poll::Pending => {
-                this.exchange.upload.remember_reader(cx);
-                return Poll::Pending;
-            }
-            Poll::Ready(frame) => frame,
-        };
-        this.exchange.touch();
-        Poll::Ready(match frame {
-            None => {
-                this.exchange.upload.complete.set(true);
-                if let Some(tape) = this.exchange.upload.kept.borrow().tape() {
-                    tape.finish(None);
-                }
-                None
-            }
-            Some(Ok(frame)) => Some(Ok(this.take(frame))),
-            Some(Err(error)) => {
-                this.exchange.upload.note_fault(&error);
-                Some(Err(error))
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let kept = self.exchange.upload.kept.borrow();
-        let more_kept = kept.sent < kept.bytes() || kept.trailers_left;
-        !more_kept && (self.trailers_sent || self.exchange.upload.is_drained())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let kept = self.exchange.upload.kept.borrow();
-        let replayed = kept.bytes().saturating_sub(kept.sent);
-        match self.exchange.upload.length() {
-            Some(rest) => SizeHint::with_exact(rest + replayed as u64),
-            None => SizeHint::default(),
-        }
     }
 }

@@ -7,51 +7,69 @@ use http_body::Body as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::telemetry::families::weir::Limit;
 
-/// A budget of its own.
+/// A budget of its own, for one request.
 #[derive(Clone, Default)]
 struct Purse(Rc<Spent>);
 
 #[derive(Default)]
 struct Spent {
-    most: Cell<usize>,
-    taken: Cell<usize>,
-    noted: RefCell<Vec<bool>>,
+    /// For the attempts, and for the copies.
+    most: [Cell<usize>; 2],
+    taken: [Cell<usize>; 2],
+    noted: RefCell<Vec<Whose>>,
 }
 
 impl Purse {
+    /// `most` for either.
     fn of(most: usize) -> Purse {
+        Purse::of_each(most, most)
+    }
+
+    fn of_each(attempts: usize, copies: usize) -> Purse {
         let purse = Purse::default();
-        purse.0.most.set(most);
+        purse.0.most[0].set(attempts);
+        purse.0.most[1].set(copies);
         purse
     }
 
     fn taken(&self) -> usize {
-        self.0.taken.get()
+        self.taken_for(Whose::Attempts) + self.taken_for(Whose::Copies)
+    }
+
+    fn taken_for(&self, whose: Whose) -> usize {
+        self.0.taken[whose as usize].get()
     }
 }
 
 impl Room for Purse {
-    fn take(&self, held: usize, bytes: usize) -> Result<(), Limit> {
-        assert_eq!(held, self.taken(), "one request holds all");
-        if self.taken() + bytes > self.0.most.get() {
+    fn take(&self, whose: Whose, held: usize, bytes: usize) -> Result<(), Limit> {
+        let taken = self.taken_for(whose);
+        assert_eq!(held, taken, "one request holds all");
+        if taken + bytes > self.0.most[whose as usize].get() {
             return Err(Limit::ReplayBytes);
         }
-        self.0.taken.set(self.taken() + bytes);
+        self.0.taken[whose as usize].set(taken + bytes);
         Ok(())
     }
 
-    fn give(&self, bytes: usize) {
-        self.0.taken.set(self.taken().checked_sub(bytes).expect("no more is given than was taken"));
+    fn give(&self, whose: Whose, bytes: usize) {
+        let left = self.taken_for(whose).checked_sub(bytes).expect("no more is given than was taken");
+        self.0.taken[whose as usize].set(left);
     }
 
-    fn note(&self, _: Limit, retries: bool) {
-        self.0.noted.borrow_mut().push(retries);
+    fn note(&self, whose: Whose, _: Limit) {
+        self.0.noted.borrow_mut().push(whose);
     }
 }
 
 fn tape(purse: &Purse, replays: bool) -> Rc<Tape> {
-    Rc::new(Tape::new(Box::new(purse.clone()), replays))
+    let tape = Rc::new(Tape::within(Box::new(purse.clone())));
+    if !replays {
+        tape.settle();
+    }
+    tape
 }
 
 /// What a reader can read now, and whether its body ended, and how.
@@ -94,7 +112,7 @@ proptest! {
         let mut all = Vec::new();
         for (turn, &size) in pieces.iter().enumerate() {
             if turn == settled_after {
-                tape.set_replays(false);
+                tape.settle();
             }
             let piece = Bytes::from(vec![turn as u8; size]);
             all.extend_from_slice(&piece);
@@ -114,7 +132,7 @@ proptest! {
             prop_assert_eq!(&*got, &all);
             prop_assert!(reader.is_end_stream());
         }
-        tape.set_replays(false);
+        tape.settle();
         drop(readers);
         prop_assert_eq!((tape.held_bytes(), purse.taken()), (0, 0), "what all have is let go");
     }
@@ -149,7 +167,7 @@ proptest! {
             prop_assert!(ended == Some(Err(())) || *got == all, "{ended:?}");
         }
         // Retries go before copies.
-        prop_assert!(purse.0.noted.borrow().iter().skip(1).all(|retries| !retries));
+        prop_assert!(purse.0.noted.borrow().iter().skip(1).all(|&whose| whose == Whose::Copies));
         drop((readers, tape));
         prop_assert_eq!(purse.taken(), 0);
     }
@@ -170,7 +188,30 @@ fn the_slowest_copy_goes_first_and_the_others_lose_nothing() {
     assert_eq!(fates.each_ref().map(|fate| fate.is_cut()), [true, false]);
     assert_eq!(read(&mut slow, &mut got_slow, 9), Some(Err(())));
     assert_eq!((read(&mut fast, &mut got_fast, 9), got_fast.len()), (Some(Ok(())), 120));
-    assert_eq!(*purse.0.noted.borrow(), [false]);
+    assert_eq!(*purse.0.noted.borrow(), [Whose::Copies]);
+}
+
+#[test]
+fn what_copies_have_still_to_get_takes_nothing_of_the_retries_room_once_the_answer_is_there() {
+    let purse = Purse::of_each(100, 50);
+    let tape = tape(&purse, true);
+    let fates: [Rc<Fate>; 2] = Default::default();
+    let [mut slow, mut fast] = fates.each_ref().map(|fate| tape.reader(None, fate.clone()));
+    for n in 0..2_u8 {
+        tape.push(&Bytes::from(vec![n; 40]));
+    }
+    let mut got = Vec::new();
+    // What is small is gathered, so that all of it goes at once.
+    read(&mut fast, &mut got, 1);
+    assert_eq!((purse.taken_for(Whose::Attempts), purse.taken_for(Whose::Copies)), (80, 0));
+    tape.settle();
+    assert_eq!((purse.taken_for(Whose::Attempts), purse.taken_for(Whose::Copies)), (0, 0));
+    assert_eq!(fates.each_ref().map(|fate| fate.is_cut()), [true, false], "80 do not fit into 50");
+    tape.push(&Bytes::from(vec![2; 40]));
+    assert_eq!((purse.taken_for(Whose::Attempts), purse.taken_for(Whose::Copies)), (0, 40));
+    tape.finish(None);
+    assert_eq!((read(&mut fast, &mut got, 9), got.len()), (Some(Ok(())), 120));
+    assert_eq!(read(&mut slow, &mut Vec::new(), 9), Some(Err(())));
 }
 
 #[test]
