@@ -21,6 +21,8 @@ const RETRY_GRPC_ON: HeaderName = HeaderName::from_static("x-envoy-retry-grpc-on
 const MAX_RETRIES: HeaderName = HeaderName::from_static("x-envoy-max-retries");
 const STATUS_CODES: HeaderName = HeaderName::from_static("x-envoy-retriable-status-codes");
 const HEADER_NAMES: HeaderName = HeaderName::from_static("x-envoy-retriable-header-names");
+/// Retries that a caller may ask for: an upstream that always fails must not be asked without end.
+const MOST_ASKED: u32 = 100;
 /// Fields by which an internal caller speaks to its proxy alone.
 const CONTROLS: [HeaderName; 6] = [
     RETRY_ON,
@@ -137,8 +139,9 @@ pub(in crate::proxy) fn asked<'a>(
         Some(HeaderMatch { name, value: StringMatch::Present })
     };
     policy.headers.extend(items(headers, &HEADER_NAMES).filter_map(present));
-    if let Some(retries) = items(headers, &MAX_RETRIES).next().and_then(|retries| retries.parse().ok()) {
-        policy.retries = retries;
+    if let Some(retries) = items(headers, &MAX_RETRIES).next().and_then(|retries| retries.parse::<u32>().ok())
+    {
+        policy.retries = retries.min(MOST_ASKED);
     }
     // Without a condition nothing is asked for, whatever the number says.
     if policy.on.is_empty() { route.map(Cow::Borrowed) } else { Some(Cow::Owned(policy)) }

@@ -137,6 +137,11 @@ fn a_caller_adds_conditions_and_lists_and_sets_the_number() {
         [On::ServerError, On::Reset, On::RetriableStatusCodes, On::Unavailable].into_iter().collect();
     assert_eq!((more.on, more.retries, &more.status_codes[..]), (on, 5, &[418, 425, 409][..]));
     assert_eq!(asked_by(&[("x-envoy-max-retries", "many")]).retries, 2);
+    // A number beyond all need is taken for the largest.
+    for (asked, retries) in [("100", 100), ("101", 100), ("4294967295", 100), ("4294967296", 2)] {
+        let more = asked_by(&[("x-envoy-retry-on", "5xx"), ("x-envoy-max-retries", asked)]);
+        assert_eq!(more.retries, retries, "{asked}");
+    }
     let named = asked_by(&[("x-envoy-retriable-header-names", "x-again, x-more")]);
     assert_eq!(named.headers.len(), 2);
 }
