@@ -426,3 +426,28 @@ fn an_internal_caller_asks_for_retries_on_a_plain_route_and_another_does_not() {
         }
     });
 }
+
+#[test]
+fn a_pod_that_is_not_the_one_meant_is_no_endpoint_for_what_cannot_be_sent_again() {
+    run(async || {
+        for down in Http::BOTH {
+            let turn = Cell::new(0);
+            let upstream = Upstream::remembering(move |_| match turn.replace(turn.get() + 1) {
+                // No Weir, so that nothing is kept for one.
+                0 => answer(200, &[]),
+                _ => answer(421, &[("x-weir-refusal", "misdirected")]),
+            })
+            .await;
+            let proxy = Policed::start(&["protocol: http1"], &[(&upstream.at(), "v1")], "", |_, policy| {
+                policy.retry = Some(RetryPolicy { retries: 0, ..RetryPolicy::default() });
+            });
+            let mut caller = proxy.caller(down).await;
+            assert_eq!(caller.send(post("/m", "{}")).await.status, 200);
+            let answer = caller.send(post("/m", "{}")).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (503, "no healthy upstream"));
+            assert_eq!(proxy.log(2).await, ["200 - - 1", "503 UH no_healthy_upstream 1"]);
+            assert_eq!(proxy.metric("weir_retries_total"), 0.0, "none is counted that is not made");
+            assert_eq!(upstream.seen().len(), 2);
+        }
+    });
+}

@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::tried::Policed;
-use common::world::client::{Answer, grpc, grpc_call};
+use common::world::client::{Answer, grpc, grpc_call, read};
 use common::world::raw::{H2Request, RawUpstream};
 use common::world::upstream::{channel, frames, full, grpc_message};
 use common::world::{Http, run, soon};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 use weir::snapshot::{BackOff, RetryCondition as On, RetryPolicy};
 
 fn on(conditions: &[On], retries: u32) -> RetryPolicy {
@@ -219,16 +220,47 @@ fn the_head_of_a_call_that_still_sends_is_not_held_back() {
 }
 
 #[test]
-fn waiting_for_trailers_is_bounded_by_the_attempts_own_time() {
+fn the_head_of_a_stream_is_not_held_back_until_its_first_message_and_ends_the_attempts_own_time() {
+    run(async || {
+        let (open, gate) = watch::channel(false);
+        let upstream = RawUpstream::start_h2(move |mut request, _| {
+            let mut gate = gate.clone();
+            async move {
+                request.body().await;
+                let mut stream = request.respond.send_response(head(), false).expect("a stream");
+                gate.wait_for(|open| *open).await.expect("the test is there");
+                stream.send_data(grpc_message(b"late"), false).expect("sent");
+                stream.send_trailers(status("0")).expect("sent");
+            }
+        })
+        .await;
+        let time = Duration::from_millis(1_000);
+        for per_try_timeout in [Some(time), None] {
+            open.send_replace(false);
+            let retry = RetryPolicy { per_try_timeout, ..on(&[On::Unavailable, On::Reset], 1) };
+            let proxy = Policed::retrying(Http::Two, &[&upstream.at()], retry);
+            let mut caller = proxy.caller(Http::Two).await;
+            let response = soon("the head", caller.begin(grpc_call("/s.S/M", b"hi"))).await.expect("a head");
+            assert_eq!(response.headers()["x-initial"], "1");
+            // It outlives what one attempt may take to its head.
+            tokio::time::sleep(2 * time).await;
+            open.send_replace(true);
+            let answer = soon("the rest", read(response)).await.expect("a whole answer");
+            assert_eq!((answer.grpc_status(), &answer.body), (Some("0"), &grpc_message(b"late")));
+            assert_eq!(proxy.log(1).await, ["200 - - 1"]);
+        }
+    });
+}
+
+#[test]
+fn an_attempts_own_time_bounds_its_head() {
     run(async || {
         let upstream = RawUpstream::start_h2(|mut request, number| async move {
             if number > 0 {
                 return act(request, Does::Message("0")).await;
             }
             request.body().await;
-            let stream = request.respond.send_response(head(), false).expect("a stream");
             std::future::pending::<()>().await;
-            drop(stream);
         })
         .await;
         let retry = RetryPolicy {

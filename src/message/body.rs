@@ -109,6 +109,18 @@ impl Body {
         Body::Led(Box::new(Led { first: Some(first), rest }))
     }
 
+    /// Whether nothing more of it is to arrive, as far as the engine knows; what is awaited is not its sender's to send.
+    pub fn has_arrived(&self) -> bool {
+        match self {
+            Body::Empty | Body::Full(_) | Body::Awaited => true,
+            Body::Http1(Http1Body(source)) => {
+                source.remaining().is_some_and(|left| left <= source.unread_bytes() as u64)
+            }
+            Body::Http2(stream) => stream.has_arrived(),
+            Body::Led(led) => led.rest.has_arrived(),
+        }
+    }
+
     /// Bytes received and not yet read, where the engine tells.
     pub fn unread_bytes(&mut self) -> usize {
         match self {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::Response;
 use http::request::Parts;
 
+use super::deadline;
 use super::exchange::Exchange;
 use super::hop;
 use super::plane::{ClusterPlane, TargetPlane};
@@ -104,13 +105,14 @@ pub(super) async fn run(
         elsewhere: way.cluster.state.members.len() > 1,
     };
     let Some(reason) = retry::allowed(failure, allowance) else { return Err(failure.reason) };
-    let Some(head) = unsent.or(spare) else { return Err(failure.reason) };
+    let Some(mut head) = unsent.or(spare) else { return Err(failure.reason) };
     let free = matches!(reason, RetryReason::Unsent | RetryReason::Connect | RetryReason::Misdirected);
     let permit = match retry_permit(exchange, way, reason, free) {
         Ok(permit) => permit,
         Err(()) => return Err(failure.reason),
     };
     let second = pick(exchange, way, Some(first)).ok_or(Reason::NoEndpoint)?;
+    deadline::tell_again(exchange, &mut head.headers);
     match once(exchange, way, second, head, Keeping { body: false, bears_loss: false }, permit).await {
         Ok((response, _)) if is_misdirected(&response) => Err(Reason::NoEndpoint),
         Ok((response, lease)) => {

@@ -1,6 +1,6 @@
 //! How long a request may take: the route's bound, what an internal caller asks for, and gRPC's own deadline.
 //!
-//! Law: the shortest counts. gRPC's deadline runs from the request's head, the route's from the first attempt; what is
+//! Law: what ends first counts. gRPC's deadline runs from the request's head, the route's bounds by a [`Clock`]; what is
 //! left of the shortest is what an upstream is told.
 //! Source: the gRPC HTTP/2 protocol mapping (`grpc-timeout`); Envoy's `x-envoy-upstream-rq-*` fields.
 
@@ -10,9 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::exchange::Exchange;
 use super::headers;
-use super::reply::Reason;
 use crate::snapshot::RoutePolicy;
 use crate::words::Protocol;
+
+mod clock;
+
+pub(super) use clock::{Clock, until_late};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const PER_TRY_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
@@ -23,13 +26,13 @@ const DIGITS: usize = 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Times {
     /// The whole request, with its retries and pauses.
-    pub(super) total: Option<Duration>,
+    route: Option<Duration>,
+    /// What the caller's `grpc-timeout` leaves.
+    grpc: Option<Duration>,
     /// One attempt, to its answer's head.
     pub(super) per_try: Option<Duration>,
     /// One attempt without a byte.
     pub(super) per_try_idle: Option<Duration>,
-    /// `total` is what the caller's `grpc-timeout` leaves.
-    pub(super) of_grpc: bool,
     /// The head has a `grpc-timeout` that can be read: each attempt tells what is left.
     tells_grpc: bool,
 }
@@ -49,19 +52,23 @@ pub(super) fn of(
     let per_try = asked_per_try(exchange, headers).or(retry.and_then(|retry| retry.per_try_timeout));
     let route = headers::timeout(exchange, headers).or(route);
     let grpc = (protocol == Protocol::Grpc).then(|| grpc_timeout(headers)).flatten();
-    let times = Times {
-        per_try,
-        per_try_idle: retry.and_then(|retry| retry.per_try_idle_timeout),
-        ..shortest(route, grpc, policy.timeouts.grpc_max, start.elapsed())
-    };
+    let times = Times::new(route, grpc, policy.timeouts.grpc_max, start.elapsed());
     Times {
-        per_try: times.per_try.filter(|&per_try| times.total.is_none_or(|total| per_try < total)),
+        per_try: per_try.filter(|&per_try| times.total().is_none_or(|total| per_try < total)),
+        per_try_idle: retry.and_then(|retry| retry.per_try_idle_timeout),
         ..times
     }
 }
 
+/// The attempts of a plain request begin, whose route says `route` for the whole of it.
+pub(super) fn begin(exchange: &Exchange, route: Option<Duration>) {
+    if route.is_some() {
+        Clock::start(exchange, route);
+    }
+}
+
 /// On a plain route, whose bound is `route`: tells the upstream what is left for the one attempt, and takes the caller's
-/// deadline for the request's where it is the shorter; whether it is. No timer is set: the caller has one itself, and
+/// deadline for the request's; whether it is the shorter. No timer is set for it then: the caller has one itself, and
 /// leaves in time.
 pub(super) fn take_grpc(exchange: &Exchange, headers: &mut HeaderMap, route: Option<Duration>) -> bool {
     let (protocol, start) = {
@@ -72,27 +79,25 @@ pub(super) fn take_grpc(exchange: &Exchange, headers: &mut HeaderMap, route: Opt
         return false;
     };
     let Some(grpc) = parse_grpc(told.as_bytes()) else { return false };
-    let times = shortest(route, Some(grpc), None, start.elapsed());
-    *told = grpc_value(times.total.unwrap_or_default());
-    if times.of_grpc {
-        exchange.deadline.set(start.checked_add(grpc));
-        exchange.swept.set(true);
-    }
-    times.of_grpc
+    let times = Times::new(route, Some(grpc), None, start.elapsed());
+    *told = grpc_value(times.total().unwrap_or_default());
+    exchange.deadline.set(start.checked_add(grpc));
+    exchange.swept.set(times.of_grpc());
+    times.of_grpc()
 }
 
-/// The route's bound, or what is left of gRPC's where that is less.
-fn shortest(
-    route: Option<Duration>,
-    grpc: Option<Duration>,
-    grpc_max: Option<Duration>,
-    elapsed: Duration,
-) -> Times {
-    let Some(grpc) = grpc else { return Times { total: route, ..Times::default() } };
-    let left = grpc_max.map_or(grpc, |max| grpc.min(max)).saturating_sub(elapsed);
-    let of_grpc = route.is_none_or(|route| left <= route);
-    let total = if of_grpc { Some(left) } else { route };
-    Times { total, of_grpc, tells_grpc: true, ..Times::default() }
+/// Before another attempt on a plain route: tells its upstream what is left by now.
+pub(super) fn tell_again(exchange: &Exchange, headers: &mut HeaderMap) {
+    let route = exchange.clock.get().and_then(|clock| clock.route_left());
+    if let Some(route) = route {
+        headers::expect_timeout(headers, route);
+    }
+    let total = exchange.deadline.get().map(|at| at.saturating_duration_since(Instant::now()));
+    let grpc = exchange.record.borrow().protocol == Protocol::Grpc;
+    let told = headers.get_mut(GRPC_TIMEOUT).filter(|told| grpc && parse_grpc(told.as_bytes()).is_some());
+    if let (Some(told), Some(left)) = (told, total.into_iter().chain(route).min()) {
+        *told = grpc_value(left);
+    }
 }
 
 /// The bound of one attempt that an internal caller asks for; zero is none.
@@ -105,22 +110,45 @@ fn asked_per_try(exchange: &Exchange, headers: &HeaderMap) -> Option<Duration> {
 }
 
 impl Times {
-    /// What a caller whose time is up gets.
-    pub(super) fn late(&self) -> Reason {
-        if self.of_grpc { Reason::GrpcDeadline } else { Reason::Timeout }
+    /// The route's bound, and what is left of gRPC's, of which no more than `grpc_max` counts.
+    fn new(
+        route: Option<Duration>,
+        grpc: Option<Duration>,
+        grpc_max: Option<Duration>,
+        elapsed: Duration,
+    ) -> Times {
+        let left = |grpc: Duration| grpc_max.map_or(grpc, |max| grpc.min(max)).saturating_sub(elapsed);
+        Times { route, grpc: grpc.map(left), tells_grpc: grpc.is_some(), ..Times::default() }
+    }
+
+    /// The shorter of the whole request's.
+    pub(super) fn total(&self) -> Option<Duration> {
+        self.route.into_iter().chain(self.grpc).min()
+    }
+
+    /// That is what the caller's `grpc-timeout` leaves.
+    fn of_grpc(&self) -> bool {
+        self.grpc.is_some() && self.grpc == self.total()
     }
 
     /// The bound of the whole request that is not its caller's own.
     pub(super) fn own(&self) -> Option<Duration> {
-        self.total.filter(|_| !self.of_grpc)
+        self.route.filter(|_| !self.of_grpc())
     }
 
-    /// Tells the upstream of one attempt what is left, `elapsed` after the first began.
-    pub(super) fn tell(&self, headers: &mut HeaderMap, elapsed: Duration) {
-        let total = self.total.map(|total| total.saturating_sub(elapsed));
-        let Some(left) = total.into_iter().chain(self.per_try).min() else { return };
+    /// The attempts begin.
+    pub(super) fn begin(&self, exchange: &Exchange) {
+        exchange.deadline.set(self.grpc.and_then(|left| Instant::now().checked_add(left)));
+        if self.route.or(self.per_try).or(self.per_try_idle).is_some() {
+            Clock::start(exchange, self.route);
+        }
+    }
+
+    /// Tells the upstream of the first attempt what there is.
+    pub(super) fn tell(&self, headers: &mut HeaderMap) {
+        let Some(left) = self.total().into_iter().chain(self.per_try).min() else { return };
         // The caller's own deadline it tells itself, in its own field.
-        if !self.of_grpc || self.per_try == Some(left) {
+        if !self.of_grpc() || self.per_try == Some(left) {
             headers::expect_timeout(headers, left);
         }
         if self.tells_grpc {
@@ -128,9 +156,10 @@ impl Times {
         }
     }
 
-    /// The moment by which everything has to be done, seen from `now`.
-    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        now.checked_add(self.total?)
+    /// What is left of them for another attempt, `elapsed` after the first began.
+    pub(super) fn left(&self, exchange: &Exchange, elapsed: Duration) -> Times {
+        let route = exchange.clock.get().and_then(|clock| clock.route_left());
+        Times { route, grpc: self.grpc.map(|grpc| grpc.saturating_sub(elapsed)), ..*self }
     }
 }
 
@@ -229,8 +258,8 @@ mod tests {
     fn the_shorter_of_route_and_grpc_counts_and_grpcs_has_run_since_the_head() {
         let of = |route: Option<u32>, grpc: Option<u32>, max: Option<u32>, elapsed: u32| {
             let ms = |ms: u32| ms * MS;
-            let times = shortest(route.map(ms), grpc.map(ms), max.map(ms), ms(elapsed));
-            (times.total.map(|total| total.as_millis()), times.of_grpc)
+            let times = Times::new(route.map(ms), grpc.map(ms), max.map(ms), ms(elapsed));
+            (times.total().map(|total| total.as_millis()), times.of_grpc())
         };
         assert_eq!(of(None, None, None, 5), (None, false));
         assert_eq!(of(Some(100), None, None, 50), (Some(100), false));
@@ -243,19 +272,21 @@ mod tests {
 
     #[test]
     fn an_attempt_is_told_what_the_shortest_bound_leaves() {
-        let told = |times: Times, elapsed: u32| {
+        let told = |times: Times, left: u32| {
             let mut headers = HeaderMap::new();
-            times.tell(&mut headers, elapsed * MS);
+            Times { route: times.route.map(|_| left * MS), ..times }.tell(&mut headers);
             let text = |name: &str| headers.get(name).map(|value| value.to_str().expect("text").to_owned());
             (text("x-envoy-expected-rq-timeout-ms"), text("grpc-timeout"))
         };
-        let total = Times { total: Some(100 * MS), tells_grpc: true, ..Times::default() };
-        assert_eq!(told(total, 0), (Some("100".into()), Some("100000u".into())));
-        assert_eq!(told(total, 70), (Some("30".into()), Some("30000u".into())));
-        assert_eq!(told(total, 170), (Some("0".into()), Some("0u".into())));
+        let total = Times { route: Some(100 * MS), tells_grpc: true, ..Times::default() };
+        assert_eq!(told(total, 100), (Some("100".into()), Some("100000u".into())));
+        assert_eq!(told(total, 30), (Some("30".into()), Some("30000u".into())));
+        assert_eq!(told(total, 0), (Some("0".into()), Some("0u".into())));
         let tried = Times { per_try: Some(40 * MS), tells_grpc: false, ..total };
-        assert_eq!(told(tried, 0), (Some("40".into()), None));
-        assert_eq!(told(tried, 70), (Some("30".into()), None));
-        assert_eq!(told(Times::default(), 70), (None, None));
+        assert_eq!(told(tried, 100), (Some("40".into()), None));
+        assert_eq!(told(tried, 30), (Some("30".into()), None));
+        assert_eq!(told(Times::default(), 30), (None, None));
+        let of_grpc = Times { grpc: Some(20 * MS), ..total };
+        assert_eq!(told(of_grpc, 30), (None, Some("20000u".into())), "the caller's own it tells itself");
     }
 }

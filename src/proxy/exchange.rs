@@ -3,7 +3,7 @@
 //! Law: it is finished exactly once, whichever way it ends, and then everybody is told: metrics, access log, gauges.
 //! The engines hold it through [`UploadBody`](upload::UploadBody) and [`DownloadBody`], which are what they read.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -14,6 +14,7 @@ use http::request::Parts;
 use http_body::Body as _;
 
 use super::attempt::{Lease, Stage};
+use super::deadline::Clock;
 use super::downstream::{Downstream, Seat};
 use super::reply::Reason;
 use crate::message::body::Body;
@@ -59,8 +60,10 @@ pub(super) struct Exchange {
     pub(super) reached: Cell<Reached>,
     /// How far its attempt has come.
     pub(super) stage: Cell<Stage>,
-    /// When the whole request has to be done.
+    /// When the whole request has to be done, as things are.
     pub(super) deadline: Cell<Option<Instant>>,
+    /// By which that is reckoned, where the route bounds a time.
+    pub(super) clock: OnceCell<Box<Clock>>,
     /// That is gRPC's own deadline, and no timer waits for it: the sweep does, before the answer's head too.
     pub(super) swept: Cell<bool>,
     progress: Cell<Tick>,
@@ -140,6 +143,7 @@ impl Exchange {
             reached: Cell::new(Reached::Nobody),
             stage: Cell::default(),
             deadline: Cell::new(None),
+            clock: OnceCell::new(),
             swept: Cell::new(false),
             progress: Cell::new(clock::now()),
             given_up: Cell::new(None),

@@ -50,7 +50,7 @@ pub(super) fn begin(
         }
         match Shadow::begin(exchange, mirror, head, hops, times) {
             Ok(shadow) => {
-                let longest = times.total.unwrap_or(LONGEST);
+                let longest = times.total().unwrap_or(LONGEST);
                 spawn_local(shadow.run(longest));
             }
             Err(result) => mirror.meter.count(result),
@@ -96,7 +96,7 @@ impl Shadow {
         };
         let http2 = attempt::speaks_http2(plane, exchange);
         let mut head = shadow_head(head, http2);
-        times.tell(&mut head.headers, Duration::ZERO);
+        times.tell(&mut head.headers);
         if plane.state.members[member].local {
             head.headers.remove(hop::HOP);
         } else {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, LOCATION, SET_COOKIE};
@@ -112,7 +112,7 @@ async fn steps(
         switch::prepare(exchange, &mut way)?;
     }
     let times = deadline::of(exchange, &head.headers, route.timeout, &filters.policy);
-    exchange.deadline.set(times.deadline(Instant::now()));
+    times.begin(exchange);
     let mut tries = Tries::new(exchange, &mut head.headers, filters.policy.retry.as_ref(), times);
     if filters.hash {
         let (source, mut dice) = (source(exchange), exchange.downstream.lane.dice.borrow_mut());

@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::request::Parts;
@@ -131,13 +131,13 @@ async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<Answere
             }
         }),
         // The sweep ends a body that runs over; a head that is late is told exactly in time.
-        Some(timeout) => {
-            let late = Box::pin(tokio::time::sleep(timeout));
+        Some(_) => {
+            let late = Box::pin(deadline::until_late(exchange));
             match select(attempts.as_mut(), late).await {
                 Either::Left((answered, _)) => answered,
-                Either::Right(_) => {
+                Either::Right((reason, _)) => {
                     attempt::note_timeout(exchange, &way);
-                    Err(Reason::Timeout)
+                    Err(reason)
                 }
             }
         }
@@ -164,12 +164,13 @@ fn choose_way<'a>(
     let index = route.split.choose().ok_or(Reason::NoEndpoint)?;
     let way = choice::way(exchange, routed, index)?;
     let timeout = headers::timeout(exchange, &head.headers).or(route.timeout);
-    set_deadline(exchange, timeout);
     headers::to_upstream(exchange, head, &way, timeout, routed.notable);
     let of_grpc = routed.notable.has(Notable::GRPC_TIMEOUT)
         && deadline::take_grpc(exchange, &mut head.headers, timeout);
+    let timeout = timeout.filter(|_| !of_grpc);
+    deadline::begin(exchange, timeout);
     exchange.log_request_head(head);
-    Ok((way, timeout.filter(|_| !of_grpc)))
+    Ok((way, timeout))
 }
 
 /// Phase 3. What was matched is what is forwarded: the target takes the normal form of its path.
@@ -209,13 +210,6 @@ fn route(exchange: &Exchange, plane: &Plane, parts: &mut Parts) -> Result<(usize
         headers::set_target(&mut parts.uri, &target)?;
     }
     Ok((routes, index))
-}
-
-/// The moment by which the whole request has to be done.
-pub(super) fn set_deadline(exchange: &Exchange, timeout: Option<Duration>) {
-    if let Some(timeout) = timeout {
-        exchange.deadline.set(Instant::now().checked_add(timeout));
-    }
 }
 
 impl Exchange {

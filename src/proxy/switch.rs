@@ -1,7 +1,8 @@
 //! Upgrades: a caller by HTTP/1.1 that asks for another protocol, such as WebSocket.
 //!
 //! Law: only what a route allows goes up, by HTTP/1.1, and only the protocol that was asked for is believed of the upstream.
-//! Then both connections are one: what each side sends passes as it is, to that side's end.
+//! Then both connections are one: what each side sends passes as it is. Where the caller's side ends, the upstream goes on
+//! being heard; the upstream's end is the tunnel's.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;

@@ -1,7 +1,8 @@
 //! The attempts of a request whose route says when to make another, or how long one may take.
 //!
 //! Laws: all stay within the version that the split chose, on endpoints that were not tried where there are such; none
-//! begins after the answer's head has gone down, nor when the request's time is up. What is certain not to have reached an
+//! begins after the answer's head has gone down, nor when the request's time is up. A head is held back only for as long as
+//! its call may have failed at once. What is certain not to have reached an
 //! upstream goes once more in any case (`retry`). Without a policy it is as on a plain split (`attempt::run`).
 
 use std::borrow::Cow;
@@ -16,16 +17,15 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 use http_body::Body as _;
 use rand::Rng as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 
 use super::attempt::{self, Answered, Keeping, Lease, Way};
-use super::deadline::Times;
+use super::deadline::{self, Clock, Times};
 use super::exchange::Exchange;
 use super::reply::Reason;
 use super::retry::conditions::{self, Outcome};
 use super::retry::{self, Allowance, Failure, Processed, back_off};
 use crate::message::body::{Body, BodyError};
-use crate::runtime::clock;
 use crate::snapshot::{LbPolicy, RetryPolicy};
 use crate::telemetry::families::weir::RetryReason;
 use crate::upstream::balance::{self, Ask};
@@ -34,6 +34,11 @@ use crate::words::{Flag, GrpcStatus, Protocol};
 
 /// Frames of an answer that is not passed on which are read so that its connection may serve again.
 const READ_OUT: usize = 16;
+
+/// How long the head of an answer to a unary gRPC call waits for the status that may stand right behind it. A server that
+/// fails a call writes both at once, so that they come in one piece or nearly so; what has not come by now is an answer,
+/// or a stream whose caller waits for its head.
+const STATUS_WITHIN: Duration = Duration::from_millis(25);
 
 /// What is asked of the attempts of one request.
 #[derive(Debug)]
@@ -80,12 +85,14 @@ pub(super) async fn run(
         retries: 0,
     };
     let attempts = series.run(head);
-    let Some(total) = tries.times.total else { return attempts.await };
-    match timeout(total, attempts).await {
-        Ok(answered) => answered,
-        Err(_) => {
+    if tries.times.total().is_none() {
+        return attempts.await;
+    }
+    match select(pin!(attempts), pin!(deadline::until_late(exchange))).await {
+        Either::Left((answered, _)) => answered,
+        Either::Right((reason, _)) => {
             attempt::note_timeout(exchange, way);
-            Err(tries.times.late())
+            Err(reason)
         }
     }
 }
@@ -133,15 +140,16 @@ impl Series<'_> {
                 self.way.cluster.meter.cx_none_healthy.increment(1);
                 return Err(Reason::NoEndpoint);
             };
-            self.tried.push(member);
+            if !self.tried.contains(&member) {
+                self.tried.push(member);
+            }
             let spare = self.may_go_on(member).then(|| head.clone());
-            // The first is told the bound as it stands, as on a plain split.
-            let elapsed = if self.retries == 0 { Duration::ZERO } else { self.begun.elapsed() };
-            self.times.tell(&mut head.headers, elapsed);
+            self.times_left().tell(&mut head.headers);
             let keeping = Keeping { body: spare.is_some(), bears_loss: self.bears_loss() };
             let ended = self.attempt(member, head, keeping, permit.take()).await;
             let cause = self.cause(&ended)?;
-            let Some(again) = cause.and_then(|cause| self.again(cause)) else {
+            let has_head = spare.is_some() || matches!(ended, Ended::Failed(_, Some(_)));
+            let Some(again) = cause.and_then(|cause| self.again(cause, has_head)) else {
                 return self.done(ended, cause);
             };
             head = match ended {
@@ -158,6 +166,11 @@ impl Series<'_> {
                 sleep(again.pause).await;
             }
         }
+    }
+
+    /// What the next attempt's upstream is told: the first the bounds as they stand, as on a plain split.
+    fn times_left(&self) -> Times {
+        if self.retries == 0 { self.times } else { self.times.left(self.exchange, self.begun.elapsed()) }
     }
 
     fn pick(&self) -> Option<usize> {
@@ -193,7 +206,8 @@ impl Series<'_> {
         }
     }
 
-    /// One attempt, for as long as one may take.
+    /// One attempt, for as long as one may take to its answer's head; of a unary gRPC call that may be made again for its
+    /// status, up to that status, if it is there at once.
     async fn attempt(
         &self,
         member: usize,
@@ -201,50 +215,42 @@ impl Series<'_> {
         keeping: Keeping,
         permit: Option<Permit>,
     ) -> Ended {
-        let answered = pin!(self.answered(member, head, keeping, permit));
-        if self.times.per_try.is_none() && self.times.per_try_idle.is_none() {
-            return answered.await;
+        let clock = self.exchange.clock.get();
+        if let Some(clock) = clock {
+            clock.begin_try(self.exchange);
         }
-        match select(answered, pin!(self.out_of_time())).await {
-            Either::Left((ended, _)) => ended,
-            Either::Right(_) => {
-                let member = &self.way.cluster.state.members[member];
-                attempt::note_try_timeout(self.exchange, self.way, member);
-                Ended::TryTimeout
-            }
-        }
-    }
-
-    /// Until an attempt that begins now has taken too long, or has been idle for too long.
-    async fn out_of_time(&self) {
-        let whole = pin!(wait(self.times.per_try));
-        let idle = pin!(async {
-            let Some(limit) = self.times.per_try_idle else { return pending().await };
-            sleep(limit).await;
-            loop {
-                let quiet = clock::now().since(self.exchange.progress());
-                let Some(left) = limit.checked_sub(quiet).filter(|left| !left.is_zero()) else { return };
-                sleep(left).await;
-            }
-        });
-        select(whole, idle).await;
-    }
-
-    /// One attempt; of a unary gRPC call that may be made again for its status, up to that status.
-    async fn answered(
-        &self,
-        member: usize,
-        head: Box<Parts>,
-        keeping: Keeping,
-        permit: Option<Permit>,
-    ) -> Ended {
-        match attempt::once(self.exchange, self.way, member, head, keeping, permit).await {
+        let sent = pin!(attempt::once(self.exchange, self.way, member, head, keeping, permit));
+        let answered = match clock.filter(|_| self.times.per_try.or(self.times.per_try_idle).is_some()) {
+            None => sent.await,
+            Some(clock) => match select(sent, pin!(self.out_of_time(clock))).await {
+                Either::Left((answered, _)) => answered,
+                Either::Right(_) => {
+                    let member = &self.way.cluster.state.members[member];
+                    attempt::note_try_timeout(self.exchange, self.way, member);
+                    return Ended::TryTimeout;
+                }
+            },
+        };
+        match answered {
             Err((failure, unsent)) => Ended::Failed(failure, unsent),
             Ok((response, lease)) if self.awaits_trailers(&response) => {
                 self.with_trailers(response, lease).await
             }
             Ok((response, lease)) => Ended::Answered(response, lease, None),
         }
+    }
+
+    /// Until the present attempt has taken too long, or has been idle for too long.
+    async fn out_of_time(&self, clock: &Clock) {
+        let whole = pin!(async {
+            let Some(bound) = self.times.per_try else { return pending().await };
+            clock.until_try_late(bound).await;
+        });
+        let idle = pin!(async {
+            let Some(bound) = self.times.per_try_idle else { return pending().await };
+            clock.until_try_idle(self.exchange, bound).await;
+        });
+        select(whole, idle).await;
     }
 
     /// Whether the status of a call is still to come, would matter, and can be waited for: its one message went up whole,
@@ -258,14 +264,16 @@ impl Series<'_> {
             && upload.counted().1 <= 1
     }
 
-    /// Reads up to the first message or the trailers. With a message the answer is one to pass on.
+    /// Reads up to the first message or the trailers, if they are there at once. Else the answer is one to pass on.
     async fn with_trailers(&self, response: Response<Body>, lease: Lease) -> Ended {
         let (parts, mut body) = response.into_parts();
+        let until = tokio::time::Instant::now() + STATUS_WITHIN;
         loop {
-            let frame = match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-                Some(Ok(frame)) => frame,
-                None => return Ended::Answered(Response::from_parts(parts, body), lease, None),
-                Some(Err(error)) => {
+            let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let frame = match timeout_at(until, next).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) | Err(_) => return Ended::Answered(Response::from_parts(parts, body), lease, None),
+                Ok(Some(Err(error))) => {
                     lease.end();
                     self.way.cluster.meter.rq_rx_reset.increment(1);
                     return Ended::Failed(cut(&error), None);
@@ -319,8 +327,8 @@ impl Series<'_> {
         Some(Cause { reason, safe: true })
     }
 
-    /// Whether another attempt is made for `cause`, and what it needs.
-    fn again(&mut self, cause: Cause) -> Option<Again> {
+    /// Whether another attempt is made for `cause`, and what it needs. `has_head`: there is one to send.
+    fn again(&mut self, cause: Cause, has_head: bool) -> Option<Again> {
         let (exchange, way) = (self.exchange, self.way);
         if self.retries >= self.most() && !cause.safe {
             if self.retries > 0 {
@@ -328,7 +336,7 @@ impl Series<'_> {
             }
             return None;
         }
-        if !exchange.upload.can_be_sent_again() {
+        if !has_head || !exchange.upload.can_be_sent_again() {
             return None;
         }
         let unsent = matches!(cause.reason, RetryReason::Unsent | RetryReason::Misdirected);
@@ -387,13 +395,6 @@ struct Again {
 
 const MISDIRECTED: Failure =
     Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) };
-
-async fn wait(time: Option<Duration>) {
-    match time {
-        Some(time) => sleep(time).await,
-        None => pending().await,
-    }
-}
 
 /// The upstream broke off between the head of its answer and the first message.
 fn cut(error: &BodyError) -> Failure {

@@ -90,6 +90,11 @@ impl RecvStream {
         self.0.core().streams[self.0.place].is_drained()
     }
 
+    /// Nothing more of it will arrive, whatever of it is unread.
+    pub fn has_arrived(&self) -> bool {
+        !matches!(self.0.core().streams[self.0.place].recv, Side::Head | Side::Body)
+    }
+
     /// Bytes that have arrived and were not read.
     pub fn unread_bytes(&self) -> usize {
         self.0.core().streams[self.0.place].unread as usize
