@@ -18,6 +18,9 @@ const MAIN: &str = "listeners: [{name: l, address: \"127.0.0.1:80\", service: m}
     services: [{name: m, endpoints: [{address: \"10.0.0.1:80\", labels: {version: v1}}]}]\n\
     callers: [{cidr: 10.1.0.0/16, service: web.shop, labels: {app: web}}]\n";
 
+/// Where requests come in.
+const PORT: u16 = 80;
+
 /// A condition on a text.
 #[derive(Clone, Debug)]
 enum Text {
@@ -41,8 +44,10 @@ enum Path {
 struct Conditions {
     path: Option<Path>,
     ignore_case: bool,
-    method: Option<&'static str>,
+    method: Option<Text>,
+    scheme: Option<&'static str>,
     authority: Option<Text>,
+    port: Option<u16>,
     headers: Vec<(&'static str, Text)>,
     without: Option<(&'static str, Text)>,
     query: Option<(&'static str, Text)>,
@@ -60,6 +65,7 @@ struct Rule {
 #[derive(Clone, Debug)]
 struct Request {
     method: &'static str,
+    scheme: &'static str,
     path: &'static str,
     query: Option<&'static str>,
     authority: &'static str,
@@ -83,6 +89,15 @@ fn text(dialect: Dialect) -> BoxedStrategy<Text> {
         Dialect::RouteRule => prop_oneof![exact, regex, prefix].boxed(),
         Dialect::VirtualService => prop_oneof![exact, regex, prefix, Just(Text::Present)].boxed(),
         Dialect::HttpRoute => prop_oneof![exact, regex].boxed(),
+    }
+}
+
+fn method(dialect: Dialect) -> BoxedStrategy<Text> {
+    let short: fn(&str) -> bool = |method| method == "GET" || method == "PUT";
+    let exact = select(&["GET", "POST"][..]).prop_map(Text::Exact);
+    match dialect {
+        Dialect::HttpRoute => exact.boxed(),
+        _ => prop_oneof![exact, Just(Text::Prefix("P")), Just(Text::Regex("GET|PUT", short))].boxed(),
     }
 }
 
@@ -115,10 +130,12 @@ fn conditions(dialect: Dialect) -> impl Strategy<Value = Conditions> {
         prop::option::weighted(0.3, text(dialect)),
         prop::bool::weighted(0.2),
         any::<bool>(),
+        prop::option::weighted(0.2, select(&["http", "https"][..])),
+        prop::option::weighted(0.2, select(&[80u16, 81][..])),
     );
-    let method = prop::option::weighted(0.3, select(&["GET", "POST"][..]));
+    let method = prop::option::weighted(0.3, method(dialect));
     (prop::option::of(path()), method, headers, rest).prop_map(
-        move |(path, method, headers, (authority, without, query, caller, ignore_case))| {
+        move |(path, method, headers, (authority, without, query, caller, ignore_case, scheme, port))| {
             let istio = dialect != Dialect::HttpRoute;
             let newest = dialect == Dialect::VirtualService;
             // An expression says by itself whether case counts.
@@ -127,6 +144,8 @@ fn conditions(dialect: Dialect) -> impl Strategy<Value = Conditions> {
                 path,
                 ignore_case: cased,
                 method,
+                scheme: scheme.filter(|_| istio),
+                port: port.filter(|_| newest),
                 authority: authority.filter(|_| istio).map(|said| match said {
                     Text::Exact(_) => Text::Exact("m.default"),
                     _ => Text::Prefix("models"),
@@ -149,15 +168,15 @@ fn rules(dialect: Dialect) -> impl Strategy<Value = Vec<Rule>> {
 fn request() -> impl Strategy<Value = Request> {
     let header = || prop::option::of(select(&VALUES[..]));
     let query = select(&[None, Some("q=alice"), Some("q=7&r=x"), Some("r=ali"), Some("q=")][..]);
-    let who = (select(&AUTHORITIES[..]), any::<bool>());
+    let who = (select(&AUTHORITIES[..]), select(&["http", "https"][..]), any::<bool>());
     (select(&["GET", "POST", "PUT"][..]), select(&PATHS[..]), query, who, (header(), header())).prop_map(
-        |(method, path, query, (authority, caller), (first, second))| {
+        |(method, path, query, (authority, scheme, caller), (first, second))| {
             let headers = NAMES
                 .into_iter()
                 .zip([first, second])
                 .filter_map(|(name, value)| Some((name, value?)))
                 .collect();
-            Request { method, path, query, authority, headers, caller }
+            Request { method, scheme, path, query, authority, headers, caller }
         },
     )
 }
@@ -195,7 +214,9 @@ impl Conditions {
             pairs.into_iter().find(|(own, _)| *own == name).map(|(_, value)| value)
         };
         on_path
-            && self.method.is_none_or(|method| method == request.method)
+            && self.method.as_ref().is_none_or(|said| said.holds(Some(request.method)))
+            && self.scheme.is_none_or(|scheme| scheme == request.scheme)
+            && self.port.is_none_or(|port| port == PORT)
             && self.authority.as_ref().is_none_or(|said| said.holds(Some(request.authority)))
             && self.headers.iter().all(|(name, said)| said.holds(header(name)))
             && !self.without.as_ref().is_some_and(|(name, said)| said.holds(header(name)))
@@ -256,7 +277,8 @@ fn uri(path: &Path) -> String {
 impl Conditions {
     fn as_route_rule(&self) -> String {
         let mut all: Vec<String> = self.path.iter().map(|path| format!("uri: {}", uri(path))).collect();
-        all.extend(self.method.map(|method| format!("method: {{exact: {method}}}")));
+        all.extend(self.method.as_ref().map(|said| format!("method: {}", string(said))));
+        all.extend(self.scheme.map(|scheme| format!("scheme: {{exact: {scheme}}}")));
         all.extend(self.authority.as_ref().map(|said| format!("authority: {}", string(said))));
         all.extend(self.headers.iter().map(|(name, said)| format!("{name}: {}", string(said))));
         let source = if self.caller { "source: {name: web, namespace: shop}, " } else { "" };
@@ -265,8 +287,10 @@ impl Conditions {
 
     fn as_virtual_service(&self) -> String {
         let mut all: Vec<String> = self.path.iter().map(|path| format!("uri: {}", uri(path))).collect();
+        all.extend(self.port.map(|port| format!("port: {port}")));
         all.extend(self.ignore_case.then(|| "ignoreUriCase: true".to_owned()));
-        all.extend(self.method.map(|method| format!("method: {{exact: {method}}}")));
+        all.extend(self.method.as_ref().map(|said| format!("method: {}", string(said))));
+        all.extend(self.scheme.map(|scheme| format!("scheme: {{exact: {scheme}}}")));
         all.extend(self.authority.as_ref().map(|said| format!("authority: {}", string(said))));
         let list = |all: Vec<String>| format!("{{{}}}", all.join(", "));
         let headers = self.headers.iter().map(|(name, said)| format!("{name}: {}", string(said)));
@@ -290,7 +314,10 @@ impl Conditions {
             Path::Prefix(text) => format!("path: {{type: PathPrefix, value: \"{text}\"}}"),
             Path::Regex(text, _) => format!("path: {{type: RegularExpression, value: \"{text}\"}}"),
         }));
-        all.extend(self.method.map(|method| format!("method: {method}")));
+        all.extend(self.method.as_ref().map(|said| match said {
+            Text::Exact(method) => format!("method: {method}"),
+            other => panic!("{other:?} cannot be said"),
+        }));
         let headers: Vec<_> = self.headers.iter().map(named).collect();
         all.push(format!("headers: [{}]", headers.join(", ")));
         all.extend(self.query.as_ref().map(|said| format!("queryParams: [{}]", named(said))));
@@ -365,10 +392,10 @@ fn found(snapshot: &Snapshot, request: &Request) -> Option<usize> {
         query: request.query,
         host,
         authority: request.authority,
-        scheme: "http",
+        scheme: request.scheme,
         headers: &headers,
         caller,
-        local: None,
+        local: Some(([127, 0, 0, 1], PORT).into()),
     };
     let choice = router::explain(config, &head, 0).choice?;
     let name = choice.name.strip_prefix("v.default/").unwrap_or(&choice.name);
