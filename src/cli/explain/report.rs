@@ -14,7 +14,7 @@ use super::requests::Request;
 use crate::filters::{key, redirect, sticky};
 use crate::message::{self, grpc};
 use crate::router::{self, Choice, Explanation, Head, Share};
-use crate::snapshot::{Action, BindAddress, Caller, FilterChain, Listener, Mode, Snapshot};
+use crate::snapshot::{Action, BindAddress, Caller, FilterChain, Listener, Mode, Redirect, Snapshot};
 use crate::words::Protocol;
 
 /// The host of a request for a bare path, as a client on this machine would send it.
@@ -64,6 +64,9 @@ pub(super) struct Target {
     pub(super) endpoints: Vec<TargetEndpoint>,
     /// What the share gets instead, where nothing can take it.
     answer: Option<&'static str>,
+    /// Where a redirect of this share alone sends the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,7 +108,11 @@ impl Report {
         };
         let protocol = grpc::classify(method, headers);
         let explanation = router::explain(routes, &head, 0);
-        let shares = explanation.choice.iter().flat_map(|choice| &choice.versions);
+        let shares = explanation.choice.iter().flat_map(|choice| {
+            let redirects =
+                choice.route.versions().iter().map(|version| version.policy.as_ref()?.redirect.as_ref());
+            choice.versions.iter().zip(redirects.map(|parts| location(parts?, choice, &head)))
+        });
         Ok(Report {
             listener: listener.name.clone(),
             address: listener.address.to_string(),
@@ -114,17 +121,19 @@ impl Report {
             method: method.to_string(),
             path: path.to_string(),
             caller: caller.map(|caller| caller.service.clone()),
-            location: explanation.choice.as_ref().and_then(|choice| location(choice, &head)),
+            location: explanation.choice.as_ref().and_then(|choice| match &choice.route.action {
+                Action::Redirect(parts) => location(parts, choice, &head),
+                Action::Forward(_) | Action::DirectResponse(_) => None,
+            }),
             sticks: explanation.choice.as_ref().and_then(|choice| sticks(choice, &head, *from)),
-            targets: shares.map(|share| target(snapshot, share, protocol)).collect(),
+            targets: shares.map(|(share, location)| target(snapshot, share, protocol, location)).collect(),
             explanation,
         })
     }
 }
 
-/// `location`, where the rule redirects.
-fn location(choice: &Choice, head: &Head<'_>) -> Option<String> {
-    let Action::Redirect(parts) = &choice.route.action else { return None };
+/// `location` of a redirect of the chosen rule or of one of its shares.
+fn location(parts: &Redirect, choice: &Choice, head: &Head<'_>) -> Option<String> {
     let target = match head.query {
         Some(query) => format!("{}?{query}", head.path),
         None => head.path.to_owned(),
@@ -203,7 +212,7 @@ fn mode(mode: &Mode) -> &'static str {
     }
 }
 
-fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol) -> Target {
+fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol, location: Option<String>) -> Target {
     let name = match protocol {
         Protocol::Grpc => &share.grpc_cluster,
         Protocol::Http => &share.http_cluster,
@@ -220,6 +229,7 @@ fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol) -> Target {
         })
         .collect();
     let answer = match cluster {
+        _ if location.is_some() => None,
         None => Some("503, flag NC: there is no such cluster"),
         Some(_) if endpoints.is_empty() => Some("503, flag UH: it has no endpoint"),
         Some(_) => None,
@@ -228,8 +238,9 @@ fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol) -> Target {
         version: share.version.clone(),
         percent: share.percent,
         cluster: name.clone(),
-        endpoints,
+        endpoints: if location.is_some() { Vec::new() } else { endpoints },
         answer,
+        location,
     }
 }
 
@@ -250,12 +261,12 @@ impl fmt::Display for Report {
             None => {}
         }
         for target in &self.targets {
-            writeln!(
-                f,
-                "{} through {}",
-                target.version.as_deref().unwrap_or("all versions"),
-                target.cluster
-            )?;
+            let version = target.version.as_deref().unwrap_or("all versions");
+            if let Some(location) = &target.location {
+                writeln!(f, "{version} is sent to {location}")?;
+                continue;
+            }
+            writeln!(f, "{version} through {}", target.cluster)?;
             if let Some(answer) = target.answer {
                 writeln!(f, "  {answer}")?;
             }

@@ -39,6 +39,19 @@ spec:
   http:
   - {match: [{uri: {prefix: /a}}], redirect: {uri: /b, authority: other.example}}
   - {directResponse: {status: 410, body: {string: gone}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: partly, namespace: kubeflow}
+spec:
+  parentRefs: [{name: models}]
+  hostnames: [partly.example]
+  rules:
+  - backendRefs:
+    - {name: inception-v1, port: 80}
+    - name: inception-v1
+      port: 80
+      filters: [{type: RequestRedirect, requestRedirect: {hostname: new.example, port: 81}}]
 ";
 const RULES: &str = "
 apiVersion: config.istio.io/v1alpha2
@@ -124,6 +137,22 @@ fn a_listener_is_chosen_by_name_and_the_host_decides_where_no_service_is_set() {
     assert_eq!(explained(&["GET", "/", "--listener", "delivery"]).unwrap().mode, "deliver");
     let unknown = explained(&["GET", "/", "--listener", "none"]).unwrap_err();
     assert_eq!(unknown, "there is no listener none; there are: delivery, predict, wide");
+}
+
+#[test]
+fn a_share_that_is_sent_elsewhere_is_told_with_the_place() {
+    let report = explained(&["GET", "http://partly.example/a?b", "--listener", "wide"]).unwrap();
+    let text = report.to_string();
+    for line in [
+        "    is answered: 302, location with host new.example with port 81",
+        "v1 through out.inception.kubeflow.svc.cluster.local|http|version=v1",
+        "v1 is sent to http://new.example:81/a?b",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n\n{text}");
+    }
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["targets"][1]["location"], "http://new.example:81/a?b");
+    assert_eq!(json["targets"][1]["endpoints"], serde_json::json!([]));
 }
 
 #[test]
