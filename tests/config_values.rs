@@ -243,7 +243,7 @@ fn annotations_of_ours_stand_where_they_act() {
         "weir/backend.a: v=1",
     ] {
         traffic("DestinationRule", "host: m", annotation);
-        traffic("DestinationPolicy", "destination: {name: m}", annotation);
+        traffic("DestinationPolicy", "destination: {name: m}, loadBalancing: {name: RANDOM}", annotation);
     }
     for (kind, rule) in [(RouteRule, "precedence: 1"), (VirtualService, "route: [{destination: {host: m}}]")]
     {

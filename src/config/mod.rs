@@ -62,7 +62,7 @@ pub enum FileKind {
 }
 
 /// Reads `main` (a `weir.yaml`) and the rule files it names, and links them. All or nothing; the error holds the
-/// warnings as well. Diagnostics come by file and line.
+/// warnings as well, those of linking if every object could be read. Diagnostics come by file and line.
 pub fn load(main: &Document, rules: &[Document], environment: &Environment) -> Result<Loaded, Diagnostics> {
     let mut found = Diagnostics::new();
     let draft = read(main, &mut found, |nodes, scope| {
@@ -70,9 +70,11 @@ pub fn load(main: &Document, rules: &[Document], environment: &Environment) -> R
         weir_yaml::decode(node, scope, environment)
     });
     let objects = read_rules(rules, &mut found);
+    // Beside an object that was left out, warnings of what is missing or idle would be about that.
+    let whole = !found.has_errors();
     let snapshot = draft.flatten().and_then(|draft| {
         let (snapshot, diagnostics) = link::link(&draft, &objects, environment);
-        found.extend(diagnostics);
+        found.extend(diagnostics.into_iter().filter(|one| whole || one.severity == Severity::Error));
         snapshot
     });
     match snapshot {
@@ -241,6 +243,30 @@ mod tests {
         let lines: Vec<_> =
             found.expect_err("refused").iter().map(|one| one.origin.file_and_line()).collect();
         assert_eq!(lines, ["a-rule.yaml:1", "weir.yaml:1", "weir.yaml:2"]);
+    }
+
+    #[test]
+    fn what_is_missing_because_an_object_is_at_fault_is_not_told_beside_its_fault() {
+        let main = "listeners: [{name: a, address: \"0.0.0.0:80\", service: m}]\nservices: [{name: m, endpoints: \
+                    [{address: \"10.0.0.1:80\", labels: {version: v1}}]}]\n";
+        let rules = |labels: &str| Document {
+            name: "rules.yaml".into(),
+            bytes: format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: m}}\n\
+                 spec: {{hosts: [m], http: [{{route: [{{destination: {{host: m, subset: v1}}}}]}}]}}\n---\n\
+                 apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: m}}\n\
+                 spec: {{host: m, subsets: [{{name: v1, {labels}}}]}}\n"
+            )
+            .into(),
+        };
+        let told = |labels: &str| {
+            let loaded = load(&document(main), &[rules(labels)], &Environment::default());
+            let found = loaded.map_or_else(|found| found, |loaded| loaded.warnings);
+            found.iter().map(|one| one.code).collect::<Vec<_>>()
+        };
+        assert_eq!(told("labels: {version: v1}"), [""; 0]);
+        assert_eq!(told("labels: {version: v9}"), ["no-endpoints"]);
+        assert_eq!(told("lables: {version: v1}"), ["unknown-key"], "the subset is there, and not to be read");
     }
 
     #[test]
