@@ -30,7 +30,9 @@ mod outcome;
 mod stream;
 
 pub(super) use lease::Lease;
-pub(super) use outcome::{note_cut, note_own_answer, note_timeout, note_try_timeout, overflow};
+pub(super) use outcome::{
+    note_cut, note_own_answer, note_status, note_timeout, note_trailers, note_try_timeout, overflow,
+};
 
 /// How far the attempt at hand has come: what is late, or fails, after that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use http::Response;
 use http::request::Parts;
 use http_body::Body as _;
 
-use super::attempt::{Lease, Stage};
+use super::attempt::{self, Lease, Stage};
 use super::deadline::Clock;
 use super::downstream::{Downstream, Seat};
 use super::reply::Reason;
@@ -60,6 +60,8 @@ pub(super) struct Exchange {
     pub(super) reached: Cell<Reached>,
     /// How far its attempt has come.
     pub(super) stage: Cell<Stage>,
+    /// The status of its gRPC call is still to come, and outlier detection to be told of it.
+    pub(super) owes_status: Cell<bool>,
     /// When the whole request has to be done, as things are.
     pub(super) deadline: Cell<Option<Instant>>,
     /// By which that is reckoned, where the route bounds a time.
@@ -142,6 +144,7 @@ impl Exchange {
             chosen: RefCell::default(),
             reached: Cell::new(Reached::Nobody),
             stage: Cell::default(),
+            owes_status: Cell::default(),
             deadline: Cell::new(None),
             clock: OnceCell::new(),
             swept: Cell::new(false),
@@ -371,6 +374,9 @@ impl Exchange {
         }
         self.upload.release(self);
         self.conclude(&self.download.borrow());
+        if self.owes_status.get() {
+            attempt::note_status(self, None);
+        }
         let (body, lease) = {
             let mut download = self.download.borrow_mut();
             (std::mem::take(&mut download.body), download.lease.take())

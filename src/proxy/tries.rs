@@ -153,7 +153,8 @@ impl Series<'_> {
                 return self.done(ended, cause);
             };
             head = match ended {
-                Ended::Answered(response, lease, _) => {
+                Ended::Answered(response, lease, status) => {
+                    attempt::note_status(self.exchange, status);
                     read_out(response.into_body(), &lease);
                     spare
                 }
@@ -275,7 +276,7 @@ impl Series<'_> {
                 Ok(None) | Err(_) => return Ended::Answered(Response::from_parts(parts, body), lease, None),
                 Ok(Some(Err(error))) => {
                     lease.end();
-                    self.way.cluster.meter.rq_rx_reset.increment(1);
+                    attempt::note_cut(self.exchange);
                     return Ended::Failed(cut(&error), None);
                 }
             };

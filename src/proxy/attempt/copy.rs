@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::lease::{Connection, Lease};
 use super::{Stage, http1, http2, outcome};
-use crate::message::body::Body;
+use crate::message::body::{Body, BodyError};
 use crate::proxy::exchange::{Fate, TapeBody};
 use crate::proxy::lane::{Lane, Pool};
 use crate::proxy::plane::ClusterPlane;
@@ -23,7 +23,7 @@ use crate::proxy::reply::Reason;
 use crate::proxy::retry::{self, Failure};
 use crate::telemetry::families::MirrorResult;
 use crate::upstream::cluster::Member;
-use crate::words::Protocol;
+use crate::words::{GrpcStatus, Protocol};
 
 /// Where a copy goes.
 pub(in crate::proxy) struct Way<'a> {
@@ -123,14 +123,14 @@ impl Attempt {
             None => {}
         }
         let service_time = self.lease.service_time();
-        outcome::answered(way.cluster, way.member, &response, service_time, refusal.is_some(), || {
-            way.protocol
-        });
-        match read_out(response.into_body()).await {
-            false => Ended::Cut,
-            true if refusal.is_some() => Ended::NotTaken,
-            true => Ended::Whole,
+        let refuses = refusal.is_some();
+        let owes_status =
+            outcome::answered(way.cluster, way.member, &response, service_time, refuses, || way.protocol);
+        let Ok(grpc) = read_out(response.into_body()).await else { return Ended::Cut };
+        if owes_status {
+            outcome::ended(way.cluster, way.member, grpc);
         }
+        if refuses { Ended::NotTaken } else { Ended::Whole }
     }
 
     async fn by_http1(
@@ -174,13 +174,11 @@ impl Attempt {
     }
 }
 
-/// Reads up to the end; whether it came.
-async fn read_out(mut body: Body) -> bool {
-    loop {
-        match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            None => return true,
-            Some(Ok(_)) => {}
-            Some(Err(_)) => return false,
-        }
+/// Reads up to the end; what the trailers say of a gRPC call.
+async fn read_out(mut body: Body) -> Result<Option<GrpcStatus>, BodyError> {
+    let mut grpc = None;
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        grpc = grpc.or(frame?.trailers_ref().and_then(outcome::grpc_status));
     }
+    Ok(grpc)
 }

@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::Response;
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::lease::Lease;
 use super::{Refusal, Stage, Way};
@@ -25,6 +25,8 @@ use crate::upstream::cluster::Member;
 use crate::upstream::guard::Outcome;
 use crate::upstream::pool::NoConnection;
 use crate::words::{GrpcStatus, Protocol};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The answer's head is there.
 pub(super) fn note_answer(
@@ -50,7 +52,9 @@ pub(super) fn note_answer(
         way.target.hop.error(why);
         response.extensions_mut().insert(Refusal(why));
     }
-    answered(way.cluster, member, response, service_time, refusal.is_some(), || exchange.protocol());
+    if answered(way.cluster, member, response, service_time, refusal.is_some(), || exchange.protocol()) {
+        exchange.owes_status.set(true);
+    }
     if in_flight.is_some() || refusal.is_some() {
         exchange.reached.set(Reached::Hop);
     } else {
@@ -66,7 +70,8 @@ pub(super) fn take_hop(response: &mut Response<Body>, member: &Member) -> (Optio
     (hop::take_in_flight(headers), hop::take_refusal(headers).filter(|_| !member.local))
 }
 
-/// What an answer's head says of `member`, whoever asked.
+/// What an answer's head says of `member`, whoever asked. Whether its status is still to come: a gRPC call's stands in the
+/// trailers, where the head does not say it, and is what outlier detection goes by.
 pub(super) fn answered(
     cluster: &ClusterPlane,
     member: &Member,
@@ -74,21 +79,58 @@ pub(super) fn answered(
     service_time: Duration,
     refuses_hop: bool,
     protocol: impl FnOnce() -> Protocol,
-) {
+) -> bool {
     let status = response.status().as_u16();
     cluster.meter.answered(status, service_time);
     let counts = &member.state.counts;
     if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
-    if member.watch.is_some() && !refuses_hop {
-        cluster.state.note(member, Outcome::Status(status_of(response, protocol())));
+    if member.watch.is_none() || refuses_hop {
+        return false;
+    }
+    let status = status_of(response, protocol());
+    if let Some(status) = status {
+        cluster.state.note(member, Outcome::Status(status));
+    }
+    status.is_none()
+}
+
+/// The answer's status; of a gRPC call in HTTP's terms, if it is known yet.
+fn status_of(response: &Response<Body>, protocol: Protocol) -> Option<u16> {
+    let status = response.status();
+    if protocol != Protocol::Grpc {
+        return Some(status.as_u16());
+    }
+    let Some(grpc) = response.headers().get(GRPC_STATUS) else {
+        let is_to_come = status == StatusCode::OK && !http_body::Body::is_end_stream(response.body());
+        return (!is_to_come).then_some(status.as_u16());
+    };
+    Some(GrpcStatus::parse(grpc.as_bytes()).map_or(status.as_u16(), GrpcStatus::to_http))
+}
+
+/// The trailers of an answer have come: what they say of the endpoint, if that waits for it.
+pub(in crate::proxy) fn note_trailers(exchange: &Exchange, trailers: &HeaderMap) {
+    note_status(exchange, grpc_status(trailers));
+}
+
+/// The call has ended with `grpc`, or without saying how, so that the head's status counts.
+pub(in crate::proxy) fn note_status(exchange: &Exchange, grpc: Option<GrpcStatus>) {
+    if !exchange.owes_status.replace(false) {
+        return;
+    }
+    let Some(cluster) = cluster_of(exchange) else { return };
+    if let Some(member) = member_of(exchange, cluster) {
+        ended(cluster, member, grpc);
     }
 }
 
-/// The answer's status; of a gRPC call that of its head in HTTP's terms, as Envoy counts it.
-fn status_of(response: &Response<Body>, protocol: Protocol) -> u16 {
-    let told = || GrpcStatus::parse(response.headers().get("grpc-status")?.as_bytes());
-    let grpc = if protocol == Protocol::Grpc { told() } else { None };
-    grpc.map_or(response.status().as_u16(), GrpcStatus::to_http)
+/// What it says of `member` that a call whose head said 200 has ended with `grpc`.
+pub(super) fn ended(cluster: &ClusterPlane, member: &Member, grpc: Option<GrpcStatus>) {
+    let status = grpc.map_or(StatusCode::OK.as_u16(), GrpcStatus::to_http);
+    cluster.state.note(member, Outcome::Status(status));
+}
+
+pub(super) fn grpc_status(trailers: &HeaderMap) -> Option<GrpcStatus> {
+    GrpcStatus::parse(trailers.get(GRPC_STATUS)?.as_bytes())
 }
 
 /// There is none.
@@ -132,6 +174,7 @@ fn hop_error(exchange: &Exchange, way: &Way<'_>, member: &Member, why: HopError)
 
 /// The upstream cut its answer after the head.
 pub(in crate::proxy) fn note_cut(exchange: &Exchange) {
+    exchange.owes_status.set(false);
     let Some(cluster) = cluster_of(exchange) else { return };
     if let Some(member) = member_of(exchange, cluster) {
         cut(cluster, member, exchange.downstream.lane.now_ms());

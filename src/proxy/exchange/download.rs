@@ -79,7 +79,15 @@ impl http_body::Body for DownloadBody {
                 download.complete = true;
                 None
             }
-            Some(Ok(frame)) => Some(Ok(download.pass(frame, &mut exchange.record.borrow_mut()))),
+            Some(Ok(frame)) => {
+                let frame = download.pass(frame, &mut exchange.record.borrow_mut());
+                if exchange.owes_status.get()
+                    && let Some(trailers) = frame.trailers_ref()
+                {
+                    attempt::note_trailers(exchange, trailers);
+                }
+                Some(Ok(frame))
+            }
             Some(Err(error)) => {
                 drop(download);
                 exchange.blame_upstream(&error);
