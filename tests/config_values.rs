@@ -251,6 +251,10 @@ fn annotations_of_ours_stand_where_they_act() {
         assert_eq!(all.len(), 1, "{all:?}");
         assert!(all[0].starts_with("unknown-annotation "), "{all:?}");
     }
+    let backends = "weir/backend.m: version=v1, weir/backend.other: version=v1";
+    let all = found(HttpRoute, backends, "backendRefs: [{name: m, port: 80}]");
+    let told: Vec<_> = all.iter().filter(|one| one.starts_with("never-acts ")).collect();
+    assert_eq!(told, ["never-acts metadata.annotations.weir/backend.other"], "{all:?}");
     let all = found(VirtualService, "weir/sticky: source, other/x: y", "redirect: {uri: /a}");
     assert_eq!(all.len(), 1, "{all:?}");
     assert!(all[0].starts_with("never-acts metadata.annotations"), "{all:?}");
