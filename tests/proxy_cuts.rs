@@ -12,14 +12,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::world::client::{Client, get, grpc, read, request};
+use common::world::client::{Client, get, grpc, post, read, request};
 use common::world::raw::{Raw, RawUpstream};
 use common::world::upstream::{Upstream, channel, full};
 use common::world::{Http, World, one_service, run, soon, until, within};
 use http::{Method, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// How soon the other side hears that one has left.
 const PROMPT: Duration = Duration::from_secs(2);
@@ -414,10 +414,13 @@ fn a_body_that_is_still_on_its_way_when_the_time_is_up_is_cut_upstream() {
     run(async || {
         for (down, up) in Http::matrix() {
             let outcome = Rc::new(Cell::new(None));
+            let (open, gate) = watch::channel(false);
             let note = outcome.clone();
+            // It reads nothing for so long; who sends slowly has all the time (`policy_time_begins.rs`).
             let upstream = Upstream::handling(move |request| {
-                let note = note.clone();
+                let (note, mut gate) = (note.clone(), gate.clone());
                 async move {
+                    gate.wait_for(|open| *open).await.expect("the test is there");
                     note.set(Some(request.into_body().collect().await.is_ok()));
                     Response::new(full("read"))
                 }
@@ -426,15 +429,13 @@ fn a_body_that_is_still_on_its_way_when_the_time_is_up_is_cut_upstream() {
             let settings = ["timeout: 200ms", &format!("protocol: {}", up.protocol())];
             let world = World::start(&one_service(&settings, &[(&upstream.at(), "v1")])).await;
             let mut client = Client::connect(down, world.addr("in")).await;
-            let (sender, body) = channel();
-            sender.send(Frame::data(Bytes::from_static(b"begun"))).expect("sent");
-            let answer = client.send(request(Method::POST, "/").body(body).expect("a request")).await;
+            let answer = client.send(post("/", vec![7; 20_000_000])).await;
             assert_eq!(answer.status, 504, "{down:?} {up:?}");
+            open.send_replace(true);
             let heard = until("the upstream hears", || {
                 outcome.get().or((upstream.cancelled() == 1).then_some(false))
             });
             assert!(!within(PROMPT, "the upstream hears of it", heard).await, "{down:?} {up:?}");
-            drop(sender);
         }
     });
 }
