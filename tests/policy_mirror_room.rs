@@ -14,11 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::tried::{Policed, mirror};
-use common::world::client::post;
+use common::world::client::{post, request};
 use common::world::raw::RawUpstream;
-use common::world::upstream::{Upstream, full};
+use common::world::upstream::{Upstream, channel, full};
 use common::world::{Http, run, until};
-use http::Response;
+use futures_util::future::join_all;
+use http::{Method, Response};
+use http_body::Frame;
 use weir::snapshot::{BackOff, RetryCondition, RetryPolicy};
 
 const BODY: usize = 60 << 10;
@@ -82,5 +84,34 @@ fn a_shadow_that_hangs_takes_nothing_of_what_retries_may_keep() {
             assert_eq!(proxy.metric("weir_retries_total"), 1.0);
             assert_eq!(proxy.metric("weir_replay_exceeded_total"), 0.0);
         }
+    });
+}
+
+#[test]
+fn the_time_of_a_copy_begins_when_its_request_is_whole() {
+    run(async || {
+        let trials = Http::matrix().map(|(down, up)| async move {
+            let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
+            let protocol = format!("protocol: {}", up.protocol());
+            let endpoints = [(&*v1.at(), "v1"), (&*v2.at(), "v2")];
+            let proxy = Policed::start(&[&protocol], &endpoints, "", |forward, policy| {
+                forward.timeout = Some(Duration::from_millis(1_000));
+                policy.mirrors = vec![mirror(forward)];
+            });
+            let (sender, body) = channel();
+            sender.send(Frame::data("first ".into())).expect("sent");
+            let rest = async {
+                tokio::time::sleep(Duration::from_millis(2_200)).await; // longer than it may take
+                sender.send(Frame::data("last".into())).expect("the proxy reads");
+                drop(sender);
+            };
+            let sent = request(Method::POST, "/m").body(body).expect("a request");
+            let mut caller = proxy.caller(down).await;
+            let (answer, ()) = tokio::join!(caller.send(sent), rest);
+            assert_eq!(answer.text(), "v1", "{down:?} {up:?}");
+            proxy.copied("sent", 1.0).await;
+            assert_eq!(v2.only().body, "first last", "{down:?} {up:?}");
+        });
+        join_all(trials).await;
     });
 }

@@ -11,7 +11,7 @@ use futures_util::future::{Either, select};
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body as _;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::lease::{Connection, Lease};
 use super::{Stage, http1, http2, outcome};
@@ -35,7 +35,7 @@ pub(in crate::proxy) struct Way<'a> {
     pub(in crate::proxy) http2: bool,
 }
 
-/// Sends it, within `longest`; what came of it. `fate` tells whether `body` was cut on this side.
+/// Sends it, within `longest` from when the request is whole; what came of it. `fate` tells whether `body` was cut on this side.
 pub(in crate::proxy) async fn send(
     way: &Way<'_>,
     head: Box<Parts>,
@@ -54,7 +54,14 @@ pub(in crate::proxy) async fn send(
                 Either::Right(_) => None,
             }
         };
-        timeout(longest, run).await
+        let late = async {
+            fate.until_whole().await;
+            sleep(longest).await;
+        };
+        match select(pin!(run), pin!(late)).await {
+            Either::Left((ended, _)) => Ok(ended),
+            Either::Right(_) => Err(Late),
+        }
     };
     match ended {
         Ok(Some(Ended::Whole)) => {
@@ -78,13 +85,16 @@ pub(in crate::proxy) async fn send(
             if failure.reason == Reason::Overflow { MirrorResult::Overflow } else { MirrorResult::Failed }
         }
         Ok(None) => MirrorResult::Skipped,
-        Err(_) => {
+        Err(Late) => {
             way.cluster.meter.rq_timeout.increment(1);
             outcome::late(way.cluster, way.member, attempt.stage);
             MirrorResult::Failed
         }
     }
 }
+
+/// Its time was up.
+struct Late;
 
 /// How it ended, if nobody cut it short.
 enum Ended {

@@ -57,17 +57,30 @@ struct Reader {
     fate: Rc<Fate>,
 }
 
-/// Whether a copy's body was cut: it fell behind, or what it copies broke off.
+/// What became of a copy's body. It was cut: it fell behind, or what it copies broke off. Or that has come whole.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Fate {
     cut: Cell<bool>,
+    whole: Cell<bool>,
     told: Notify,
 }
 
 impl Fate {
     fn cut(&self) {
         self.cut.set(true);
-        self.told.notify_one();
+        self.told.notify_waiters();
+    }
+
+    fn finish(&self) {
+        self.whole.set(true);
+        self.told.notify_waiters();
+    }
+
+    /// Waits until what it copies has come whole, whatever of it the copy has.
+    pub(in crate::proxy) async fn until_whole(&self) {
+        while !self.whole.get() {
+            self.told.notified().await;
+        }
     }
 
     /// Whether it was.
@@ -100,6 +113,9 @@ impl Tape {
         let late = state.gone > 0 || state.end == Some(End::Broken);
         if late {
             fate.cut();
+        }
+        if state.end == Some(End::Whole) {
+            fate.finish();
         }
         let at = if late { usize::MAX } else { 0 };
         let key = state.readers.insert(Reader { at, waker: None, fate });
@@ -141,6 +157,7 @@ impl Tape {
         if state.end.is_none() {
             state.end = Some(End::Whole);
             state.trailers = trailers.cloned();
+            state.readers.iter().for_each(|(_, reader)| reader.fate.finish());
             state.wake();
         }
     }
