@@ -10,20 +10,50 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Whether the field is one that [`strip`] looks at. One look at each name of a head costs less than looking up every
-/// name that might be there.
-#[inline]
-pub fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "te"
-            | "keep-alive"
-            | "proxy-connection"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    )
+/// Which of the fields that [`strip`] removes a head has. One look at each name costs less than looking up every name
+/// that might be there, and mostly there is `connection` alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Present(u8);
+
+impl Present {
+    const CONNECTION: u8 = 1;
+    const TE: u8 = 1 << 1;
+    const OTHERS: u8 = 1 << 2;
+
+    /// What the field `name` adds.
+    #[inline]
+    pub fn of(name: &str) -> Present {
+        Present(match name {
+            "connection" => Present::CONNECTION,
+            "te" => Present::TE,
+            "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" | "http2-settings" => {
+                Present::OTHERS
+            }
+            _ => 0,
+        })
+    }
+
+    /// Both.
+    #[inline]
+    #[must_use]
+    pub fn and(self, other: Present) -> Present {
+        Present(self.0 | other.0)
+    }
+
+    /// Whether there is any.
+    #[inline]
+    pub fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    fn has(self, kind: u8) -> bool {
+        self.0 & kind != 0
+    }
+}
+
+/// Whether the field is one that [`strip`] looks at.
+fn is_hop_by_hop(name: &str) -> bool {
+    Present::of(name).any()
 }
 
 /// Whether a configuration may edit the field: it is neither of a message's framing nor of its connection, nor the
@@ -35,15 +65,24 @@ pub fn is_editable(name: &str) -> bool {
 
 /// Removes the hop-by-hop fields of `headers`; `te: trailers` stays, which gRPC needs.
 pub fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+    let names = headers.keys().map(HeaderName::as_str);
+    let present = names.fold(Present::default(), |all, name| all.and(Present::of(name)));
+    strip_present(headers, present);
+}
+
+/// The same of `headers` whose names were looked at.
+pub fn strip_present(headers: &mut HeaderMap, present: Present) {
+    if present.has(Present::CONNECTION) {
         strip_nominated(headers);
         headers.remove(CONNECTION);
     }
-    if headers.contains_key(TE) {
+    if present.has(Present::TE) {
         keep_te_trailers(headers);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
-        headers.remove(name);
+    if present.has(Present::OTHERS) {
+        for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
+            headers.remove(name);
+        }
     }
 }
 
@@ -53,7 +92,10 @@ fn strip_nominated(headers: &mut HeaderMap) {
         .iter()
         // By bytes: a value that is no ASCII as a whole still nominates.
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // As nearly everybody says; the field of that name goes in any case.
+        .filter(|token| !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
         .filter(|name| !is_protected(name))
         .collect();
     for name in nominated {
@@ -86,21 +128,10 @@ fn keep_te_trailers(headers: &mut HeaderMap) {
 ///
 /// Source: RFC 9110 section 6.5.1.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
-    const FORBIDDEN: [&str; 10] = [
-        "transfer-encoding",
-        "content-length",
-        "host",
-        "connection",
-        "te",
-        "trailer",
-        "authorization",
-        "content-encoding",
-        "content-type",
-        "set-cookie",
-    ];
-    let is_forbidden = |name: &HeaderName| {
-        let name = name.as_str();
-        FORBIDDEN.contains(&name) || name.starts_with("x-weir-") || name.starts_with("x-envoy-")
+    let is_forbidden = |name: &HeaderName| match name.as_str() {
+        "transfer-encoding" | "content-length" | "host" | "connection" | "te" | "trailer"
+        | "authorization" | "content-encoding" | "content-type" | "set-cookie" => true,
+        name => name.starts_with("x-weir-") || name.starts_with("x-envoy-"),
     };
     let forbidden: Vec<HeaderName> = trailers.keys().filter(|name| is_forbidden(name)).cloned().collect();
     for name in forbidden {

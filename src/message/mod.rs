@@ -11,5 +11,6 @@ pub mod http2;
 pub mod path;
 pub mod pump;
 pub mod query;
+pub mod spare;
 pub mod values;
 pub mod xxhash;

@@ -51,11 +51,17 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, InvalidPath> {
     }
 }
 
+/// Bytes that are looked at together.
+const BLOCK: usize = 16;
+
 /// One scan: refuses what has no normal form, and tells whether there is anything to change.
 fn is_normal(path: &str) -> Result<bool, InvalidPath> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
         return Err(InvalidPath::NotAbsolute);
+    }
+    if is_plain(bytes) {
+        return Ok(true);
     }
     let mut normal = true;
     let mut at = 0;
@@ -80,6 +86,33 @@ fn is_normal(path: &str) -> Result<bool, InvalidPath> {
         at += 1;
     }
     Ok(normal)
+}
+
+/// Whether the path, which begins with a slash, is of the usual kind: without a percent-code, and nothing that begins
+/// with a dot or a slash behind a slash. Nearly all are such, and sixteen bytes at once cost as much as four one by one.
+fn is_plain(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.len().checked_sub(BLOCK + 1) else { return false };
+    let blocks = (0..last).step_by(BLOCK).chain([last]);
+    let mut blocks = blocks.filter_map(|at| bytes[at..].first_chunk().zip(bytes[at + 1..].first_chunk()));
+    blocks.all(|(block, behind)| is_plain_block(block, behind))
+        && bytes.last().is_some_and(|&byte| is_letter(byte))
+}
+
+/// Whether the bytes of `block` may stand so; `behind` has those that follow each of them.
+#[inline]
+fn is_plain_block(block: &[u8; BLOCK], behind: &[u8; BLOCK]) -> bool {
+    let mut plain = [0; BLOCK];
+    for (plain, (&byte, &next)) in plain.iter_mut().zip(block.iter().zip(behind)) {
+        let segment_is_odd = (byte == b'/') & ((next == b'/') | (next == b'.'));
+        *plain = u8::from(is_letter(byte) & !segment_is_odd);
+    }
+    plain == [1; BLOCK]
+}
+
+/// Whether a byte stands in a path as it is.
+#[inline]
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_graphic() & (byte != b'%') & (byte != b'#') & (byte != b'?') & (byte != b'\\')
 }
 
 /// Whether what follows a slash is another slash, or a segment that is `.` or `..`.

@@ -66,6 +66,9 @@ pub(super) fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
 
 /// RFC 9112 section 3.2: one Host, and HTTP/1.1 must have it. RFC 9113 section 8.3.1: it agrees with `:authority`.
 fn host(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
+    if parts.version == Version::HTTP_11 {
+        return Ok(()); // without exactly one it was not read
+    }
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -77,9 +80,7 @@ fn host(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
             let agree = host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
             if agree { Ok(()) } else { Err(Reason::BadRequest("http2.host_disagrees_with_authority")) }
         }
-        (None, None) if parts.version == Version::HTTP_11 || !has_service(exchange) => {
-            Err(Reason::BadRequest("missing_host_header"))
-        }
+        (None, None) if !has_service(exchange) => Err(Reason::BadRequest("missing_host_header")),
         _ => Ok(()),
     }
 }

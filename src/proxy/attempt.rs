@@ -15,6 +15,7 @@ use super::pools::ClusterPools;
 use super::reply::Reason;
 use super::retry::{self, Allowance, Failure, Processed};
 use crate::message::body::Body;
+use crate::message::spare;
 use crate::snapshot::{LbPolicy, UpstreamProtocol};
 use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};
 use crate::upstream::balance;
@@ -76,7 +77,7 @@ pub(super) fn speaks_http2(cluster: &ClusterPlane, exchange: &Exchange) -> bool 
 pub(super) async fn run(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
-    head: Box<Parts>,
+    mut head: Box<Parts>,
 ) -> Result<Answered, Reason> {
     let idempotent = retry::is_idempotent(&head.method);
     let first = match pick(exchange, way, None) {
@@ -87,18 +88,17 @@ pub(super) async fn run(
         }
     };
     let bears_loss = idempotent || way.repeatable;
-    // Kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once, unless another pod says
-    // that it was not the one meant.
-    let spare = (way.http2 || bears_loss || is_hop(way, first)).then(|| head.clone());
-    let keeping = Keeping { body: spare.is_some(), bears_loss };
-    let (failure, unsent) = match once(exchange, way, first, head, keeping, None).await {
+    // The body is kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once, unless another pod
+    // says that it was not the one meant.
+    let keeping = Keeping { body: way.http2 || bears_loss || is_hop(way, first), bears_loss };
+    let failure = match once(exchange, way, first, &mut head, keeping, None).await {
         Ok((response, _)) if is_misdirected(&response) => {
-            (Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) }, None)
+            Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) }
         }
-        Ok((response, lease)) => return Ok(settled(exchange, response, lease)),
+        Ok((response, lease)) => return Ok(settled(exchange, head, response, lease)),
         // What the attempt met with is the caller's own doing.
-        Err((failure, _)) if exchange.upload.has_broken_off() => return Err(failure.reason),
-        Err(failed) => failed,
+        Err(failure) if exchange.upload.has_broken_off() => return Err(failure.reason),
+        Err(failure) => failure,
     };
     let allowance = Allowance {
         idempotent,
@@ -107,7 +107,9 @@ pub(super) async fn run(
         elsewhere: way.cluster.state.members.len() > 1,
     };
     let Some(reason) = retry::allowed(failure, allowance) else { return Err(failure.reason) };
-    let Some(mut head) = unsent.or(spare) else { return Err(failure.reason) };
+    if !(keeping.body || failure.is_unsent()) {
+        return Err(failure.reason);
+    }
     let free = matches!(reason, RetryReason::Unsent | RetryReason::Connect | RetryReason::Misdirected);
     let permit = match retry_permit(exchange, way, reason, free) {
         Ok(permit) => permit,
@@ -115,13 +117,13 @@ pub(super) async fn run(
     };
     let second = pick(exchange, way, Some(first)).ok_or(Reason::NoEndpoint)?;
     deadline::tell_again(exchange, &mut head.headers);
-    match once(exchange, way, second, head, Keeping { body: false, bears_loss: false }, permit).await {
+    match once(exchange, way, second, &mut head, Keeping { body: false, bears_loss: false }, permit).await {
         Ok((response, _)) if is_misdirected(&response) => Err(Reason::NoEndpoint),
         Ok((response, lease)) => {
             way.cluster.meter.rq_retry_success.increment(1);
-            Ok(settled(exchange, response, lease))
+            Ok(settled(exchange, head, response, lease))
         }
-        Err((failure, _)) => {
+        Err(failure) => {
             way.cluster.meter.rq_retry_limit_exceeded.increment(1);
             exchange.record.borrow_mut().flags.raise(Flag::UpstreamRetryLimitExceeded);
             Err(failure.reason)
@@ -142,8 +144,14 @@ pub(super) struct Keeping {
 }
 
 /// The answer is the one to pass on: what was kept goes.
-pub(super) fn settled(exchange: &Exchange, response: Response<Body>, lease: Lease) -> Answered {
+pub(super) fn settled(
+    exchange: &Exchange,
+    head: Box<Parts>,
+    response: Response<Body>,
+    lease: Lease,
+) -> Answered {
     exchange.upload.settle(exchange);
+    spare::keep_header_map(head.headers);
     (response, Some(lease))
 }
 
@@ -188,23 +196,21 @@ pub(super) fn is_misdirected(response: &Response<Body>) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Refusal(HopError);
 
-pub(super) type Failed = (Failure, Option<Box<Parts>>);
-
-/// One attempt at one member. With the failure comes the head, if none of it was sent.
+/// One attempt at one member. What it adds to `head` is its own: another attempt writes it anew.
 pub(super) async fn once(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
     member: usize,
-    mut head: Box<Parts>,
+    head: &mut Parts,
     keeping: Keeping,
     retry: Option<Permit>,
-) -> Result<(Response<Body>, Lease), Failed> {
+) -> Result<(Response<Body>, Lease), Failure> {
     let of = &way.cluster.state.members[member];
-    begin(exchange, of);
-    if of.local {
-        head.headers.remove(hop::HOP);
-    } else {
+    let attempts = begin(exchange, of);
+    if !of.local {
         head.headers.insert(hop::HOP, hop::next_hop(way.hops, &way.target.hop_value));
+    } else if attempts > 1 {
+        head.headers.remove(hop::HOP); // an earlier attempt's
     }
     let mut lease = Lease::new(way.cluster.meter.clone(), &of.state, retry, exchange.record.borrow().start);
     let sent = if way.http2 {
@@ -218,18 +224,19 @@ pub(super) async fn once(
             outcome::note_answer(exchange, way, of, &mut response, &lease);
             Ok((response, lease))
         }
-        Err(failed) => {
+        Err(failure) => {
             exchange.stage.set(Stage::Between);
             if !exchange.upload.has_broken_off() {
                 lease.end();
-                outcome::note_failure(exchange, way, of, failed.0);
+                outcome::note_failure(exchange, way, of, failure);
             }
-            Err(failed)
+            Err(failure)
         }
     }
 }
 
-fn begin(exchange: &Exchange, member: &Member) {
+/// Returns how many attempts there are with this one.
+fn begin(exchange: &Exchange, member: &Member) -> u32 {
     exchange.stage.set(Stage::Waiting);
     let mut record = exchange.record.borrow_mut();
     record.attempts += 1;
@@ -239,4 +246,5 @@ fn begin(exchange: &Exchange, member: &Member) {
     {
         chosen.version = member.version.clone();
     }
+    record.attempts
 }

@@ -144,12 +144,14 @@ impl Times {
         }
     }
 
-    /// Tells the upstream of the first attempt what there is.
+    /// Tells the upstream of an attempt what there is.
     pub(super) fn tell(&self, headers: &mut HeaderMap) {
         let Some(left) = self.total().into_iter().chain(self.per_try).min() else { return };
         // The caller's own deadline it tells itself, in its own field.
         if !self.of_grpc() || self.per_try == Some(left) {
             headers::expect_timeout(headers, left);
+        } else if self.per_try.is_some() {
+            headers::expect_no_timeout(headers); // what an earlier attempt was told
         }
         if self.tells_grpc {
             headers.insert(GRPC_TIMEOUT, grpc_value(left));
@@ -188,18 +190,21 @@ fn parse_grpc(value: &[u8]) -> Option<Duration> {
 
 /// `left` in the finest unit that its digits leave room for, rounded down: an upstream must not take longer.
 fn grpc_value(left: Duration) -> HeaderValue {
-    const MOST: u128 = 10_u128.pow(DIGITS as u32) - 1;
-    let seconds = u128::from(left.as_secs());
-    let units = [
-        (left.as_micros(), b'u'),
-        (left.as_millis(), b'm'),
-        (seconds, b'S'),
-        (seconds / 60, b'M'),
-        (seconds / 3600, b'H'),
-    ];
-    let (count, unit) = units.into_iter().find(|&(count, _)| count <= MOST).unwrap_or((MOST, b'H'));
+    const MOST: u64 = 10_u64.pow(DIGITS as u32) - 1;
+    let seconds = left.as_secs();
+    let (count, unit) = if seconds <= MOST / 1_000_000 {
+        (seconds * 1_000_000 + u64::from(left.subsec_micros()), b'u')
+    } else if seconds <= MOST / 1_000 {
+        (seconds * 1_000 + u64::from(left.subsec_millis()), b'm')
+    } else if seconds <= MOST {
+        (seconds, b'S')
+    } else if seconds / 60 <= MOST {
+        (seconds / 60, b'M')
+    } else {
+        (MOST.min(seconds / 3600), b'H')
+    };
     let (mut text, mut digits) = ([0; DIGITS + 1], itoa::Buffer::new());
-    let digits = digits.format(u64::try_from(count).unwrap_or_default()).as_bytes();
+    let digits = digits.format(count).as_bytes();
     text[..digits.len()].copy_from_slice(digits);
     text[digits.len()] = unit;
     HeaderValue::from_bytes(&text[..=digits.len()]).unwrap_or_else(|_| HeaderValue::from_static("0u"))
@@ -288,5 +293,17 @@ mod tests {
         assert_eq!(told(Times::default(), 30), (None, None));
         let of_grpc = Times { grpc: Some(20 * MS), ..total };
         assert_eq!(told(of_grpc, 30), (None, Some("20000u".into())), "the caller's own it tells itself");
+    }
+
+    #[test]
+    fn a_later_attempt_is_not_told_the_bound_of_an_earlier_one() {
+        let mut headers = HeaderMap::new();
+        let times =
+            Times { grpc: Some(100 * MS), per_try: Some(40 * MS), tells_grpc: true, ..Times::default() };
+        times.tell(&mut headers);
+        assert_eq!(headers["x-envoy-expected-rq-timeout-ms"], "40");
+        Times { grpc: Some(20 * MS), ..times }.tell(&mut headers);
+        assert!(!headers.contains_key("x-envoy-expected-rq-timeout-ms"), "{headers:?}");
+        assert_eq!(headers["grpc-timeout"], "20000u");
     }
 }

@@ -329,6 +329,10 @@ mod tests {
         size_of::<F>()
     }
 
+    fn size_of_request<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
     /// What an open connection costs, whichever protocol it speaks, beside its socket and what an engine holds for it;
     /// and what a request costs while it is in flight, beside its head and the bytes of it that are here.
     #[test]
@@ -337,7 +341,7 @@ mod tests {
             ("a connection's task, with that of its HTTP/1 request", size_of_future(serve), 3072),
             ("a connection", size_of::<Downstream>(), 256),
             ("what reads HTTP/1", http1::WIRE_BYTES, 384),
-            ("a request's future", size_of_future(request::serve), 1472),
+            ("a request's future", size_of_request(request::serve), 1472),
             // With its counts 1 KiB, up to which memory is had cheaply.
             ("a request and its answer", size_of::<Exchange>(), 1008),
         ] {

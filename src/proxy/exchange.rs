@@ -440,11 +440,11 @@ impl Exchange {
         let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
         let meter = |delivers| generation.meter(recorder, chosen, self.seat.caller, delivers);
         let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
-        if splits {
-            meter(false).report_source(record);
-        }
-        if self.reached.get() == Reached::ModelServer {
-            meter(!splits).report_destination(record);
+        match (splits, self.reached.get() == Reached::ModelServer) {
+            (true, true) => meter(false).report_both(record),
+            (true, false) => meter(false).report_source(record),
+            (false, true) => meter(true).report_destination(record),
+            (false, false) => {}
         }
     }
 }

@@ -17,6 +17,7 @@ use super::hop;
 use super::reply::Reason;
 use crate::message::hop_by_hop;
 use crate::runtime::clock::{self, Tick};
+use crate::runtime::drain::Phase;
 use crate::snapshot::Mode;
 use crate::words::HttpVersion;
 
@@ -35,11 +36,12 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 /// Which fields of a head there is something to do about. One look at each name costs less than looking up every name
 /// that might be there, and mostly there is none.
 #[derive(Clone, Copy)]
-pub(super) struct Notable(u8);
+pub(super) struct Notable {
+    found: u8,
+    hop_by_hop: hop_by_hop::Present,
+}
 
 impl Notable {
-    /// `hop_by_hop` removes it.
-    const HOP_BY_HOP: u8 = 1;
     pub(super) const UPGRADE: u8 = 1 << 1;
     const EXPECT: u8 = 1 << 2;
     /// `x-weir-*`.
@@ -50,17 +52,23 @@ impl Notable {
 
     /// Those of `headers`.
     pub(super) fn of(headers: &HeaderMap) -> Notable {
-        Notable(headers.keys().fold(0, |found, name| found | Notable::in_name(name.as_str())))
+        let mut notable = Notable { found: 0, hop_by_hop: hop_by_hop::Present::default() };
+        for name in headers.keys() {
+            let name = name.as_str();
+            notable.found |= Notable::in_name(name);
+            notable.hop_by_hop = notable.hop_by_hop.and(hop_by_hop::Present::of(name));
+        }
+        notable
     }
 
+    #[inline]
     fn in_name(name: &str) -> u8 {
         match name {
             "expect" => Notable::EXPECT,
-            "upgrade" => Notable::UPGRADE | Notable::HOP_BY_HOP,
+            "upgrade" => Notable::UPGRADE,
             "grpc-timeout" => Notable::GRPC_TIMEOUT,
             _ if name.starts_with("x-weir-") => Notable::OURS,
             _ if name.starts_with("x-envoy-") => Notable::ENVOY,
-            _ if hop_by_hop::is_hop_by_hop(name) => Notable::HOP_BY_HOP,
             _ => 0,
         }
     }
@@ -72,7 +80,15 @@ impl Notable {
 
     /// Whether there is one of `kind`.
     pub(super) fn has(self, kind: u8) -> bool {
-        self.0 & kind != 0
+        self.found & kind != 0
+    }
+
+    /// Removes the fields of the connection from `headers`, whose notable ones these are. By HTTP/2 they do not come: there
+    /// they are malformed (RFC 9113 section 8.2.2).
+    fn strip_hop_by_hop(self, headers: &mut HeaderMap, version: Version) {
+        if version != Version::HTTP_2 && self.hop_by_hop.any() {
+            hop_by_hop::strip_present(headers, self.hop_by_hop);
+        }
     }
 }
 
@@ -97,10 +113,7 @@ pub(super) fn clean(
     notable: Notable,
 ) {
     let headers = &mut parts.headers;
-    // By HTTP/2 those of a connection do not come: there they are malformed (RFC 9113 section 8.2.2).
-    if parts.version != Version::HTTP_2 && notable.has(Notable::HOP_BY_HOP) {
-        hop_by_hop::strip(headers);
-    }
+    notable.strip_hop_by_hop(headers, parts.version);
     if notable.has(Notable::OURS) {
         hop::strip(headers);
     }
@@ -124,6 +137,11 @@ pub(super) fn frame(exchange: &Exchange, parts: &mut Parts, http2: bool) {
 pub(super) fn expect_timeout(headers: &mut HeaderMap, timeout: Duration) {
     let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     headers.insert(EXPECTED_TIMEOUT_MS, HeaderValue::from(ms));
+}
+
+/// Tells it nothing of that.
+pub(super) fn expect_no_timeout(headers: &mut HeaderMap) {
+    headers.remove(EXPECTED_TIMEOUT_MS);
 }
 
 /// Fields that a caller may not set, and those that say who the caller is.
@@ -207,7 +225,8 @@ fn for_http1(exchange: &Exchange, parts: &mut Parts) {
         }
         let target = parts.uri.path_and_query().cloned();
         parts.uri = target.map(Uri::from).unwrap_or_default();
-    } else if !parts.headers.contains_key(HOST)
+    } else if parts.version != Version::HTTP_11
+        && !parts.headers.contains_key(HOST)
         && let Ok(host) = HeaderValue::from_str(&exchange.service_host())
     {
         parts.headers.insert(HOST, host); // RFC 9112 section 3.2: HTTP/1.0 may leave it out, HTTP/1.1 may not
@@ -248,9 +267,7 @@ pub(super) fn set_target(uri: &mut Uri, target: &str) -> Result<(), Reason> {
 pub(super) fn from_upstream<B>(response: &mut Response<B>, service_time: Duration, notable: Notable) {
     let version = response.version();
     let headers = response.headers_mut();
-    if version != Version::HTTP_2 && notable.has(Notable::HOP_BY_HOP) {
-        hop_by_hop::strip(headers);
-    }
+    notable.strip_hop_by_hop(headers, version);
     headers.insert(SERVICE_TIME, milliseconds(service_time));
 }
 
@@ -279,9 +296,9 @@ fn milliseconds(time: Duration) -> HeaderValue {
 pub(super) fn to_downstream(exchange: &Exchange, headers: &mut HeaderMap) {
     let lane = &exchange.downstream.lane;
     headers.entry(DATE).or_insert_with(date); // RFC 9110 section 6.6.1
-    if exchange.record.borrow().http_version == HttpVersion::Http2 {
-        headers.remove(CONNECTION);
-    } else if lane.says_goodbye() || exchange.downstream.phase() > crate::runtime::drain::Phase::Serving {
+    let leaves = || lane.says_goodbye() || exchange.downstream.phase() > Phase::Serving;
+    // HTTP/2 has other words for it, and its engine writes no field of a connection.
+    if exchange.record.borrow().http_version != HttpVersion::Http2 && leaves() {
         exchange.seat.listener.http.cx_drain_close.increment(1);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::{Method, Request, Response, Version};
+use http::{Method, Response, Version};
 
 use self::wire::{Next, Wire};
 use super::downstream::Downstream;
@@ -58,7 +58,7 @@ async fn exchange(downstream: &Rc<Downstream>, wire: &Rc<Wire>, head: RequestHea
     let asked = Asked { version: parts.version, for_head: parts.method == Method::HEAD, keep_alive };
     let body = wire.begin_body(framing, expects_continue, asked.version);
     let response = {
-        let mut served = pin!(request::serve(downstream.clone(), Request::from_parts(parts, body)));
+        let mut served = pin!(request::serve(downstream.clone(), parts, body));
         poll_fn(|cx| {
             downstream.activity.remember_task(cx.waker());
             if downstream.must_end() {

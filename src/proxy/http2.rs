@@ -11,8 +11,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use http::Method;
 use http::request::Parts;
-use http::{Method, Request};
 use http_body::Body as _;
 use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep};
@@ -24,6 +24,7 @@ use crate::message::body::Body;
 use crate::message::http2::server::Connection;
 use crate::message::http2::{Flaw, Reason as Code, RecvStream, SendResponse, Settings};
 use crate::message::pump::{Pump, PumpEnd};
+use crate::message::spare;
 use crate::runtime::clock::{self, Tick};
 use crate::runtime::drain::Phase;
 use crate::snapshot::Mode;
@@ -71,9 +72,9 @@ pub(super) async fn serve(downstream: &Rc<Downstream>, io: Io) {
             connection.graceful_shutdown();
         }
         let over = connection.poll(cx);
-        while let Some((request, respond)) = connection.accept() {
+        while let Some((head, body, respond)) = connection.accept() {
             // Boxed: a task's own allocation is aligned to 128 bytes, which costs the allocator much for one so large.
-            spawn_local(Box::pin(stream(downstream.clone(), request, respond)));
+            spawn_local(Box::pin(stream(downstream.clone(), head, body, respond)));
         }
         match over {
             Poll::Ready(Err(error)) if error.is_engine() => {
@@ -140,10 +141,9 @@ pub(super) fn well_formed(parts: &Parts) -> Result<(), Reason> {
 }
 
 /// One stream, from its head to the end of its answer.
-async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut respond: SendResponse) {
-    let request = request.map(Body::http2);
+async fn stream(downstream: Rc<Downstream>, head: Box<Parts>, body: RecvStream, mut respond: SendResponse) {
     let response = {
-        let mut answer = pin!(request::serve(downstream.clone(), request));
+        let mut answer = pin!(request::serve(downstream.clone(), head, Body::http2(body)));
         std::future::poll_fn(|cx| {
             // The caller may reset the stream meanwhile; leaving here drops the request, and that cancels it upstream.
             // Asked first: the upload that broke off with it looks like an upstream's failure.
@@ -157,7 +157,9 @@ async fn stream(downstream: Rc<Downstream>, request: Request<RecvStream>, mut re
     let Some(response) = response else { return };
     let (parts, body) = response.into_parts();
     let end = body.is_end_stream();
-    let Ok(stream) = respond.send_response(parts.status, &parts.headers, end) else { return };
+    let sent = respond.send_response(parts.status, &parts.headers, end);
+    spare::keep_header_map(parts.headers);
+    let Ok(stream) = sent else { return };
     if !end {
         let exchange = body.exchange.clone();
         let mut pump = Pump::new(body, stream);
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
     use crate::proxy::exchange::DownloadBody;
 
-    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 

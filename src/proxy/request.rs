@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 use rand::Rng as _;
 
 use super::attempt::{self, Answered, Way};
@@ -55,8 +55,12 @@ impl Routed {
 ///
 /// What is held across a wait is kept small (the head is boxed, a future stands in one place only): the task of a
 /// stream is allocated and copied once for each request.
-pub(super) async fn serve(downstream: Rc<Downstream>, request: Request<Body>) -> Response<DownloadBody> {
-    let (head, download) = begin(&downstream, request);
+pub(super) async fn serve(
+    downstream: Rc<Downstream>,
+    head: Box<Parts>,
+    body: Body,
+) -> Response<DownloadBody> {
+    let download = Exchange::begin(&downstream, &head, body);
     let asks_for_head = head.method == Method::HEAD;
     let exchange = download.exchange.clone();
     let (mut response, lease) =
@@ -105,13 +109,6 @@ pub(super) fn refuse(downstream: &Rc<Downstream>, reason: Reason) -> Response<Do
     let mut head = exchange.answer(reason.response(Protocol::Http), None);
     headers::to_downstream(&exchange, head.headers_mut());
     head.map(|()| download)
-}
-
-/// Phase 1.
-fn begin(downstream: &Rc<Downstream>, request: Request<Body>) -> (Box<Parts>, DownloadBody) {
-    let (parts, body) = request.into_parts();
-    let download = Exchange::begin(downstream, &parts, body);
-    (Box::new(parts), download)
 }
 
 /// Phases 2 to 5.
@@ -163,7 +160,8 @@ fn choose_way<'a>(
     let route = routed.route(exchange);
     let index = route.split.choose().ok_or(Reason::NoEndpoint)?;
     let way = choice::way(exchange, routed, index)?;
-    let timeout = headers::timeout(exchange, &head.headers).or(route.timeout);
+    // Who may ask for another, and does, comes another way.
+    let timeout = route.timeout;
     headers::to_upstream(exchange, head, &way, timeout, routed.notable);
     let of_grpc = routed.notable.has(Notable::GRPC_TIMEOUT)
         && deadline::take_grpc(exchange, &mut head.headers, timeout);

@@ -31,6 +31,13 @@ pub(super) struct Failure {
     pub(super) processed: Processed,
 }
 
+impl Failure {
+    /// Whether none of it was sent.
+    pub(super) fn is_unsent(self) -> bool {
+        matches!(self.processed, Processed::No(RetryReason::Unsent | RetryReason::Connect))
+    }
+}
+
 /// What the request allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {

@@ -118,8 +118,8 @@ struct Series<'a> {
 enum Ended {
     /// With an answer; with the status of its trailers, if those came without a message.
     Answered(Response<Body>, Lease, Option<GrpcStatus>),
-    /// Without; with the head, if none of it was sent.
-    Failed(Failure, Option<Box<Parts>>),
+    /// Without.
+    Failed(Failure),
     /// Its own time was up.
     TryTimeout,
 }
@@ -143,25 +143,19 @@ impl Series<'_> {
             if !self.tried.contains(&member) {
                 self.tried.push(member);
             }
-            let spare = self.may_go_on(member).then(|| head.clone());
+            let kept = self.may_go_on(member);
             self.times_left().tell(&mut head.headers);
-            let keeping = Keeping { body: spare.is_some(), bears_loss: self.bears_loss() };
-            let ended = self.attempt(member, head, keeping, permit.take()).await;
+            let keeping = Keeping { body: kept, bears_loss: self.bears_loss() };
+            let ended = self.attempt(member, &mut head, keeping, permit.take()).await;
             let cause = self.cause(&ended)?;
-            let has_head = spare.is_some() || matches!(ended, Ended::Failed(_, Some(_)));
-            let Some(again) = cause.and_then(|cause| self.again(cause, has_head)) else {
-                return self.done(ended, cause);
+            let unsent = matches!(&ended, Ended::Failed(failure) if failure.is_unsent());
+            let Some(again) = cause.and_then(|cause| self.again(cause, kept || unsent)) else {
+                return self.done(ended, cause, head);
             };
-            head = match ended {
-                Ended::Answered(response, lease, status) => {
-                    attempt::note_status(self.exchange, status);
-                    read_out(response.into_body(), &lease);
-                    spare
-                }
-                Ended::Failed(_, unsent) => unsent.or(spare),
-                Ended::TryTimeout => spare,
+            if let Ended::Answered(response, lease, status) = ended {
+                attempt::note_status(self.exchange, status);
+                read_out(response.into_body(), &lease);
             }
-            .ok_or(Reason::LocalReset)?;
             permit = again.permit;
             if !again.pause.is_zero() {
                 sleep(again.pause).await;
@@ -212,7 +206,7 @@ impl Series<'_> {
     async fn attempt(
         &self,
         member: usize,
-        head: Box<Parts>,
+        head: &mut Parts,
         keeping: Keeping,
         permit: Option<Permit>,
     ) -> Ended {
@@ -233,7 +227,7 @@ impl Series<'_> {
             },
         };
         match answered {
-            Err((failure, unsent)) => Ended::Failed(failure, unsent),
+            Err(failure) => Ended::Failed(failure),
             Ok((response, lease)) if self.awaits_trailers(&response) => {
                 self.with_trailers(response, lease).await
             }
@@ -277,7 +271,7 @@ impl Series<'_> {
                 Ok(Some(Err(error))) => {
                     lease.end();
                     attempt::note_cut(self.exchange);
-                    return Ended::Failed(cut(&error), None);
+                    return Ended::Failed(cut(&error));
                 }
             };
             self.exchange.touch();
@@ -305,11 +299,11 @@ impl Series<'_> {
                 asked(Outcome::Head(response.status().as_u16(), response.headers()))
                     .or_else(|| asked(Outcome::Trailers((*status)?)))
             }
-            Ended::Failed(failure, _) if self.exchange.upload.has_broken_off() => return Err(failure.reason),
-            Ended::Failed(failure, _) if failure.processed == Processed::No(RetryReason::Unsent) => {
+            Ended::Failed(failure) if self.exchange.upload.has_broken_off() => return Err(failure.reason),
+            Ended::Failed(failure) if failure.processed == Processed::No(RetryReason::Unsent) => {
                 self.safe(*failure).or_else(|| asked(Outcome::Failed(*failure)))
             }
-            Ended::Failed(failure, _) => asked(Outcome::Failed(*failure)).or_else(|| self.safe(*failure)),
+            Ended::Failed(failure) => asked(Outcome::Failed(*failure)).or_else(|| self.safe(*failure)),
             Ended::TryTimeout => asked(Outcome::TryTimeout),
         })
     }
@@ -365,7 +359,7 @@ impl Series<'_> {
     }
 
     /// The last attempt has ended; what might have allowed another was `cause`.
-    fn done(&self, ended: Ended, cause: Option<Cause>) -> Result<Answered, Reason> {
+    fn done(&self, ended: Ended, cause: Option<Cause>, head: Box<Parts>) -> Result<Answered, Reason> {
         match ended {
             Ended::Answered(response, ..) if attempt::is_misdirected(&response) => Err(Reason::NoEndpoint),
             Ended::Answered(response, lease, _) => {
@@ -375,9 +369,9 @@ impl Series<'_> {
                 } else if self.retries > 0 {
                     self.way.cluster.meter.rq_retry_success.increment(1);
                 }
-                Ok(attempt::settled(self.exchange, response, lease))
+                Ok(attempt::settled(self.exchange, head, response, lease))
             }
-            Ended::Failed(failure, _) => {
+            Ended::Failed(failure) => {
                 if self.policy.is_none() && self.retries > 0 {
                     self.used_up();
                 }

@@ -140,6 +140,16 @@ impl Histogram {
         self.0.observe(value);
     }
 
+    /// Counts what was placed before: many histograms have the same buckets.
+    #[inline]
+    pub(super) fn observe_placed(&self, placed: &Placed) {
+        if std::ptr::eq(self.0.bounds, placed.bounds) {
+            self.0.span.observe(placed.bucket, self.0.bounds.len() + 1, placed.value);
+        } else {
+            self.0.observe(placed.value);
+        }
+    }
+
     /// The upper bounds, without +Inf.
     pub fn bounds(&self) -> &'static [f64] {
         self.0.bounds
@@ -166,19 +176,34 @@ impl Histogram {
 /// Bounds that are passed over at once on the way to a value's bucket.
 const STRIDE: usize = 8;
 
+/// A value, which is a number, and the first bucket whose bound is not below it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    bounds: &'static [f64],
+    bucket: usize,
+    value: f64,
+}
+
+impl Placed {
+    #[inline]
+    pub(super) fn new(bounds: &'static [f64], value: f64) -> Placed {
+        let (strides, rest) = bounds.as_chunks::<STRIDE>();
+        let whole = strides.iter().take_while(|stride| stride[STRIDE - 1] < value).count();
+        // Counting all bounds below beats a binary search: it has no branch and no chain of loads.
+        let below = |bounds: &[f64]| bounds.iter().map(|&bound| usize::from(bound < value)).sum::<usize>();
+        let below = strides.get(whole).map_or_else(|| below(rest), |stride| below(stride));
+        Placed { bounds, bucket: whole * STRIDE + below, value }
+    }
+}
+
 impl Series {
     #[inline]
     pub(super) fn observe(&self, value: f64) {
         if value.is_nan() {
             return;
         }
-        let (strides, rest) = self.bounds.as_chunks::<STRIDE>();
-        let whole = strides.iter().take_while(|stride| stride[STRIDE - 1] < value).count();
-        // Counting all bounds below beats a binary search: it has no branch and no chain of loads.
-        let below = |bounds: &[f64]| bounds.iter().map(|&bound| usize::from(bound < value)).sum::<usize>();
-        let below = strides.get(whole).map_or_else(|| below(rest), |stride| below(stride));
-        self.span.add(whole * STRIDE + below, 1);
-        self.span.add_f64(self.bounds.len() + 1, value);
+        let placed = Placed::new(self.bounds, value);
+        self.span.observe(placed.bucket, self.bounds.len() + 1, value);
     }
 
     pub(super) fn count(&self) -> u64 {

@@ -115,6 +115,20 @@ impl Span {
         }
     }
 
+    /// Adds 1 to an unsigned cell and `by` to a floating one.
+    #[inline]
+    pub(super) fn observe(&self, count: usize, sum: usize, by: f64) {
+        let (shard, own) = self.shard();
+        let (count, sum) = (self.slot(shard, count), self.slot(shard, sum));
+        if own {
+            count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+            sum.store((f64::from_bits(sum.load(Relaxed)) + by).to_bits(), Relaxed);
+        } else {
+            count.fetch_add(1, Relaxed);
+            update_f64(sum, |value| value + by);
+        }
+    }
+
     /// Makes the sum of a floating cell `value`. Updates that happen meanwhile may be lost.
     pub(super) fn set_f64(&self, cell: usize, value: f64) {
         let others: f64 = (1..self.shards()).map(|shard| self.read_f64(shard, cell)).sum();

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use super::families::istio::{Answer, ModernSeries, Reporter};
+use super::families::istio::{Answer, Measures, ModernSeries, Reporter};
 use super::families::istio_old::OldSeries;
 use super::families::weir::OwnSeries;
 use super::labels::{UNKNOWN, VersionLabels};
@@ -37,18 +37,31 @@ impl VersionMeter {
 
     /// Reports what the caller got: the old Istio family, the modern one as source, and our own. Once a request.
     pub fn report_source(&self, record: &RequestRecord) {
-        self.with_series(Reporter::Source, record, |series| {
-            if let Some(old) = &series.old {
-                old.count(record);
-            }
-            series.modern.count(record);
-        });
+        self.report(Reporter::Source, record, &Measures::of(record));
         self.own.count(record);
     }
 
     /// Reports what a model server was asked and gave: the modern Istio family as destination.
     pub fn report_destination(&self, record: &RequestRecord) {
-        self.with_series(Reporter::Destination, record, |series| series.modern.count(record));
+        self.report(Reporter::Destination, record, &Measures::of(record));
+    }
+
+    /// Reports both, which are one where this process hands its callers' requests to the model server.
+    pub fn report_both(&self, record: &RequestRecord) {
+        let measures = Measures::of(record);
+        self.report(Reporter::Source, record, &measures);
+        self.report(Reporter::Destination, record, &measures);
+        self.own.count(record);
+    }
+
+    fn report(&self, reporter: Reporter, record: &RequestRecord, measures: &Measures) {
+        let key = Key::of(reporter, record);
+        let mut table = self.table.borrow_mut();
+        let series = table.find(key, || self.make(key));
+        if let Some(old) = &series.old {
+            old.count(record);
+        }
+        series.modern.count(record, measures);
     }
 
     /// The labels it was made for.
@@ -71,11 +84,6 @@ impl VersionMeter {
                 self.table.borrow_mut().find(key, || self.make(key));
             }
         }
-    }
-
-    fn with_series(&self, reporter: Reporter, record: &RequestRecord, act: impl FnOnce(&Series)) {
-        let key = Key::of(reporter, record);
-        act(self.table.borrow_mut().find(key, || self.make(key)));
     }
 
     fn make(&self, key: Key) -> Series {
@@ -164,26 +172,27 @@ struct Series {
     modern: ModernSeries,
 }
 
-/// Series by packed key: sorted, with the last hit tried first, as most requests end alike.
+/// Series by packed key: sorted, with each reporter's last hit tried first, as most requests end alike.
 #[derive(Debug, Default)]
 struct Table {
     keys: Vec<u64>,
     series: Vec<Series>,
-    last: usize,
+    last: [usize; 2],
 }
 
 impl Table {
     fn find(&mut self, key: Key, make: impl FnOnce() -> Series) -> &Series {
         let packed = key.packed();
-        if self.keys.get(self.last) != Some(&packed) {
-            self.last = self.keys.binary_search(&packed).unwrap_or_else(|place| {
+        let last = &mut self.last[key.reporter as usize];
+        if self.keys.get(*last) != Some(&packed) {
+            *last = self.keys.binary_search(&packed).unwrap_or_else(|place| {
                 let series = make();
                 self.keys.insert(place, packed);
                 self.series.insert(place, series);
                 place
             });
         }
-        &self.series[self.last]
+        &self.series[*last]
     }
 }
 

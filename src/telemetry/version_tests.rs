@@ -108,6 +108,27 @@ fn what_is_sent_on_the_wire_makes_a_bounded_number_of_series() {
 }
 
 #[test]
+fn a_report_as_both_is_a_report_as_each() {
+    let labels = VersionLabels { reports_source: true, reports_destination: true, ..labels() };
+    let pages = [false, true].map(|at_once| {
+        let recorder = Recorder::new(1);
+        let meter = VersionMeter::declare(&recorder, &labels);
+        for (protocol, status) in [(Protocol::Http, 200), (Protocol::Grpc, 200), (Protocol::Http, 503)] {
+            let record = record(protocol, status, GrpcOutcome::Known(GrpcStatus::Ok));
+            if at_once {
+                meter.report_both(&record);
+            } else {
+                meter.report_source(&record);
+                meter.report_destination(&record);
+            }
+        }
+        recorder.render(Page::Metrics)
+    });
+    assert!(pages[0].contains("reporter=\"destination\""));
+    similar_asserts::assert_eq!(pages[0], pages[1]);
+}
+
+#[test]
 fn each_combination_of_status_flags_and_grpc_status_finds_its_own_series() {
     let recorder = Recorder::new(1);
     let meter = VersionMeter::declare(&recorder, &labels());

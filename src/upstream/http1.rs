@@ -91,7 +91,7 @@ pub struct Http1Lease {
 #[derive(Debug)]
 pub enum SendError {
     /// None of it was written: the connection had ended.
-    Unsent(Box<Parts>),
+    Unsent,
     /// The upstream closed or reset the connection before the head of its answer.
     Closed,
     /// The answer's head has no reading, or none that anybody asked for.
@@ -181,7 +181,7 @@ impl Http1Pool {
 ///
 /// # Errors
 /// See [`SendError`].
-pub(super) async fn ask_once(io: Io, head: Box<Parts>) -> Result<Response<Body>, SendError> {
+pub(super) async fn ask_once(io: Io, head: &Parts) -> Result<Response<Body>, SendError> {
     let connection = Rc::new(Connection::new(io, (), SMALL_READ_BUFFER, None));
     Ok(round_trip::run(&connection, head, Body::Empty).await?.0)
 }
@@ -191,7 +191,7 @@ impl Http1Lease {
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send<B>(&mut self, head: Box<Parts>, body: B) -> Result<Response<Body>, SendError>
+    pub async fn send<B>(&mut self, head: &Parts, body: B) -> Result<Response<Body>, SendError>
     where
         B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
     {

@@ -286,8 +286,8 @@ impl Driven {
         match &mut self.end {
             End::Server(connection, exchanges) => {
                 let polled = connection.poll(&mut cx);
-                while let Some((request, respond)) = connection.accept() {
-                    let reads = Some(request.into_body());
+                while let Some((_, body, respond)) = connection.accept() {
+                    let reads = Some(body);
                     exchanges.push(Exchange { respond: Some(respond), reads, ..Exchange::default() });
                 }
                 polled.is_ready()

@@ -35,11 +35,15 @@ pub fn request_head(
 ) {
     out.reserve(target.len() + room(headers));
     put(out, &[method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
-    for value in headers.get_all(HOST) {
-        field(out, &HOST, value);
+    // Mostly it stands there in any case.
+    let is_first = headers.keys().next() == Some(&HOST);
+    if !is_first {
+        for value in headers.get_all(HOST) {
+            field(out, &HOST, value);
+        }
     }
     for (name, value) in headers {
-        if *name != HOST && !is_framing(name) {
+        if (is_first || *name != HOST) && !is_framing(name) {
             field(out, name, value);
         }
     }
@@ -80,12 +84,15 @@ pub fn response_head(
         }
     }
     if !status.is_informational() && status != StatusCode::NO_CONTENT {
-        match (framing, headers.get(CONTENT_LENGTH)) {
-            (Framing::Length(bytes), _) => length(out, bytes),
-            (Framing::Empty, Some(value)) => field(out, &CONTENT_LENGTH, value),
-            (Framing::Empty, None) if status != StatusCode::NOT_MODIFIED => length(out, 0),
-            (Framing::Chunked, _) if !is_http10 => put(out, &[CHUNKED]),
-            _ => {}
+        match framing {
+            Framing::Length(bytes) => length(out, bytes),
+            Framing::Empty => match headers.get(CONTENT_LENGTH) {
+                Some(value) => field(out, &CONTENT_LENGTH, value),
+                None if status != StatusCode::NOT_MODIFIED => length(out, 0),
+                None => {}
+            },
+            Framing::Chunked if !is_http10 => put(out, &[CHUNKED]),
+            Framing::Chunked | Framing::UntilClose => {}
         }
     }
     let connection: &[u8] = match connection {

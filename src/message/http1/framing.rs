@@ -3,7 +3,6 @@
 //! Source: RFC 9112 section 6.3. Law: one reading or none. Two lengths, even equal ones, two codings, or a length
 //! beside a coding are refused.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 
 use super::{Malformed, target};
@@ -58,22 +57,25 @@ pub(super) struct Control {
 impl Control {
     /// Notes a field. True if the head does not keep it: a transfer coding is of this connection only.
     pub(super) fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> bool {
-        if *name == CONTENT_LENGTH {
-            self.length.say(length(value.as_bytes()));
-            return false;
-        }
-        if *name == TRANSFER_ENCODING {
-            self.coding.say(value.as_bytes().eq_ignore_ascii_case(b"chunked").then_some(()));
-            return true;
-        }
-        if *name == HOST {
-            self.hosts += 1;
-            self.names_host = target::is_host(value.as_bytes());
-        } else if *name == CONNECTION {
-            self.close |= has_token(value, b"close");
-            self.keep_alive |= has_token(value, b"keep-alive");
-        } else if *name == EXPECT {
-            self.expects_continue |= has_token(value, b"100-continue");
+        let value = value.as_bytes();
+        match name.as_str() {
+            "content-length" => self.length.say(length(value)),
+            "transfer-encoding" => {
+                self.coding.say(value.eq_ignore_ascii_case(b"chunked").then_some(()));
+                return true;
+            }
+            "host" => {
+                self.hosts += 1;
+                self.names_host = target::is_host(value);
+            }
+            // As nearly everybody says who says anything.
+            "connection" if value == b"keep-alive" => self.keep_alive = true,
+            "connection" => {
+                self.close |= has_token(value, b"close");
+                self.keep_alive |= has_token(value, b"keep-alive");
+            }
+            "expect" => self.expects_continue |= has_token(value, b"100-continue"),
+            _ => {}
         }
         false
     }
@@ -111,6 +113,6 @@ fn length(text: &[u8]) -> Option<u64> {
 }
 
 /// Whether `token` stands in a list, in any case (RFC 9110 section 5.6.1).
-fn has_token(list: &HeaderValue, token: &[u8]) -> bool {
-    list.as_bytes().split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+fn has_token(list: &[u8], token: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }

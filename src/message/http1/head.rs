@@ -23,8 +23,8 @@ const VERSION_BYTES: usize = 8;
 pub struct RequestHead {
     /// Method, target, version and fields, without `transfer-encoding`. The target is a path with its query in origin
     /// form, has scheme and authority in absolute form, is `*` in asterisk form, and an authority for CONNECT. Host
-    /// stays as it was sent; `message::host` judges its characters.
-    pub parts: request::Parts,
+    /// stays as it was sent; `message::host` judges its characters. In a box from the start, for it goes a long way.
+    pub parts: Box<request::Parts>,
     /// How the body is delimited; never [`Framing::UntilClose`]. `content-length: 0` is `Length(0)`.
     pub framing: Framing,
     /// The connection persists after this message as far as the caller is concerned (RFC 9112 section 9.3).
@@ -74,7 +74,7 @@ pub fn take_request(
     let is_http10 = version == Version::HTTP_10;
     let framing = control.framing(is_http10)?.unwrap_or(Framing::Empty);
     let has_body = !matches!(framing, Framing::Empty | Framing::Length(0));
-    let (mut parts, ()) = Request::new(()).into_parts();
+    let mut parts = Box::new(Request::new(()).into_parts().0);
     parts.method = method;
     parts.uri = uri;
     parts.version = version;

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::{HeadBounds, HeadError, Malformed, head, spare, target};
+use super::known;
+use super::{HeadBounds, HeadError, Malformed, head, target};
+use crate::message::spare;
 
 /// Fields that the proxy adds to a head: a map with room for them does not grow.
 const SPARE_FIELDS: usize = 4;
@@ -140,7 +142,10 @@ fn check_line(buf: &[u8], at: Range<usize>, section: Section) -> Result<(), Head
         }
         Section::Request if first => target::request_line(&line, whole).map(|_| ()),
         Section::Response if first => head::status_line(&line, whole).map(|_| ()),
-        _ => field(&line, whole, section).map(|_| ()),
+        _ => {
+            read_field(&line, content(&line, whole.clone()))?;
+            line_end(&line, whole, section).map(|_| ())
+        }
     }
 }
 
@@ -169,18 +174,32 @@ pub(super) fn fields(
     let expected = (head.len() / LINE_BYTES).min(bounds.count);
     let mut headers = spare::header_map(expected + SPARE_FIELDS).map_err(|_| HeadError::TooMany)?;
     let mut count = 0;
-    for line in lines {
-        if content(head, line.clone()).is_empty() {
+    known::with(|known| {
+        for line in lines {
+            let at = content(head, line.clone());
+            if at.is_empty() {
+                line_end(head, line, section)?;
+                continue;
+            }
+            // The rest is still checked: one that comes in pieces is judged by its lines before its end is there.
+            count += 1;
+            let text = &head[at.clone()];
+            if let Some((name, value)) = known.recall(text) {
+                line_end(head, line, section)?;
+                if count <= bounds.count && !keep_back(name, value) {
+                    headers.try_append(name.clone(), value.clone()).map_err(|_| HeadError::TooMany)?;
+                }
+                continue;
+            }
+            let (name, value) = read_field(head, at)?;
             line_end(head, line, section)?;
-            continue;
+            known.learn(text, &name, &value);
+            if count <= bounds.count && !keep_back(&name, &value) {
+                headers.try_append(name, value).map_err(|_| HeadError::TooMany)?;
+            }
         }
-        let (name, value) = field(head, line, section)?;
-        count += 1;
-        // The rest is still checked: one that comes in pieces is judged by its lines before its end is there.
-        if count <= bounds.count && !keep_back(&name, &value) {
-            headers.try_append(name, value).map_err(|_| HeadError::TooMany)?;
-        }
-    }
+        Ok::<_, HeadError>(())
+    })?;
     if count > bounds.count { Err(HeadError::TooMany) } else { Ok(headers) }
 }
 
@@ -204,13 +223,8 @@ pub(super) fn content(buf: &[u8], line: Range<usize>) -> Range<usize> {
     line.start..end
 }
 
-/// The field in `line` of `head`; its value is a slice of `head`.
-pub(super) fn field(
-    head: &Bytes,
-    line: Range<usize>,
-    section: Section,
-) -> Result<(HeaderName, HeaderValue), HeadError> {
-    let at = content(head, line.clone());
+/// The field that stands at `at` of `head`, without its line's end; its value is a slice of `head`.
+fn read_field(head: &Bytes, at: Range<usize>) -> Result<(HeaderName, HeaderValue), HeadError> {
     let text = &head[at.clone()];
     if let [b' ' | b'\t', ..] = text {
         return Err(Malformed::ObsFold.into());
@@ -220,7 +234,6 @@ pub(super) fn field(
     let value = trim(text, colon + 1);
     let value = head.slice(at.start + value.start..at.start + value.end);
     let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed::FieldValue)?;
-    line_end(head, line, section)?;
     Ok((name, value))
 }
 

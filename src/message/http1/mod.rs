@@ -7,8 +7,8 @@ pub mod body;
 pub mod encode;
 pub mod framing;
 pub mod head;
+mod known;
 mod lines;
-pub mod spare;
 mod target;
 #[cfg(test)]
 mod tests;

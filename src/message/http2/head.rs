@@ -11,6 +11,7 @@ use super::frame::{Reason, Violation};
 use super::hpack::BlockDecoder;
 use super::hpack::decoder::{Found, Undecodable};
 use super::hpack::field::{Field, Line, note};
+use crate::message::spare;
 use last::Last;
 
 mod last;
@@ -71,7 +72,7 @@ impl From<Undecodable> for Fault {
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     /// With version HTTP/2. Crumbs of a cookie are joined (RFC 9113 section 8.2.3).
-    pub parts: request::Parts,
+    pub parts: Box<request::Parts>,
     /// What `content-length` says, if it says anything.
     pub content_length: Option<u64>,
     /// What RFC 9113 calls malformed and is answered with 400 and a line in the access log, by the word for it there:
@@ -208,14 +209,17 @@ struct Reading {
 
 impl Reading {
     fn new(kind: Kind, max_list: usize) -> Reading {
-        let room = if matches!(kind, Kind::Request | Kind::Response) { HEAD_FIELDS } else { TRAILERS };
+        let fields = match kind {
+            Kind::Request | Kind::Response => spare::header_map(HEAD_FIELDS).unwrap_or_default(),
+            Kind::RequestTrailers | Kind::ResponseTrailers => HeaderMap::with_capacity(TRAILERS),
+        };
         Reading {
             kind,
             seen: 0,
             notes: 0,
             max_list,
             size: 0,
-            fields: HeaderMap::with_capacity(room),
+            fields,
             method: Method::GET,
             status: StatusCode::OK,
             scheme: None,
@@ -353,7 +357,7 @@ impl Reading {
         if self.cookies > 1 {
             join_crumbs(&mut self.fields);
         }
-        let (mut parts, ()) = Request::new(()).into_parts();
+        let mut parts = Box::new(Request::new(()).into_parts().0);
         parts.method = self.method;
         parts.uri = uri;
         parts.version = Version::HTTP_2;

@@ -258,7 +258,7 @@ impl Core {
         let stream = &mut self.streams[place];
         stream.recv = if block.end_stream { Side::Ended } else { Side::Body };
         stream.remaining = content_length;
-        stream.head = Head::Request(Box::new(parts));
+        stream.head = Head::Request(parts);
         stream.to_accept = true;
         stream.handles = 1; // the queue's
         self.to_accept.push_back(place);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::request::Parts;
 
 use super::connection::{Driver, Wire};
 use super::core::{Core, Role, Settings};
@@ -29,8 +29,8 @@ impl<W: Wire> Connection<W> {
         self.0.poll(cx)
     }
 
-    /// The next request that has arrived.
-    pub fn accept(&mut self) -> Option<(Request<RecvStream>, SendResponse)> {
+    /// The next request that has arrived: its head, its body, and what takes its answer.
+    pub fn accept(&mut self) -> Option<(Box<Parts>, RecvStream, SendResponse)> {
         let shared = self.0.core();
         let mut core = shared.borrow_mut();
         while let Some(place) = core.to_accept.pop_front() {
@@ -45,7 +45,7 @@ impl<W: Wire> Connection<W> {
             stream.handles = 2;
             let respond = SendResponse(Handle::counted(shared.clone(), place));
             let body = RecvStream(Handle::counted(shared.clone(), place));
-            return Some((Request::from_parts(*parts, body), respond));
+            return Some((parts, body, respond));
         }
         None
     }

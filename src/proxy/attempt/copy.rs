@@ -117,9 +117,9 @@ impl Attempt {
     /// Up to the end of its answer.
     async fn run(&mut self, way: &Way<'_>, head: Box<Parts>, body: TapeBody, fate: &Fate) -> Ended {
         let sent = if way.http2 {
-            self.by_http2(way.pool, head, body, fate).await
+            self.by_http2(way.pool, &head, body, fate).await
         } else {
-            self.by_http1(way.pool, head, body).await
+            self.by_http1(way.pool, &head, body).await
         };
         let mut response = match sent {
             Ok(response) => response,
@@ -146,14 +146,14 @@ impl Attempt {
     async fn by_http1(
         &mut self,
         pool: &Pool,
-        head: Box<Parts>,
+        head: &Parts,
         body: TapeBody,
     ) -> Result<Response<Body>, Failure> {
         // It is sent once.
         let connection = pool.http1.acquire(!retry::is_idempotent(&head.method)).await;
         let mut connection = connection.map_err(outcome::without_connection)?;
         self.begin();
-        let response = connection.send(head, body).await.map_err(|error| http1::failed(error).0)?;
+        let response = connection.send(head, body).await.map_err(|error| http1::failed(error))?;
         self.lease.hold(Connection::Http1(connection));
         Ok(response)
     }
@@ -161,14 +161,14 @@ impl Attempt {
     async fn by_http2(
         &mut self,
         pool: &Pool,
-        head: Box<Parts>,
+        head: &Parts,
         body: TapeBody,
         fate: &Fate,
     ) -> Result<Response<Body>, Failure> {
         let connection = pool.http2.acquire().await.map_err(outcome::without_connection)?;
         self.begin();
         let mut stream =
-            http2::open(connection, &head, body, &self.lease).map_err(|error| http2::unsent(&error))?;
+            http2::open(connection, head, body, &self.lease).map_err(|error| http2::unsent(&error))?;
         match stream.answer().await {
             Ok(response) => Ok(http2::hold(response, head.method == Method::HEAD, stream, &self.lease)),
             Err(error) => {

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::lease::{Connection, Lease};
 use super::outcome::no_connection;
-use super::{Failed, Keeping, Stage};
+use super::{Keeping, Stage};
 use crate::message::body::Body;
 use crate::proxy::exchange::{Exchange, Upload};
 use crate::proxy::lane::Pool;
@@ -22,13 +22,13 @@ use crate::upstream::http1::SendError;
 pub(super) async fn send(
     exchange: &Rc<Exchange>,
     pool: &Pool,
-    head: Box<Parts>,
+    head: &Parts,
     keeping: Keeping,
     lease: &mut Lease,
-) -> Result<Response<Body>, Failed> {
+) -> Result<Response<Body>, Failure> {
     let mut connection = match pool.http1.acquire(!keeping.bears_loss).await {
         Ok(connection) => connection,
-        Err(why) => return Err((no_connection(exchange, why), Some(head))),
+        Err(why) => return Err(no_connection(exchange, why)),
     };
     lease.begin();
     exchange.stage.set(Stage::Sent);
@@ -37,12 +37,12 @@ pub(super) async fn send(
 }
 
 /// What a failed exchange on a connection means for the caller, and for another attempt.
-pub(super) fn failed(error: SendError) -> Failed {
-    let maybe = |reason| (Failure { reason, processed: Processed::Maybe }, None);
+pub(super) fn failed(error: SendError) -> Failure {
+    let maybe = |reason| Failure { reason, processed: Processed::Maybe };
     match error {
-        SendError::Unsent(head) => {
+        SendError::Unsent => {
             let processed = Processed::No(RetryReason::Unsent);
-            (Failure { reason: Reason::UpstreamClosed, processed }, Some(head))
+            Failure { reason: Reason::UpstreamClosed, processed }
         }
         SendError::Closed => maybe(Reason::UpstreamClosed),
         SendError::Unreadable => maybe(Reason::UpstreamProtocolError),

@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::lease::{Connection, Lease};
 use super::outcome::no_connection;
 use super::stream::{Stream, cancel_in_time};
-use super::{Failed, Keeping, Stage};
+use super::{Keeping, Stage};
 use crate::message::body::Body;
 use crate::message::http2::{self, RecvStream, SendStream};
 use crate::message::pump::{Pump, PumpEnd};
@@ -31,27 +31,27 @@ use crate::upstream::http2::Http2Lease;
 pub(super) async fn send(
     exchange: &Rc<Exchange>,
     pool: &Pool,
-    head: Box<Parts>,
+    head: &Parts,
     keeping: Keeping,
     lease: &mut Lease,
-) -> Result<Response<Body>, Failed> {
+) -> Result<Response<Body>, Failure> {
     let connection = match pool.http2.acquire().await {
         Ok(connection) => connection,
-        Err(why) => return Err((no_connection(exchange, why), Some(head))),
+        Err(why) => return Err(no_connection(exchange, why)),
     };
     lease.begin();
     exchange.stage.set(Stage::Sent);
     let body = Upload::next_attempt(exchange, keeping.body);
-    let mut stream = match open(connection, &head, body, lease) {
+    let mut stream = match open(connection, head, body, lease) {
         Ok(stream) => stream,
-        Err(error) => return Err((unsent(&error), Some(head))),
+        Err(error) => return Err(unsent(&error)),
     };
     let is_head = head.method == Method::HEAD;
     match stream.answer().await {
         Ok(response) => Ok(hold(response, is_head, stream, lease)),
         Err(error) => {
             stream.end();
-            Err((http2_failure(&error, &stream, exchange.upload.has_broken_off()), None))
+            Err(http2_failure(&error, &stream, exchange.upload.has_broken_off()))
         }
     }
 }

@@ -130,8 +130,8 @@ impl Download {
             Err(frame) => match frame.into_trailers() {
                 Ok(mut trailers) => {
                     hop_by_hop::strip_trailers(&mut trailers);
-                    if trailers.contains_key("grpc-status") {
-                        record.grpc_status = grpc_outcome(&trailers);
+                    if let Some(status) = trailers.get(GRPC_STATUS) {
+                        record.grpc_status = GrpcOutcome::parse(status.as_bytes());
                     }
                     self.complete = true;
                     Frame::trailers(trailers)

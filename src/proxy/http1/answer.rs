@@ -18,7 +18,7 @@ use super::Asked;
 use super::wire::Wire;
 use crate::message::http1::Framing;
 use crate::message::http1::encode::{self, Connection};
-use crate::message::http1::spare;
+use crate::message::spare;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange::DownloadBody;
 

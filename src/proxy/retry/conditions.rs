@@ -66,7 +66,7 @@ fn failed(policy: &RetryPolicy, failure: Failure) -> Option<RetryReason> {
         return None;
     }
     let connect = matches!(failure.reason, Reason::ConnectFailure | Reason::ConnectTimeout);
-    let unsent = matches!(failure.processed, Processed::No(RetryReason::Unsent | RetryReason::Connect));
+    let unsent = failure.is_unsent();
     let holds = no_answer(policy)
         || (policy.on.has(On::ResetBeforeRequest) && unsent)
         || (policy.on.has(On::ConnectFailure) && connect)

@@ -6,7 +6,7 @@
 use super::super::family::{Family, Labels};
 use super::super::labels::VersionLabels;
 use super::super::record::RequestRecord;
-use super::super::recorder::{Counter, Histogram, Recorder};
+use super::super::recorder::{Counter, Histogram, Placed, Recorder};
 use super::buckets::ENVOY;
 use crate::words::Protocol;
 
@@ -68,6 +68,24 @@ pub(in crate::telemetry) struct Answer<'a> {
     pub(in crate::telemetry) flags: &'a str,
 }
 
+/// What is observed of one request, whoever reports it.
+#[derive(Debug)]
+pub(in crate::telemetry) struct Measures {
+    duration: Placed,
+    request_bytes: Placed,
+    response_bytes: Placed,
+}
+
+impl Measures {
+    pub(in crate::telemetry) fn of(record: &RequestRecord) -> Measures {
+        Measures {
+            duration: Placed::new(ENVOY, record.duration.as_secs_f64() * 1e3),
+            request_bytes: Placed::new(ENVOY, record.request_bytes as f64),
+            response_bytes: Placed::new(ENVOY, record.response_bytes as f64),
+        }
+    }
+}
+
 /// The series of one combination of labels.
 #[derive(Debug)]
 pub(in crate::telemetry) struct ModernSeries {
@@ -99,11 +117,11 @@ impl ModernSeries {
         }
     }
 
-    pub(in crate::telemetry) fn count(&self, record: &RequestRecord) {
+    pub(in crate::telemetry) fn count(&self, record: &RequestRecord, measures: &Measures) {
         self.requests.increment(1);
-        self.duration.observe(record.duration.as_secs_f64() * 1e3);
-        self.request_bytes.observe(record.request_bytes as f64);
-        self.response_bytes.observe(record.response_bytes as f64);
+        self.duration.observe_placed(&measures.duration);
+        self.request_bytes.observe_placed(&measures.request_bytes);
+        self.response_bytes.observe_placed(&measures.response_bytes);
         if let Some((sent, received)) = &self.messages {
             sent.increment(record.request_messages);
             received.increment(record.response_messages);

@@ -4,7 +4,6 @@
 //! failed: an upstream may answer early and close (RFC 9112 section 9.5).
 
 use std::future::poll_fn;
-use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -18,32 +17,31 @@ use super::SendError;
 use super::connection::Connection;
 use super::sending::{Sending, Stop};
 use crate::message::body::{Body, BodyError, Http1Body};
+use crate::message::http1::Framing;
 use crate::message::http1::head::ResponseHead;
-use crate::message::http1::{Framing, spare};
 
 /// Sends the request and waits for the answer's head. What is left of the request goes on by the task that is returned.
 pub(super) async fn run<B>(
     connection: &Rc<Connection>,
-    mut head: Box<Parts>,
+    head: &Parts,
     body: B,
 ) -> Result<(Response<Body>, Option<AbortHandle>), SendError>
 where
     B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin + 'static,
 {
-    let sending = Sending::new(&head, body);
+    let sending = Sending::new(head, body);
     connection.begin(sending.switches());
     let sending = Some(sending);
     let mut trip = RoundTrip { connection, sending, unsent: true, to_head: head.method == Method::HEAD };
     let mut answer = match poll_fn(|cx| trip.poll(cx)).await {
         Ok(answer) => answer,
-        Err(SendError::Closed) if trip.unsent => return Err(SendError::Unsent(head)),
+        Err(SendError::Closed) if trip.unsent => return Err(SendError::Unsent),
         Err(error) => return Err(error),
     };
     let mut sending = trip.sending;
     if let Some(asking) = sending.take_if(|sending| sending.switches()) {
-        sending = switched(&head, &mut answer, asking)?;
+        sending = switched(head, &mut answer, asking)?;
     }
-    spare::keep_header_map(mem::take(&mut head.headers));
     let has_body = connection.begin_body(&answer);
     let upload = sending.map(|sending| go_on(connection.clone(), sending));
     let body = if has_body { Body::Http1(Http1Body::new(connection.clone())) } else { Body::Empty };

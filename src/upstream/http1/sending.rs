@@ -17,7 +17,8 @@ use http_body::{Body, Frame};
 
 use super::connection::Connection;
 use crate::message::body::BodyError;
-use crate::message::http1::{Framing, encode, spare};
+use crate::message::http1::{Framing, encode};
+use crate::message::spare;
 
 /// Bytes that are asked of the body before those that wait are written.
 const AHEAD: usize = 64 << 10;

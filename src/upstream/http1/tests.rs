@@ -96,7 +96,7 @@ where
 {
     let (connection, mut theirs) = pair().await;
     theirs.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("written");
-    let result = round_trip::run(&connection, head(&method), body).await.map(drop);
+    let result = round_trip::run(&connection, &head(&method), body).await.map(drop);
     connection.close();
     let mut got = Vec::new();
     // It ends with a reset where the answer was not read.
@@ -185,7 +185,7 @@ fn an_answer_comes_down_while_its_request_still_goes_up() {
         theirs.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig").await.expect("written");
         let body = Scripted { ends: false, ..scripted(None, [data(b"ab")]) };
         let (response, upload) =
-            round_trip::run(&connection, head(&Method::POST), body).await.expect("an answer");
+            round_trip::run(&connection, &head(&Method::POST), body).await.expect("an answer");
         assert_eq!(response.status(), 413);
         let whole = response.into_body().collect().await.expect("whole").to_bytes();
         assert_eq!(whole, "big");
@@ -210,7 +210,8 @@ fn an_answer_that_is_there_outlives_the_write_that_failed() {
             theirs.write_all(answer).await.expect("written");
             drop(theirs);
         };
-        let sending = round_trip::run(&connection, head(&Method::POST), body);
+        let head = head(&Method::POST);
+        let sending = round_trip::run(&connection, &head, body);
         let (answered, ()) = tokio::join!(sending, upstream);
         let (response, _) = answered.expect("an answer");
         assert_eq!(response.status(), 413);
@@ -220,15 +221,14 @@ fn an_answer_that_is_there_outlives_the_write_that_failed() {
 }
 
 #[test]
-fn a_request_of_which_nothing_was_written_comes_back() {
+fn a_request_of_which_nothing_was_written_is_told_apart() {
     run(async || {
         let (connection, theirs) = pair().await;
         theirs.set_zero_linger().expect("set");
         drop(theirs);
         until("a reset", || !connection.is_quiet()).await;
-        let sent = round_trip::run(&connection, head(&Method::POST), Body::Full("hello".into())).await;
-        let Err(SendError::Unsent(head)) = sent.map(drop) else { panic!("it was sent") };
-        assert_eq!((head.method, head.uri.path()), (Method::POST, "/v1"));
+        let sent = round_trip::run(&connection, &head(&Method::POST), Body::Full("hello".into())).await;
+        assert!(matches!(sent, Err(SendError::Unsent)));
     });
 }
 
@@ -262,7 +262,7 @@ fn a_connection_serves_again_only_when_nothing_is_left_over() {
             let (connection, mut theirs) = pair().await;
             theirs.write_all(answer.as_bytes()).await.expect("written");
             let (response, upload) =
-                round_trip::run(&connection, head(&method), Body::Empty).await.expect(name);
+                round_trip::run(&connection, &head(&method), Body::Empty).await.expect(name);
             assert!(upload.is_none(), "{name}");
             response.into_body().collect().await.expect(name);
             assert_eq!(connection.rest(), serves, "{name}");
@@ -271,7 +271,7 @@ fn a_connection_serves_again_only_when_nothing_is_left_over() {
         theirs.write_all(b"HTTP/1.1 200 OK\r\n\r\nto the end").await.expect("written");
         drop(theirs);
         let (response, _) =
-            round_trip::run(&connection, head(&Method::GET), Body::Empty).await.expect("an answer");
+            round_trip::run(&connection, &head(&Method::GET), Body::Empty).await.expect("an answer");
         assert_eq!(response.into_body().collect().await.expect("whole").to_bytes(), "to the end");
         assert!(!connection.rest(), "it has ended");
     });
@@ -296,7 +296,7 @@ fn dropping_the_body_before_its_end_closes_at_once() {
         let (connection, mut theirs) = pair().await;
         theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok").await.expect("written");
         let (response, _) =
-            round_trip::run(&connection, head(&Method::GET), Body::Empty).await.expect("an answer");
+            round_trip::run(&connection, &head(&Method::GET), Body::Empty).await.expect("an answer");
         let mut body = response.into_body();
         let first = body.frame().await.expect("a frame").expect("bytes");
         assert_eq!(first.into_data().expect("data"), "ok");
@@ -314,7 +314,7 @@ fn what_came_of_an_answer_goes_down_before_its_cut_is_told() {
         theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok").await.expect("written");
         drop(theirs);
         let (response, _) =
-            round_trip::run(&connection, head(&Method::GET), Body::Empty).await.expect("an answer");
+            round_trip::run(&connection, &head(&Method::GET), Body::Empty).await.expect("an answer");
         let mut body = response.into_body();
         let (mut turns, mut turn_of_last) = (0, 0);
         let cut = poll_fn(|cx| {

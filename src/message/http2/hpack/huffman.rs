@@ -80,40 +80,83 @@ const fn code() -> Code {
 
 /// Appends what `text` says to `out`; an error when it is in no such code, or not padded as it must be.
 pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), ()> {
-    // The shortest code has 5 bits.
-    out.reserve(text.len() * 8 / 5);
-    let mut rest = text;
-    // The bits that come next stand on the left; behind them are zeros.
-    let (mut bits, mut count) = (0_u64, 0_u32);
-    loop {
-        if count < LONGEST as u32 {
-            if let Some((more, behind)) = rest.split_first_chunk::<4>() {
-                bits |= u64::from(u32::from_be_bytes(*more)) << (32 - count);
-                count += 32;
-                rest = behind;
-            } else {
-                while let Some((&byte, behind)) = rest.split_first() {
-                    bits |= u64::from(byte) << (56 - count);
-                    count += 8;
-                    rest = behind;
-                }
-            }
+    // The shortest code has 5 bits. One look at the room for all costs less than one for each symbol.
+    let (start, most) = (out.len(), text.len() * 8 / 5);
+    out.resize(start + most, 0);
+    let mut room = out[start..].iter_mut();
+    let mut bits = Bits { next: 0, count: 0, rest: text };
+    let mut is_last = false;
+    while !is_last {
+        is_last = bits.refill();
+        // Whatever comes is whole, until fewer bits are there than the longest code has.
+        while bits.count >= LONGEST as u32 {
+            let (symbol, length) = bits.symbol();
+            *room.next().ok_or(())? = u8::try_from(symbol).map_err(drop)?;
+            bits.skip(length);
         }
-        let found = CODE.fast[(bits >> (64 - FAST)) as usize];
-        let (symbol, length) = if found == 0 { long(bits) } else { (found >> 4, u32::from(found & 15)) };
-        if length > count {
+    }
+    loop {
+        let (symbol, length) = bits.symbol();
+        if length > bits.count {
             break;
         }
-        out.push(u8::try_from(symbol).map_err(drop)?);
-        bits <<= length;
-        count -= length;
+        *room.next().ok_or(())? = u8::try_from(symbol).map_err(drop)?;
+        bits.skip(length);
     }
+    let written = most - room.len();
+    out.truncate(start + written);
     // Padding is the beginning of the end's code, shorter than a byte.
-    let padding = !(u64::MAX >> count);
-    if count < 8 && bits == padding { Ok(()) } else { Err(()) }
+    let padding = !(u64::MAX >> bits.count);
+    if bits.count < 8 && bits.next == padding { Ok(()) } else { Err(()) }
+}
+
+/// What is left of a text.
+struct Bits<'a> {
+    /// The bits that come next stand on the left; behind the last of a text are zeros.
+    next: u64,
+    /// How many of them are there for certain.
+    count: u32,
+    rest: &'a [u8],
+}
+
+impl Bits<'_> {
+    /// Takes bytes until more than 56 bits are there; whether those were the last ones.
+    #[inline]
+    fn refill(&mut self) -> bool {
+        if let Some((eight, _)) = self.rest.split_first_chunk::<8>() {
+            let bytes = (63 - self.count) / 8;
+            // Of the byte that has no room the first bits stand there already: the next time they are the same.
+            self.next |= u64::from_be_bytes(*eight) >> self.count;
+            self.count += 8 * bytes;
+            self.rest = &self.rest[bytes as usize..];
+            return self.rest.is_empty();
+        }
+        while self.count <= 56
+            && let Some((&byte, behind)) = self.rest.split_first()
+        {
+            self.next |= u64::from(byte) << (56 - self.count);
+            self.count += 8;
+            self.rest = behind;
+        }
+        self.rest.is_empty()
+    }
+
+    /// What they begin with, and its length.
+    #[inline]
+    fn symbol(&self) -> (u16, u32) {
+        let found = CODE.fast[(self.next >> (64 - FAST)) as usize];
+        if found == 0 { long(self.next) } else { (found >> 4, u32::from(found & 15)) }
+    }
+
+    #[inline]
+    fn skip(&mut self, length: u32) {
+        self.next <<= length;
+        self.count -= length;
+    }
 }
 
 /// The symbol and the length of a code that is longer than [`FAST`].
+#[cold]
 fn long(bits: u64) -> (u16, u32) {
     let text = (bits >> 32) as u32;
     let mut length = FAST as usize + 1;

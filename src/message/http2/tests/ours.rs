@@ -29,8 +29,8 @@ pub(super) fn server(
         let mut connection = Connection::new(wire, settings);
         let result = std::future::poll_fn(|cx| {
             let over = connection.poll(cx);
-            while let Some((request, respond)) = connection.accept() {
-                serve(request, respond);
+            while let Some((head, body, respond)) = connection.accept() {
+                serve(Request::from_parts(*head, body), respond);
             }
             over
         })
@@ -260,7 +260,7 @@ fn a_server_that_leaves_serves_what_it_has_and_takes_no_more() {
                     connection.graceful_shutdown();
                 }
                 let over = connection.poll(cx);
-                while let Some((_, respond)) = connection.accept() {
+                while let Some((_, _, respond)) = connection.accept() {
                     keep.replace(Some(respond));
                 }
                 over

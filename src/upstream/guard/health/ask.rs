@@ -33,7 +33,7 @@ pub(super) struct Answer {
 pub(super) async fn by_http1(stream: Stream, request: Request<()>) -> Option<Answer> {
     let io = Io::new(stream, Rc::new(Activity::new(false)));
     let (head, ()) = request.into_parts();
-    let response = http1::ask_once(io, Box::new(head)).await.ok()?;
+    let response = http1::ask_once(io, &head).await.ok()?;
     let (parts, body) = response.into_parts();
     let (body, trailers) = read(body).await?;
     Some(Answer { status: parts.status, headers: parts.headers, body, trailers })
