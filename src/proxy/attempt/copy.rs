@@ -153,7 +153,7 @@ impl Attempt {
         let connection = pool.http1.acquire(!retry::is_idempotent(&head.method)).await;
         let mut connection = connection.map_err(outcome::without_connection)?;
         self.begin();
-        let response = connection.send(head, body).await.map_err(|error| http1::failed(error))?;
+        let response = connection.send(head, body).await.map_err(http1::failed)?;
         self.lease.hold(Connection::Http1(connection));
         Ok(response)
     }
