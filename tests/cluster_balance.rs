@@ -8,17 +8,19 @@ mod common {
     pub(crate) mod world;
 }
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
-use common::clusters::{caller, snapshot};
-use common::engine::Engine;
+use common::clusters::{caller, scraped, snapshot};
+use common::engine::{Engine, eventually};
 use common::world::client::{Client, grpc_call, request};
-use common::world::upstream::{Upstream, empty};
+use common::world::upstream::{Upstream, empty, full};
 use common::world::{Http, free_port, run};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, Response};
 use weir::snapshot::route::OrdName;
-use weir::snapshot::{Cookie, HashKey, LbPolicy, TrafficPolicy};
+use weir::snapshot::{Cookie, HashKey, HealthCheck, HealthCheckKind, LbPolicy, TrafficPolicy};
 
 const BOTH: [LbPolicy; 2] = [LbPolicy::RING_HASH, LbPolicy::MAGLEV];
 
@@ -145,6 +147,112 @@ fn who_cannot_be_reached_gives_his_keys_to_others_for_a_retry() {
                 assert!(met == "u0" || met == "u1", "{lb:?}: {met}");
             }
             assert!(engine.metric("envoy_cluster_upstream_rq_retry_success") >= 1.0, "{lb:?}");
+        }
+    });
+}
+
+/// By user, who answers; every answer is a good one.
+async fn owners(client: &mut Client, users: usize) -> Vec<String> {
+    let mut owners = Vec::new();
+    for user in 0..users {
+        owners.push(ask(client, "/m", &[("x-user", format!("user-{user}"))]).await);
+    }
+    owners
+}
+
+#[test]
+fn an_endpoint_that_leaves_moves_few_keys_of_the_others_and_one_that_comes_back_gets_its_own() {
+    run(async || {
+        let all = upstreams(5).await;
+        let at: Vec<String> = all.iter().map(Upstream::at).collect();
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        for lb in BOTH {
+            for (down, up) in Http::matrix() {
+                const USERS: usize = 200;
+                let traffic = TrafficPolicy { hash: vec![header("x-user")], ..TrafficPolicy::default() };
+                let of = |at: &[&str]| {
+                    snapshot(up, at, |cluster| {
+                        cluster.lb = lb;
+                        cluster.traffic = Some(Box::new(traffic.clone()));
+                    })
+                };
+                let engine = Engine::serving(2, of(&at));
+                let mut client = caller(down, &engine).await;
+                let before = owners(&mut client, USERS).await;
+                engine.publish(of(&at[..4]));
+                let after = owners(&mut client, USERS).await;
+                assert!(after.iter().all(|owner| owner != "u4"), "{lb:?} {down:?} {up:?}");
+                let stayed = before.iter().zip(&after).filter(|(before, after)| before == after).count();
+                let of_others = before.iter().filter(|owner| *owner != "u4").count();
+                // By the remainder of a division four of five keys would move.
+                assert!(
+                    stayed * 10 >= of_others * 6,
+                    "{lb:?} {down:?} {up:?}: {stayed} of {of_others} stayed"
+                );
+                engine.publish(of(&at));
+                assert_eq!(owners(&mut client, USERS).await, before, "{lb:?} {down:?} {up:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_endpoint_that_is_ill_gives_away_its_own_keys_alone_and_gets_them_back() {
+    run(async || {
+        for lb in BOTH {
+            for down in Http::BOTH {
+                let is_well = Rc::new(Cell::new(true));
+                let now = is_well.clone();
+                let falls = Upstream::remembering(move |seen| {
+                    let status = if seen.target() == "/m" || now.get() { 200 } else { 503 };
+                    Response::builder().status(status).body(full("falls")).expect("a response")
+                })
+                .await;
+                let others = upstreams(3).await;
+                let at: Vec<String> = others.iter().chain([&falls]).map(Upstream::at).collect();
+                let at: Vec<&str> = at.iter().map(String::as_str).collect();
+                let kind = HealthCheckKind::Http {
+                    path: "/h".into(),
+                    host: None,
+                    expected: Vec::new(),
+                    headers: Vec::new(),
+                };
+                let often = Duration::from_millis(10);
+                let check = HealthCheck {
+                    interval: often,
+                    no_traffic_interval: often,
+                    timeout: Duration::from_secs(10),
+                    ..HealthCheck::new(kind)
+                };
+                let traffic = TrafficPolicy {
+                    hash: vec![header("x-user")],
+                    health_checks: vec![check],
+                    ..TrafficPolicy::default()
+                };
+                let engine = Engine::serving(
+                    1,
+                    snapshot(Http::Two, &at, |cluster| {
+                        cluster.lb = lb;
+                        cluster.traffic = Some(Box::new(traffic.clone()));
+                    }),
+                );
+                let healthy = async |count: f64| {
+                    let family = "envoy_cluster_membership_healthy";
+                    eventually("they are as well as they should be", || scraped(&engine, family) == count)
+                        .await;
+                };
+                healthy(4.0).await;
+                let mut client = caller(down, &engine).await;
+                let before = owners(&mut client, 100).await;
+                is_well.set(false);
+                healthy(3.0).await;
+                for (before, after) in before.iter().zip(owners(&mut client, 100).await) {
+                    assert!(after != "falls" && (*before == after || before == "falls"), "{lb:?} {down:?}");
+                }
+                is_well.set(true);
+                healthy(4.0).await;
+                assert_eq!(owners(&mut client, 100).await, before, "{lb:?} {down:?}");
+            }
         }
     });
 }

@@ -8,18 +8,20 @@ mod common {
     pub(crate) mod world;
 }
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::clusters::{NOBODY, caller, scraped, serve, snapshot, until_answer};
 use common::engine::eventually;
-use common::world::raw::RawUpstream;
-use common::world::upstream::{BoxBody, Seen, Upstream, frames, full, grpc_message, grpc_ok};
+use common::world::raw::{Raw, RawUpstream};
+use common::world::upstream::{BoxBody, Seen, Upstream, channel, frames, full, grpc_message, grpc_ok};
 use common::world::{Http, free_port, run};
 use http::{HeaderName, Response};
 use http_body::Frame;
+use tokio::net::TcpListener;
+use tokio::task::spawn_local;
 use weir::snapshot::route::OrdName;
 use weir::snapshot::{HeaderEdit, HealthCheck, HealthCheckKind, Outlier, TrafficPolicy};
 
@@ -306,16 +308,116 @@ fn who_was_thrown_out_for_failures_is_let_in_by_a_good_answer() {
     });
 }
 
+/// More than is kept of an answer, and what a model that is available is told by.
+fn endless() -> Response<BoxBody> {
+    let frames = (0..64).map(|_| Frame::data(Bytes::from(vec![b' '; 4 << 10])));
+    let available = r#"{"model_version_status": [{"version": "3", "state": "AVAILABLE"}]}"#;
+    let frames = frames.chain([Frame::data(Bytes::from(available))]).collect();
+    Response::new(common::world::upstream::frames(frames))
+}
+
 #[test]
-fn an_answer_that_is_longer_than_one_about_health_is_none() {
+fn an_http_check_is_decided_by_the_head_however_long_the_body_is_and_whether_it_ends() {
     run(async || {
-        let endless = Upstream::remembering(|_| {
-            let frames = (0..64).map(|_| Frame::data(Bytes::from(vec![b'a'; 4 << 10]))).collect();
-            Response::new(common::world::upstream::frames(frames))
-        })
-        .await;
-        let engine = serve(Http::One, &[&endless.at()], &policy(check(http("/h"))));
+        for up in Http::BOTH {
+            let (good, bad) = (Rc::new(Cell::new(false)), Rc::new(RefCell::new(Vec::new())));
+            let never_ends = bad.clone();
+            let answer = move |_: &Seen, is_well: bool| {
+                let (sender, body) = channel();
+                never_ends.borrow_mut().push(sender);
+                let status = if is_well { 200 } else { 503 };
+                Response::builder().status(status).body(body).expect("a response")
+            };
+            let (without_end, long) =
+                (upstream(&good, answer).await, upstream(&good, |_, _| endless()).await);
+            let engine = serve(up, &[&without_end.at(), &long.at()], &policy(check(http("/h"))));
+            let healthy = "envoy_cluster_membership_healthy";
+            eventually("the long one is well", || scraped(&engine, healthy) == 1.0).await;
+            good.set(true);
+            eventually("the other is too", || scraped(&engine, healthy) == 2.0).await;
+            assert_eq!(scraped(&engine, "envoy_cluster_health_check_network_failure"), 0.0, "{up:?}");
+            eventually("whoever has told its status is left", || {
+                // One question may be open at each.
+                without_end.open_connections() <= 1 && questions(&without_end).len() > 2
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn an_answer_about_a_model_that_is_longer_than_such_an_answer_is_none() {
+    run(async || {
+        let endless = Upstream::remembering(|_| endless()).await;
+        let kind = HealthCheckKind::Model { name: "half".into(), version: None };
+        let engine = serve(Http::One, &[&endless.at()], &policy(check(kind)));
         eventually("it is asked", || scraped(&engine, "envoy_cluster_health_check_failure") >= 2.0).await;
         assert_eq!(scraped(&engine, "envoy_cluster_health_check_success"), 0.0);
+    });
+}
+
+/// Endpoints at one socket, each with an address of its own; every connection waits there to be let go on.
+struct Crowd {
+    at: Vec<String>,
+    waiting: Rc<RefCell<Vec<Raw>>>,
+    asked: Rc<Cell<usize>>,
+}
+
+impl Crowd {
+    /// `count` endpoints. On Linux all of 127/8 is loopback.
+    async fn of(count: usize) -> Crowd {
+        let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let address = |n: usize| format!("127.0.{}.{}:{port}", 1 + n / 200, 1 + n % 200);
+        let crowd =
+            Crowd { at: (0..count).map(address).collect(), waiting: Rc::default(), asked: Rc::default() };
+        let (waiting, asked) = (crowd.waiting.clone(), crowd.asked.clone());
+        spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (waiting, asked) = (waiting.clone(), asked.clone());
+                spawn_local(async move {
+                    let mut raw = Raw::over(stream);
+                    raw.read_head().await.expect("a question");
+                    asked.set(asked.get() + 1);
+                    waiting.borrow_mut().push(raw);
+                });
+            }
+        });
+        crowd
+    }
+
+    /// Answers whoever waits.
+    async fn answer(&self) {
+        let waiting = self.waiting.take();
+        for mut raw in waiting {
+            raw.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    }
+}
+
+#[test]
+fn only_so_many_endpoints_of_a_cluster_are_asked_at_once_and_each_has_its_turn() {
+    run(async || {
+        const ENDPOINTS: usize = 300;
+        const AT_ONCE: usize = 128;
+        let crowd = Crowd::of(ENDPOINTS).await;
+        let at: Vec<&str> = crowd.at.iter().map(String::as_str).collect();
+        let hour = Duration::from_secs(3600);
+        let rare = HealthCheck { interval: hour, no_traffic_interval: hour, ..check(http("/h")) };
+        let engine = serve(Http::One, &at, &policy(rare));
+        let mut answered = 0;
+        while answered < ENDPOINTS {
+            let due = AT_ONCE.min(ENDPOINTS - answered);
+            eventually("as many as may be are asked, none waits for an interval", || {
+                crowd.waiting.borrow().len() >= due
+            })
+            .await;
+            assert_eq!(crowd.waiting.borrow().len(), due, "and no more");
+            answered += due;
+            crowd.answer().await;
+            let healthy = "envoy_cluster_membership_healthy";
+            eventually("they are well", || scraped(&engine, healthy) == answered as f64).await;
+        }
+        assert_eq!(crowd.asked.get(), ENDPOINTS, "each once");
     });
 }

@@ -10,6 +10,9 @@ use crate::snapshot::LbPolicy;
 pub(super) mod hashed;
 mod maglev;
 mod ring;
+mod turns;
+
+pub use turns::Turns;
 
 /// What of a request a choice may depend on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,38 +54,37 @@ pub fn pick_for(cluster: &ClusterState, dice: &mut impl Rng, ask: &Ask<'_>) -> O
     if !ask.tried.contains(&index) {
         return Some(index);
     }
-    Some(another(count, index, ask.tried, || draw(cluster, dice, ask.now_ms)))
+    let tried = |index| ask.tried.contains(&index);
+    Some(another(count, index, tried, || draw(cluster, dice, ask.now_ms)))
 }
 
 /// In place of `index`, which was tried: a few further draws, then the next in line of `count` that was not.
 #[cold]
-pub(super) fn another(count: usize, index: usize, tried: &[usize], mut draw: impl FnMut() -> usize) -> usize {
-    let drawn = (0..3).map(|_| draw()).find(|drawn| !tried.contains(drawn));
-    let in_line = || (1..count).map(|step| (index + step) % count).find(|next| !tried.contains(next));
+pub(super) fn another(
+    count: usize,
+    index: usize,
+    tried: impl Fn(usize) -> bool,
+    mut draw: impl FnMut() -> usize,
+) -> usize {
+    let drawn = (0..3).map(|_| draw()).find(|&drawn| !tried(drawn));
+    let in_line = || (1..count).map(|step| (index + step) % count).find(|&next| !tried(next));
     drawn.or_else(in_line).unwrap_or(index)
 }
 
 fn draw(cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
     match cluster.config.lb {
-        LbPolicy::RoundRobin => {
-            let turn = cluster.turn.fetch_add(1, Ordering::Relaxed);
-            cluster.turns[turn % cluster.turns.len()] as usize
-        }
+        LbPolicy::RoundRobin => cluster.turns.at(cluster.turn.fetch_add(1, Ordering::Relaxed)),
         // No hash is asked for here.
-        LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => by_weight(cluster, dice),
+        LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => cluster.turns.draw(dice),
         LbPolicy::LeastRequest => least_of_two(cluster, dice, now_ms),
     }
-}
-
-fn by_weight(cluster: &ClusterState, dice: &mut impl Rng) -> usize {
-    cluster.turns[dice.random_range(0..cluster.turns.len())] as usize
 }
 
 /// The less loaded of two. The pod's own endpoint is always one of them, and wins within `local_bias`.
 fn least_of_two(cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
     let own = cluster.own;
-    let first = own.unwrap_or_else(|| by_weight(cluster, dice));
-    let mut second = by_weight(cluster, dice);
+    let first = own.unwrap_or_else(|| cluster.turns.draw(dice));
+    let mut second = cluster.turns.draw(dice);
     if second == first {
         second = (first + 1 + dice.random_range(0..cluster.members.len() - 1)) % cluster.members.len();
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::balance::Turns;
 use super::breaker::Breakers;
 use super::guard::{Guard, Outcome, Watch};
 use crate::snapshot::{Address, Cluster};
@@ -169,8 +170,8 @@ pub struct ClusterState {
     pub members: Vec<Member>,
     /// The first of them that is this pod's own.
     pub own: Option<usize>,
-    /// Members by turn: each stands in it as often as its weight says, spread out.
-    pub turns: Vec<u32>,
+    /// Whose turn it is.
+    pub turns: Turns,
     /// The turn of the round robin.
     pub turn: Arc<AtomicUsize>,
     /// Limits over all workers.
@@ -178,9 +179,6 @@ pub struct ClusterState {
     /// Who of the members is well, and what hashes belong to; nothing for a cluster that asks for neither.
     pub guard: Option<Box<Guard>>,
 }
-
-/// Sum of weights up to which the turns are written out; beyond it they are scaled down.
-const MAX_TURNS: u64 = 4096;
 
 impl ClusterState {
     /// Makes `config` run. `addresses` gives the targets of an address (several for a name, none for one that does
@@ -213,7 +211,7 @@ impl ClusterState {
         let turn = previous.map(|previous| previous.turn.clone()).unwrap_or_default();
         let own = members.iter().position(|member| member.local);
         let guard = Guard::new(&config, &mut members, previous);
-        let turns = turns(members.iter().map(|member| member.weight));
+        let turns = Turns::new(members.iter().map(|member| member.weight));
         ClusterState { turns, own, config, members, turn, breakers, guard }
     }
 
@@ -236,28 +234,6 @@ impl Member {
     pub fn is_healthy(&self) -> bool {
         self.watch.as_ref().is_none_or(|watch| watch.is_healthy())
     }
-}
-
-/// Smooth weighted round robin, written out once. Source: the algorithm of nginx's upstream module.
-pub(super) fn turns(weights: impl Iterator<Item = u32> + Clone) -> Vec<u32> {
-    let sum: u64 = weights.clone().map(u64::from).sum();
-    let scale = |weight: u32| {
-        if sum <= MAX_TURNS { weight } else { (u64::from(weight) * MAX_TURNS / sum).max(1) as u32 }
-    };
-    let weights: Vec<i64> = weights.map(|weight| i64::from(scale(weight))).collect();
-    let total: i64 = weights.iter().sum();
-    if weights.iter().all(|&weight| weight == weights[0]) {
-        return (0..weights.len() as u32).collect();
-    }
-    let mut current = vec![0i64; weights.len()];
-    let mut turns = Vec::with_capacity(total as usize);
-    for _ in 0..total {
-        current.iter_mut().zip(&weights).for_each(|(current, weight)| *current += weight);
-        let best = (0..current.len()).rev().max_by_key(|&i| current[i]).unwrap_or(0);
-        current[best] -= total;
-        turns.push(best as u32);
-    }
-    turns
 }
 
 #[cfg(test)]
@@ -304,14 +280,6 @@ pub(crate) mod tests {
         };
         let endpoint = |target| Arc::new(EndpointState::new(target));
         ClusterState::new(Arc::new(config), addresses, endpoint, previous)
-    }
-
-    #[test]
-    fn each_member_has_as_many_turns_as_its_weight_and_they_are_spread() {
-        let cluster = cluster(LbPolicy::RoundRobin, &[(3, false), (1, false), (2, false)]);
-        let count = |member| cluster.turns.iter().filter(|&&turn| turn == member).count();
-        assert_eq!((count(0), count(1), count(2)), (3, 1, 2));
-        assert!(cluster.turns.windows(3).all(|w| w != [0, 0, 0]), "{:?}", cluster.turns);
     }
 
     #[test]

@@ -2,25 +2,29 @@
 //! and what a hash belongs to.
 //!
 //! Law: a choice looks at a list of members that are well, which is made when anybody's health changes and not with a
-//! request. Whoever sees first that it changed makes the list; there is no lock. Health outlives reloads with its
-//! [`Watch`]. A cluster that is not watched and looks at no hash has no guard.
+//! request. Whoever sees first that it changed makes the list; there is no lock. A list of many members is not made
+//! more often than its length allows; until it is, a choice looks whether whom it meets is still well. Health outlives
+//! reloads with its [`Watch`]. A cluster that is not watched and looks at no hash has no guard.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rand::{Rng, RngExt as _};
 
+use super::balance::Ask;
 use super::balance::hashed::Hashed;
-use super::balance::{self, Ask};
-use super::cluster::{ClusterState, Member, turns};
+use super::cluster::{ClusterState, Member};
 use crate::runtime::sync::step;
-use crate::snapshot::{Cluster, LbPolicy, Outlier, SlowStart};
+use crate::snapshot::{Cluster, Outlier, SlowStart};
 use crate::telemetry::{GuardCounts, GuardEvent};
 use crate::transport::dial::Target;
 use outlier::Scene;
+use usable::Usable;
 use watch::{Census, MAX_CHECKS};
 
 mod health;
@@ -32,11 +36,19 @@ mod slow_start;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod usable;
 mod watch;
 
 pub use outlier::Outcome;
 pub use tasks::Guards;
 pub use watch::Watch;
+
+/// Members for which a list is at most made every millisecond: so much of a worker's time is a few parts of a hundred.
+const MEMBERS_A_MS: u64 = 200;
+/// Draws that may meet somebody who is ill since the list was made, before it is made anew whatever its length.
+const DRAWS: usize = 4;
+/// What the clock of slow starts shows when the process starts: who is well since 0 is so for years.
+const START_MS: u64 = 1 << 40;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,29 +61,14 @@ pub struct Guard {
     /// Below this percentage of members that are well, all are as good as well.
     panic_threshold: u32,
     members: usize,
-}
-
-/// The members to choose among.
-#[derive(Debug)]
-struct Usable {
-    /// The census's count of changes when it was made.
-    changes: u32,
-    /// Too few are well: these are all.
-    panic: bool,
-    /// Indexes of members, with the weight that each has now.
-    members: Vec<(usize, u32)>,
-    /// Places in `members`, by turn.
-    turns: Vec<u32>,
-    /// Whether a member stands in `members`, by its index.
-    holds: Vec<bool>,
-    /// The place of this pod's own, if it is among them.
-    own: Option<usize>,
+    /// Whether a member was ever chosen, in this generation or before.
+    used: Arc<AtomicBool>,
 }
 
 /// Milliseconds on the clock of ejections and of slow starts.
 fn now_ms() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+    START_MS.saturating_add(u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Guard {
@@ -95,6 +92,9 @@ impl Guard {
         let census = before.map(|guard| guard.census.clone()).unwrap_or_default();
         if is_watched {
             watch_all(members, previous, &census, checks, outlier.is_some());
+            if slow_start.is_some() && before.is_none_or(|guard| guard.slow_start.is_none()) {
+                spare_the_known(previous);
+            }
         }
         leave(members, previous);
         let panic_threshold = traffic.map_or(50, |traffic| traffic.panic_threshold);
@@ -107,6 +107,7 @@ impl Guard {
             slow_start,
             panic_threshold,
             members,
+            used: before.map(|guard| guard.used.clone()).unwrap_or_default(),
         };
         guard.usable = ArcSwap::from_pointee(guard.look(of, now_ms()));
         Some(Box::new(guard))
@@ -144,64 +145,79 @@ impl Guard {
         &self.census.counts
     }
 
+    /// Whether anything was ever sent to a member.
+    fn is_used(&self) -> bool {
+        self.used.load(Relaxed)
+    }
+
     /// The member to try; `None` if none is well and there is no panic.
     pub fn pick(&self, cluster: &ClusterState, dice: &mut impl Rng, ask: &Ask<'_>) -> Option<usize> {
-        let mut usable = self.usable.load();
-        if usable.changes != self.census.changes() {
-            step();
-            self.usable.store(Arc::new(self.look(&cluster.members, now_ms())));
-            usable = self.usable.load();
+        if !self.is_used() {
+            self.used.store(true, Relaxed);
         }
+        let usable = self.usable.load();
+        if usable.changes == self.census.changes() {
+            return self.choose(&usable, cluster, dice, ask);
+        }
+        step();
+        self.pick_after_a_change(&usable, cluster, dice, ask, now_ms())
+    }
+
+    /// The same, when the list is not that of now.
+    #[cold]
+    fn pick_after_a_change(
+        &self,
+        old: &Usable,
+        cluster: &ClusterState,
+        dice: &mut impl Rng,
+        ask: &Ask<'_>,
+        now_ms: u64,
+    ) -> Option<usize> {
+        let due_ms = old.made_ms.saturating_add(cluster.members.len() as u64 / MEMBERS_A_MS);
+        if now_ms < due_ms && !old.members.is_empty() {
+            let mut tried = ask.tried.to_vec();
+            for _ in 0..DRAWS {
+                let picked = self.choose(old, cluster, dice, &Ask { tried: &tried, ..*ask })?;
+                if old.panic || cluster.members[picked].is_healthy() {
+                    return Some(picked);
+                }
+                tried.push(picked);
+            }
+        }
+        let new = self.renew(&cluster.members, now_ms);
+        self.choose(&new, cluster, dice, ask)
+    }
+
+    fn choose(
+        &self,
+        usable: &Usable,
+        cluster: &ClusterState,
+        dice: &mut impl Rng,
+        ask: &Ask<'_>,
+    ) -> Option<usize> {
         if usable.panic {
             self.census.counts.count(GuardEvent::HealthyPanic);
         }
-        if let [] | [_] = usable.members[..] {
-            return usable.members.first().map(|&(member, _)| member);
-        }
-        if let (Some(hashed), Some(hash)) = (&self.hashed, ask.hash) {
-            let fresh = |member: usize| usable.holds[member] && !ask.tried.contains(&member);
-            return hashed.find(hash, fresh).or_else(|| hashed.find(hash, |member| usable.holds[member]));
-        }
-        let place = usable.draw(cluster, dice, ask.now_ms);
-        let picked = usable.members[place].0;
-        if !ask.tried.contains(&picked) {
-            return Some(picked);
-        }
-        let tried = |&place: &usize| ask.tried.contains(&usable.members[place].0);
-        let tried: Vec<usize> = (0..usable.members.len()).filter(tried).collect();
-        let draw = || usable.draw(cluster, dice, ask.now_ms);
-        Some(usable.members[balance::another(usable.members.len(), place, &tried, draw)].0)
+        usable.choose(self.hashed.as_ref(), cluster, dice, ask)
     }
 
-    /// Makes the list anew.
+    /// Makes the list anew, and the choices of all workers go by it.
+    fn renew(&self, members: &[Member], now_ms: u64) -> Arc<Usable> {
+        let new = Arc::new(self.look(members, now_ms));
+        self.usable.store(new.clone());
+        new
+    }
+
     fn look(&self, members: &[Member], now_ms: u64) -> Usable {
         // Before anything that may change: what changes from here on is seen the next time.
         let changes = self.census.changes();
         step();
-        let well: Vec<bool> = members.iter().map(Member::is_healthy).collect();
-        let count = well.iter().filter(|&&well| well).count();
-        let panic = count * 100 < self.panic_threshold as usize * members.len();
         let slow_start = self.slow_start.as_ref().filter(|_| self.is_starting(members, now_ms));
         let weighs = |member: &Member| match (slow_start, &member.watch) {
             (Some(config), Some(watch)) => slow_start::weight(config, member.weight, watch.well_for(now_ms)),
             _ => member.weight,
         };
-        let chosen = members.iter().enumerate().filter(|&(index, _)| panic || well[index]);
-        let chosen: Vec<(usize, u32)> = chosen.map(|(index, member)| (index, weighs(member))).collect();
-        let mut holds = vec![false; members.len()];
-        chosen.iter().for_each(|&(index, _)| holds[index] = true);
-        Usable {
-            changes,
-            panic,
-            turns: if chosen.is_empty() {
-                Vec::new()
-            } else {
-                turns(chosen.iter().map(|&(_, weight)| weight))
-            },
-            own: chosen.iter().position(|&(index, _)| members[index].local),
-            members: chosen,
-            holds,
-        }
+        Usable::new(changes, now_ms, members, self.panic_threshold, weighs)
     }
 
     /// Whether anybody's share still grows.
@@ -227,7 +243,7 @@ fn watch_all(
     for member in previous.into_iter().flat_map(|previous| &previous.members) {
         let watch = match &member.watch {
             Some(watch) => watch.clone(),
-            None => Arc::new(Watch::new(census.clone(), 0, now_ms)),
+            None => Arc::new(Watch::new(census.clone(), 0, 0)),
         };
         watch.adopt(checks, has_outlier);
         watches.insert(member.state.target.clone(), watch);
@@ -247,41 +263,8 @@ fn leave(members: &[Member], previous: Option<&ClusterState>) {
     watches.filter(|watch| !stays.contains(&Arc::as_ptr(watch))).for_each(|watch| watch.leave());
 }
 
-impl Usable {
-    fn none() -> Usable {
-        Usable {
-            changes: 0,
-            panic: false,
-            members: Vec::new(),
-            turns: Vec::new(),
-            holds: Vec::new(),
-            own: None,
-        }
-    }
-
-    /// A place in `members`, of which there are at least two.
-    fn draw(&self, cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
-        match cluster.config.lb {
-            LbPolicy::RoundRobin => {
-                let turn = cluster.turn.fetch_add(1, Relaxed);
-                self.turns[turn % self.turns.len()] as usize
-            }
-            // Without a hash.
-            LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => self.by_weight(dice),
-            LbPolicy::LeastRequest => {
-                let first = self.own.unwrap_or_else(|| self.by_weight(dice));
-                let mut second = self.by_weight(dice);
-                if second == first {
-                    let count = self.members.len();
-                    second = (first + 1 + dice.random_range(0..count - 1)) % count;
-                }
-                let two = [self.members[first], self.members[second]];
-                if balance::less_loaded(cluster, now_ms, two) == two[0].0 { first } else { second }
-            }
-        }
-    }
-
-    fn by_weight(&self, dice: &mut impl Rng) -> usize {
-        self.turns[dice.random_range(0..self.turns.len())] as usize
-    }
+/// Who served before shares were to grow is not new: only whoever comes from now on is.
+fn spare_the_known(previous: Option<&ClusterState>) {
+    let known = previous.into_iter().flat_map(|previous| &previous.members);
+    known.filter_map(|member| member.watch.as_ref()).for_each(|watch| watch.set_well_since(0));
 }

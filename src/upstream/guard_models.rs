@@ -8,7 +8,8 @@ use rand::rngs::SmallRng;
 use shuttle::thread;
 
 use super::*;
-use crate::snapshot::TrafficPolicy;
+use crate::snapshot::{LbPolicy, TrafficPolicy};
+use crate::upstream::balance;
 use crate::upstream::cluster::tests::{config, running};
 
 const SCHEDULES: usize = 5_000;

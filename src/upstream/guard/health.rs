@@ -1,15 +1,16 @@
 //! Active health checks: endpoints are asked whether they are well, each by a task of its own.
 //!
 //! Law: thresholds are Envoy's. The first answer counts at once; an answer that says otherwise than it should makes ill
-//! at once, none at all only as often in a row as the threshold says. Nothing of a check runs on a worker.
+//! at once, none at all only as often in a row as the threshold says. Nothing of a check runs on a worker. Endpoints of
+//! a cluster are not asked in step, and only so many of them at once.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use rand::RngExt as _;
+use rand::{Rng, RngExt as _};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::now_ms;
@@ -24,6 +25,9 @@ mod grpc;
 mod http;
 mod model;
 
+/// Questions of one cluster that are open at once: each is a connection, and the control thread has other things to do.
+pub(super) const AT_ONCE: usize = 128;
+
 /// Whom a task asks.
 pub(super) struct Checked {
     /// The cluster as it is now.
@@ -32,6 +36,8 @@ pub(super) struct Checked {
     pub(super) watch: Arc<Watch>,
     /// Of the check among the cluster's.
     pub(super) place: usize,
+    /// A permit for each question of the cluster that may be open.
+    pub(super) at_once: Rc<Semaphore>,
 }
 
 /// What one question came to.
@@ -75,12 +81,16 @@ pub(super) async fn keep_checking(checked: Checked, check: HealthCheck) {
         (target, _) => target.clone(),
     };
     let mut tally = Tally::default();
+    let mut pace = first_pace(&mut rand::rng());
     loop {
+        let turn = checked.at_once.acquire().await;
         let state = checked.state.borrow().clone();
         let found = timeout(check.timeout, ask(&check, &target, &state)).await.unwrap_or(Found::Silent);
+        drop(turn);
         note(&checked, &check, &mut tally, found, &state);
         drop(state);
-        wait(&checked, &check).await;
+        wait(&checked, &check, pace).await;
+        pace = 1.0;
     }
 }
 
@@ -112,21 +122,27 @@ fn note(checked: &Checked, check: &HealthCheck, tally: &mut Tally, found: Found,
     }
 }
 
-/// Until it is time to ask again: later while nobody has sent the cluster anything, but not once somebody does.
-async fn wait(checked: &Checked, check: &HealthCheck) {
+/// The part of an interval after which an endpoint is asked for the second time. All are asked for the first time at
+/// once, as nobody serves before; with this they fall out of step.
+fn first_pace(dice: &mut impl Rng) -> f64 {
+    dice.random_range(0.5..1.0)
+}
+
+/// Until it is time to ask again: later while nobody has sent the cluster anything, but not once somebody does. `pace`
+/// is the part of that time that is waited for.
+async fn wait(checked: &Checked, check: &HealthCheck, pace: f64) {
     let jitter = u64::try_from(check.interval_jitter.as_millis()).unwrap_or(u64::MAX - 1);
     let jitter = Duration::from_millis(rand::rng().random_range(0..=jitter));
-    let asked = Instant::now();
+    let (asked, unused) = (Instant::now(), check.no_traffic_interval.mul_f64(pace));
+    let mut interval = check.interval.mul_f64(pace);
     loop {
-        sleep((check.interval + jitter).max(Duration::from_millis(1))).await;
-        if asked.elapsed() >= check.no_traffic_interval || has_traffic(&checked.state.borrow()) {
+        sleep((interval + jitter).max(Duration::from_millis(1))).await;
+        interval = check.interval;
+        let is_used = checked.state.borrow().guard.as_ref().is_some_and(|guard| guard.is_used());
+        if is_used || asked.elapsed() >= unused {
             return;
         }
     }
-}
-
-fn has_traffic(state: &ClusterState) -> bool {
-    state.members.iter().any(|member| member.state.counts.rq_total.load(Relaxed) > 0)
 }
 
 /// One question; whoever calls it bounds its time.
@@ -147,6 +163,9 @@ async fn ask(check: &HealthCheck, target: &Target, state: &ClusterState) -> Foun
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
     use super::Found::{Ill, Silent, Well};
     use super::*;
 
@@ -162,6 +181,16 @@ mod tests {
             is_well
         };
         found.iter().map(&mut judge).collect()
+    }
+
+    #[test]
+    fn a_thousand_endpoints_are_asked_again_spread_over_half_an_interval() {
+        let mut dice = SmallRng::seed_from_u64(1);
+        let mut of_each_tenth = [0; 10];
+        for _ in 0..1_000 {
+            of_each_tenth[((first_pace(&mut dice) - 0.5) * 20.0) as usize] += 1;
+        }
+        assert!(of_each_tenth.iter().all(|count| (50..200).contains(count)), "{of_each_tenth:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
@@ -40,6 +41,7 @@ struct Guarded {
     slow_start: Option<(Duration, Task)>,
     /// By endpoint and place of the check.
     checks: HashMap<(Target, usize), Checking>,
+    checks_at_once: Rc<Semaphore>,
 }
 
 /// The health check of one endpoint.
@@ -80,7 +82,8 @@ impl Guards {
 impl Guarded {
     fn new(state: &Arc<ClusterState>) -> Guarded {
         let state = Rc::new(RefCell::new(state.clone()));
-        Guarded { state, outlier: None, slow_start: None, checks: HashMap::new() }
+        let checks_at_once = Rc::new(Semaphore::new(health::AT_ONCE));
+        Guarded { state, outlier: None, slow_start: None, checks: HashMap::new(), checks_at_once }
     }
 
     fn adopt(mut self, state: &Arc<ClusterState>) -> Guarded {
@@ -104,6 +107,7 @@ impl Guarded {
                         target: member.state.target.clone(),
                         watch: watch.clone(),
                         place,
+                        at_once: self.checks_at_once.clone(),
                     };
                     let task = Task::start(health::keep_checking(checked, check.clone()));
                     Checking { check: check.clone(), watch: watch.clone(), _task: task }
@@ -146,8 +150,11 @@ async fn let_shares_grow(state: Rc<RefCell<Arc<ClusterState>>>, window: Duration
         let state = state.borrow().clone();
         if let Some(guard) = &state.guard {
             let grows = guard.is_starting(&state.members, now_ms());
-            // Once more at the end, for the whole share.
+            // Once more at the end, for the whole share: told, so that no list of a moment before outlives it.
             if grows || grew {
+                guard.renew(&state.members, now_ms());
+            }
+            if grew && !grows {
                 guard.census.tell();
             }
             grew = grows;

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::snapshot::{HealthCheck, HealthCheckKind, TrafficPolicy};
+use crate::snapshot::{HealthCheck, HealthCheckKind, LbPolicy, TrafficPolicy};
+use crate::upstream::balance;
 use crate::upstream::cluster::tests::{config, running};
 
 const ALL_LB: [LbPolicy; 5] =
@@ -150,8 +151,81 @@ fn a_new_endpoint_has_the_least_share_at_first_and_its_whole_share_after_the_win
     assert_eq!(shares(began + 130_000), [50, 100]);
     assert_eq!(shares(began + 161_000), [1, 1], "nobody's share grows any more");
     let turns = guard.look(&cluster.members, began + 106_000).turns;
-    let first = turns.iter().filter(|&&turn| turn == 0).count();
-    assert_eq!(first * 10, turns.len() - first);
+    let first = (0..1_100).filter(|&turn| turns.at(turn) == 0).count();
+    assert_eq!(first, 100, "one of eleven");
+}
+
+#[test]
+fn who_served_before_shares_were_to_grow_has_its_whole_share_at_once() {
+    let hour = SlowStart { window: Duration::from_secs(3600), ..SlowStart::default() };
+    let slow = TrafficPolicy { slow_start: Some(hour), ..TrafficPolicy::default() };
+    for before in [None, Some(policy())] {
+        let first = next(LbPolicy::RoundRobin, 1, before, None);
+        let second = next(LbPolicy::RoundRobin, 2, Some(slow.clone()), Some(&first));
+        let weights = |cluster: &ClusterState| -> Vec<u32> {
+            let guard = cluster.guard.as_ref().expect("a guard");
+            guard.usable.load().members.iter().map(|&(_, weight)| weight).collect()
+        };
+        assert_eq!(weights(&second), [100, 10]);
+        let third = next(LbPolicy::RoundRobin, 2, Some(slow.clone()), Some(&second));
+        assert_eq!(weights(&third), [100, 10], "a further reload makes nobody's share whole");
+    }
+}
+
+/// How often the list was made while `change` changed somebody's health before each of so many choices, all in one
+/// millisecond.
+fn lists_made(cluster: &ClusterState, choices: usize, mut change: impl FnMut(usize)) -> usize {
+    let guard = cluster.guard.as_ref().expect("a guard");
+    let (mut dice, mut lists) = (SmallRng::seed_from_u64(1), vec![guard.usable.load_full()]);
+    let now_ms = lists[0].made_ms;
+    for choice in 0..choices {
+        change(choice);
+        let old = guard.usable.load_full();
+        let ask = Ask::default();
+        let picked = guard.pick_after_a_change(&old, cluster, &mut dice, &ask, now_ms).expect("a member");
+        assert!(cluster.members[picked].is_healthy(), "who is ill since the list was made gets nothing");
+        let list = guard.usable.load_full();
+        if !Arc::ptr_eq(&list, &lists[lists.len() - 1]) {
+            lists.push(list);
+        }
+    }
+    lists.len() - 1
+}
+
+#[test]
+fn ten_thousand_members_that_come_and_go_cost_a_choice_a_few_steps_and_not_a_walk_over_all() {
+    for lb in ALL_LB {
+        let none = TrafficPolicy { panic_threshold: 0, ..policy() };
+        let cluster = cluster(lb, 10_000, none);
+        let flap = |choice: usize| {
+            let member = choice * 7 % 10_000;
+            cluster.note(&cluster.members[member], Outcome::Status(500));
+            cluster.members[member].watch.as_ref().expect("a watch").take_back();
+        };
+        assert_eq!(lists_made(&cluster, 1_000, flap), 0, "{lb:?}: nobody is ill when he is met");
+        // A walk takes 10,000 steps: so many lists are a few steps a choice.
+        let go = |choice| throw_out(&cluster, choice);
+        let lists = lists_made(&cluster, 9_900, go);
+        assert!(lists <= 20, "{lb:?}: {lists} lists for 9,900 that went");
+    }
+}
+
+#[test]
+fn the_list_of_many_members_is_made_anew_when_its_time_is_over_and_that_of_few_at_once() {
+    for (members, patience_ms) in [(100, 0), (1_000, 5), (10_000, 50)] {
+        let cluster = cluster(LbPolicy::RoundRobin, members, policy());
+        let guard = cluster.guard.as_ref().expect("a guard");
+        let made_after = |later_ms: u64| {
+            throw_out(&cluster, 0);
+            let old = guard.usable.load_full();
+            let (mut dice, ask) = (SmallRng::seed_from_u64(1), Ask::default());
+            guard.pick_after_a_change(&old, &cluster, &mut dice, &ask, old.made_ms + later_ms);
+            cluster.members[0].watch.as_ref().expect("a watch").take_back();
+            !Arc::ptr_eq(&old, &guard.usable.load_full())
+        };
+        assert!(made_after(patience_ms), "{members}");
+        assert!(patience_ms == 0 || !made_after(patience_ms - 1), "{members}");
+    }
 }
 
 #[test]

@@ -192,6 +192,11 @@ impl Watch {
         now_ms.saturating_sub(self.well_since_ms.load(Relaxed))
     }
 
+    /// It is well since then, whatever was known before.
+    pub(super) fn set_well_since(&self, since_ms: u64) {
+        self.well_since_ms.store(since_ms, Relaxed);
+    }
+
     /// What a health check found. Returns whether that is new.
     pub(super) fn set_check(&self, check: usize, is_well: bool, now_ms: u64) -> bool {
         let flag = failed(check);

@@ -1,7 +1,7 @@
-//! One request of ours and its whole answer, over a connection of its own.
+//! One request of ours and its answer, over a connection of its own.
 //!
 //! Law: the engines are those of the proxy, so what an endpoint may send is bounded as there; of a body no more is kept
-//! than an answer about health has.
+//! than an answer about health has, and nothing is read where nobody asks for it.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,6 +21,14 @@ use crate::upstream::http1;
 /// Bytes of an answer's body that are kept.
 const MOST: usize = 64 << 10;
 
+/// How much of an answer is waited for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// The head decides: whatever comes behind it, and whether it ends, is nobody's business.
+    Head,
+    Whole,
+}
+
 /// What came.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -29,18 +37,18 @@ pub(super) struct Answer {
     pub(super) trailers: Option<HeaderMap>,
 }
 
-/// Asks by HTTP/1. `None`: there is no whole answer.
-pub(super) async fn by_http1(stream: Stream, request: Request<()>) -> Option<Answer> {
+/// Asks by HTTP/1. `None`: what was wanted of an answer did not come.
+pub(super) async fn by_http1(stream: Stream, request: Request<()>, wanted: Wanted) -> Option<Answer> {
     let io = Io::new(stream, Rc::new(Activity::new(false)));
     let (head, ()) = request.into_parts();
     let response = http1::ask_once(io, &head).await.ok()?;
     let (parts, body) = response.into_parts();
-    let (body, trailers) = read(body).await?;
+    let (body, trailers) = wanted.read(body).await?;
     Some(Answer { status: parts.status, headers: parts.headers, body, trailers })
 }
 
-/// Asks by HTTP/2, with `body`. `None`: there is no whole answer.
-pub(super) async fn by_http2(stream: Stream, request: Request<Bytes>) -> Option<Answer> {
+/// Asks by HTTP/2, with a body. `None`: what was wanted of an answer did not come.
+pub(super) async fn by_http2(stream: Stream, request: Request<Bytes>, wanted: Wanted) -> Option<Answer> {
     let io = Io::new(stream, Rc::new(Activity::new(false)));
     let (sender, connection) = client::connect(io, Settings::default());
     let (head, mut data) = request.into_parts();
@@ -52,7 +60,7 @@ pub(super) async fn by_http2(stream: Stream, request: Request<Bytes>) -> Option<
             poll_fn(|cx| body.poll_send(cx, &mut data, true)).await.ok()?;
         }
         let (parts, body) = answer.await.ok()?.into_parts();
-        let (body, trailers) = read(Body::http2(body)).await?;
+        let (body, trailers) = wanted.read(Body::http2(body)).await?;
         drop(sender);
         Some(Answer { status: parts.status, headers: parts.headers, body, trailers })
     };
@@ -63,14 +71,20 @@ pub(super) async fn by_http2(stream: Stream, request: Request<Bytes>) -> Option<
     }
 }
 
-async fn read(mut body: Body) -> Option<(Bytes, Option<HeaderMap>)> {
-    let (mut data, mut trailers) = (BytesMut::new(), None);
-    while let Some(frame) = body.frame().await {
-        match frame.ok()?.into_data() {
-            Ok(more) if data.len() + more.len() <= MOST => data.extend_from_slice(&more),
-            Ok(_) => return None,
-            Err(frame) => trailers = frame.into_trailers().ok(),
+impl Wanted {
+    /// The body and the trailers, as far as they are wanted.
+    async fn read(self, mut body: Body) -> Option<(Bytes, Option<HeaderMap>)> {
+        if let Wanted::Head = self {
+            return Some((Bytes::new(), None));
         }
+        let (mut data, mut trailers) = (BytesMut::new(), None);
+        while let Some(frame) = body.frame().await {
+            match frame.ok()?.into_data() {
+                Ok(more) if data.len() + more.len() <= MOST => data.extend_from_slice(&more),
+                Ok(_) => return None,
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Some((data.freeze(), trailers))
     }
-    Some((data.freeze(), trailers))
 }

@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request};
 
 use super::Found;
-use super::ask::{Answer, by_http2};
+use super::ask::{Answer, Wanted, by_http2};
 use super::http::AGENT;
 use crate::snapshot::Cluster;
 use crate::transport::io::Stream;
@@ -56,7 +56,7 @@ pub(super) async fn call(stream: Stream, authority: &str, path: &str, message: &
         .header(TE, HeaderValue::from_static("trailers"))
         .header(USER_AGENT, AGENT);
     let Ok(request) = request.body(body.freeze()) else { return Called::Silent };
-    match by_http2(stream, request).await {
+    match by_http2(stream, request, Wanted::Whole).await {
         None => Called::Silent,
         Some(answer) => message_of(&answer).map_or(Called::Refused, Called::Answer),
     }

@@ -1,11 +1,11 @@
-//! A health check by HTTP: a GET, and a status that is among those expected.
+//! A health check by HTTP: a GET, and a status that is among those expected. The body says nothing.
 
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request};
 
 use super::Found;
-use super::ask::{Answer, by_http1, by_http2};
+use super::ask::{Answer, Wanted, by_http1, by_http2};
 use crate::snapshot::{Cluster, HeaderEdit, UpstreamProtocol};
 use crate::transport::io::Stream;
 
@@ -23,20 +23,21 @@ pub(super) struct Question<'a> {
 /// Asks an endpoint, by the HTTP that its cluster speaks.
 pub(super) async fn ask(stream: Stream, question: &Question<'_>, cluster: &Cluster) -> Found {
     let host = question.host.unwrap_or(&cluster.service);
-    match get(stream, question.path, host, question.headers, cluster.protocol).await {
+    let target = (question.path, host);
+    match get(stream, target, question.headers, cluster.protocol, Wanted::Head).await {
         None => Found::Silent,
         Some(answer) if is_expected(answer.status.as_u16(), question.expected) => Found::Well,
         Some(_) => Found::Ill,
     }
 }
 
-/// The answer to a GET, if there is a whole one.
+/// The answer to a GET of a path of a host, if what is wanted of it comes.
 pub(super) async fn get(
     stream: Stream,
-    path: &str,
-    host: &str,
+    (path, host): (&str, &str),
     headers: &[HeaderEdit],
     protocol: UpstreamProtocol,
+    wanted: Wanted,
 ) -> Option<Answer> {
     let http2 = protocol == UpstreamProtocol::Http2;
     let uri = if http2 { format!("http://{host}{path}") } else { path.to_owned() };
@@ -49,9 +50,9 @@ pub(super) async fn get(
     }
     // Whoever wrote something that is no target or no host has been told; here it is an endpoint that never answers.
     if http2 {
-        by_http2(stream, request.body(Bytes::new()).ok()?).await
+        by_http2(stream, request.body(Bytes::new()).ok()?, wanted).await
     } else {
-        by_http1(stream, request.body(()).ok()?).await
+        by_http1(stream, request.body(()).ok()?, wanted).await
     }
 }
 

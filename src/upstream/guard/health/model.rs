@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::Found;
+use super::ask::Wanted;
 use super::grpc::{Called, Field, call, fields, put_bytes, put_integer, put_text};
 use super::http::get;
 use crate::snapshot::{Cluster, UpstreamProtocol};
@@ -29,7 +30,8 @@ pub(super) async fn ask(stream: Stream, name: &str, version: Option<u64>, cluste
             Called::Answer(_) | Called::Refused => Found::Ill,
         };
     }
-    match get(stream, &path(name, version), &cluster.service, &[], cluster.protocol).await {
+    let path = path(name, version);
+    match get(stream, (&path, &cluster.service), &[], cluster.protocol, Wanted::Whole).await {
         None => Found::Silent,
         Some(answer) if answer.status.as_u16() == 200 && json_says_available(&answer.body, version) => {
             Found::Well

@@ -1,0 +1,110 @@
+//! The members to choose among, as somebody found them at one moment.
+//!
+//! Law: it is made in one walk over the members and never changes. Pure but for the shared turn and loads.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use rand::{Rng, RngExt as _};
+
+use crate::snapshot::LbPolicy;
+use crate::upstream::balance::hashed::Hashed;
+use crate::upstream::balance::{self, Ask, Turns};
+use crate::upstream::cluster::{ClusterState, Member};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Usable {
+    /// The census's count of changes when it was made.
+    pub(super) changes: u32,
+    /// When that was, on the guard's clock.
+    pub(super) made_ms: u64,
+    /// Too few are well: these are all.
+    pub(super) panic: bool,
+    /// Indexes of members, with the weight that each has now.
+    pub(super) members: Vec<(usize, u32)>,
+    /// Places in `members`, by turn.
+    pub(super) turns: Turns,
+    /// Whether a member stands in `members`, by its index.
+    holds: Vec<bool>,
+    /// The place of this pod's own, if it is among them.
+    own: Option<usize>,
+}
+
+impl Usable {
+    /// Nobody.
+    pub(super) fn none() -> Usable {
+        Usable::new(0, 0, &[], 0, |_| 0)
+    }
+
+    /// Those of `members` that are well, or all if those are fewer than `panic_threshold` says in percent. `weighs` tells
+    /// the weight that a member has now.
+    pub(super) fn new(
+        changes: u32,
+        made_ms: u64,
+        members: &[Member],
+        panic_threshold: u32,
+        weighs: impl Fn(&Member) -> u32,
+    ) -> Usable {
+        let mut holds: Vec<bool> = members.iter().map(Member::is_healthy).collect();
+        let well = holds.iter().filter(|&&well| well).count();
+        let panic = well * 100 < panic_threshold as usize * members.len();
+        if panic {
+            holds.fill(true);
+        }
+        let chosen = members.iter().enumerate().filter(|&(index, _)| holds[index]);
+        let chosen: Vec<(usize, u32)> = chosen.map(|(index, member)| (index, weighs(member))).collect();
+        Usable {
+            changes,
+            made_ms,
+            panic,
+            turns: Turns::new(chosen.iter().map(|&(_, weight)| weight)),
+            own: chosen.iter().position(|&(index, _)| members[index].local),
+            members: chosen,
+            holds,
+        }
+    }
+
+    /// The index of the member to try; `None`: there is nobody.
+    pub(super) fn choose(
+        &self,
+        hashed: Option<&Hashed>,
+        cluster: &ClusterState,
+        dice: &mut impl Rng,
+        ask: &Ask<'_>,
+    ) -> Option<usize> {
+        if let [] | [_] = self.members[..] {
+            return self.members.first().map(|&(member, _)| member);
+        }
+        if let (Some(hashed), Some(hash)) = (hashed, ask.hash) {
+            let fresh = |member: usize| self.holds[member] && !ask.tried.contains(&member);
+            return hashed.find(hash, fresh).or_else(|| hashed.find(hash, |member| self.holds[member]));
+        }
+        let place = self.draw(cluster, dice, ask.now_ms);
+        let picked = self.members[place].0;
+        if !ask.tried.contains(&picked) {
+            return Some(picked);
+        }
+        let tried = |place: usize| ask.tried.contains(&self.members[place].0);
+        let draw = || self.draw(cluster, dice, ask.now_ms);
+        Some(self.members[balance::another(self.members.len(), place, tried, draw)].0)
+    }
+
+    /// A place in `members`, of which there are at least two.
+    fn draw(&self, cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
+        match cluster.config.lb {
+            LbPolicy::RoundRobin => self.turns.at(cluster.turn.fetch_add(1, Relaxed)),
+            // Without a hash.
+            LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => self.turns.draw(dice),
+            LbPolicy::LeastRequest => {
+                let first = self.own.unwrap_or_else(|| self.turns.draw(dice));
+                let mut second = self.turns.draw(dice);
+                if second == first {
+                    let count = self.members.len();
+                    second = (first + 1 + dice.random_range(0..count - 1)) % count;
+                }
+                let two = [self.members[first], self.members[second]];
+                if balance::less_loaded(cluster, now_ms, two) == two[0].0 { first } else { second }
+            }
+        }
+    }
+}
