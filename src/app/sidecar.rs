@@ -33,7 +33,7 @@ use crate::runtime::worker;
 use crate::snapshot::{Snapshot, Workers};
 use crate::sources::{self, Bell, FileSource, Watcher};
 use crate::telemetry::{Format, ProcessMeter, Recorder};
-use crate::upstream::resolve::{Answer, Watches};
+use crate::upstream::resolve::{Answer, Resolver, Watches};
 
 use control::{Control, Judged, tell_faults, tell_warnings};
 use pages::Page;
@@ -58,12 +58,14 @@ pub struct Options {
     pub last_good: Option<PathBuf>,
     /// The process's log, whose levels the admin pages change; `None`: somebody else's.
     pub log: Option<LogLevels>,
+    /// Who is asked for the names of endpoints.
+    pub resolver: Resolver,
 }
 
 impl Options {
-    /// By `config`, without anything else.
+    /// By `config`, without anything else; the system's resolver is asked for names.
     pub fn new(config: PathBuf) -> Options {
-        Options { config, last_good: None, log: None }
+        Options { config, last_good: None, log: None, resolver: Resolver::default() }
     }
 }
 
@@ -220,7 +222,7 @@ impl Sidecar {
             shared,
             planner: RefCell::new(planner),
             server: RefCell::new(server),
-            watches: RefCell::new(Watches::new(answer)),
+            watches: RefCell::new(Watches::new(options.resolver.clone(), answer)),
         });
         let pages = control.pages(options, &snapshot, workers, tell).await.map_err(Fault::Io)?;
         control.look_up_new(&snapshot).await;

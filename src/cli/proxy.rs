@@ -40,7 +40,9 @@ pub struct ProxyArgs {
 pub fn run(args: ProxyArgs) -> ExitCode {
     let ProxyArgs { config, last_good, log_level, log_format } = args;
     match logging::init(&log_level, log_format) {
-        Ok(levels) => sidecar::run(&sidecar::Options { config, last_good, log: Some(levels) }),
+        Ok(levels) => {
+            sidecar::run(&sidecar::Options { last_good, log: Some(levels), ..sidecar::Options::new(config) })
+        }
         Err(reason) => {
             eprintln!("weir proxy: {reason}");
             ExitCode::FAILURE

@@ -3,11 +3,15 @@
 //! Law: one task for each name, for as long as it is wanted; a reload that still wants it does not disturb it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::net::lookup_host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
@@ -93,11 +97,69 @@ impl Names {
     }
 }
 
+/// Who is asked for names: an edge of the world.
+#[derive(Clone)]
+pub struct Resolver {
+    look_up: Arc<dyn Fn(Name) -> LookUp + Send + Sync>,
+}
+
+/// Every address of a name, or why there is none.
+pub type LookUp = LocalBoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
+impl Default for Resolver {
+    /// The system's.
+    fn default() -> Resolver {
+        Resolver::new(|(host, port)| {
+            async move { Ok(lookup_host((&*host, port)).await?.collect()) }.boxed_local()
+        })
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    /// One that answers as `look_up` does.
+    pub fn new(look_up: impl Fn(Name) -> LookUp + Send + Sync + 'static) -> Resolver {
+        Resolver { look_up: Arc::new(look_up) }
+    }
+
+    /// Asks for all of `names` at once, and returns the answers that came `within` this time: a name whose server is
+    /// silent takes nothing from the others.
+    pub async fn ask_all(&self, names: impl IntoIterator<Item = Name>, within: Duration) -> Vec<Answer> {
+        let deadline = Instant::now() + within;
+        let mut pending: FuturesUnordered<_> = names.into_iter().map(|name| self.ask(name)).collect();
+        let mut answers = Vec::new();
+        while let Ok(Some(answer)) = timeout_at(deadline, pending.next()).await {
+            answers.push(answer);
+        }
+        answers
+    }
+
+    async fn ask(&self, name: Name) -> Answer {
+        let targets = match timeout(LOOKUP_TIMEOUT, (self.look_up)(name.clone())).await {
+            Ok(Ok(addresses)) => {
+                let mut targets: Vec<Target> = addresses.into_iter().map(Target::Tcp).collect();
+                targets.sort();
+                targets.dedup();
+                Ok(targets)
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())),
+        };
+        Answer { name, targets }
+    }
+}
+
 /// The tasks that keep asking. Dropping it ends them.
 #[derive(Debug)]
 pub struct Watches {
     tasks: BTreeMap<Name, Watched>,
     tell: mpsc::Sender<Answer>,
+    resolver: Resolver,
 }
 
 #[derive(Debug)]
@@ -113,9 +175,14 @@ impl Drop for Watched {
 }
 
 impl Watches {
-    /// None yet; answers go to `tell`, and nobody asks any more once it is closed.
-    pub fn new(tell: mpsc::Sender<Answer>) -> Watches {
-        Watches { tasks: BTreeMap::new(), tell }
+    /// None yet. `resolver` is asked; its answers go to `tell`, and nobody asks any more once that is closed.
+    pub fn new(resolver: Resolver, tell: mpsc::Sender<Answer>) -> Watches {
+        Watches { tasks: BTreeMap::new(), tell, resolver }
+    }
+
+    /// Who is asked.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     /// Whether somebody keeps asking for `name`.
@@ -133,7 +200,8 @@ impl Watches {
             }
             let (sender, receiver) = watch::channel(refresh);
             let asked = names.knows(name).then(Instant::now);
-            let task = spawn_local(keep_asking(name.clone(), asked, receiver, self.tell.clone()));
+            let (resolver, tell) = (self.resolver.clone(), self.tell.clone());
+            let task = spawn_local(keep_asking(resolver, name.clone(), asked, receiver, tell));
             self.tasks.insert(name.clone(), Watched { refresh: sender, task });
         }
     }
@@ -141,6 +209,7 @@ impl Watches {
 
 /// Asks for `name` at once, or when the time since `asked` is over, and then time and again.
 async fn keep_asking(
+    resolver: Resolver,
     name: Name,
     mut asked: Option<Instant>,
     mut refresh: watch::Receiver<Duration>,
@@ -154,45 +223,11 @@ async fn keep_asking(
                 changed = refresh.changed() => if changed.is_err() { return },
             }
         }
-        let answer = ask(name.clone()).await;
+        let answer = resolver.ask(name.clone()).await;
         asked = Some(Instant::now());
         if tell.send(answer).await.is_err() {
             return;
         }
-    }
-}
-
-/// Asks for all of `names` at once, and returns the answers that came `within` this time: a name whose server is
-/// silent takes nothing from the others.
-pub async fn ask_all(names: impl IntoIterator<Item = Name>, within: Duration) -> Vec<Answer> {
-    let deadline = Instant::now() + within;
-    let mut pending: FuturesUnordered<_> = names.into_iter().map(ask).collect();
-    let mut answers = Vec::new();
-    while let Ok(Some(answer)) = timeout_at(deadline, pending.next()).await {
-        answers.push(answer);
-    }
-    answers
-}
-
-async fn ask(name: Name) -> Answer {
-    let targets = look_up(&name.0, name.1).await;
-    Answer { name, targets }
-}
-
-/// Asks the system's resolver once.
-///
-/// # Errors
-/// The resolver's reason, for the log.
-async fn look_up(host: &str, port: u16) -> Result<Vec<Target>, String> {
-    match timeout(LOOKUP_TIMEOUT, lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => {
-            let mut targets: Vec<Target> = addresses.map(Target::Tcp).collect();
-            targets.sort();
-            targets.dedup();
-            Ok(targets)
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())),
     }
 }
 
@@ -219,7 +254,7 @@ mod tests {
     fn a_name_has_one_task_for_as_long_as_it_is_wanted() {
         local_runtime().unwrap().block_on(async {
             let (tell, mut answers) = mpsc::channel(1);
-            let (mut watches, names) = (Watches::new(tell), Names::default());
+            let (mut watches, names) = (Watches::new(Resolver::default(), tell), Names::default());
             let name: Name = ("localhost".into(), 80);
             let every = |seconds| BTreeMap::from([(name.clone(), Duration::from_secs(seconds))]);
             watches.want(&every(3600), &names);

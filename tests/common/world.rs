@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use weir::app::sidecar::{Leave, Options, Sidecar};
 use weir::runtime::worker::local_runtime;
+use weir::upstream::resolve::Resolver;
 
 /// How long a test waits for anything that should happen at once.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -142,6 +143,11 @@ impl World {
     /// # Panics
     /// When it refuses the configuration; the faults are told.
     pub async fn with_rules(yaml: &str, rules: &[(&str, &str)]) -> World {
+        World::with_resolver(yaml, rules, Resolver::default()).await
+    }
+
+    /// [`World::with_rules`], where `resolver` is asked for names.
+    pub async fn with_resolver(yaml: &str, rules: &[(&str, &str)], resolver: Resolver) -> World {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("rules")).expect("a folder of rules");
         for (name, text) in rules {
@@ -154,7 +160,10 @@ impl World {
         let (tell, told) = oneshot::channel();
         let (tell_cut, cut) = oneshot::channel();
         let names: Vec<String> = names(yaml).map(str::to_owned).collect();
-        let thread = thread::spawn(move || serve(config, &names, tell, left, tell_cut));
+        let thread = thread::spawn(move || {
+            let options = Options { resolver, ..Options::new(config) };
+            serve(&options, &names, tell, left, tell_cut);
+        });
         let started = soon("the proxy starts", told).await.expect("the proxy's thread tells");
         let listeners = started.unwrap_or_else(|fault| panic!("the proxy does not start:\n{fault}\n{yaml}"));
         World { folder, listeners, admin, metrics, leave: Some(leave), cut: Some(cut), thread: Some(thread) }
@@ -246,14 +255,14 @@ impl Drop for World {
 
 /// The life of the proxy's control thread.
 fn serve(
-    config: PathBuf,
+    options: &Options,
     names: &[String],
     tell: oneshot::Sender<Result<HashMap<String, SocketAddr>, String>>,
     left: oneshot::Receiver<Leave>,
     tell_cut: oneshot::Sender<usize>,
 ) {
     local_runtime().expect("a runtime").block_on(async {
-        let sidecar = match Sidecar::start(&Options::new(config)).await {
+        let sidecar = match Sidecar::start(options).await {
             Ok(sidecar) => sidecar,
             Err(fault) => return drop(tell.send(Err(fault.to_string()))),
         };

@@ -154,7 +154,8 @@ impl Control {
     pub(super) async fn look_up_new(&self, snapshot: &Snapshot) {
         let mut wanted = resolve::wanted(snapshot);
         wanted.retain(|name, _| !self.watches.borrow().holds(name));
-        let answers = resolve::ask_all(wanted.into_keys(), FIRST_LOOK_UP).await;
+        let resolver = self.watches.borrow().resolver().clone();
+        let answers = resolver.ask_all(wanted.into_keys(), FIRST_LOOK_UP).await;
         let mut planner = self.planner.borrow_mut();
         for answer in answers {
             planner.names.learn(answer);

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -26,6 +26,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use super::until;
+
+/// A free port of 127.0.0.1.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Any body.
 pub type BoxBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -119,10 +122,20 @@ impl Upstream {
         Upstream::remembering(move |seen| answer_of(&name, &seen)).await
     }
 
+    /// [`Upstream::start`] at an address of one's own choice.
+    pub async fn start_at(name: &str, at: SocketAddr) -> Upstream {
+        let name = name.to_owned();
+        Upstream::serving(at, move |memory, connection, request| {
+            let name = name.clone();
+            async move { answer_of(&name, &remember(&memory, connection, request).await) }.boxed_local()
+        })
+        .await
+    }
+
     /// One that reads each request whole, remembers it, and answers as `answer` says.
     pub async fn remembering(answer: impl Fn(Seen) -> Response<BoxBody> + 'static) -> Upstream {
         let answer = Rc::new(answer);
-        Upstream::serving(move |memory, connection, request| {
+        Upstream::serving(ANY_PORT, move |memory, connection, request| {
             let answer = answer.clone();
             async move { answer(remember(&memory, connection, request).await) }.boxed_local()
         })
@@ -134,7 +147,18 @@ impl Upstream {
     where
         F: Future<Output = Response<BoxBody>> + 'static,
     {
-        Upstream::serving(move |_, _, request| handler(request).boxed_local()).await
+        Upstream::handling_at(ANY_PORT, handler).await
+    }
+
+    /// [`Upstream::handling`] at an address of one's own choice.
+    pub async fn handling_at<F>(
+        at: SocketAddr,
+        handler: impl Fn(Request<Incoming>) -> F + 'static,
+    ) -> Upstream
+    where
+        F: Future<Output = Response<BoxBody>> + 'static,
+    {
+        Upstream::serving(at, move |_, _, request| handler(request).boxed_local()).await
     }
 
     /// One that reads each request whole and never answers.
@@ -148,10 +172,11 @@ impl Upstream {
     }
 
     async fn serving(
+        at: SocketAddr,
         handler: impl Fn(Rc<Memory>, usize, Request<Incoming>) -> LocalBoxFuture<'static, Response<BoxBody>>
         + 'static,
     ) -> Upstream {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind(at).await.expect("a port");
         let addr = listener.local_addr().expect("an address");
         let memory = Rc::new(Memory::default());
         let (upstream, handler) = (Upstream { addr: Some(addr), memory: memory.clone() }, Rc::new(handler));
