@@ -118,7 +118,7 @@ fn so_is_one_whose_calls_are_all_made_again() {
                         ..RetryPolicy::default()
                     };
                     let policy = RoutePolicy { retry: Some(retry), ..RoutePolicy::default() };
-                    Arc::make_mut(route).policy = Some(Box::new(policy));
+                    Arc::make_mut(route).policy = Some(Arc::new(policy));
                 }
             }
         });

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::clusters::{NOBODY, scraped, until_answer};
 use common::engine::Engine;
-use common::policed::Policed;
+use common::policed::{Policed, policy};
 use common::world::client::{Client, get, read};
 use common::world::raw::RawUpstream;
 use common::world::upstream::{Upstream, full};
@@ -31,8 +31,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use weir::snapshot::{
-    Action, BackOff, FailurePercentage, Outlier, RetryCondition, RetryPolicy, Route, RoutePolicy,
-    TrafficPolicy,
+    Action, BackOff, FailurePercentage, Outlier, RetryCondition, RetryPolicy, Route, TrafficPolicy,
 };
 use weir::upstream::cluster::EndpointCounts;
 
@@ -78,7 +77,7 @@ fn bound(route: &mut Route, timeout: Duration) {
 }
 
 fn retried(route: &mut Route, retry: RetryPolicy) {
-    route.policy.get_or_insert_with(|| Box::new(RoutePolicy::default())).retry = Some(retry);
+    policy(route).retry = Some(retry);
 }
 
 /// What `/clusters` tells of all endpoints.

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::parts::part;
-use common::policed::Policed;
+use common::policed::{Policed, policy};
 use common::world::client::{Client, post, request};
 use common::world::upstream::{Upstream, channel, full};
 use common::world::{Http, one_service, rule, run, soon, split_rule};
@@ -185,7 +185,7 @@ fn weir(upstream: SocketAddr, connections: usize) -> (SocketAddr, Box<dyn Any>) 
             forward.timeout = times.whole;
         }
         if times.per_try.or(times.idle).is_some() {
-            route.policy.get_or_insert_default().retry = Some(RetryPolicy {
+            policy(route).retry = Some(RetryPolicy {
                 on: [RetryCondition::ServerError].into_iter().collect(),
                 per_try_timeout: times.per_try,
                 per_try_idle_timeout: times.idle,

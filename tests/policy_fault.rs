@@ -10,7 +10,7 @@ mod common {
 
 use std::time::{Duration, Instant};
 
-use common::policed::Policed;
+use common::policed::{Policed, policy};
 use common::world::client::{Answer, Client, get, grpc_call};
 use common::world::upstream::Upstream;
 use common::world::{Http, run, until};
@@ -178,7 +178,7 @@ fn a_delay_does_not_outlast_the_idle_limit_of_the_stream() {
         let yaml = common::world::one_service(&[], &[(&v1.at(), "v1")]) + "limits: {stream_idle: 200ms}\n";
         let world = Policed::start(&yaml, &common::world::split_rule(&[("v1", 100)]), |route| {
             let fault = Fault { delay: delay(LONG, Fraction::ALWAYS), abort: None };
-            route.policy.get_or_insert_default().fault = Some(fault);
+            policy(route).fault = Some(fault);
         });
         for down in Http::BOTH {
             assert_eq!(Client::connect(down, world.addr()).await.get("/").await.status, 504);

@@ -8,7 +8,7 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::policed::{Policed, edits, share};
+use common::policed::{Policed, edits, policy, share};
 use common::world::client::{Answer, Client, get, grpc_call};
 use common::world::upstream::{Seen, Upstream};
 use common::world::{Http, one_service, run, split_rule};
@@ -59,7 +59,7 @@ fn a_shares_edits_come_first_and_are_its_own() {
             share(route, "v1").request_headers =
                 edits(&[], &[("both", "share"), ("share", "v1")], &[("list", "share")]);
             share(route, "v1").response_headers = edits(&[], &[("both", "share"), ("share", "v1")], &[]);
-            let policy = route.policy.get_or_insert_default();
+            let policy = policy(route);
             policy.request_headers = edits(&[], &[("both", "route")], &[("list", "route")]);
             policy.response_headers = edits(&[], &[("both", "route")], &[]);
         });
@@ -130,7 +130,7 @@ fn a_routes_edits_are_in_weirs_own_answers_too() {
             let gone = format!("127.0.0.1:{}", common::world::free_port());
             let world =
                 Policed::start(&one_service(&[], &[(&gone, "v1")]), &split_rule(&[("v1", 100)]), |route| {
-                    let policy = route.policy.get_or_insert_default();
+                    let policy = policy(route);
                     policy.response_headers = edits(&[], &[("told", "yes")], &[]);
                 });
             let answer = send(down, &world, &[]).await;
@@ -148,7 +148,7 @@ fn an_answer_given_up_by_the_sweep_has_them_as_well() {
         let held = Upstream::holding().await;
         let yaml = one_service(&[], &[(&held.at(), "v1")]) + "limits: {stream_idle: 200ms}\n";
         let world = Policed::start(&yaml, &split_rule(&[("v1", 100)]), |route| {
-            route.policy.get_or_insert_default().response_headers = edits(&[], &[("told", "yes")], &[]);
+            policy(route).response_headers = edits(&[], &[("told", "yes")], &[]);
         });
         for down in Http::BOTH {
             let answer = send(down, &world, &[]).await;

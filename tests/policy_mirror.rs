@@ -392,7 +392,8 @@ fn one_share_of_the_split_may_have_copies_of_its_own() {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
         let proxy = Policed::start(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", |forward, _| {
             let mirrors = vec![mirror(forward), mirror(forward)];
-            forward.versions[0].policy = Some(Box::new(TargetPolicy { mirrors, ..TargetPolicy::default() }));
+            forward.versions[0].policy =
+                Some(std::sync::Arc::new(TargetPolicy { mirrors, ..TargetPolicy::default() }));
         });
         proxy.caller(Http::One).await.send(post("/m", "body")).await;
         until("two copies", || (v2.seen().len() == 2).then_some(())).await;

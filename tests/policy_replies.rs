@@ -8,7 +8,7 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::policed::{Policed, versions};
+use common::policed::{Policed, policy, versions};
 use common::world::client::{Client, get, grpc_call};
 use common::world::upstream::Upstream;
 use common::world::{Http, free_port, one_service, run, split_rule};
@@ -22,7 +22,7 @@ fn a_missing_cluster_is_503_or_what_the_route_says_and_unavailable_to_grpc() {
                 &one_service(&[], &[("127.0.0.1:1", "v1")]),
                 &split_rule(&[("v1", 100)]),
                 |route| {
-                    route.policy.get_or_insert_default().cluster_not_found = status;
+                    policy(route).cluster_not_found = status;
                     let version = &mut versions(route)[0];
                     (version.http_cluster, version.grpc_cluster) = ("absent".into(), "absent".into());
                 },
@@ -50,7 +50,7 @@ fn the_chosen_version_stands_in_the_log_and_in_the_field_that_was_asked_for() {
         let yaml = one_service(&[], &[(&v1.at(), "v1"), (&gone, "v2")]);
         let world = Policed::start(&yaml, &split_rule(&[("v1", 50), ("v2", 50)]), |route| {
             let name = OrdName(http::HeaderName::from_static("x-model-version"));
-            route.policy.get_or_insert_default().version_header = Some(name);
+            policy(route).version_header = Some(name);
         });
         let mut count = 0;
         for down in Http::BOTH {
@@ -74,7 +74,7 @@ fn without_a_rule_the_endpoints_own_version_counts() {
         let yaml = one_service(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")]);
         let world = Policed::start(&yaml, "", |route| {
             let name = OrdName(http::HeaderName::from_static("x-model-version"));
-            route.policy.get_or_insert_default().version_header = Some(name);
+            policy(route).version_header = Some(name);
         });
         for (place, down) in Http::BOTH.into_iter().enumerate() {
             let answer = Client::connect(down, world.addr()).await.get("/").await;
@@ -105,7 +105,7 @@ fn a_request_that_no_route_takes_has_no_version() {
         let yaml = one_service(&[], &[(&v1.at(), "v1")]).replace(", service: x}", "}");
         let world = Policed::start(&yaml, "", |route| {
             let name = OrdName(http::HeaderName::from_static("x-model-version"));
-            route.policy.get_or_insert_default().version_header = Some(name);
+            policy(route).version_header = Some(name);
         });
         for (place, down) in Http::BOTH.into_iter().enumerate() {
             let mut request = get("/");

@@ -10,7 +10,7 @@ mod common {
 
 use std::rc::Rc;
 
-use common::policed::{Policed, share};
+use common::policed::{Policed, policy, share};
 use common::world::client::{Client, get, grpc_call, post};
 use common::world::upstream::{Seen, Upstream};
 use common::world::{Http, one_service, run, split_rule};
@@ -104,7 +104,7 @@ fn a_shares_rewrite_wins_over_the_routes() {
         let yaml = one_service(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")]);
         let world = Policed::start(&yaml, &split_rule(&[("v1", 50), ("v2", 50)]), |route| {
             share(route, "v1").rewrite = path(PathRewrite::Full("/share".into()));
-            route.policy.get_or_insert_default().rewrite = path(PathRewrite::Full("/route".into()));
+            policy(route).rewrite = path(PathRewrite::Full("/route".into()));
         });
         let mut client = Client::connect(Http::Two, world.addr()).await;
         for _ in 0..20 {
@@ -166,7 +166,7 @@ fn the_original_path_and_host_survive_the_hop_to_another_pod() {
         let other = Rc::new(Policed::start(&deliver, "", |_| {}));
         let yaml = one_service(&["protocol: http1"], &[(&other.addr().to_string(), "v1")]);
         let world = Policed::start(&yaml, &split_rule(&[("v1", 100)]), |route| {
-            route.policy.get_or_insert_default().rewrite = Some(Rewrite {
+            policy(route).rewrite = Some(Rewrite {
                 path: Some(PathRewrite::Prefix("/inner/".into())),
                 host: Some("inner.example".into()),
             });

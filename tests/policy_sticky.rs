@@ -11,7 +11,7 @@ mod common {
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::policed::{Policed, versions};
+use common::policed::{Policed, policy, versions};
 use common::world::client::{Answer, Client, get, grpc_call};
 use common::world::upstream::Upstream;
 use common::world::{Http, one_service, run, split_rule};
@@ -25,7 +25,7 @@ async fn sticky(up: Http, keys: &[HashKey], salt: &str) -> Policed {
     let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
     let protocol = format!("protocol: {}", up.protocol());
     let yaml = one_service(&[&protocol], &[(&v1.at(), "v1"), (&v2.at(), "v2")]);
-    Policed::start(&yaml, &split_rule(&SPLIT), |route| by(route.policy.get_or_insert_default(), keys, salt))
+    Policed::start(&yaml, &split_rule(&SPLIT), |route| by(policy(route), keys, salt))
 }
 
 fn by(policy: &mut RoutePolicy, keys: &[HashKey], salt: &str) {
@@ -215,7 +215,7 @@ fn raising_a_weight_moves_keys_to_its_version_alone_and_choices_are_counted() {
         let mut before: Vec<String> = Vec::new();
         for weight in [5, 50, 95, 100] {
             let world = Policed::start(&yaml, &split_rule(&SPLIT), |route| {
-                by(route.policy.get_or_insert_default(), &[HashKey::Header(header("user"))], "rule");
+                by(policy(route), &[HashKey::Header(header("user"))], "rule");
                 versions(route)[0].weight = 100 - weight;
                 versions(route)[1].weight = weight;
             });

@@ -8,7 +8,7 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::policed::{Policed, edits};
+use common::policed::{Policed, edits, policy};
 use common::world::client::{Client, get};
 use common::world::raw::{Raw, RawUpstream, header_of};
 use common::world::upstream::Upstream;
@@ -139,7 +139,7 @@ fn the_upstream_is_asked_for_the_same_by_http1_with_the_routes_edits() {
             one_service(&["protocol: auto"], &[(&upstream.at(), "v1")]).replace("  protocol: auto\n", "");
         let world = Policed::start(&yaml, &split_rule(&[("v1", 100)]), |route| {
             allows(&["websocket"])(route);
-            let policy = route.policy.get_or_insert_default();
+            let policy = policy(route);
             policy.request_headers = edits(&["upgrade"], &[("tenant", "a"), ("connection", "close")], &[]);
             policy.response_headers = edits(&["upgrade"], &[("told", "yes")], &[]);
         });

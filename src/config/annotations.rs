@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::decode::Field;
 use super::diagnostic::Place;
-use super::draft::{ActionDraft, PolicyDraft, RouteDraft, RuleDraft};
+use super::draft::{ActionDraft, RouteDraft, RuleDraft};
 use super::names::{is_dns_label, is_istio_label_part, nearest};
 use super::networking::version_header;
 use super::values;
@@ -113,7 +113,7 @@ impl Annotations {
         if self.sticky.is_empty() && self.version_header.is_none() {
             return;
         }
-        let draft = rule.policy.get_or_insert_with(|| Box::new(PolicyDraft::default()));
+        let draft = Arc::make_mut(rule.policy.get_or_insert_default());
         if !self.sticky.is_empty() {
             let name = || object.rule_name(rule.label.as_deref()).into();
             let salt = self.salt.clone().unwrap_or_else(name);

@@ -113,7 +113,7 @@ pub struct RuleDraft {
     /// Protocols that a caller may switch to, lower case.
     pub upgrades: Vec<Arc<str>>,
     /// Everything else.
-    pub policy: Option<Box<PolicyDraft>>,
+    pub policy: Option<Arc<PolicyDraft>>,
 }
 
 /// What decides which of the rules about a host comes first. Rules of one host are of one dialect.

@@ -21,13 +21,25 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// The caller's address.
     pub source: Option<IpAddr>,
+    /// Cookies that its caller gets with the answer: the next request will have them.
+    pub made: &'a [Made<'a>],
+}
+
+/// A cookie that is made for a caller without one.
+#[derive(Debug)]
+pub struct Made<'c> {
+    cookie: &'c Cookie,
+    value: String,
 }
 
 /// The first of `keys` that the request has.
 pub fn of<'a>(keys: &[HashKey], request: Request<'a>) -> Option<Cow<'a, [u8]>> {
     let has = |key: &HashKey| match key {
         HashKey::Header(name) => values::joined(request.headers, &name.0),
-        HashKey::Cookie(wanted) => cookie(request.headers, &wanted.name).map(Cow::Borrowed),
+        HashKey::Cookie(wanted) => {
+            let sent = cookie(request.headers, &wanted.name).filter(|value| !value.is_empty());
+            sent.or_else(|| made(request.made, &wanted.name)).map(Cow::Borrowed)
+        }
         HashKey::Query(name) => query::parameter(request.query?, name),
         HashKey::SourceAddress => {
             request.source.map(|source| Cow::Owned(source.to_canonical().to_string().into_bytes()))
@@ -44,19 +56,41 @@ pub fn to_set(keys: &[HashKey]) -> Option<&Cookie> {
     })
 }
 
-/// The value of `set-cookie` that gives the caller `cookie` with `value`.
-pub fn set_cookie(cookie: &Cookie, value: &str) -> Option<HeaderValue> {
-    let mut text = format!("{}={value}", cookie.name);
-    if let Some(age) = cookie.set.filter(|&age| age > Duration::ZERO) {
-        text.push_str(&format!("; Max-Age={}", age.as_secs().max(1)));
+impl<'c> Made<'c> {
+    /// By a `draw` that nobody can guess.
+    pub fn new(cookie: &'c Cookie, draw: u128) -> Made<'c> {
+        Made { cookie, value: format!("{draw:032x}") }
     }
-    for (name, value) in [("; Path=", &cookie.path), ("; ", &cookie.attributes)] {
-        if let Some(value) = value {
-            text.push_str(name);
-            text.push_str(value);
+
+    /// What the caller is known by from now on.
+    pub fn value(&self) -> &[u8] {
+        self.value.as_bytes()
+    }
+
+    /// The value of `set-cookie` that gives it to the caller. No script has a use for it, so none may read it, as Envoy has it.
+    pub fn set_cookie(&self) -> Option<HeaderValue> {
+        let Made { cookie, value } = self;
+        let mut text = format!("{}={value}", cookie.name);
+        if let Some(age) = cookie.set.filter(|&age| age > Duration::ZERO) {
+            text.push_str(&format!("; Max-Age={}", age.as_secs().max(1)));
         }
+        for (name, value) in [("; Path=", &cookie.path), ("; ", &cookie.attributes)] {
+            if let Some(value) = value {
+                text.push_str(name);
+                text.push_str(value);
+            }
+        }
+        let attributes = cookie.attributes.as_deref().unwrap_or_default();
+        if !attributes.split(';').any(|attribute| attribute.trim().eq_ignore_ascii_case("HttpOnly")) {
+            text.push_str("; HttpOnly");
+        }
+        HeaderValue::from_str(&text).ok()
     }
-    HeaderValue::from_str(&text).ok()
+}
+
+/// The value of the cookie of that name among those that are made.
+fn made<'a>(made: &'a [Made<'_>], name: &str) -> Option<&'a [u8]> {
+    made.iter().find(|made| *made.cookie.name == *name).map(Made::value)
 }
 
 /// The first cookie of that name. Source: RFC 6265 section 4.2.1; quotes are not part of the value.
@@ -90,7 +124,7 @@ mod tests {
     fn key(keys: &[HashKey], fields: &[(&'static str, &'static str)], query: &str) -> Option<String> {
         let headers = head(fields);
         let source = Some("::ffff:10.0.0.1".parse().expect("an address"));
-        let request = Request { headers: &headers, query: Some(query), source };
+        let request = Request { headers: &headers, query: Some(query), source, made: &[] };
         of(keys, request).map(|key| String::from_utf8_lossy(&key).into_owned())
     }
 
@@ -118,6 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_that_is_made_counts_as_if_the_request_had_it_but_not_before_one_that_it_has() {
+        let cookie = named("id");
+        let all = [Made { cookie: &cookie, value: "made".into() }];
+        let of = |keys: &[HashKey], field: &'static str| {
+            let headers = head(&[("cookie", field)]);
+            let request = Request { headers: &headers, query: None, source: None, made: &all };
+            super::of(keys, request).map(|key| String::from_utf8_lossy(&key).into_owned())
+        };
+        let id = [HashKey::Cookie(named("id"))];
+        assert_eq!(of(&id, "a=1").as_deref(), Some("made"));
+        assert_eq!(of(&id, "id=").as_deref(), Some("made"), "what is empty is not there");
+        assert_eq!(of(&id, "id=sent").as_deref(), Some("sent"));
+        assert_eq!(of(&[HashKey::Cookie(named("a"))], "b=1"), None);
+    }
+
+    #[test]
     fn a_cookie_is_set_with_what_was_said_of_it() {
         let cookie = Cookie {
             set: Some(Duration::from_secs(60)),
@@ -125,12 +175,12 @@ mod tests {
             attributes: Some("Secure; SameSite=Lax".into()),
             ..named("id")
         };
-        assert_eq!(
-            set_cookie(&cookie, "7").expect("a value"),
-            "id=7; Max-Age=60; Path=/v1; Secure; SameSite=Lax"
-        );
+        let set = |cookie| Made { cookie, value: "7".into() }.set_cookie().expect("a value");
+        assert_eq!(set(&cookie), "id=7; Max-Age=60; Path=/v1; Secure; SameSite=Lax; HttpOnly");
         let session = Cookie { set: Some(Duration::ZERO), ..named("id") };
-        assert_eq!(set_cookie(&session, "7").expect("a value"), "id=7");
+        assert_eq!(set(&session), "id=7; HttpOnly");
+        let said = Cookie { attributes: Some("httponly; Secure".into()), ..named("id") };
+        assert_eq!(set(&said), "id=7; httponly; Secure", "not twice");
         let keys = [HashKey::Cookie(named("a")), HashKey::Cookie(session.clone())];
         assert_eq!((to_set(&keys), to_set(&keys[..1])), (Some(&session), None));
     }

@@ -18,6 +18,13 @@ pub fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [
     Some(joined)
 }
 
+/// The items of the list that all values of `name` are (RFC 9110 section 5.6.1). Empty ones are none.
+pub fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let values = headers.get_all(name).iter();
+    let items = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    items.map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +39,6 @@ mod tests {
         headers.append(&name, HeaderValue::from_static(""));
         headers.append(&name, HeaderValue::from_static("2, 3"));
         assert_eq!(joined(&headers, &name).as_deref(), Some(&b"1,,2, 3"[..]));
+        assert_eq!(items(&headers, &name).collect::<Vec<_>>(), [b"1", b"2", b"3"]);
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! Law: what two servers could read differently is refused, not repaired. Each check cites what it guards.
 
-use http::header::{HOST, UPGRADE};
+use http::header::{CONNECTION, HOST, UPGRADE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Version};
+use http::{Method, Version};
 
 use super::exchange::Exchange;
 use super::headers::Notable;
 use super::reply::Reason;
 use super::{hop, http2};
 use crate::message::http1::HeadError;
+use crate::message::values;
 use crate::snapshot::Mode;
 use crate::telemetry::families::weir::Limit;
 
@@ -54,14 +55,14 @@ fn head_size(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     Ok(())
 }
 
-/// What an HTTP/1.1 request asks to switch to; whether a route allows it is looked at there. `h2c` may be ignored
-/// (RFC 9110 section 7.8). HTTP/1.0 has no upgrades.
-pub(super) fn upgrade(parts: &Parts) -> Option<&HeaderValue> {
-    if parts.version != Version::HTTP_11 {
-        return None;
-    }
-    let mut asked = parts.headers.get_all(UPGRADE).iter();
-    asked.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
+/// What an HTTP/1.1 request asks to switch to, what it wants most first; whether a route allows it is looked at there. `h2c`
+/// may be ignored (RFC 9110 section 7.8). HTTP/1.0 has no upgrades, and a field that `connection` does not name was left
+/// behind by another hop: it asks for nothing (section 7.6.1), and is removed.
+pub(super) fn upgrades(parts: &Parts) -> impl Iterator<Item = &[u8]> {
+    let asks = parts.version == Version::HTTP_11
+        && values::items(&parts.headers, &CONNECTION).any(|name| name.eq_ignore_ascii_case(b"upgrade"));
+    let listed = values::items(&parts.headers, &UPGRADE).filter(move |_| asks);
+    listed.filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// RFC 9112 section 3.2: one Host, and HTTP/1.1 must have it. RFC 9113 section 8.3.1: it agrees with `:authority`.

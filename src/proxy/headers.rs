@@ -120,7 +120,8 @@ pub(super) fn clean(
     if notable.has(Notable::EXPECT)
         && headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     {
-        headers.remove(EXPECT); // answered here: the body is asked for as it is read
+        headers.remove(EXPECT); // answered here
+        exchange.upload.ask_for();
     }
     trust(exchange, headers, notable, hops);
     if let Some(timeout) = timeout {

@@ -21,10 +21,11 @@ use super::deadline::Times;
 use super::exchange::{Exchange, Fate, TapeBody};
 use super::lane::{Generation, Lane};
 use super::plane::MirrorPlane;
-use super::{admit, hop};
+use super::{admit, endpoint_hash, hop};
+use crate::filters::key::Request;
 use crate::telemetry::MirrorMeter;
 use crate::telemetry::families::{Limit as Met, MirrorResult};
-use crate::upstream::balance;
+use crate::upstream::balance::{self, Ask};
 use crate::upstream::breaker::{Limit, Permit};
 use crate::words::Protocol;
 
@@ -35,25 +36,38 @@ const LONGEST: Duration = Duration::from_secs(15);
 /// What the name of the host ends with.
 const SUFFIX: &str = "-shadow";
 
-/// Begins the copies of a request whose `head` is as its own upstream gets it. Before the first attempt.
-pub(super) fn begin(
-    exchange: &Rc<Exchange>,
-    mirrors: &[MirrorPlane],
-    head: &Parts,
-    hops: u32,
-    times: &Times,
-) {
-    for mirror in mirrors {
-        let draw = exchange.downstream.lane.dice.borrow_mut().next_u64();
-        if !mirror.fraction.holds(draw) {
-            continue;
-        }
-        match Shadow::begin(exchange, mirror, head, hops, times) {
+/// A copy that is to be.
+pub(super) struct Copy<'a> {
+    mirror: &'a MirrorPlane,
+    /// What its endpoint is chosen by, where the shadow's cluster goes by a hash.
+    hash: Option<u64>,
+}
+
+/// The copies of a `request`, which is as its caller sent it: what they stick to is what the request itself would.
+pub(super) fn draw<'a>(
+    exchange: &Exchange,
+    mirrors: impl Iterator<Item = &'a MirrorPlane>,
+    request: Request<'_>,
+) -> Vec<Copy<'a>> {
+    let drawn =
+        mirrors.filter(|mirror| mirror.fraction.holds(exchange.downstream.lane.dice.borrow_mut().next_u64()));
+    let copy = |mirror: &'a MirrorPlane| {
+        let cluster = mirror.clusters[exchange.protocol().index()];
+        let plane = cluster.map(|cluster| &exchange.seat.generation.plane.clusters[cluster]);
+        Copy { mirror, hash: plane.and_then(|plane| endpoint_hash::of(&plane.state, request)) }
+    };
+    drawn.map(copy).collect()
+}
+
+/// Begins `copies` of a request whose `head` is as its own upstream gets it. Before the first attempt.
+pub(super) fn begin(exchange: &Rc<Exchange>, copies: &[Copy<'_>], head: &Parts, hops: u32, times: &Times) {
+    for copy in copies {
+        match Shadow::begin(exchange, copy, head, hops, times) {
             Ok(shadow) => {
                 let longest = times.total().unwrap_or(LONGEST);
                 spawn_local(shadow.run(longest));
             }
-            Err(result) => mirror.meter.count(result),
+            Err(result) => copy.mirror.meter.count(result),
         }
     }
 }
@@ -78,7 +92,7 @@ struct Shadow {
 impl Shadow {
     fn begin(
         exchange: &Rc<Exchange>,
-        mirror: &MirrorPlane,
+        &Copy { mirror, hash }: &Copy<'_>,
         head: &Parts,
         hops: u32,
         times: &Times,
@@ -89,7 +103,8 @@ impl Shadow {
         let under_way = UnderWay::begin(lane).ok_or(MirrorResult::Overflow)?;
         // No caller is refused, so that it stands with the copies alone.
         let permit = plane.state.breakers.try_acquire(Limit::Requests).ok_or(MirrorResult::Overflow)?;
-        let member = balance::pick(&plane.state, &mut *lane.dice.borrow_mut(), lane.now_ms(), None);
+        let ask = Ask { now_ms: lane.now_ms(), hash, tried: &[] };
+        let member = balance::pick_for(&plane.state, &mut *lane.dice.borrow_mut(), &ask);
         let Some(member) = member else {
             plane.meter.cx_none_healthy.increment(1);
             return Err(MirrorResult::Failed);

@@ -101,11 +101,11 @@ pub struct RoutePlane {
 #[derive(Debug)]
 pub struct Filters {
     /// What is said of the route.
-    pub policy: RoutePolicy,
+    pub policy: Arc<RoutePolicy>,
     /// What of the path was matched: what a rewrite replaces.
     pub path: PathMatch,
     /// What is said of each version alone, by its index.
-    pub targets: Vec<Option<TargetPolicy>>,
+    pub targets: Vec<Option<Arc<TargetPolicy>>>,
     /// Where copies of every request go.
     pub mirrors: Vec<MirrorPlane>,
     /// Where copies of one version's requests go, by its index.

@@ -3,7 +3,6 @@
 //!
 //! Law: a plain split never comes here. What the steps know of each other lives in this future, which is boxed.
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
@@ -17,15 +16,15 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use rand::RngExt as _;
 
 use super::attempt::{Answered, Way};
-use super::deadline::Times;
 use super::exchange::Exchange;
-use super::plane::{Filters, RoutePlane};
+use super::plane::{Filters, MirrorPlane, RoutePlane};
 use super::reply::Reason;
 use super::request::{self, Routed};
 use super::tries::{self, Tries};
 use super::{admit, choice, deadline, endpoint_hash, headers, mirror, reply, switch};
 use crate::filters::cors::{self, Verdict};
-use crate::filters::{edit, fault, key, redirect, rewrite, sticky};
+use crate::filters::key::{self, Made};
+use crate::filters::{edit, fault, redirect, rewrite, sticky};
 use crate::message::body::Body;
 use crate::snapshot::{Action, Cors, Fault, PathMatch, Redirect, Rewrite, RoutePolicy, TargetPolicy};
 use crate::telemetry::UNKNOWN;
@@ -33,7 +32,7 @@ use crate::words::Flag;
 
 /// For requests that ask for more on a route that says nothing more.
 static NOTHING: LazyLock<Filters> = LazyLock::new(|| Filters {
-    policy: RoutePolicy::default(),
+    policy: Arc::default(),
     path: PathMatch::Prefix("/".into()),
     targets: Vec::new(),
     mirrors: Vec::new(),
@@ -53,15 +52,13 @@ pub(super) fn filters<'a>(exchange: &'a Exchange, routed: &Routed) -> Option<&'a
 
 /// What a step says of the answer, whoever gives it.
 #[derive(Default)]
-struct Answer {
+struct Answer<'a> {
     /// It is the answer to a preflight, which says nothing else.
     preflight: bool,
     /// The origin that may read it.
     origin: Option<HeaderValue>,
-    /// What makes the caller stick to the version.
-    cookie: Option<HeaderValue>,
-    /// The same for the endpoint within the version.
-    endpoint: Option<HeaderValue>,
+    /// What makes the caller stick to the version, and to the endpoint within it.
+    cookies: Vec<Made<'a>>,
     /// The version's place among the route's, once it is chosen.
     target: Option<usize>,
 }
@@ -84,12 +81,12 @@ pub(super) async fn serve(
     Ok((response, lease))
 }
 
-async fn steps(
-    exchange: &Rc<Exchange>,
+async fn steps<'a>(
+    exchange: &'a Rc<Exchange>,
     routed: &Routed,
-    filters: &Filters,
+    filters: &'a Filters,
     mut head: Box<Parts>,
-    answer: &mut Answer,
+    answer: &mut Answer<'a>,
 ) -> Result<Answered, Reason> {
     let route = routed.route(exchange);
     if let Some(response) = preflight(exchange, filters.policy.cors.as_ref(), &head, answer) {
@@ -115,14 +112,19 @@ async fn steps(
     times.begin(exchange);
     let mut tries = Tries::new(exchange, &mut head.headers, filters.policy.retry.as_ref(), times);
     if filters.hash {
-        let (source, mut dice) = (source(exchange), exchange.downstream.lane.dice.borrow_mut());
-        (tries.hash, answer.endpoint) = endpoint_hash::of(&way.cluster.state, &head, source, &mut *dice);
+        let (asked, mut dice) =
+            (request(exchange, &head, &answer.cookies), exchange.downstream.lane.dice.borrow_mut());
+        let (hash, made) = endpoint_hash::of_or_made(&way.cluster.state, asked, &mut *dice);
+        tries.hash = hash;
+        answer.cookies.extend(made);
     }
+    // A tunnel has no copies: nobody would answer them.
+    let mirrors = filters.mirrors(index).filter(|_| switch.is_none());
+    let copies = mirror::draw(exchange, mirrors, request(exchange, &head, &answer.cookies));
     edit_request(exchange, &mut head, &way, times.own(), routed, filters.of(index))?;
+    mirror::begin(exchange, &copies, &head, routed.hops, &times);
     if let Some(protocol) = &switch {
         switch::say(&mut head.headers, protocol.clone());
-    } else {
-        copy(exchange, filters, index, &head, routed.hops, &times);
     }
     let (mut response, lease) = tries::run(exchange, &way, head, &tries).await?;
     if let Some(protocol) = switch {
@@ -131,20 +133,12 @@ async fn steps(
     Ok((response, lease))
 }
 
-/// Mirrors, the route's and the share's. A tunnel has none: nobody would answer its copy.
-fn copy(exchange: &Rc<Exchange>, filters: &Filters, index: usize, head: &Parts, hops: u32, times: &Times) {
-    mirror::begin(exchange, &filters.mirrors, head, hops, times);
-    if let Some(mirrors) = filters.target_mirrors.get(index) {
-        mirror::begin(exchange, mirrors, head, hops, times);
-    }
-}
-
 /// CORS: the answer to a preflight, or what the answer will say.
 fn preflight(
     exchange: &Exchange,
     cors: Option<&Cors>,
     head: &Parts,
-    answer: &mut Answer,
+    answer: &mut Answer<'_>,
 ) -> Option<Response<Body>> {
     match cors::judge(cors?, &head.method, &head.headers) {
         Verdict::Pass => None,
@@ -247,29 +241,30 @@ impl AsRef<[u8]> for Text {
 }
 
 /// Phase 4: the version that the request sticks to, else the one whose turn it is.
-fn choose(
+fn choose<'a>(
     exchange: &Exchange,
     route: &RoutePlane,
-    filters: &Filters,
+    filters: &'a Filters,
     head: &Parts,
-    answer: &mut Answer,
+    answer: &mut Answer<'a>,
 ) -> Option<usize> {
     let Some(rule) = &filters.policy.sticky else { return route.split.choose() };
     let weights = route.route.versions().iter().map(|version| version.weight);
     let versions = filters.sticky.iter().copied().zip(weights);
-    let request = key::Request { headers: &head.headers, query: head.uri.query(), source: source(exchange) };
-    if let Some(key) = key::of(&rule.keys, request) {
+    if let Some(key) = key::of(&rule.keys, request(exchange, head, &[])) {
         return sticky::choose(&key, versions);
     }
     let Some(cookie) = key::to_set(&rule.keys) else { return route.split.choose() };
-    let value = format!("{:032x}", exchange.downstream.lane.dice.borrow_mut().random::<u128>());
-    answer.cookie = key::set_cookie(cookie, &value);
-    sticky::choose(value.as_bytes(), versions)
+    let made = Made::new(cookie, exchange.downstream.lane.dice.borrow_mut().random());
+    let index = sticky::choose(made.value(), versions);
+    answer.cookies.push(made);
+    index
 }
 
-/// The caller's address.
-fn source(exchange: &Exchange) -> Option<IpAddr> {
-    exchange.downstream.peer.map(|peer| peer.ip())
+/// What keys are taken of: the request as its caller sent it, and the cookies that were made for it.
+fn request<'r>(exchange: &Exchange, head: &'r Parts, made: &'r [Made<'r>]) -> key::Request<'r> {
+    let source = exchange.downstream.peer.map(|peer| peer.ip());
+    key::Request { headers: &head.headers, query: head.uri.query(), source, made }
 }
 
 impl RoutePolicy {
@@ -294,7 +289,12 @@ impl Filters {
     }
 
     fn target(&self, target: Option<usize>) -> Option<&TargetPolicy> {
-        self.targets.get(target?)?.as_ref()
+        self.targets.get(target?)?.as_deref()
+    }
+
+    /// Where copies of its requests go: the route's mirrors and the share's.
+    fn mirrors(&self, target: usize) -> impl Iterator<Item = &MirrorPlane> {
+        self.mirrors.iter().chain(self.target_mirrors.get(target).into_iter().flatten())
     }
 }
 
@@ -355,7 +355,7 @@ fn rewrite_host(head: &mut Parts, host: &str) -> Result<(), Reason> {
     Ok(())
 }
 
-impl Answer {
+impl Answer<'_> {
     /// The share's edits, the route's, and what the steps have found out.
     fn edit(self, exchange: &Exchange, filters: &Filters, headers: &mut HeaderMap) {
         if self.preflight {
@@ -375,7 +375,7 @@ impl Answer {
         if let (Some(name), Some(version)) = (&policy.version_header, version(exchange)) {
             headers.insert(name.0.clone(), version);
         }
-        for cookie in self.cookie.into_iter().chain(self.endpoint) {
+        for cookie in self.cookies.iter().filter_map(Made::set_cookie) {
             headers.append(SET_COOKIE, cookie);
         }
     }

@@ -17,7 +17,8 @@ use super::{admit, headers};
 use crate::message::body::Body;
 use crate::snapshot::UpstreamProtocol;
 
-/// The protocol that a request asks for, if its route allows it. Behind a hop the split has looked at that.
+/// The protocol that a request asks for: of several the first that its route allows. Behind a hop the split has looked at
+/// that.
 pub(super) fn asked(
     exchange: &Exchange,
     routed: &Routed,
@@ -26,14 +27,17 @@ pub(super) fn asked(
     if !routed.notable.has(Notable::UPGRADE) {
         return Ok(None);
     }
-    let Some(protocol) = admit::upgrade(head) else { return Ok(None) };
-    let upgrades = routed.route(exchange).route.forward().map_or(&[][..], |forward| &forward.upgrades);
-    let listed = upgrades.iter().any(|known| protocol.as_bytes().eq_ignore_ascii_case(known.as_bytes()));
-    if listed || headers::is_from_weir(exchange, routed.hops) {
-        Ok(Some(protocol.clone()))
-    } else {
-        Err(Reason::UpgradeRefused)
+    let mut protocols = admit::upgrades(head).peekable();
+    if protocols.peek().is_none() {
+        return Ok(None);
     }
+    let known = routed.route(exchange).route.forward().map_or(&[][..], |forward| &forward.upgrades);
+    let from_weir = headers::is_from_weir(exchange, routed.hops);
+    let allowed = |protocol: &&[u8]| {
+        from_weir || known.iter().any(|known| protocol.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    let protocol = protocols.find(allowed).and_then(|protocol| HeaderValue::from_bytes(protocol).ok());
+    protocol.map(Some).ok_or(Reason::UpgradeRefused)
 }
 
 /// The way takes it: by HTTP/1.1, and with nothing else behind the head.

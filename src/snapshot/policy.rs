@@ -1,4 +1,4 @@
-//! What is said of a route's requests beside their match and their versions; in a box, so that a plain split holds a null.
+//! What is said of a route's requests beside their match and their versions; behind a pointer, so that a plain split holds a null.
 //!
 //! Law: dialect-free. Nothing here knows who said it; what a dialect's default is has been decided when linking. The order
 //! in which it acts is Envoy's: CORS, fault, then the router (edits, split, attempts); `filters` and `proxy::policied`.
@@ -101,8 +101,8 @@ pub struct Abort {
     pub fraction: Fraction,
 }
 
-/// What the answer says. A gRPC caller gets an HTTP status as the gRPC one that stands for it, and any other caller a
-/// gRPC status as headers of a 200, as in Envoy.
+/// What the answer says. A gRPC caller gets an HTTP status as the gRPC one that stands for it, and any other caller a 200
+/// in place of a gRPC status, as in Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub enum AbortStatus {

@@ -57,9 +57,10 @@ pub struct Route {
     /// What becomes of them.
     #[serde(flatten)]
     pub action: Action,
-    /// Everything else that is said of them. Nothing for a plain split, which then pays one test.
+    /// Everything else that is said of them. Nothing for a plain split, which then pays one test. The alternatives of a rule
+    /// share it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<Box<RoutePolicy>>,
+    pub policy: Option<Arc<RoutePolicy>>,
 }
 
 /// What becomes of a request. In JSON the name of the variant is a field of the route.
@@ -311,9 +312,9 @@ pub struct VersionTarget {
     pub grpc_cluster: Arc<str>,
     /// The cluster of all other requests.
     pub http_cluster: Arc<str>,
-    /// What is said of this share alone.
+    /// What is said of this share alone; shared as a route's policy is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<Box<TargetPolicy>>,
+    pub policy: Option<Arc<TargetPolicy>>,
 }
 
 fn protocol_as_str<S: Serializer>(protocol: &Option<Protocol>, serializer: S) -> Result<S::Ok, S::Error> {

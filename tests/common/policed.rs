@@ -56,7 +56,7 @@ impl Policed {
     pub fn one(up: Http, upstream: &Upstream, say: impl Fn(&mut RoutePolicy)) -> Policed {
         let yaml = one_service(&[&format!("protocol: {}", up.protocol())], &[(&upstream.at(), "v1")]);
         let rules = split_rule(&[("v1", 100)]);
-        Policed::start(&yaml, &rules, |route| say(route.policy.get_or_insert_default()))
+        Policed::start(&yaml, &rules, |route| say(policy(route)))
     }
 
     /// The same for requests whose path starts with `prefix`; what does not is plain.
@@ -66,7 +66,7 @@ impl Policed {
         let rules = rule("under", 2, &matches, &[("v1", 100)]) + "---\n" + &split_rule(&[("v1", 100)]);
         Policed::start(&yaml, &rules, |route| {
             if !route.matches.is_catch_all() {
-                say(route.policy.get_or_insert_default());
+                say(policy(route));
             }
         })
     }
@@ -108,11 +108,16 @@ pub fn versions(route: &mut Route) -> &mut [VersionTarget] {
     }
 }
 
+/// What is said of a route.
+pub fn policy(route: &mut Route) -> &mut RoutePolicy {
+    Arc::make_mut(route.policy.get_or_insert_default())
+}
+
 /// What is said of one share of a route.
 pub fn share<'a>(route: &'a mut Route, version: &str) -> &'a mut TargetPolicy {
     let mut versions = versions(route).iter_mut();
     let target = versions.find(|target| target.version.as_deref() == Some(version)).expect("the version");
-    target.policy.get_or_insert_default()
+    Arc::make_mut(target.policy.get_or_insert_default())
 }
 
 /// Edits: names to remove, fields to set, fields to add.

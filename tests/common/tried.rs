@@ -117,7 +117,7 @@ fn edited(snapshot: Arc<Snapshot>, policy: impl FnOnce(&mut Forward, &mut RouteP
                 if let Some(edit) = policy.take_if(|_| of_rule) {
                     let mut said = RoutePolicy::default();
                     edit(forward, &mut said);
-                    route.policy = Some(Box::new(said));
+                    route.policy = Some(Arc::new(said));
                 }
             }
         }

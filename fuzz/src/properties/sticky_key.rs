@@ -21,7 +21,7 @@ pub fn check(data: &[u8]) {
         }
     }
     let asked = input.text(48);
-    let request = key::Request { headers: &headers, query: Some(&asked), source: None };
+    let request = key::Request { headers: &headers, query: Some(&asked), source: None, made: &[] };
     let cookie = Cookie { name: "id".into(), set: None, path: None, attributes: None };
     let found = key::of(&[HashKey::Cookie(cookie)], request).map(|key| key.into_owned());
     let plain = crumbs.iter().find_map(|crumb| crumb.strip_prefix(b"id=")).map(|value| {

@@ -146,7 +146,8 @@ fn location(parts: &Redirect, choice: &Choice, head: &Head<'_>) -> Option<String
 
 fn sticks(choice: &Choice, head: &Head<'_>, source: Option<std::net::IpAddr>) -> Option<Sticks> {
     let rule = choice.route.policy.as_ref()?.sticky.as_ref()?;
-    let key = key::of(&rule.keys, key::Request { headers: head.headers, query: head.query, source });
+    let key =
+        key::of(&rule.keys, key::Request { headers: head.headers, query: head.query, source, made: &[] });
     let versions = choice.route.versions();
     let seeds = sticky::seeds(&rule.salt, versions);
     let place = key.as_deref().and_then(|key| {

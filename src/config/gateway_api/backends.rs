@@ -3,6 +3,8 @@
 //! Law: a backend is a Service by its name; which endpoints that means is decided when linking (`link::backends`). The port
 //! has to stand there, as the schema has it, and says nothing here: an endpoint's ports are those of weir.yaml.
 
+use std::sync::Arc;
+
 use super::filters::{self, Allowed};
 use super::words::bounded;
 use crate::config::annotations::Backend;
@@ -95,7 +97,8 @@ pub(super) fn annotate(draft: &mut RouteDraft, said: &[Backend], scope: &Scope) 
                 own.for_each(|mirror| label(&mut mirror.share));
             }
         }
-        let mirrors = rule.policy.iter_mut().flat_map(|policy| &mut policy.mirrors);
+        let policy = rule.policy.as_mut().filter(|policy| !policy.mirrors.is_empty());
+        let mirrors = policy.into_iter().flat_map(|policy| &mut Arc::make_mut(policy).mirrors);
         mirrors.for_each(|mirror| label(&mut mirror.share));
     }
     for (one, _) in said.iter().zip(used).filter(|(_, used)| !used) {

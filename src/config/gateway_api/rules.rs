@@ -115,7 +115,7 @@ struct Body {
     label: Option<Arc<str>>,
     action: ActionDraft,
     times: retry::Times,
-    policy: Option<Box<PolicyDraft>>,
+    policy: Option<Arc<PolicyDraft>>,
 }
 
 fn rule(

@@ -38,7 +38,8 @@ impl Builder<'_, '_> {
                 }
                 continue;
             }
-            let route = self.route(service, rule);
+            let mut route = self.route(service, rule);
+            share_policies(&mut route, routes.last());
             if route.matches == all_of(rule.only) {
                 catch_all = Some(rule);
             }
@@ -47,7 +48,7 @@ impl Builder<'_, '_> {
         if let Some(service) = service.filter(|_| won.falls_back && catch_all.is_none()) {
             let whole = self.clusters.select(service, &Labels::new(), 100);
             let route = plain_route("default-route", service, whole);
-            let (matches, policy) = (all_of(won.only), named(Some(service), None));
+            let (matches, policy) = (all_of(won.only), named(Some(service), None).map(Arc::from));
             routes.push(Arc::new(Route { matches, policy, ..route }));
         }
         routes
@@ -86,7 +87,7 @@ impl Builder<'_, '_> {
             Action::Redirect(_) | Action::DirectResponse(_) => policy,
         };
         let origin = rule.place.origin.file_and_line().into();
-        Route { name: candidate.name().into(), origin, matches, action, policy }
+        Route { name: candidate.name().into(), origin, matches, action, policy: policy.map(Arc::from) }
     }
 
     fn forward(
@@ -146,6 +147,20 @@ impl Builder<'_, '_> {
             self.found.push(source.place.warning("unknown-caller", reason));
         }
         SourceMatch { service, namespace: source.namespace.clone(), labels: source.labels.clone() }
+    }
+}
+
+/// What is equal to what the route before it has is that: a rule may have a thousand alternatives, each of them a route.
+fn share_policies(route: &mut Route, before: Option<&Arc<Route>>) {
+    let Some(before) = before else { return };
+    if route.policy == before.policy {
+        route.policy.clone_from(&before.policy);
+    }
+    let Action::Forward(forward) = &mut route.action else { return };
+    for (own, before) in forward.versions.iter_mut().zip(before.versions()) {
+        if own.policy == before.policy {
+            own.policy.clone_from(&before.policy);
+        }
     }
 }
 

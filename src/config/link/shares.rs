@@ -3,6 +3,8 @@
 //! Law: a share whose service or endpoints nobody knows keeps its part of the requests, and they are refused: nothing is
 //! divided among the others behind anybody's back. It is told of.
 
+use std::sync::Arc;
+
 use super::clusters::{Clusters, selected};
 use super::hosts::Known;
 use super::routes::Builder;
@@ -27,7 +29,7 @@ impl Builder<'_, '_> {
                 _ => (share.weight, f64::from(share.weight) * 100.0 / sum.max(1) as f64),
             };
             let target = self.target(service, object, share, (weight, percent));
-            let policy = share.policy.as_ref().map(|one| Box::new(self.target_policy(service, object, one)));
+            let policy = share.policy.as_ref().map(|one| Arc::new(self.target_policy(service, object, one)));
             VersionTarget { policy, ..target }
         };
         shares.iter().map(target).collect()

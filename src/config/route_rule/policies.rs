@@ -29,7 +29,7 @@ const RETRIES_HEADER: &str = "x-envoy-max-retries";
 
 /// Everything of the rule that is a policy; `Some(None)` when there is nothing.
 #[allow(clippy::option_option)] // the outer one is the fault
-pub(super) fn policies(table: &Table<'_>) -> Option<Option<Box<PolicyDraft>>> {
+pub(super) fn policies(table: &Table<'_>) -> Option<Option<Arc<PolicyDraft>>> {
     let retry = given(table, "httpReqRetries", retries);
     let fault = given(table, "httpFault", faults::fault);
     let mirror = given(table, "mirror", mirror);
@@ -45,7 +45,7 @@ pub(super) fn policies(table: &Table<'_>) -> Option<Option<Box<PolicyDraft>>> {
         ..RoutePolicy::default()
     };
     let draft = PolicyDraft { policy, mirrors: mirror?.into_iter().collect() };
-    Some((draft != PolicyDraft::default()).then(|| Box::new(draft)))
+    Some((draft != PolicyDraft::default()).then(|| Arc::new(draft)))
 }
 
 /// `httpReqTimeout:`; `Some(None)`: it says nothing.

@@ -44,7 +44,7 @@ fn accepted(spec: &str) -> RuleDraft {
 }
 
 fn policy(spec: &str) -> RoutePolicy {
-    accepted(spec).policy.expect("a policy").policy
+    accepted(spec).policy.expect("a policy").policy.clone()
 }
 
 fn shares(rule: &RuleDraft) -> &[ShareDraft] {

@@ -81,7 +81,7 @@ pub(super) fn rule(
         },
         mirrors: if forwards { mirrors } else { Vec::new() },
     };
-    let said = (drafts != PolicyDraft::default()).then(|| Box::new(drafts));
+    let said = (drafts != PolicyDraft::default()).then(|| Arc::new(drafts));
     let label = label(name?);
     let timeout = timeout?.filter(|_| forwards);
     let mut alternatives = alternatives?;

@@ -52,7 +52,7 @@ fn rule(more: &str) -> RuleDraft {
 }
 
 fn policy(more: &str) -> PolicyDraft {
-    *rule(more).policy.expect("a policy")
+    (*rule(more).policy.expect("a policy")).clone()
 }
 
 /// The `code` of each warning of a rule that is accepted.

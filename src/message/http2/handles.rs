@@ -85,6 +85,11 @@ impl RecvStream {
         }
     }
 
+    /// Asks for it, where its sender waits to be asked (`expect: 100-continue`).
+    pub fn ask_for(&self) {
+        self.0.core().send_continue(self.0.place);
+    }
+
     /// All of it was read.
     pub fn is_end_stream(&self) -> bool {
         self.0.core().streams[self.0.place].is_drained()

@@ -79,6 +79,23 @@ impl Core {
         Ok(())
     }
 
+    /// Asks a client that waits for it to send its body (RFC 9110 section 10.1.1); none that sends already, or has its answer.
+    /// A server's.
+    pub(super) fn send_continue(&mut self, place: usize) {
+        let stream = &self.streams[place];
+        if stream.send != Side::Head || stream.recv != Side::Body || stream.unread > 0 {
+            return;
+        }
+        let id = stream.id;
+        let (encoder, max_frame) = (&mut self.encoder, self.peer.max_frame);
+        self.out.put(|out| {
+            let start = frame::begin_headers(out);
+            encoder.response(StatusCode::CONTINUE, &HeaderMap::new(), out);
+            frame::end_headers(out, start, id, false, max_frame);
+        });
+        self.wake();
+    }
+
     /// Sends trailers, which end the stream.
     pub(super) fn send_trailers(&mut self, place: usize, fields: &HeaderMap) -> Result<(), Error> {
         let stream = &mut self.streams[place];

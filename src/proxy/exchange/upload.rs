@@ -195,6 +195,13 @@ impl Upload {
         Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx)
     }
 
+    /// Asks a caller by HTTP/2 for a body that it sends only then. One by HTTP/1 is asked as its body is read.
+    pub(in crate::proxy) fn ask_for(&self) {
+        if let Body::Http2(stream) = &*self.body.borrow() {
+            stream.ask_for();
+        }
+    }
+
     /// Whether all of the body was handed to the attempts.
     fn is_drained(&self) -> bool {
         self.ahead.borrow().is_none() && self.body.borrow().is_end_stream()

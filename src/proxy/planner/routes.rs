@@ -146,10 +146,10 @@ impl Planner {
         let of_target = |version: &VersionTarget| {
             version.policy.as_ref().map(|policy| mirrors(&policy.mirrors)).unwrap_or_default()
         };
-        let policy = route.policy.as_deref().cloned().unwrap_or_default();
+        let policy = route.policy.clone().unwrap_or_default();
         Some(Box::new(Filters {
             path: route.matches.path.clone(),
-            targets: versions.iter().map(|version| version.policy.as_deref().cloned()).collect(),
+            targets: versions.iter().map(|version| version.policy.clone()).collect(),
             mirrors: mirrors(&policy.mirrors),
             target_mirrors: versions.iter().map(of_target).collect(),
             hash,

@@ -84,7 +84,7 @@ fn planned(
     let process = ProcessMeter::new(&recorder);
     let mut planner = Planner::new(recorder, process, Arc::new(ArcSwapOption::empty()));
     let (name, origin) = ("rule".into(), "a.yaml:1".into());
-    let route = Route { name, origin, matches: RouteMatch::any(), action, policy: policy.map(Box::new) };
+    let route = Route { name, origin, matches: RouteMatch::any(), action, policy: policy.map(Arc::new) };
     let snapshot = snapshot(route, vec![cluster("a", None), cluster("b", of_b)]);
     let plane = planner.publish(Arc::new(snapshot)).expect("there is no log to open");
     look(&plane.routes[0].routes[0]);
@@ -93,7 +93,7 @@ fn planned(
 #[test]
 fn a_plain_split_meets_no_filters_and_everything_else_does() {
     let plain = || vec![target("a")];
-    let said = || vec![VersionTarget { policy: Some(Box::new(TargetPolicy::default())), ..target("a") }];
+    let said = || vec![VersionTarget { policy: Some(Arc::new(TargetPolicy::default())), ..target("a") }];
     let hashed = TrafficPolicy { hash: vec![HashKey::SourceAddress], ..TrafficPolicy::default() };
     let direct = DirectResponse { status: 200, body: None, content_type: None };
     planned(forward(plain()), None, Some(hashed.clone()), |route| {
@@ -117,7 +117,7 @@ fn a_share_and_a_mirror_may_be_another_services() {
     let absent = Mirror { target: target("c"), fraction: Fraction::of_percent(1.5) };
     let of_share = TargetPolicy { mirrors: vec![mirror.clone()], ..TargetPolicy::default() };
     let policy = RoutePolicy { mirrors: vec![mirror, absent], ..RoutePolicy::default() };
-    let share = VersionTarget { policy: Some(Box::new(of_share)), ..target("b") };
+    let share = VersionTarget { policy: Some(Arc::new(of_share)), ..target("b") };
     planned(forward(vec![target("a"), share]), Some(policy), None, |route| {
         let hosts: Vec<&str> = route.targets.iter().map(|target| &*target.service.host).collect();
         assert_eq!((&*route.service.host, hosts), ("a", vec!["a", "b"]));

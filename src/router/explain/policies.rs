@@ -301,7 +301,7 @@ mod tests {
             origin: "r.yaml:1".into(),
             matches: crate::snapshot::RouteMatch::any(),
             action: crate::snapshot::Action::Forward(forward),
-            policy: Some(Box::new(policy)),
+            policy: Some(std::sync::Arc::new(policy)),
         };
         assert_eq!(
             of_route(&route),

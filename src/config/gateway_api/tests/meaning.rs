@@ -166,18 +166,23 @@ fn a_redirect_is_302_unless_it_says_otherwise_and_has_its_parts() {
 fn filters_become_the_rules_policy() {
     let policy = |rule: RuleDraft| rule.policy.expect("a policy");
     let edits = "set: [{name: A, value: b}], add: [{name: c, value: d}], remove: [e]";
-    let one = policy(filter("RequestHeaderModifier", "requestHeaderModifier", edits)).policy.request_headers;
+    let one = policy(filter("RequestHeaderModifier", "requestHeaderModifier", edits))
+        .policy
+        .request_headers
+        .clone();
     assert_eq!((one.set.len(), one.add.len(), one.remove.len()), (1, 1, 1));
     assert_eq!((one.set[0].name.0.as_str(), &*one.set[0].value), ("a", "b"));
-    let one =
-        policy(filter("ResponseHeaderModifier", "responseHeaderModifier", edits)).policy.response_headers;
+    let one = policy(filter("ResponseHeaderModifier", "responseHeaderModifier", edits))
+        .policy
+        .response_headers
+        .clone();
     assert_eq!(one.remove[0].0.as_str(), "e");
     let one = policy(filter(
         "URLRewrite",
         "urlRewrite",
         "hostname: b.com, path: {type: ReplaceFullPath, replaceFullPath: /c}",
     ));
-    let rewrite = one.policy.rewrite.expect("a rewrite");
+    let rewrite = one.policy.rewrite.clone().expect("a rewrite");
     assert_eq!(
         (rewrite.host.as_deref(), rewrite.path),
         (Some("b.com"), Some(PathRewrite::Full("/c".into())))
@@ -221,7 +226,9 @@ fn a_mirror_takes_all_requests_or_the_share_that_is_said_in_millionths_where_tha
 
 #[test]
 fn cors_has_lists_as_they_are_sent_five_seconds_by_default_and_answers_preflights_from_elsewhere() {
-    let cors = |keys: &str| filter("CORS", "cors", keys).policy.expect("a policy").policy.cors.expect("cors");
+    let cors = |keys: &str| {
+        filter("CORS", "cors", keys).policy.expect("a policy").policy.cors.clone().expect("cors")
+    };
     let one = cors(
         "allowOrigins: [\"*\"], allowMethods: [GET, PUT], allowHeaders: [X-A, x-b], exposeHeaders: [x-c]",
     );
@@ -251,7 +258,7 @@ fn cors_has_lists_as_they_are_sent_five_seconds_by_default_and_answers_preflight
 fn timeouts_and_retries_become_a_policy_of_retries() {
     let policy = |keys: &str| -> (Option<Duration>, Option<RetryPolicy>) {
         let rule = rule(keys);
-        (rule.timeout, rule.policy.and_then(|policy| policy.policy.retry))
+        (rule.timeout, rule.policy.and_then(|policy| policy.policy.retry.clone()))
     };
     let conditions = |policy: &RetryPolicy| policy.on.iter().map(RetryCondition::as_str).collect::<Vec<_>>();
     assert_eq!(policy("timeouts: {request: 0s}"), (Some(Duration::ZERO), None), "zero turns it off");
