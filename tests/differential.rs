@@ -109,7 +109,7 @@ fn compare(http: &str, probes: Vec<Probe>, least: usize) {
         let both = of_envoy.iter().zip(&of_weir).zip(&probes);
         both.filter_map(|((envoy, weir), probe)| difference(probe, envoy, weir)).collect::<Vec<_>>()
     });
-    differences::check(http, &found);
+    differences::check("differential/differences.md", http, &found);
 }
 
 /// What differs, and only that.

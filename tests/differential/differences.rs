@@ -1,4 +1,4 @@
-//! The list of differences: `differences.md`, a reason for each group of rows.
+//! A list of differences: a reason for each group of rows.
 //!
 //! Law: a row stands under a heading that explains it, and says exactly what was seen.
 
@@ -30,12 +30,12 @@ impl Difference {
     }
 }
 
-/// Compares what was found with the part of the list that is about `http`.
+/// Compares what was found with the part of the list (a file below `tests/`) that is about `http`.
 ///
 /// # Panics
 /// With every row that is missing, wrong or too much, and for rows without a reason.
-pub(super) fn check(http: &str, found: &[Difference]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential/differences.md");
+pub(super) fn check(list: &str, http: &str, found: &[Difference]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(list);
     let text = fs::read_to_string(&path).expect("the list");
     let sections = sections(&text, http);
     if env::var_os("WEIR_UPDATE_DIFFERENCES").is_some_and(|value| value == "1") {
