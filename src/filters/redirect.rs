@@ -38,13 +38,14 @@ pub fn location(redirect: &Redirect, matched: &PathMatch, request: Request<'_>) 
         }
         RedirectPort::Request | RedirectPort::OfScheme => String::new(),
     };
-    let target = match &redirect.path {
-        Some(path) => rewrite::target(path, matched, request.target).ok()?,
-        None => request.target.to_owned(),
-    };
-    let target = match target.split_once('?') {
+    // The request's query alone: one that the redirect has stays.
+    let target = match request.target.split_once('?') {
         Some((path, _)) if redirect.strip_query => path,
-        _ => &target,
+        _ => request.target,
+    };
+    let target = match &redirect.path {
+        Some(path) => rewrite::target(path, matched, target).ok()?,
+        None => target.to_owned(),
     };
     HeaderValue::from_str(&format!("{scheme}://{host}{port}{target}")).ok()
 }
@@ -93,6 +94,20 @@ mod tests {
         let v6 = |authority| Request { authority, ..REQUEST };
         assert_eq!(of(&https, v6("[::1]:80")), "https://[::1]/a/b?q=1");
         assert_eq!(of(&NOTHING, v6("[::1]")), "http://[::1]/a/b?q=1");
+    }
+
+    #[test]
+    fn a_query_of_the_redirects_own_stands_for_the_requests() {
+        let full = |path: &str, strip_query| Redirect {
+            path: Some(PathRewrite::Full(path.into())),
+            strip_query,
+            ..NOTHING
+        };
+        for strip_query in [false, true] {
+            assert_eq!(of(&full("/new?r=2", strip_query), REQUEST), "http://h.example:8080/new?r=2");
+        }
+        assert_eq!(of(&full("/new", false), REQUEST), "http://h.example:8080/new?q=1");
+        assert_eq!(of(&full("/new", true), REQUEST), "http://h.example:8080/new");
     }
 
     #[test]
