@@ -221,14 +221,15 @@ fn a_request_without_progress_gets_504_stream_timeout_and_the_flag_si() {
 }
 
 #[test]
-fn a_caller_whose_body_stalls_gets_504_too() {
+fn a_caller_whose_body_stalls_gets_408_and_the_connections_end() {
     on_control_thread(async {
         let world = World::start("stream_idle: 300ms", never);
         let mut stream = world.dial().await;
         stream.write_all(b"POST / HTTP/1.1\r\nhost: m\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
         let reply = read_to_end(&mut stream).await;
-        assert!(reply.starts_with("HTTP/1.1 504 "), "{reply}");
-        world.logged("504 SI stream_idle_timeout").await;
+        assert!(reply.starts_with("HTTP/1.1 408 ") && reply.ends_with("\r\n\r\nstream timeout"), "{reply}");
+        assert!(reply.contains("\r\nconnection: close\r\n"), "{reply}");
+        world.logged("408 SI stream_idle_timeout").await;
     });
 }
 

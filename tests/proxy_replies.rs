@@ -8,11 +8,12 @@ mod common {
 
 use std::time::{Duration, Instant};
 
-use common::world::client::{Answer, Client, get, grpc_call, post, request};
+use common::world::client::{self, Answer, Client, get, grpc_call, post, request};
 use common::world::raw::{Goodbye, Raw, RawUpstream};
-use common::world::upstream::{Upstream, empty};
+use common::world::upstream::{Upstream, channel, empty};
 use common::world::{Http, World, free_port, one_service, run};
 use http::Method;
+use http_body::Frame;
 
 const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
 
@@ -138,6 +139,42 @@ fn a_stream_on_which_nothing_moves_is_504_with_si() {
         world.counts("http_downstream_rq_idle_timeout", 4.0).await;
         world.counts("http_downstream_rq_tx_reset", 0.0).await;
         world.counts("cluster_upstream_rq_tx_reset", 4.0).await;
+    });
+}
+
+#[test]
+fn a_request_whose_body_stops_coming_is_408_with_si() {
+    run(async || {
+        for up in Http::BOTH {
+            let held = Upstream::holding().await;
+            let protocol = format!("protocol: {}", up.protocol());
+            let yaml = one_service(&[&protocol], &[(&held.at(), "v1")]) + "\nlimits: {stream_idle: 200ms}\n";
+            let world = World::start(&yaml).await;
+            for down in Http::BOTH {
+                for grpc in [false, true] {
+                    // Its sender is held.
+                    let (sender, body) = channel();
+                    sender.send(Frame::data("part".into())).expect("the other end is here");
+                    let begun = if grpc { client::grpc("/s.S/M") } else { request(Method::POST, "/m") };
+                    let request = begun.body(body).expect("a request");
+                    let answer = Client::connect(down, world.addr("in")).await.send(request).await;
+                    match grpc {
+                        false => is_plain(&answer, 408, "stream timeout"),
+                        true => is_grpc(&answer, "2", "stream timeout"),
+                    }
+                    assert_eq!(
+                        answer.header("connection"),
+                        (down == Http::One).then_some("close"),
+                        "{down:?}"
+                    );
+                }
+            }
+            let statuses = [408, 200, 408, 200].map(|status| format!("{status} SI stream_idle_timeout 1 "));
+            for (line, start) in world.log(4).await.iter().zip(statuses) {
+                assert!(line.starts_with(&start), "{line}");
+            }
+            world.counts("http_downstream_rq_idle_timeout", 4.0).await;
+        }
     });
 }
 

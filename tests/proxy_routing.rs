@@ -61,6 +61,28 @@ fn a_single_address_is_spoken_to_in_the_requests_own_http() {
 }
 
 #[test]
+fn the_scheme_is_what_the_proxy_in_front_was_spoken_to_unless_nobody_is_believed() {
+    run(async || {
+        let https = "{request: {headers: {scheme: {exact: https}}}}";
+        for believed in [true, false] {
+            let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
+            let yaml = one_service(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")])
+                .replace("service: x}", &format!("service: x, use_remote_address: {}}}", !believed));
+            let all = rule("all", 1, "", &[("v1", 100)]);
+            let secure = rule("secure", 10, https, &[("v2", 100)]);
+            let world = World::with_rules(&yaml, &[("a.yaml", &all), ("b.yaml", &secure)]).await;
+            for down in Http::BOTH {
+                let mut caller = Client::connect(down, world.addr("in")).await;
+                let answer = caller.send(with("/", "x-forwarded-proto", "https")).await;
+                assert_eq!(answer.text(), if believed { "v2" } else { "v1" }, "{down:?}");
+                assert_eq!(caller.send(with("/", "x-forwarded-proto", "http")).await.text(), "v1");
+                assert_eq!(caller.get("/").await.text(), "v1");
+            }
+        }
+    });
+}
+
+#[test]
 fn each_kind_of_match_takes_exactly_what_it_says() {
     let headers = |name: &str, how: &str| format!("{{request: {{headers: {{{name}: {how}}}}}}}");
     type Cases = Vec<(Request<BoxBody>, &'static str)>;

@@ -375,6 +375,34 @@ fn a_head_that_does_not_end_is_given_up_with_408() {
     });
 }
 
+/// RFC 9110 section 15.5.9.
+#[test]
+fn a_body_that_stops_coming_is_given_up_with_408() {
+    run(async || {
+        for up in Http::BOTH {
+            for bytes in [
+                "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n",
+                "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nabcd",
+                "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n",
+                "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n",
+            ] {
+                let (world, recorder, mut caller) = world(up, "limits: {stream_idle: 300ms}\n").await;
+                caller.send(bytes.as_bytes(), Delivery::AtOnce).await;
+                let row = format!("{bytes:?}, upstream {up:?}");
+                let answer = caller.answer("POST").await.unwrap_or_else(|fault| panic!("{row}: {fault}"));
+                let body = String::from_utf8_lossy(&answer.body).into_owned();
+                assert_eq!((answer.status, body.as_str()), (408, "stream timeout"), "{row}");
+                assert!(answer.says_close(), "{row}");
+                assert_eq!(caller.end().await, Ok(Ended::Fin), "{row}");
+                let got = recorder.settled().await;
+                assert!(got.iter().all(|got| !got.whole), "{row}: {got:?}");
+                let log = world.log(1).await;
+                assert!(log[0].starts_with("408 SI stream_idle_timeout"), "{row}: {log:?}");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_connection_that_says_nothing_is_closed_in_good_order() {
     run(async || {

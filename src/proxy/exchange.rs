@@ -340,7 +340,7 @@ impl Exchange {
             // itself: it leaves in time.
             Some(Reason::GrpcDeadline)
         } else if !stream_idle.is_zero() && now.since(self.progress.get()) > stream_idle {
-            Some(Reason::StreamIdle)
+            Some(if self.upload.is_complete() { Reason::StreamIdle } else { Reason::RequestIdle })
         } else {
             None
         }

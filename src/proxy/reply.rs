@@ -3,6 +3,8 @@
 //! Law: the same reason gives the same answer everywhere; a gRPC caller gets it as a gRPC status.
 //! Source: Envoy's local replies, seen on Envoy 1.40 (`docs/wire.md`).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -70,9 +72,16 @@ pub(super) enum Reason {
     PerTryTimeout,
     /// No byte moved for too long.
     StreamIdle,
+    /// The same, and the request is not whole: its caller was waited for.
+    RequestIdle,
     /// Weir gave the request up, for a budget.
     LocalReset,
 }
+
+/// What stands before the reason why no answer came.
+const RESET_REASON: &str = " reset reason: ";
+/// The same where it was tried again.
+const LATEST_RESET_REASON: &str = " retried and the latest reset reason: ";
 
 /// One row of the table.
 struct Row {
@@ -160,6 +169,10 @@ impl Reason {
                 Some(Flag::StreamIdleTimeout),
                 "stream_idle_timeout",
             ),
+            // RFC 9110 section 15.5.9: what may still come of the request is not waited for.
+            Reason::RequestIdle => {
+                Row { status: S::REQUEST_TIMEOUT, close: true, ..Reason::StreamIdle.row() }
+            }
             // For gRPC callers UNAVAILABLE in any case.
             Reason::ClusterNotFound(status) => Row {
                 status: status_of(status),
@@ -268,12 +281,19 @@ impl Reason {
         self.row().details
     }
 
-    /// The answer as a caller of `protocol` reads it.
-    pub(super) fn response(self, protocol: Protocol) -> Response<Body> {
+    /// The answer as a caller of `protocol` reads it, after so many attempts.
+    pub(super) fn response(self, protocol: Protocol, attempts: u32) -> Response<Body> {
         let row = self.row();
-        let mut response = match protocol {
-            Protocol::Http => plain(row.status, Bytes::from_static(row.body.as_bytes()), None),
-            Protocol::Grpc => as_grpc(row.grpc_status(), row.body),
+        let body = match row.body.split_once(RESET_REASON) {
+            Some((what, why)) if attempts > 1 => Cow::Owned(format!("{what}{LATEST_RESET_REASON}{why}")),
+            _ => Cow::Borrowed(row.body),
+        };
+        let mut response = match (protocol, body) {
+            (Protocol::Grpc, body) => as_grpc(row.grpc_status(), &body),
+            (Protocol::Http, Cow::Borrowed(body)) => {
+                plain(row.status, Bytes::from_static(body.as_bytes()), None)
+            }
+            (Protocol::Http, Cow::Owned(body)) => plain(row.status, body.into(), None),
         };
         let headers = response.headers_mut();
         if row.close {
@@ -327,9 +347,12 @@ fn plain(status: StatusCode, body: Bytes, kind: Option<&str>) -> Response<Body> 
         let kind = kind.and_then(|kind| HeaderValue::from_str(kind).ok());
         kind.unwrap_or(HeaderValue::from_static("text/plain"))
     });
+    let length = body.len();
     let mut response = Response::new(Body::Full(body));
     *response.status_mut() = status;
     if let Some(kind) = kind {
+        // HTTP/1 frames by it in any case.
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         response.headers_mut().insert(CONTENT_TYPE, kind);
     }
     response
@@ -354,14 +377,27 @@ mod tests {
 
     #[test]
     fn a_grpc_caller_gets_the_same_reason_as_a_grpc_status() {
-        let response = Reason::NoEndpoint.response(Protocol::Grpc);
+        let response = Reason::NoEndpoint.response(Protocol::Grpc, 1);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], "14");
         assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
-        assert_eq!(Reason::NoRoute.response(Protocol::Grpc).headers()["grpc-status"], "12");
-        assert!(!Reason::NoRoute.response(Protocol::Grpc).headers().contains_key("grpc-message"));
-        assert_eq!(Reason::Timeout.response(Protocol::Grpc).headers()["grpc-status"], "14");
-        assert_eq!(Reason::GrpcDeadline.response(Protocol::Grpc).headers()["grpc-status"], "4");
+        assert_eq!(Reason::NoRoute.response(Protocol::Grpc, 1).headers()["grpc-status"], "12");
+        assert!(!Reason::NoRoute.response(Protocol::Grpc, 1).headers().contains_key("grpc-message"));
+        assert_eq!(Reason::Timeout.response(Protocol::Grpc, 1).headers()["grpc-status"], "14");
+        assert_eq!(Reason::GrpcDeadline.response(Protocol::Grpc, 1).headers()["grpc-status"], "4");
+    }
+
+    #[test]
+    fn a_caller_is_told_that_it_was_tried_again() {
+        let text = |reason: Reason, attempts| {
+            let response = reason.response(Protocol::Grpc, attempts);
+            response.headers()["grpc-message"].to_str().expect("text").to_owned()
+        };
+        let prefix = "upstream connect error or disconnect/reset before headers.";
+        assert_eq!(text(Reason::UpstreamReset, 1), format!("{prefix} reset reason: remote reset"));
+        let retried = format!("{prefix} retried and the latest reset reason: remote reset");
+        assert_eq!(text(Reason::UpstreamReset, 2), retried);
+        assert_eq!(text(Reason::Timeout, 2), "upstream request timeout");
     }
 
     #[test]
@@ -379,6 +415,7 @@ mod tests {
             (Reason::GrpcDeadline, 504, "UT"),
             (Reason::PerTryTimeout, 504, "UT"),
             (Reason::StreamIdle, 504, "SI"),
+            (Reason::RequestIdle, 408, "SI"),
             (Reason::ClusterNotFound(500), 500, "NC"),
             (Reason::FaultAbort(AbortStatus::Http(418)), 418, "FI"),
             (Reason::FaultAbort(AbortStatus::Grpc(GrpcStatus::NotFound)), 200, "FI"),
@@ -389,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_grpc_caller_gets_the_status_of_its_own_protocol_where_one_was_meant() {
-        let status = |reason: Reason| reason.response(Protocol::Grpc).headers()["grpc-status"].clone();
+        let status = |reason: Reason| reason.response(Protocol::Grpc, 1).headers()["grpc-status"].clone();
         assert_eq!(status(Reason::FaultAbort(AbortStatus::Grpc(GrpcStatus::NotFound))), "5");
         assert_eq!(status(Reason::FaultAbort(AbortStatus::Http(429))), "14");
         assert_eq!(status(Reason::ClusterNotFound(500)), "14");

@@ -84,7 +84,8 @@ pub(super) fn own_answer(exchange: &Exchange, reason: Reason) -> Response<Body> 
     }
     exchange.blame(reason);
     attempt::note_own_answer(exchange, reason);
-    reason.response(exchange.protocol())
+    let attempts = exchange.record.borrow().attempts;
+    reason.response(exchange.protocol(), attempts)
 }
 
 /// Counts what was wrong with bytes of the caller's that have no reading.
@@ -106,7 +107,7 @@ pub(super) fn refuse(downstream: &Rc<Downstream>, reason: Reason) -> Response<Do
     let download = Exchange::begin_unread(downstream);
     let exchange = download.exchange.clone();
     exchange.blame(reason);
-    let mut head = exchange.answer(reason.response(Protocol::Http), None);
+    let mut head = exchange.answer(reason.response(Protocol::Http, 0), None);
     headers::to_downstream(&exchange, head.headers_mut());
     head.map(|()| download)
 }
@@ -182,20 +183,20 @@ fn route(exchange: &Exchange, plane: &Plane, parts: &mut Parts) -> Result<(usize
         authority => host::normalise(authority).map_err(|_| Reason::BadRequest("http1.invalid_host"))?,
     };
     let seat = &exchange.seat;
+    let routes = seat.listener.routes;
+    let table = &plane.routes.get(routes).ok_or(Reason::NoRoute)?.table;
     let head = Head {
         method: &parts.method,
         path: &path,
         query,
         host: &host,
         authority,
-        scheme: "http",
+        scheme: if table.asks_scheme() { headers::scheme(exchange, &parts.headers) } else { "http" },
         headers: &parts.headers,
         caller: seat.caller.map(|caller| &*plane.snapshot.callers[caller]),
         local: exchange.downstream.local,
     };
-    let routes = seat.listener.routes;
     let draw = exchange.downstream.lane.dice.borrow_mut().next_u64();
-    let table = &plane.routes.get(routes).ok_or(Reason::NoRoute)?.table;
     let Some(found) = table.find(&head, draw) else {
         seat.listener.http.no_route.increment(1);
         return Err(Reason::NoRoute);

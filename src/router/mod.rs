@@ -11,7 +11,7 @@ mod index;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::snapshot::{Caller, Route, RouteConfig};
+use crate::snapshot::{Caller, HeaderName, Route, RouteConfig, RouteMatch};
 
 pub use explain::{Choice, Explanation, Share, Tried, explain};
 use hosts::Hosts;
@@ -48,6 +48,7 @@ pub struct RouteTable {
     virtual_hosts: Vec<SearchedHost>,
     /// The routes of all virtual hosts, one behind the other.
     routes: Vec<Arc<Route>>,
+    asks_scheme: bool,
 }
 
 /// A virtual host: its routes are `RouteTable::routes[first..]`, as far as its index knows.
@@ -82,7 +83,13 @@ impl RouteTable {
             });
             routes.extend(host.routes.iter().cloned());
         }
-        RouteTable { hosts: Hosts::build(&config.virtual_hosts), virtual_hosts, routes }
+        let asks_scheme = routes.iter().any(|route| asks_scheme(&route.matches));
+        RouteTable { hosts: Hosts::build(&config.virtual_hosts), virtual_hosts, routes, asks_scheme }
+    }
+
+    /// Whether a route has a condition on the scheme: else [`Head::scheme`] is of no meaning.
+    pub fn asks_scheme(&self) -> bool {
+        self.asks_scheme
     }
 
     /// The first route of the best host that `head` satisfies. `draw` decides the shares of `runtime_fraction`.
@@ -112,6 +119,11 @@ impl RouteTable {
     pub fn routes(&self) -> impl ExactSizeIterator<Item = &Arc<Route>> {
         self.routes.iter()
     }
+}
+
+fn asks_scheme(matches: &RouteMatch) -> bool {
+    let without = matches.more.iter().flat_map(|more| &more.without);
+    matches.headers.iter().chain(without).any(|header| header.name == HeaderName::Scheme)
 }
 
 /// Who sits behind `peer`: the longest range that holds it wins, then the first in the file.

@@ -9,6 +9,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Flag {
+    /// `DI`: a delay was injected. First, as Envoy prints flags in the order in which they were raised.
+    DelayInjected,
     /// `URX`: the retries are used up.
     UpstreamRetryLimitExceeded,
     /// `UH`: no healthy upstream endpoint.
@@ -21,8 +23,6 @@ pub enum Flag {
     NoRoute,
     /// `NC`: the route names an unknown cluster.
     NoCluster,
-    /// `DI`: a delay was injected.
-    DelayInjected,
     /// `FI`: a fault was injected.
     FaultInjected,
     /// `UMSDR`: the upstream's stream lived for as long as one may.
@@ -50,13 +50,13 @@ pub enum Flag {
 impl Flag {
     /// Every flag, in printing order.
     pub const ALL: [Flag; 18] = [
+        Flag::DelayInjected,
         Flag::UpstreamRetryLimitExceeded,
         Flag::NoHealthyUpstream,
         Flag::UpstreamConnectionFailure,
         Flag::UpstreamOverflow,
         Flag::NoRoute,
         Flag::NoCluster,
-        Flag::DelayInjected,
         Flag::FaultInjected,
         Flag::UpstreamMaxDuration,
         Flag::DurationTimeout,
@@ -166,7 +166,7 @@ mod tests {
         let mut flags = Flags::from(Flag::UpstreamConnectionFailure);
         flags.raise(Flag::UpstreamRetryLimitExceeded);
         flags.raise(Flag::DelayInjected);
-        assert_eq!(flags.to_string(), "URX,UF,DI");
+        assert_eq!(flags.to_string(), "DI,URX,UF");
         assert_eq!(Flags::NONE.to_string(), "-");
     }
 

@@ -518,6 +518,10 @@ fn judge(row: &Row, caller: Caller, seen: &Seen, logged: &[String]) -> Result<()
         }
         Outcome::Ours(ours) => {
             let (expected, text, flag, its_details) = ours.row();
+            let text = match row.attempts {
+                2.. => text.replace(" reset reason: ", " retried and the latest reset reason: "),
+                _ => text,
+            };
             let whole = cut.is_none() && flags == flag && *details == its_details;
             let of = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
             let answer = if caller == Caller::Grpc {
