@@ -1,0 +1,224 @@
+//! Both proxies with the same routes before the same kind of servers, and what comes of a request at each.
+//!
+//! Law: the two configurations are written from the same scenes; neither side's text is made from the other's.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::behind::Behind;
+use super::common::world::{Http, World, free_port, until};
+use super::envoy::Envoy;
+use super::scene::Scene;
+
+/// Of both. Probe, status, flags, details, attempts.
+pub(super) const LOG_FORMAT: &str = "%REQ(X-PROBE)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%\\n";
+
+/// The servers of one side.
+struct Servers {
+    one: Behind,
+    two: Behind,
+    shadow: Behind,
+    /// Nobody listens there.
+    refused: SocketAddr,
+}
+
+impl Servers {
+    async fn start() -> Servers {
+        Servers {
+            one: Behind::start(Http::One).await,
+            two: Behind::start(Http::Two).await,
+            shadow: Behind::start(Http::One).await,
+            refused: SocketAddr::from(([127, 0, 0, 1], free_port())),
+        }
+    }
+
+    /// Name, address and version of HTTP of each cluster; without an address it has no endpoint.
+    fn clusters(&self) -> [(&'static str, Option<SocketAddr>, Http); 5] {
+        [
+            ("one", Some(self.one.addr), Http::One),
+            ("two", Some(self.two.addr), Http::Two),
+            ("shadow", Some(self.shadow.addr), Http::One),
+            ("refused", Some(self.refused), Http::One),
+            ("none", None, Http::One),
+        ]
+    }
+}
+
+/// A proxy, what stands behind it, and its access log.
+pub(super) struct Side {
+    pub(super) addr: SocketAddr,
+    log: PathBuf,
+    servers: Servers,
+    // Ends the proxy.
+    _proxy: Proxy,
+}
+
+/// What lives as long as its side.
+#[allow(dead_code)] // held, not read
+enum Proxy {
+    Envoy(Envoy),
+    Weir(World, TempDir),
+}
+
+/// What both are told beside the routes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Limits {
+    /// A request on which no byte moves.
+    pub(super) stream_idle: Option<Duration>,
+    /// A head that does not end.
+    pub(super) head: Option<Duration>,
+}
+
+impl Side {
+    pub(super) async fn envoy(program: &Path, scenes: &[Scene], limits: Limits) -> Side {
+        let servers = Servers::start().await;
+        let envoy = Envoy::with(program, |log| for_envoy(scenes, &servers, limits, log));
+        Side { addr: envoy.address, log: envoy.log.clone(), servers, _proxy: Proxy::Envoy(envoy) }
+    }
+
+    pub(super) async fn weir(scenes: &[Scene], limits: Limits) -> Side {
+        let servers = Servers::start().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("access.log");
+        let yaml = weir_yaml(&servers, limits, &log);
+        let rules: String = scenes.iter().map(Scene::for_weir).collect();
+        let world = World::with_rules(&yaml, &[("scenes.yaml", &rules)]).await;
+        Side { addr: world.addr("in"), log, servers, _proxy: Proxy::Weir(world, folder) }
+    }
+
+    /// What came upstream of a probe: to the servers, and to the shadow.
+    pub(super) fn upstream(&self, probe: &str) -> String {
+        let mut words = [self.servers.one.got(probe), self.servers.two.got(probe)].concat();
+        words.extend(self.servers.shadow.got(probe).into_iter().map(|copy| format!("copy {copy}")));
+        // The attempts of one request differ in nothing that is told, but for the rare one.
+        let mut counted: Vec<(String, usize)> = Vec::new();
+        for word in words {
+            match counted.last_mut() {
+                Some((last, count)) if *last == word => *count += 1,
+                _ => counted.push((word, 1)),
+            }
+        }
+        let told = counted.into_iter().map(|(word, count)| match count {
+            1 => word,
+            count => format!("{count} times {word}"),
+        });
+        let told: Vec<String> = told.collect();
+        if told.is_empty() { "nothing".to_owned() } else { told.join(" and ") }
+    }
+
+    /// Waits until the shadow has as many copies of a probe.
+    pub(super) async fn copied(&self, probe: &str, count: usize) {
+        until(&format!("{count} copies of {probe}"), || {
+            (self.servers.shadow.got(probe).len() >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// The lines of the access log by probe, once each of `probes` has one.
+    pub(super) async fn logged(&self, probes: &[String]) -> BTreeMap<String, Vec<String>> {
+        until("a line in the access log for each request", || {
+            let text = fs::read_to_string(&self.log).unwrap_or_default();
+            let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+                if let Some((probe, rest)) = line.trim_end().split_once(' ') {
+                    // Envoy says so of every answer of an upstream's, Weir where retries were used up.
+                    let rest = rest.replace(" via_upstream ", " - ");
+                    lines.entry(probe.to_owned()).or_default().push(rest);
+                }
+            }
+            probes.iter().all(|probe| lines.contains_key(probe)).then_some(lines)
+        })
+        .await
+    }
+}
+
+fn weir_yaml(servers: &Servers, limits: Limits, log: &Path) -> String {
+    let mut yaml = "listeners: [{name: in, address: \"127.0.0.1:0\"}]\nservices:\n".to_owned();
+    for (name, address, http) in servers.clusters() {
+        let endpoint = address.map(|address| format!("{{address: \"{address}\"}}")).unwrap_or_default();
+        let _ = writeln!(
+            yaml,
+            "- {{name: {name}, protocol: {}, circuit_breakers: {{retries: 100}}, endpoints: [{endpoint}]}}",
+            http.protocol()
+        );
+    }
+    let limit = |key: &str, value: Option<Duration>| {
+        value.map(|value| format!("{key}: {}ms, ", value.as_millis())).unwrap_or_default()
+    };
+    let (idle, head) = (limit("stream_idle", limits.stream_idle), limit("head_timeout", limits.head));
+    let _ = writeln!(yaml, "limits: {{{idle}{head}connections: 1000}}");
+    let _ = writeln!(yaml, "access_log: {{path: \"{}\", format: \"{LOG_FORMAT}\"}}", log.display());
+    yaml
+}
+
+fn for_envoy(scenes: &[Scene], servers: &Servers, limits: Limits, log: &Path) -> String {
+    let hosts: String = scenes.iter().map(Scene::for_envoy).collect();
+    let clusters: String = servers.clusters().iter().map(cluster).collect();
+    let limit = |key: &str, value: Option<Duration>| {
+        value.map(|value| format!("          {key}: {}s\n", value.as_secs_f64())).unwrap_or_default()
+    };
+    let (idle, head) =
+        (limit("stream_idle_timeout", limits.stream_idle), limit("request_headers_timeout", limits.head));
+    let log = log.display();
+    format!(
+        r#"
+admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
+static_resources:
+  listeners:
+  - name: predict
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: predict
+          codec_type: AUTO
+          normalize_path: true
+          merge_slashes: true
+          delayed_close_timeout: 0.1s
+          server_header_transformation: PASS_THROUGH
+{idle}{head}          access_log:
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: "{log}"
+              log_format: {{text_format_source: {{inline_string: "{LOG_FORMAT}"}}}}
+          http_filters:
+          - name: envoy.filters.http.cors
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}}
+          - name: envoy.filters.http.fault
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}}
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+          route_config:
+            validate_clusters: false
+            virtual_hosts:
+{hosts}  clusters:
+{clusters}"#
+    )
+}
+
+fn cluster((name, address, http): &(&str, Option<SocketAddr>, Http)) -> String {
+    let endpoint = address.map_or_else(String::new, |address| {
+        let socket = format!("{{address: {}, port_value: {}}}", address.ip(), address.port());
+        format!("{{endpoint: {{address: {{socket_address: {socket}}}}}}}")
+    });
+    let protocol = match http {
+        Http::One => "http_protocol_options: {}",
+        Http::Two => "http2_protocol_options: {}",
+    };
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    format!(
+        "  - name: {name}\n    type: STATIC\n    circuit_breakers: {{thresholds: [{{max_retries: 100}}]}}\n    \
+         typed_extension_protocol_options: {{{options}: {{\"@type\": type.googleapis.com/{options}, \
+         explicit_http_config: {{{protocol}}}}}}}\n    \
+         load_assignment: {{cluster_name: {name}, endpoints: [{{lb_endpoints: [{endpoint}]}}]}}\n"
+    )
+}
