@@ -189,6 +189,12 @@ pub(super) fn upgrade(path: &'static str, protocol: &'static str) -> Ask {
     upgrade.field("connection", "upgrade").field("upgrade", protocol)
 }
 
+/// The same, and `connection` does not say so.
+pub(super) fn unnamed_upgrade(path: &'static str, protocol: &'static str) -> Ask {
+    let upgrade = Ask { kind: Kind::Upgrade, up: Some(Http::One), ..get(path) };
+    upgrade.field("upgrade", protocol)
+}
+
 impl Ask {
     pub(super) fn field(mut self, name: &'static str, value: &'static str) -> Ask {
         self.fields.push((name, value));

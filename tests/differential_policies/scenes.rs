@@ -16,7 +16,7 @@ mod faults;
 mod silence;
 
 use super::common::world::Http;
-use super::scene::{Ask, Scene, ask, call, get, http_route, post, scene, upgrade};
+use super::scene::{Ask, Scene, ask, call, get, http_route, post, scene, unnamed_upgrade, upgrade};
 
 pub(super) use answers::answers;
 pub(super) use attempts::attempts;

@@ -1,6 +1,6 @@
 //! Copies for a shadow, and upgrades.
 
-use super::{Http, Scene, call, get, post, scene, upgrade};
+use super::{Http, Scene, call, get, post, scene, unnamed_upgrade, upgrade};
 
 pub(in super::super) fn beside() -> Vec<Scene> {
     [copies(), upgrades()].into_iter().flatten().collect()
@@ -89,6 +89,8 @@ fn upgrades() -> Vec<Scene> {
                 upgrade("/", "websocket").does("close"),
                 upgrade("/", "other").does("switch"),
                 upgrade("/", "websocket, other").does("switch"),
+                unnamed_upgrade("/", "websocket").does("200"),
+                unnamed_upgrade("/", "other").does("200"),
             ],
         ),
         scene(
