@@ -36,11 +36,16 @@ def configure_floor(site: Site) -> list[str]:
 
 def haproxy(site: Site, mode: str, proto: str, reuse: str, tuning: str) -> list[str]:
     places = {version: site.endpoints(version) for version in WEIGHTS}
+    # Many endpoints are as many as their weights are to each other. It goes round them in the order of the file: were
+    # the second version's the last, it would have none of the first nine hundred requests.
+    turns = sorted(
+        ((number + 0.5) / len(found), version, number, place)
+        for version, found in places.items()
+        for number, place in enumerate(found)
+    )
     servers = "\n".join(
-        # Many endpoints are as many as their weights are to each other.
-        f"    server {version}-{number} {place} weight {weight if len(places[version]) == 1 else 1}{proto}"
-        for version, weight in WEIGHTS.items()
-        for number, place in enumerate(places[version])
+        f"    server {version}-{number} {place} weight {WEIGHTS[version] if len(places[version]) == 1 else 1}{proto}"
+        for _, version, number, place in turns
     )
     path = site.write(
         "haproxy.cfg",
