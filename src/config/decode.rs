@@ -193,18 +193,28 @@ impl<'n> Field<'n> {
         }
     }
 
-    /// 0 to 100, with or without a fraction.
-    pub(crate) fn percent(&self) -> Option<f64> {
-        let allowed = "a number, 0 to 100";
+    /// A number in `range`, with or without a fraction; `what` it is not if it is out of it. NaN is out of every range.
+    pub(crate) fn number_in(
+        &self,
+        range: RangeInclusive<f64>,
+        code: &'static str,
+        what: &str,
+    ) -> Option<f64> {
+        let allowed = format!("a number, {} to {}", range.start(), range.end());
         let Some((text, ScalarKind::Integer | ScalarKind::Float)) = self.scalar() else {
-            self.wrong_type("a number", Some(allowed.into()));
+            self.wrong_type("a number", Some(allowed));
             return None;
         };
-        let percent = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
-        if percent.is_none() {
-            self.fault_with("percent", format!("{text} is no percentage"), allowed);
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault_with(code, format!("{text} is {what}"), allowed);
         }
-        percent
+        number
+    }
+
+    /// 0 to 100, with or without a fraction.
+    pub(crate) fn percent(&self) -> Option<f64> {
+        self.number_in(0.0..=100.0, "percent", "no percentage")
     }
 
     /// At least a millisecond, and whole milliseconds.

@@ -1,5 +1,5 @@
-//! What VirtualService and DestinationRule (`networking.istio.io`) have in common: hosts, times, shares, conditions on
-//! strings.
+//! What VirtualService and DestinationRule (`networking.istio.io`) have in common: hosts, shares, conditions on strings;
+//! and what other dialects read alike: ports, hosts with a port, names and values of headers, origins.
 //!
 //! Law: what Istio's validation refuses is refused. As in protobuf, an empty string is one that was left out.
 
@@ -10,8 +10,7 @@ use super::decode::Field;
 use super::draft::HostRef;
 use super::names::is_fqdn;
 use super::patterns::Patterns;
-use super::table::{Keys, Table};
-use super::tree::{ScalarKind, Value, scalar_kind};
+use super::table::{Keys, Table, each};
 use crate::message::hop_by_hop::is_editable;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{Fraction, Labels, StringMatch};
@@ -19,34 +18,6 @@ use crate::snapshot::{Fraction, Labels, StringMatch};
 /// The versions of the API that hold the same fields.
 pub(super) const API_VERSIONS: [&str; 3] =
     ["networking.istio.io/v1alpha3", "networking.istio.io/v1beta1", "networking.istio.io/v1"];
-
-/// A string that is there and not empty.
-pub(super) fn filled<'n>(table: &Table<'n>, key: &'static str) -> Option<(Field<'n>, &'n str)> {
-    let field = table.get(key)?;
-    let text = field.text()?;
-    (!text.is_empty()).then_some((field, text))
-}
-
-/// The list under `key`; an empty one if it is left out, `None` when it is none or an entry cannot be made out.
-pub(super) fn each<T>(
-    table: &Table<'_>,
-    key: &'static str,
-    read: impl FnMut(&Field<'_>) -> Option<T>,
-) -> Option<Vec<T>> {
-    let Some(field) = table.get(key) else { return Some(Vec::new()) };
-    let all: Vec<_> = field.items()?.iter().map(read).collect();
-    all.into_iter().collect()
-}
-
-/// What may be left out: `Some(None)` then, and `None` when it is there and cannot be made out.
-#[allow(clippy::option_option)] // the outer one is the fault
-pub(super) fn maybe<'n, T>(
-    table: &Table<'n>,
-    key: &'static str,
-    read: impl FnOnce(&Field<'n>) -> Option<T>,
-) -> Option<Option<T>> {
-    table.get(key).map_or(Some(None), |field| read(&field).map(Some))
-}
 
 /// The host of a service: a DNS name, short or whole, or an IPv4 address.
 pub(super) fn host(field: &Field<'_>) -> Option<HostRef> {
@@ -70,21 +41,6 @@ pub(super) fn export_to(table: &Table<'_>) -> Option<()> {
         }
     });
     all.map(drop)
-}
-
-/// A number; NaN and infinities are told of by whoever asks for a range.
-pub(super) fn number(field: &Field<'_>, allowed: &str) -> Option<f64> {
-    let read = match &field.node.value {
-        Value::Scalar { text, plain } => match scalar_kind(text, *plain) {
-            ScalarKind::Integer | ScalarKind::Float => Some(text.parse::<f64>().unwrap_or(f64::NAN)),
-            _ => None,
-        },
-        _ => None,
-    };
-    if read.is_none() {
-        field.wrong_type("a number", Some(allowed.into()));
-    }
-    read
 }
 
 /// `Percent`: `{value: 12.5}`; without a value 0, as in protobuf.

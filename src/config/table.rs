@@ -73,6 +73,34 @@ impl<'n> Table<'n> {
     }
 }
 
+/// A string that is there and not empty: as in protobuf, an empty one is one that was left out.
+pub(crate) fn filled<'n>(table: &Table<'n>, key: &'static str) -> Option<(Field<'n>, &'n str)> {
+    let field = table.get(key)?;
+    let text = field.text()?;
+    (!text.is_empty()).then_some((field, text))
+}
+
+/// The list under `key`; an empty one if it is left out, `None` when it is none or an entry cannot be made out.
+pub(crate) fn each<T>(
+    table: &Table<'_>,
+    key: &'static str,
+    read: impl FnMut(&Field<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let Some(field) = table.get(key) else { return Some(Vec::new()) };
+    let all: Vec<_> = field.items()?.iter().map(read).collect();
+    all.into_iter().collect()
+}
+
+/// What may be left out: `Some(None)` then, and `None` when it is there and cannot be made out.
+#[allow(clippy::option_option)] // the outer one is the fault
+pub(crate) fn maybe<'n, T>(
+    table: &Table<'n>,
+    key: &'static str,
+    read: impl FnOnce(&Field<'n>) -> Option<T>,
+) -> Option<Option<T>> {
+    table.get(key).map_or(Some(None), |field| read(&field).map(Some))
+}
+
 fn known_key(field: &Field<'_>, keys: &Keys, entry: &Entry) -> Option<&'static str> {
     let camel = if keys.proto { lower_camel(&entry.key) } else { entry.key.clone() };
     if let Some(key) = keys.known.iter().find(|key| **key == camel) {

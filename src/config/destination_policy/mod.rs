@@ -13,7 +13,7 @@ use super::decode::Field;
 use super::draft::{ClusterDraft, Dialect, SubsetDraft, TrafficDraft};
 use super::metadata::Metadata;
 use super::route_rule::{service_ref, source};
-use super::table::{Keys, Table};
+use super::table::{Keys, Table, maybe};
 use crate::snapshot::{LbPolicy, Outlier};
 
 pub(crate) use fields::FIELDS;
@@ -33,7 +33,7 @@ pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata) -> Option<TrafficDra
             None
         }
     };
-    let source = table.get("source").map_or(Some(None), |field| service_ref(&field).map(source).map(Some));
+    let source = maybe(&table, "source", |field| service_ref(field).map(source));
     let mut settings = ClusterDraft::default();
     let balancing = table.get("loadBalancing").map_or(Some(()), |field| {
         settings.lb = Some(load_balancing(&field)?);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::config::decode::Field;
 use crate::config::draft::ClusterDraft;
-use crate::config::networking::{self, each, filled, header_name, maybe, plain_name};
-use crate::config::table::{Keys, Table};
+use crate::config::networking::{header_name, plain_name};
+use crate::config::table::{Keys, Table, each, filled, maybe};
 use crate::snapshot::hash::Cookie;
 use crate::snapshot::{HashKey, LbPolicy, SlowStart};
 
@@ -219,10 +219,5 @@ fn warmup(field: &Field<'_>) -> Option<SlowStart> {
 
 /// A number from 1 on.
 pub(in crate::config) fn aggression(field: &Field<'_>) -> Option<f64> {
-    let number = networking::number(field, "a number, 1 to 1000")?;
-    if !(1.0..=1_000.0).contains(&number) {
-        field.fault_with("out-of-range", "it is out of range", "a number, 1 to 1000");
-        return None;
-    }
-    Some(number)
+    field.number_in(1.0..=1_000.0, "out-of-range", "out of range")
 }

@@ -1,7 +1,7 @@
 //! DestinationRule: `spec:` -> [`TrafficDraft`].
 //!
 //! Law: Istio's overlay of settings: a subset's group of settings (balancing, connections, outlier detection) stands for
-//! the rule's whole group, and a port's for all of them; `link::traffic` does it. What is for TLS is refused by name.
+//! the rule's whole group, and a port's for all of them; `link::overlay` does it. What is for TLS is refused by name.
 //!
 //! Source: istio/api `networking/v1alpha3/destination_rule.proto`, Istio's `validation.go` and `cluster_traffic_policy.go`.
 
@@ -20,8 +20,8 @@ use std::collections::HashSet;
 use super::decode::Field;
 use super::draft::{ClusterDraft, Dialect, SubsetDraft, TrafficDraft};
 use super::metadata::Metadata;
-use super::networking::{self, each, filled, maybe};
-use super::table::{Keys, Table};
+use super::networking;
+use super::table::{Keys, Table, each, filled, maybe};
 use crate::snapshot::{Fraction, RetryBudget};
 
 /// One DestinationRule; `None` when something cannot be made out.

@@ -5,8 +5,7 @@
 
 use crate::config::decode::Field;
 use crate::config::draft::ClusterDraft;
-use crate::config::networking::maybe;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::Outlier;
 
 /// Reads `outlierDetection:` into `settings`.

@@ -11,8 +11,9 @@ use crate::config::annotations::Backend;
 use crate::config::decode::{Field, Scope};
 use crate::config::draft::{ActionDraft, HostRef, RouteDraft, Select, ShareDraft, TargetPolicyDraft};
 use crate::config::names::is_dns_label;
+use crate::config::networking;
 use crate::config::patterns::Patterns;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::{Labels, TargetPolicy};
 
 /// The largest weight.
@@ -33,9 +34,7 @@ pub(super) fn shares(
             let share = backend(&table);
             let weight =
                 table.get("weight").map_or(Some(1), |field| field.integer_as("weight", 0..=MAX_WEIGHT));
-            let policy = table
-                .get("filters")
-                .map_or(Some(None), |field| policy(&field, allowed, prefix, patterns).map(Some));
+            let policy = maybe(&table, "filters", |field| policy(field, allowed, prefix, patterns));
             Some(ShareDraft { weight: weight? as u32, policy: policy?.flatten(), ..share? })
         })
         .collect();
@@ -60,9 +59,9 @@ fn backend(table: &Table<'_>) -> Option<ShareDraft> {
         super::words::checked(field, "name", is_dns_label, "lower-case letters, digits and -")
             .map(str::to_owned)
     };
-    let namespace = table.get("namespace").map_or(Some(None), |field| label(&field).map(Some));
+    let namespace = maybe(table, "namespace", label);
     let name = table.require("name").and_then(|field| label(&field));
-    let port = table.require("port").and_then(|field| field.integer(1..=65_535));
+    let port = table.require("port").and_then(|field| networking::port(&field));
     let (group, kind) = (group?, kind?);
     if (group, kind) != ("", "Service") {
         let reason = format!("a backend of kind `{kind}` of group `{group}` is not supported");

@@ -7,8 +7,9 @@ use super::words::{bounded, one_of, precise_host};
 use super::{backends, cors, headers, paths};
 use crate::config::decode::Field;
 use crate::config::draft::MirrorDraft;
+use crate::config::networking;
 use crate::config::patterns::Patterns;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::{Cors, Fraction, HeaderEdits, Redirect, RedirectPort, Rewrite};
 
 /// What the filters of one list say.
@@ -155,17 +156,17 @@ fn body<'n>(
 
 fn redirect(field: &Field<'_>, prefix: bool) -> Option<Redirect> {
     let table = Table::new(field, &Keys::of(&["scheme", "hostname", "path", "port", "statusCode"]))?;
-    let scheme = table.get("scheme").map_or(Some(None), |field| one_of(&field, &["http", "https"]).map(Some));
-    let host = table.get("hostname").map_or(Some(None), |field| precise_host(&field).map(Some));
-    let path = table.get("path").map_or(Some(None), |field| paths::modifier(&field, prefix).map(Some));
-    let port = table.get("port").map_or(Some(None), |field| field.integer(1..=65_535).map(Some));
+    let scheme = maybe(&table, "scheme", |field| one_of(field, &["http", "https"]));
+    let host = maybe(&table, "hostname", precise_host);
+    let path = maybe(&table, "path", |field| paths::modifier(field, prefix));
+    let port = maybe(&table, "port", networking::port);
     let status = table.get("statusCode").map_or(Some(302), |field| status(&field));
     let (scheme, port) = (scheme?, port?);
     let unsaid = if scheme.is_some() { RedirectPort::OfScheme } else { RedirectPort::Listener };
     Some(Redirect {
         scheme: scheme.map(Into::into),
         host: host?,
-        port: port.map_or(unsaid, |port| RedirectPort::Number(port as u16)),
+        port: port.map_or(unsaid, RedirectPort::Number),
         path: path?,
         strip_query: false,
         status: status?,
@@ -183,8 +184,8 @@ fn status(field: &Field<'_>) -> Option<u16> {
 
 fn rewrite(field: &Field<'_>, prefix: bool) -> Option<Rewrite> {
     let table = Table::new(field, &Keys::of(&["hostname", "path"]))?;
-    let host = table.get("hostname").map_or(Some(None), |field| precise_host(&field).map(Some));
-    let path = table.get("path").map_or(Some(None), |field| paths::modifier(&field, prefix).map(Some));
+    let host = maybe(&table, "hostname", precise_host);
+    let path = maybe(&table, "path", |field| paths::modifier(field, prefix));
     Some(Rewrite { path: path?, host: host? })
 }
 

@@ -5,7 +5,7 @@ use super::words::one_of;
 use super::{filters, headers, order, paths};
 use crate::config::decode::Field;
 use crate::config::patterns::Patterns;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::{HeaderMatch, HeaderName, MoreMatch, StringMatch};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
@@ -41,7 +41,7 @@ fn read(field: &Field<'_>, patterns: &Patterns) -> Option<Match> {
     let path = table.get("path").map_or(Some(paths::Path::ANY), |field| paths::condition(&field, patterns));
     let headers = table.get("headers").map_or(Some(Vec::new()), |field| headers::matches(&field, patterns));
     let query = table.get("queryParams").map_or(Some(Vec::new()), |field| headers::query(&field, patterns));
-    let method = table.get("method").map_or(Some(None), |field| method(&field).map(Some));
+    let method = maybe(&table, "method", method);
     let (path, mut headers, query, method) = (path?, headers?, query?, method?);
     let order = order::http(path.path.as_ref(), method.is_some(), headers.len(), query.len());
     if let Some(method) = method {

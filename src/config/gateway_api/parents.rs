@@ -8,7 +8,8 @@ use crate::config::decode::Field;
 use crate::config::draft::{Claim, GatewayRef, HostRef};
 use crate::config::metadata::Metadata;
 use crate::config::names::is_dns_label;
-use crate::config::table::{Keys, Table};
+use crate::config::networking;
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::Domain;
 
 /// What a route is attached to.
@@ -114,8 +115,8 @@ fn parent<'n>(field: &Field<'n>, metadata: &'n Metadata) -> Option<Parent<'n>> {
         super::words::checked(&field, "name", is_dns_label, "lower-case letters, digits and -")
     });
     let name = table.require("name").and_then(|field| object_name(&field));
-    let section = table.get("sectionName").map_or(Some(None), |field| object_name(&field).map(Some));
-    let port = table.get("port").map_or(Some(None), |field| field.integer(1..=65_535).map(Some));
+    let section = maybe(&table, "sectionName", object_name);
+    let port = maybe(&table, "port", networking::port);
     let is_service = match (group?, kind?) {
         (GATEWAY_GROUP, "Gateway") => false,
         ("", "Service") => true,
@@ -136,12 +137,5 @@ fn parent<'n>(field: &Field<'n>, metadata: &'n Metadata) -> Option<Parent<'n>> {
             }
         }
     }
-    Some(Parent {
-        field: field.clone(),
-        is_service,
-        namespace: namespace?,
-        name: name?,
-        section,
-        port: port.map(|port| port as u16),
-    })
+    Some(Parent { field: field.clone(), is_service, namespace: namespace?, name: name?, section, port })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::words::{bounded, duration};
 use crate::config::decode::Field;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::{BackOff, RetryCondition, RetryOn, RetryPolicy};
 
 /// Attempts after the first where `attempts` is not said.
@@ -27,7 +27,7 @@ pub(super) struct Times {
 /// Reads both keys of a rule.
 pub(super) fn times(rule: &Table<'_>) -> Option<Times> {
     let timeouts = rule.get("timeouts").map_or(Some((None, None)), |field| timeouts(&field));
-    let retry = rule.get("retry").map_or(Some(None), |field| retry(&field).map(Some));
+    let retry = maybe(rule, "retry", retry);
     let ((request, per_try), retry) = (timeouts?, retry?);
     let retry = match (retry, per_try) {
         (Some(policy), Some(_)) => Some(RetryPolicy {
@@ -45,8 +45,8 @@ pub(super) fn times(rule: &Table<'_>) -> Option<Times> {
 /// `request`, and `backendRequest` unless it is zero.
 fn timeouts(field: &Field<'_>) -> Option<(Option<Duration>, Option<Duration>)> {
     let table = Table::new(field, &Keys::of(&["request", "backendRequest"]))?;
-    let request = table.get("request").map_or(Some(None), |field| duration(&field).map(Some));
-    let backend = table.get("backendRequest").map_or(Some(None), |field| duration(&field).map(Some));
+    let request = maybe(&table, "request", duration);
+    let backend = maybe(&table, "backendRequest", duration);
     let (request, backend) = (request?, backend?);
     if let (Some(whole), Some(one)) = (request, backend)
         && !whole.is_zero()

@@ -3,9 +3,8 @@
 //! Law: as Istio 0.7.1 acted, not as its documents said: a percentage of 0 or none is no fault, and so is an abort
 //! without a status. What says nothing is told of.
 
-use super::given;
 use crate::config::decode::Field;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::Fraction;
 use crate::snapshot::policy::{Abort, AbortStatus, Delay, Fault};
 
@@ -15,8 +14,8 @@ const OVERRIDE: &str = "Istio never read it";
 #[allow(clippy::option_option)] // the outer one is the fault of the file
 pub(super) fn fault(field: &Field<'_>) -> Option<Option<Fault>> {
     let table = Table::new(field, &Keys { proto: true, ..Keys::of(&["delay", "abort"]) })?;
-    let delay = given(&table, "delay", delay);
-    let abort = given(&table, "abort", abort);
+    let delay = maybe(&table, "delay", delay);
+    let abort = maybe(&table, "abort", abort);
     let fault = Fault { delay: delay?.flatten(), abort: abort?.flatten() };
     Some(Some(fault).filter(|fault| fault.delay.is_some() || fault.abort.is_some()))
 }
@@ -58,7 +57,7 @@ fn abort(field: &Field<'_>) -> Option<Option<Abort>> {
     let table = Table::new(field, &KEYS)?;
     let fraction = fraction(&table);
     let status = table.get("httpStatus").map_or(Some(0), |field| status(&field));
-    let error = given(&table, "http2Error", |field| field.text().map(drop));
+    let error = maybe(&table, "http2Error", |field| field.text().map(drop));
     let (status, fraction, error) = (status?, fraction?, error?);
     if let (Some(field), true) = (table.get("http2Error").filter(|_| error.is_some()), status > 0) {
         field.fault_with("fault", "`httpStatus` and `http2Error` exclude each other", "httpStatus");

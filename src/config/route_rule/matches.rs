@@ -4,7 +4,7 @@ use super::service_ref::{ServiceRef, service_ref};
 use crate::config::decode::Field;
 use crate::config::paths;
 use crate::config::patterns::Patterns;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{HeaderMatch, HeaderName, PathMatch, StringMatch};
 
@@ -28,7 +28,7 @@ pub(super) fn matches(field: &Field<'_>, patterns: &Patterns) -> Option<Matches>
         proto: true,
     };
     let table = Table::new(field, &KEYS)?;
-    let source = table.get("source").map_or(Some(None), |field| service_ref(&field).map(Some));
+    let source = maybe(&table, "source", service_ref);
     let mut matches = Matches::default();
     let read = table.get("request").map_or(Some(()), |field| request(&field, patterns, &mut matches));
     matches.source = source?;

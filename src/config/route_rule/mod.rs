@@ -17,7 +17,7 @@ use super::draft::{
 };
 use super::metadata::Metadata;
 use super::patterns::Patterns;
-use super::table::{Keys, Table};
+use super::table::{Keys, Table, maybe};
 use super::tree::Value;
 use crate::snapshot::{Labels, Redirect};
 
@@ -62,10 +62,10 @@ pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata, patterns: &Patterns)
     if let Some(field) = table.get_with_null("route").filter(|field| field.node.is_null()) {
         field.warn_with("empty", "`route` is empty: requests go to every version", "list the versions");
     }
-    let route = given(&table, "route", route);
+    let route = maybe(&table, "route", route);
     let redirect = redirect(&table);
-    let websocket = given(&table, "websocketUpgrade", |field| field.boolean());
-    let timeout = given(&table, "httpReqTimeout", policies::timeout);
+    let websocket = maybe(&table, "websocketUpgrade", |field| field.boolean());
+    let timeout = maybe(&table, "httpReqTimeout", policies::timeout);
     let policy = policies::policies(&table);
     let (precedence, matches, destination) = (precedence? as i32, matches?, destination?);
     let action = match (redirect?, route?) {
@@ -90,16 +90,6 @@ pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata, patterns: &Patterns)
     };
     let claim = Claim::Service(destination.host, destination.place);
     Some(RouteDraft { claims: vec![claim], rules: vec![rule], ..metadata.routes(Dialect::RouteRule) })
-}
-
-/// What may be left out: `Some(None)` then, and `None` when it is there and cannot be made out.
-#[allow(clippy::option_option)] // the outer one is the fault
-fn given<'n, T>(
-    table: &Table<'n>,
-    key: &'static str,
-    read: impl FnOnce(&Field<'n>) -> Option<T>,
-) -> Option<Option<T>> {
-    table.get(key).map_or(Some(None), |field| read(&field).map(Some))
 }
 
 /// A redirect stands alone.
@@ -178,7 +168,7 @@ fn entry(field: &Field<'_>) -> Option<ShareDraft> {
     )?;
     let labels = service_ref::labels(table.get("labels").as_ref());
     let weight = table.get("weight").map_or(Some(0), |field| field.integer_as("weight", 0..=100));
-    let destination = given(&table, "destination", share_ref);
+    let destination = maybe(&table, "destination", share_ref);
     let (mut labels, weight, destination) = (labels?, weight?, destination?);
     let (host, of_host) = destination.unwrap_or_default();
     if !of_host.is_empty() {

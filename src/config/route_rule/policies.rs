@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::service_ref::{filled, service_ref};
-use super::{faults, given};
+use super::faults;
+use super::service_ref::service_ref;
 use crate::config::decode::Field;
 use crate::config::draft::{MirrorDraft, PolicyDraft, Select, ShareDraft};
 use crate::config::networking::{editable, is_authority};
 use crate::config::paths;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, filled, maybe};
 use crate::snapshot::edit::HeaderEdit;
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
 use crate::snapshot::retry::{RetryCondition, RetryPolicy};
@@ -30,12 +30,12 @@ const RETRIES_HEADER: &str = "x-envoy-max-retries";
 /// Everything of the rule that is a policy; `Some(None)` when there is nothing.
 #[allow(clippy::option_option)] // the outer one is the fault
 pub(super) fn policies(table: &Table<'_>) -> Option<Option<Arc<PolicyDraft>>> {
-    let retry = given(table, "httpReqRetries", retries);
-    let fault = given(table, "httpFault", faults::fault);
-    let mirror = given(table, "mirror", mirror);
-    let cors = given(table, "corsPolicy", cors);
-    let append = given(table, "appendHeaders", append);
-    let rewrite = given(table, "rewrite", rewrite);
+    let retry = maybe(table, "httpReqRetries", retries);
+    let fault = maybe(table, "httpFault", faults::fault);
+    let mirror = maybe(table, "mirror", mirror);
+    let cors = maybe(table, "corsPolicy", cors);
+    let append = maybe(table, "appendHeaders", append);
+    let rewrite = maybe(table, "rewrite", rewrite);
     let policy = RoutePolicy {
         retry: retry?.flatten(),
         fault: fault?.flatten(),
@@ -53,7 +53,7 @@ pub(super) fn policies(table: &Table<'_>) -> Option<Option<Arc<PolicyDraft>>> {
 pub(super) fn timeout(field: &Field<'_>) -> Option<Option<Duration>> {
     const KEYS: Keys = Keys { known: &["simpleTimeout"], later: &[], never: &[CUSTOM], proto: true };
     let table = Table::new(field, &KEYS)?;
-    given(&table, "simpleTimeout", |field| {
+    maybe(&table, "simpleTimeout", |field| {
         let table = Table::new(field, &Keys { proto: true, ..Keys::of(&["timeout", "overrideHeaderName"]) })?;
         let header = override_header(&table, TIMEOUT_HEADER);
         let timeout = table.require("timeout").and_then(|field| field.whole_ms());
@@ -126,7 +126,7 @@ fn cors(field: &Field<'_>) -> Option<Cors> {
         "*" => StringMatch::Present,
         _ => StringMatch::Exact(text.into()),
     };
-    let origins = given(&table, "allowOrigin", |field| {
+    let origins = maybe(&table, "allowOrigin", |field| {
         let all: Vec<_> = field.items()?.iter().map(|one| one.filled().map(origin)).collect();
         all.into_iter().collect::<Option<Vec<_>>>()
     });
@@ -141,7 +141,7 @@ fn cors(field: &Field<'_>) -> Option<Cors> {
     });
     let headers = joined(&table, "allowHeaders", |field, text| header_name(field, text).map(drop));
     let expose = joined(&table, "exposeHeaders", |field, text| header_name(field, text).map(drop));
-    let max_age = given(&table, "maxAge", |field| {
+    let max_age = maybe(&table, "maxAge", |field| {
         let age = field.whole_ms()?;
         if age.subsec_nanos() > 0 {
             field.fault_with("duration", "it is no whole count of seconds", "1s or more");
@@ -149,7 +149,7 @@ fn cors(field: &Field<'_>) -> Option<Cors> {
         }
         Some(age)
     });
-    let credentials = given(&table, "allowCredentials", |field| field.boolean());
+    let credentials = maybe(&table, "allowCredentials", |field| field.boolean());
     let origins = origins?.unwrap_or_default();
     if origins.is_empty() {
         field.warn_with("never-acts", "no origin is let in", "`allowOrigin`");
@@ -172,7 +172,7 @@ fn joined(
     key: &'static str,
     check: fn(&Field<'_>, &str) -> Option<()>,
 ) -> Option<Option<Arc<str>>> {
-    let all = given(table, key, |field| {
+    let all = maybe(table, key, |field| {
         let text = |field: &Field<'_>| {
             let text = field.text()?;
             check(field, text).map(|()| text.to_owned())

@@ -8,7 +8,7 @@ use crate::config::decode::Field;
 use crate::config::diagnostic::Place;
 use crate::config::draft::HostRef;
 use crate::config::names::{is_dns_label, is_fqdn, is_istio_label_part};
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, filled};
 use crate::snapshot::Labels;
 
 /// One service: a host in parts or whole, and labels.
@@ -28,19 +28,23 @@ const KEYS: Keys = Keys {
 
 /// The destination of a share, whose host may be left out: the rule's own then. Istio did not check it at all.
 pub(super) fn share_ref(field: &Field<'_>) -> Option<(Option<HostRef>, Labels)> {
-    let names = |key: &str| field.node.get(key).is_some_and(|node| !node.is_null());
-    if ["name", "namespace", "domain", "service"].into_iter().any(names) {
-        return service_ref(field).map(|one| (Some(one.host), one.labels));
-    }
     let table = Table::new(field, &KEYS)?;
+    let named = KEYS.known.iter().any(|key| *key != "labels" && table.get(key).is_some());
+    if named {
+        return checked(&table).map(|one| (Some(one.host), one.labels));
+    }
     Some((None, labels(table.get("labels").as_ref())?))
 }
 
 /// One service, checked.
 pub(crate) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {
-    let table = Table::new(field, &KEYS)?;
+    checked(&Table::new(field, &KEYS)?)
+}
+
+fn checked(table: &Table<'_>) -> Option<ServiceRef> {
+    let field = &table.field;
     let labels = labels(table.get("labels").as_ref());
-    let host = match (filled(&table, "service"), filled(&table, "name")) {
+    let host = match (filled(table, "service"), filled(table, "name")) {
         (None, None) => {
             field.fault_with(
                 "service-ref",
@@ -57,8 +61,8 @@ pub(crate) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {
             );
             None
         }
-        (Some((service, host)), None) => whole(&table, &service, host),
-        (None, Some((name, text))) => parts(&table, &name, text),
+        (Some((service, host)), None) => whole(table, &service, host),
+        (None, Some((name, text))) => parts(table, &name, text),
     };
     Some(ServiceRef { place: field.place(), host: host?, labels: labels? })
 }
@@ -66,13 +70,6 @@ pub(crate) fn service_ref(field: &Field<'_>) -> Option<ServiceRef> {
 /// Labels, checked; none if left out.
 pub(super) fn labels(field: Option<&Field<'_>>) -> Option<Labels> {
     field.map_or_else(|| Some(Labels::new()), |field| field.labels(is_istio_label_part))
-}
-
-/// A string that is there and not empty: protobuf cannot tell empty from left out.
-pub(super) fn filled<'n>(table: &Table<'n>, key: &'static str) -> Option<(Field<'n>, &'n str)> {
-    let field = table.get(key)?;
-    let text = field.text()?;
-    (!text.is_empty()).then_some((field, text))
 }
 
 fn whole(table: &Table<'_>, field: &Field<'_>, host: &str) -> Option<HostRef> {

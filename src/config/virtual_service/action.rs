@@ -5,9 +5,9 @@
 use super::edits::{self, Edits};
 use crate::config::decode::Field;
 use crate::config::draft::{ActionDraft, MirrorDraft, Select, ShareDraft, TargetPolicyDraft};
-use crate::config::networking::{self, filled, maybe};
+use crate::config::networking;
 use crate::config::paths;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, filled, maybe};
 use crate::snapshot::{DirectResponse, PathRewrite, Redirect, RedirectPort, Rewrite, TargetPolicy};
 
 /// The largest body of an answer, as in Istio.

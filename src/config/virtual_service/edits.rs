@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::Context;
 use crate::config::decode::Field;
-use crate::config::networking::{self, filled, maybe};
+use crate::config::networking;
 use crate::config::paths;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, each, filled, maybe};
 use crate::snapshot::edit::HeaderEdit;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{HeaderEdits, PathRewrite, Rewrite};
@@ -68,7 +68,7 @@ fn operations(field: &Field<'_>, mut host: Option<&mut Option<Arc<str>>>) -> Opt
     let table = Table::new(field, &Keys::of(&["set", "add", "remove"]))?;
     let set = fields(&table, "set", host.as_deref_mut());
     let add = fields(&table, "add", host);
-    let remove = networking::each(&table, "remove", |field| name(field, field.text()?));
+    let remove = each(&table, "remove", |field| name(field, field.text()?));
     let mut remove = remove?;
     remove.sort();
     Some(HeaderEdits { remove, set: set?, add: add? })

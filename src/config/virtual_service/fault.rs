@@ -4,8 +4,8 @@
 //! concerns nobody is told of and left out.
 
 use crate::config::decode::Field;
-use crate::config::networking::{acts, fraction, maybe, whole_percent};
-use crate::config::table::{Keys, Table};
+use crate::config::networking::{acts, fraction, whole_percent};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::Fraction;
 use crate::snapshot::policy::{Abort, AbortStatus, Delay, Fault};
 use crate::words::GrpcStatus;

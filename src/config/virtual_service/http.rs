@@ -9,8 +9,8 @@ use super::matches::{self, Alternative};
 use super::{Context, action, edits, fault, policy};
 use crate::config::decode::Field;
 use crate::config::draft::{ActionDraft, Order, PolicyDraft, RuleDraft};
-use crate::config::networking::{each, filled, maybe, plain_name};
-use crate::config::table::{Keys, Table};
+use crate::config::networking::plain_name;
+use crate::config::table::{Keys, Table, each, filled, maybe};
 use crate::snapshot::{HeaderEdits, RoutePolicy};
 
 const KEYS: Keys = Keys {

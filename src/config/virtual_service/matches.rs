@@ -9,9 +9,9 @@ use crate::config::decode::Field;
 use crate::config::diagnostic::Place;
 use crate::config::draft::{GatewayRef, SourceDraft};
 use crate::config::names::is_dns_label;
-use crate::config::networking::{self, filled, maybe};
+use crate::config::networking;
 use crate::config::paths;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, filled, maybe};
 use crate::snapshot::route::QueryMatch;
 use crate::snapshot::{HeaderMatch, HeaderName, MoreMatch, PathMatch, StringMatch};
 

@@ -24,9 +24,9 @@ use super::decode::Field;
 use super::draft::{Claim, Dialect, GatewayRef, RouteDraft, RuleDraft};
 use super::metadata::Metadata;
 use super::names::{is_dns_label, is_fqdn};
-use super::networking::{self, each};
+use super::networking;
 use super::patterns::Patterns;
-use super::table::{Keys, Table};
+use super::table::{Keys, Table, each};
 use crate::snapshot::Domain;
 
 /// The gateway that means sidecars.

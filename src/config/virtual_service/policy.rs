@@ -7,10 +7,8 @@ use std::sync::Arc;
 use super::{Context, action};
 use crate::config::decode::Field;
 use crate::config::draft::MirrorDraft;
-use crate::config::networking::{
-    acts, each, filled, fraction, header_name, maybe, string_match, whole_percent,
-};
-use crate::config::table::{Keys, Table};
+use crate::config::networking::{acts, fraction, header_name, string_match, whole_percent};
+use crate::config::table::{Keys, Table, each, filled, maybe};
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
 use crate::snapshot::retry::{BackOff, RetryCondition, RetryPolicy};
 use crate::snapshot::{Fraction, StringMatch};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::decode::Field;
-use crate::config::networking::{self, filled, maybe};
-use crate::config::table::{Keys, Table};
+use crate::config::networking;
+use crate::config::table::{Keys, Table, filled, maybe};
 use crate::config::tree::Value;
 use crate::config::values::MAX_DURATION;
 use crate::snapshot::edit::HeaderEdit;

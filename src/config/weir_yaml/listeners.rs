@@ -6,7 +6,7 @@ use super::draft::{CallerDraft, ListenerDraft, ListenerMode};
 use super::settings::labels;
 use crate::config::decode::Field;
 use crate::config::names::is_fqdn;
-use crate::config::table::{Keys, Table};
+use crate::config::table::{Keys, Table, maybe};
 use crate::snapshot::PeerFilter;
 
 /// One listener; `None` when it has no usable name or address.
@@ -21,7 +21,7 @@ pub(super) fn listener(field: &Field<'_>) -> Option<ListenerDraft> {
     let address = table.require("address");
     let service = table.get("service").and_then(|field| Some((field.filled()?.to_owned(), field.place())));
     let mode = mode(&table);
-    let gateways = table.get("gateways").map_or(Some(None), |field| gateways(&field, &mode).map(Some));
+    let gateways = maybe(&table, "gateways", |field| gateways(field, &mode));
     let use_remote_address =
         table.get("use_remote_address").and_then(|field| field.boolean()).unwrap_or(false);
     Some(ListenerDraft {

@@ -10,8 +10,8 @@ use super::health;
 use crate::config::decode::Field;
 use crate::config::destination_rule::{aggression, attribute, prime, token};
 use crate::config::draft::ClusterDraft;
-use crate::config::networking::{filled, header_name, maybe};
-use crate::config::table::{Keys, Table};
+use crate::config::networking::header_name;
+use crate::config::table::{Keys, Table, filled, maybe};
 use crate::config::values::MAX_DURATION;
 use crate::snapshot::hash::Cookie;
 use crate::snapshot::{
