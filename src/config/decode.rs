@@ -227,6 +227,16 @@ impl<'n> Field<'n> {
         Some(duration)
     }
 
+    /// At least a second, and whole seconds.
+    pub(crate) fn whole_seconds(&self) -> Option<Duration> {
+        let duration = self.whole_ms()?;
+        if duration.subsec_nanos() > 0 {
+            self.fault_with("duration", "it is no whole count of seconds", "1s or more");
+            return None;
+        }
+        Some(duration)
+    }
+
     pub(crate) fn duration(&self) -> Option<Duration> {
         self.unit_value("duration", "such as 250ms, 5s or 1m", values::parse_duration)
     }

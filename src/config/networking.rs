@@ -108,6 +108,21 @@ pub(super) fn header_name(field: &Field<'_>, name: &str) -> Option<OrdName> {
     read.ok().map(OrdName)
 }
 
+/// A header's value, to be sent as it stands: Envoy's operators are refused, `%%` is a percent.
+pub(super) fn header_value(field: &Field<'_>) -> Option<Arc<str>> {
+    let text = field.filled()?;
+    if http::HeaderValue::from_str(text).is_err() {
+        field.fault("header-value", "it holds what no header may hold");
+        return None;
+    }
+    if text.replace("%%", "").contains('%') {
+        let reason = "Envoy's operators (`%…%`) are not supported";
+        field.fault_with("not-supported", reason, "a percent is written `%%`");
+        return None;
+    }
+    Some(text.replace("%%", "%").into())
+}
+
 /// The name of a header that may be edited.
 pub(super) fn editable(field: &Field<'_>, name: &OrdName) -> Option<()> {
     let name = name.0.as_str();
@@ -149,6 +164,20 @@ pub(super) fn is_authority(text: &str) -> bool {
     let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let good = port.is_none_or(|port| digits(port) && port.parse::<u16>().is_ok_and(|port| port > 0));
     good && !text.contains('@') && !authority.host().is_empty()
+}
+
+/// A host, and the port that it may have behind it.
+pub(super) fn split_port(authority: &str) -> (&str, Option<u16>) {
+    let split = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    split.map_or((authority, None), |(host, port)| (host, Some(port)))
+}
+
+/// An origin that is let in, as Istio's older lists have it: `*` means every one, as in Envoy.
+pub(super) fn origin(text: &str) -> StringMatch {
+    match text {
+        "*" => StringMatch::Present,
+        _ => StringMatch::Exact(text.into()),
+    }
 }
 
 /// A name as it stands, without anything that breaks a line.

@@ -52,9 +52,16 @@ pub struct BackOff {
     pub max: Duration,
 }
 
+impl BackOff {
+    /// With the longest pause that Envoy has where only the shortest is said: ten times that.
+    pub fn from_base(base: Duration) -> BackOff {
+        BackOff { base, max: base.saturating_mul(10) }
+    }
+}
+
 impl Default for BackOff {
     fn default() -> BackOff {
-        BackOff { base: Duration::from_millis(25), max: Duration::from_millis(250) }
+        BackOff::from_base(Duration::from_millis(25))
     }
 }
 

@@ -12,13 +12,11 @@ use std::time::Duration;
 use super::decode::Field;
 use super::draft::{ClusterDraft, Dialect, SubsetDraft, TrafficDraft};
 use super::metadata::Metadata;
-use super::route_rule::{service_ref, source};
+use super::route_rule::{CUSTOM, service_ref, source};
 use super::table::{Keys, Table, maybe};
 use crate::snapshot::{LbPolicy, Outlier};
 
 pub(crate) use fields::FIELDS;
-
-const CUSTOM: (&str, &str) = ("custom", "Istio's proxies had no use for it");
 
 /// One policy, by its `spec:`.
 pub(crate) fn decode(spec: &Field<'_>, metadata: &Metadata) -> Option<TrafficDraft> {

@@ -48,16 +48,7 @@ fn keep_alive(field: &Field<'_>) -> Option<KeepAlive> {
     let table = Table::new(field, &Keys::of(&["probes", "time", "interval"]))?;
     let probes = count(&table, "probes");
     // Counted in seconds by the system.
-    let seconds = |key| {
-        maybe(&table, key, |field| {
-            let time = field.whole_ms()?;
-            if time.subsec_nanos() > 0 {
-                field.fault_with("duration", "it is no whole count of seconds", "1s or more");
-                return None;
-            }
-            Some(time)
-        })
-    };
+    let seconds = |key| maybe(&table, key, Field::whole_seconds);
     let (time, interval) = (seconds("time"), seconds("interval"));
     Some(KeepAlive { probes: probes?, time: time?, interval: interval? })
 }

@@ -13,8 +13,6 @@ use crate::snapshot::{BackOff, RetryCondition, RetryOn, RetryPolicy};
 
 /// Attempts after the first where `attempts` is not said.
 const DEFAULT_ATTEMPTS: u32 = 1;
-/// The longest pause, in terms of `backoff`: Envoy's.
-const MAX_BACK_OFF: u32 = 10;
 
 /// What a rule says of time.
 #[derive(Clone, Debug, Default)]
@@ -106,5 +104,5 @@ fn back_off(field: &Field<'_>) -> Option<BackOff> {
         field.fault_with("retry", "a pause of zero is none", "1ms at least");
         return None;
     }
-    Some(BackOff { base, max: base * MAX_BACK_OFF })
+    Some(BackOff::from_base(base))
 }

@@ -26,6 +26,8 @@ use service_ref::share_ref;
 pub(crate) use service_ref::{ServiceRef, service_ref};
 
 pub(crate) const API_VERSION: &str = "config.istio.io/v1alpha2";
+/// A policy of whatever form.
+pub(crate) const CUSTOM: (&str, &str) = ("custom", "Istio's proxies had no use for it");
 /// The one protocol that a rule can let callers switch to.
 const WEBSOCKET: &str = "websocket";
 

@@ -6,22 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::faults;
 use super::service_ref::service_ref;
+use super::{CUSTOM, faults};
 use crate::config::decode::Field;
 use crate::config::draft::{MirrorDraft, PolicyDraft, Select, ShareDraft};
-use crate::config::networking::{editable, is_authority};
+use crate::config::networking::{editable, header_value, is_authority, origin, split_port};
 use crate::config::paths;
 use crate::config::table::{Keys, Table, filled, maybe};
 use crate::snapshot::edit::HeaderEdit;
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
 use crate::snapshot::retry::{RetryCondition, RetryPolicy};
 use crate::snapshot::route::OrdName;
-use crate::snapshot::{
-    Fraction, HeaderEdits, PathRewrite, Redirect, RedirectPort, Rewrite, RoutePolicy, StringMatch,
-};
+use crate::snapshot::{Fraction, HeaderEdits, PathRewrite, Redirect, RedirectPort, Rewrite, RoutePolicy};
 
-const CUSTOM: (&str, &str) = ("custom", "Istio's proxies had no use for it");
 /// Envoy's header for a time limit, which is honoured without being named.
 const TIMEOUT_HEADER: &str = "x-envoy-upstream-rq-timeout-ms";
 /// The same for retries.
@@ -122,10 +119,6 @@ fn cors(field: &Field<'_>) -> Option<Cors> {
         ])
     };
     let table = Table::new(field, &KEYS)?;
-    let origin = |text: &str| match text {
-        "*" => StringMatch::Present,
-        _ => StringMatch::Exact(text.into()),
-    };
     let origins = maybe(&table, "allowOrigin", |field| {
         let all: Vec<_> = field.items()?.iter().map(|one| one.filled().map(origin)).collect();
         all.into_iter().collect::<Option<Vec<_>>>()
@@ -141,14 +134,7 @@ fn cors(field: &Field<'_>) -> Option<Cors> {
     });
     let headers = joined(&table, "allowHeaders", |field, text| header_name(field, text).map(drop));
     let expose = joined(&table, "exposeHeaders", |field, text| header_name(field, text).map(drop));
-    let max_age = maybe(&table, "maxAge", |field| {
-        let age = field.whole_ms()?;
-        if age.subsec_nanos() > 0 {
-            field.fault_with("duration", "it is no whole count of seconds", "1s or more");
-            return None;
-        }
-        Some(age)
-    });
+    let max_age = maybe(&table, "maxAge", Field::whole_seconds);
     let credentials = maybe(&table, "allowCredentials", |field| field.boolean());
     let origins = origins?.unwrap_or_default();
     if origins.is_empty() {
@@ -215,22 +201,6 @@ fn append(field: &Field<'_>) -> Option<HeaderEdits> {
     whole.then(|| HeaderEdits { add, ..HeaderEdits::default() })
 }
 
-/// To be sent as it stands.
-fn header_value(field: &Field<'_>) -> Option<Arc<str>> {
-    let text = field.filled()?;
-    if http::HeaderValue::from_str(text).is_err() {
-        field.fault("header-value", "it holds what no header may hold");
-        return None;
-    }
-    let plain = text.replace("%%", "");
-    if plain.contains('%') {
-        let reason = "Envoy's operators (`%…%`) are not supported";
-        field.fault_with("not-supported", reason, "a percent is written `%%`");
-        return None;
-    }
-    Some(text.replace("%%", "%").into())
-}
-
 /// `rewrite:`
 fn rewrite(field: &Field<'_>) -> Option<Rewrite> {
     let (path, host) = uri_and_authority(field, "rewrite")?;
@@ -241,14 +211,10 @@ fn rewrite(field: &Field<'_>) -> Option<Rewrite> {
 /// `redirect:`: 301, as Istio's Envoy had it, whatever the documents said.
 pub(super) fn redirect(field: &Field<'_>) -> Option<Redirect> {
     let (path, authority) = uri_and_authority(field, "redirect")?;
-    let split = |authority: &'_ str| -> (Arc<str>, Option<u16>) {
-        let port = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        port.map_or((authority.into(), None), |(host, port)| (host.into(), Some(port)))
-    };
-    let (host, port) = authority.map(split).unzip();
+    let (host, port) = authority.map(split_port).unzip();
     Some(Redirect {
         scheme: None,
-        host,
+        host: host.map(Into::into),
         port: port.flatten().map_or(RedirectPort::Request, RedirectPort::Number),
         // A query of its own stands for the request's.
         strip_query: path.is_some_and(|path| path.contains('?')),

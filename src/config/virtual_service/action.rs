@@ -141,10 +141,8 @@ fn redirect(field: &Field<'_>) -> Option<Redirect> {
         field.fault_with("redirect", "it says nothing", "uri, authority, scheme or port");
         return None;
     }
-    let (host, own_port) = match &authority {
-        None => (None, None),
-        Some(text) => split_port(text),
-    };
+    let (host, own_port) = authority.as_deref().map(networking::split_port).unzip();
+    let own_port = own_port.flatten();
     if own_port.is_some() && (port.is_some() || derived) {
         field.fault_with("redirect", "two places say the port", "`port` alone");
         return None;
@@ -158,14 +156,6 @@ fn redirect(field: &Field<'_>) -> Option<Redirect> {
         path: path.map(|path| PathRewrite::Full(path.into())),
         status: status?,
     })
-}
-
-fn split_port(authority: &str) -> (Option<&str>, Option<u16>) {
-    let split = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    match split {
-        Some((host, port)) => (Some(host), Some(port)),
-        None => (Some(authority), None),
-    }
 }
 
 #[allow(clippy::option_option)] // the outer one is the fault

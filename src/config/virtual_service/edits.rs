@@ -94,7 +94,7 @@ fn fields(
     let mut whole = true;
     let mut edits = Vec::new();
     for (text, field) in field.pairs()? {
-        let value = value(&field);
+        let value = networking::header_value(&field);
         let is_host = text.eq_ignore_ascii_case("host") || text.eq_ignore_ascii_case(":authority");
         match (&mut host, is_host) {
             (Some(host), true) => {
@@ -113,29 +113,6 @@ fn fields(
     }
     edits.sort_by(|a, b| a.name.cmp(&b.name));
     whole.then_some(edits)
-}
-
-/// A field's value, to be sent as it stands.
-fn value(field: &Field<'_>) -> Option<Arc<str>> {
-    let text = field.filled()?;
-    if http::HeaderValue::from_str(text).is_err() {
-        field.fault("header-value", "it holds what no header may hold");
-        return None;
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        plain.push_str(before);
-        let Some(after) = after.strip_prefix('%') else {
-            let reason = "Envoy's operators (`%…%`) are not supported";
-            field.fault_with("not-supported", reason, "a percent is written `%%`");
-            return None;
-        };
-        plain.push('%');
-        rest = after;
-    }
-    plain.push_str(rest);
-    Some(plain.into())
 }
 
 /// A host, perhaps with a port.

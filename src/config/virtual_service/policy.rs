@@ -7,14 +7,11 @@ use std::sync::Arc;
 use super::{Context, action};
 use crate::config::decode::Field;
 use crate::config::draft::MirrorDraft;
-use crate::config::networking::{acts, fraction, header_name, string_match, whole_percent};
+use crate::config::networking::{acts, fraction, header_name, origin, string_match, whole_percent};
 use crate::config::table::{Keys, Table, each, filled, maybe};
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
 use crate::snapshot::retry::{BackOff, RetryCondition, RetryPolicy};
 use crate::snapshot::{Fraction, StringMatch};
-
-/// What Envoy's longest pause is of the shortest, unless said.
-const BACK_OFF_FACTOR: u32 = 10;
 
 /// `retries:`
 pub(super) fn retries(field: &Field<'_>) -> Option<RetryPolicy> {
@@ -41,7 +38,7 @@ pub(super) fn retries(field: &Field<'_>) -> Option<RetryPolicy> {
     };
     policy.per_try_timeout = per_try?;
     if let Some(base) = back_off? {
-        policy.back_off = BackOff { base, max: base.saturating_mul(BACK_OFF_FACTOR) };
+        policy.back_off = BackOff::from_base(base);
     }
     on?;
     if policy.retries == 0 {
@@ -117,14 +114,7 @@ pub(super) fn cors(field: &Field<'_>, context: &Context<'_>) -> Option<Cors> {
     let is_header = |field: &Field<'_>, text: &str| text == "*" || header_name(field, text).is_some();
     let headers = joined(&table, "allowHeaders", is_header);
     let expose = joined(&table, "exposeHeaders", is_header);
-    let max_age = maybe(&table, "maxAge", |field| {
-        let age = field.whole_ms()?;
-        if age.subsec_nanos() > 0 {
-            field.fault_with("duration", "it is no whole count of seconds", "1s or more");
-            return None;
-        }
-        Some(age)
-    });
+    let max_age = maybe(&table, "maxAge", Field::whole_seconds);
     let credentials = table.get("allowCredentials").map_or(Some(false), |field| field.boolean());
     let preflights = table.get("unmatchedPreflights").map_or(Some(UnmatchedPreflights::Forward), |field| {
         use UnmatchedPreflights::*;
@@ -145,21 +135,16 @@ pub(super) fn cors(field: &Field<'_>, context: &Context<'_>) -> Option<Cors> {
     })
 }
 
-/// An exact `*` means every origin, as in Envoy.
 fn origins(table: &Table<'_>, context: &Context<'_>) -> Option<Vec<StringMatch>> {
-    let exact = |text: &str| match text {
-        "*" => StringMatch::Present,
-        _ => StringMatch::Exact(text.into()),
-    };
     let conditions = each(table, "allowOrigins", |field| match string_match(field, context.patterns)? {
-        StringMatch::Exact(text) if !text.is_empty() => Some(exact(&text)),
+        StringMatch::Exact(text) if !text.is_empty() => Some(origin(&text)),
         StringMatch::Exact(_) | StringMatch::Present => {
             field.fault_with("cors", "it has no condition", "such as {exact: \"*\"}");
             None
         }
         other => Some(other),
     });
-    let plain = each(table, "allowOrigin", |field| field.filled().map(exact));
+    let plain = each(table, "allowOrigin", |field| field.filled().map(origin));
     let (conditions, plain) = (conditions?, plain?);
     if let (false, false, Some(field)) = (conditions.is_empty(), plain.is_empty(), table.get("allowOrigin")) {
         field.fault_with("cors", "`allowOrigin` and `allowOrigins` exclude each other", "`allowOrigins`");
