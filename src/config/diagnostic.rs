@@ -116,7 +116,7 @@ impl fmt::Display for OneLine<'_> {
 }
 
 /// A field of a draft: kept so that linking can still say where a fault stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub(crate) origin: Origin,
     pub(crate) path: String,

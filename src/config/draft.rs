@@ -282,7 +282,7 @@ pub enum Speaks {
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)] // the names are those of the settings
 pub struct Spots {
-    /// All of them.
+    /// All of them; those of a port have such a place.
     pub whole: Option<Place>,
     pub outlier: Option<Place>,
     pub speaks: Option<Place>,

@@ -86,6 +86,17 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// A socket in the file system has none.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Address::Socket(address) => Some(address.port()),
+            Address::Dns { port, .. } => Some(*port),
+            Address::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

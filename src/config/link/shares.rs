@@ -11,8 +11,8 @@ use super::routes::Builder;
 use crate::config::diagnostic::{Diagnostic, Place};
 use crate::config::draft::{MirrorDraft, RouteDraft, Select, ShareDraft, TargetPolicyDraft};
 use crate::config::names::nearest;
-use crate::config::weir_yaml::{ServiceDraft, Targets};
-use crate::snapshot::{Address, Labels, Mirror, TargetPolicy, VersionTarget};
+use crate::config::weir_yaml::Targets;
+use crate::snapshot::{Labels, Mirror, TargetPolicy, VersionTarget};
 
 impl Builder<'_, '_> {
     /// Where the shares of a rule about `service` go. A target names its service unless that is `service`.
@@ -101,7 +101,7 @@ impl Builder<'_, '_> {
                 }
             },
         };
-        if let Some(port) = share.port.filter(|port| !has_port(known.draft, *port)) {
+        if let Some(port) = share.port.filter(|port| !known.draft.has_port(*port)) {
             let reason = format!("no endpoint of `{}` has the port {port}", known.host);
             let help = "requests go to the ports that `endpoints` gives";
             self.found.push(share.place.warning("no-port", reason).with_help(help));
@@ -118,15 +118,6 @@ impl Builder<'_, '_> {
             None => warning,
         }
     }
-}
-
-fn has_port(service: &ServiceDraft, port: u16) -> bool {
-    let own = |address: &Address| match address {
-        Address::Socket(address) => Some(address.port()),
-        Address::Dns { port, .. } => Some(*port),
-        Address::Unix(_) => None,
-    };
-    service.endpoints.iter().flat_map(|one| one.targets.addresses()).any(|address| own(address) == Some(port))
 }
 
 /// A share that will get 503: nobody has its labels, or nobody of them the port that other endpoints have.

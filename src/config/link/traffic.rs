@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::claims::unknown_host;
 use super::hosts::{Known, Registry};
 use super::overlay::{lay, of_one_port, or_else, over};
-use crate::config::diagnostic::{Diagnostic, Origin, Place};
+use crate::config::diagnostic::{Diagnostic, Place};
 use crate::config::draft::{ClusterDraft, Dialect, Speaks, SubsetDraft, TrafficDraft};
 use crate::config::weir_yaml::{EndpointDraft, ServiceDraft};
 use crate::snapshot::{Address, Cluster, Labels, LbPolicy, UpstreamProtocol};
@@ -20,7 +20,7 @@ use crate::snapshot::{Address, Cluster, Labels, LbPolicy, UpstreamProtocol};
 pub(super) struct Settings<'d> {
     by_host: BTreeMap<Arc<str>, OfHost<'d>>,
     /// The places of settings that were told of already: once for all clusters.
-    told: BTreeSet<(Origin, String)>,
+    told: BTreeSet<Place>,
     /// What was found while clusters were built.
     pub(super) found: Vec<Diagnostic>,
 }
@@ -102,7 +102,7 @@ impl<'d> Settings<'d> {
 
     fn tell_once(&mut self, place: Option<Place>, tell: impl FnOnce(&Place) -> Diagnostic) {
         if let Some(place) = place
-            && self.told.insert((place.origin.clone(), place.path.clone()))
+            && self.told.insert(place.clone())
         {
             self.found.push(tell(&place));
         }
@@ -152,40 +152,30 @@ impl<'d> OfHost<'d> {
         all.find(|subset| subset.labels == *labels && !labels.is_empty())
     }
 
-    /// What rules say of a cluster, the narrower last, and where.
-    fn levels(
-        &self,
-        labels: &Labels,
-        suffix: Option<&str>,
-    ) -> impl Iterator<Item = (&'d Place, &'d ClusterDraft)> {
+    /// What rules say of a cluster, the narrower last.
+    fn levels(&self, labels: &Labels, suffix: Option<&str>) -> impl Iterator<Item = &'d ClusterDraft> {
         let nothing = ClusterDraft::default();
-        let all = self.rules.iter().find(|rule| rule.all != nothing).map(|rule| (&rule.place, &rule.all));
+        let all = self.rules.iter().map(|rule| &rule.all).find(|all| **all != nothing);
         let subset = match suffix {
             Some(name) => self.subset(name),
             None => self.by_labels(labels),
         };
-        all.into_iter().chain(subset.map(|subset| (&subset.place, &subset.settings)))
+        all.into_iter().chain(subset.map(|subset| &subset.settings))
     }
 
     /// Tells of settings for a port that only some endpoints of the cluster have: a cluster has one set of settings.
     fn mixed_ports(&self, suffix: Option<&str>, cluster: &Cluster) -> Vec<Diagnostic> {
-        let mut found = Vec::new();
-        for (place, level) in self.levels(&cluster.labels, suffix) {
-            for (port, own) in &level.ports {
-                if !cluster.endpoints().any(|endpoint| port_of(&endpoint.address) == Some(*port)) {
-                    continue;
-                }
-                let name = &cluster.name;
-                let reason = format!(
-                    "endpoints of `{name}` have other ports too: the settings of port {port} do not hold there"
-                );
-                let help = "a subset for the endpoints of each port";
-                found.push(
-                    own.at.whole.as_ref().unwrap_or(place).warning("never-acts", reason).with_help(help),
-                );
-            }
-        }
-        found
+        let has = |port: u16| cluster.endpoints().any(|endpoint| endpoint.address.port() == Some(port));
+        let tell = |(port, own): &(u16, ClusterDraft)| {
+            let name = &cluster.name;
+            let reason = format!(
+                "endpoints of `{name}` have other ports too: the settings of port {port} do not hold there"
+            );
+            let help = "a subset for the endpoints of each port";
+            Some(own.at.whole.as_ref()?.warning("never-acts", reason).with_help(help))
+        };
+        let ports = self.levels(&cluster.labels, suffix).flat_map(|level| &level.ports);
+        ports.filter(|(port, _)| has(*port)).filter_map(tell).collect()
     }
 
     fn said(&self, labels: &Labels, suffix: Option<&str>, port: Option<u16>) -> ClusterDraft {
@@ -197,12 +187,12 @@ impl<'d> OfHost<'d> {
         if let Some(policy) = self.policies.iter().find_map(of_labels) {
             return policy.clone();
         }
-        let nothing = ClusterDraft::default();
-        let mut said = nothing;
-        for (_, level) in self.levels(labels, suffix) {
+        let mut said = ClusterDraft::default();
+        for level in self.levels(labels, suffix) {
             said = over(said, level);
-            let of_port = level.ports.iter().find(|(number, _)| Some(*number) == port);
-            said = of_port.map_or(said.clone(), |(_, own)| of_one_port(said, own));
+            if let Some((_, own)) = level.ports.iter().find(|(number, _)| Some(*number) == port) {
+                said = of_one_port(said, own);
+            }
         }
         said
     }
@@ -240,16 +230,15 @@ fn claimed(host: &str, loser: &TrafficDraft, winner: &TrafficDraft) -> Diagnosti
 
 /// Tells of settings for ports that no endpoint has.
 fn no_ports(known: &Known<'_>, one: &TrafficDraft, found: &mut Vec<Diagnostic>) {
-    let addresses = || known.draft.endpoints.iter().flat_map(|endpoint| endpoint.targets.addresses());
-    let levels = std::iter::once((&one.place, &one.all))
-        .chain(one.subsets.iter().map(|subset| (&subset.place, &subset.settings)));
-    for (place, level) in levels {
-        for (port, own) in &level.ports {
-            if addresses().next().is_some() && !addresses().any(|address| port_of(address) == Some(*port)) {
-                let reason = format!("no endpoint of `{}` has the port {port}", known.host);
-                let help = "a port of `endpoints`, not one of a Kubernetes Service";
-                found.push(own.at.whole.as_ref().unwrap_or(place).warning("no-port", reason).with_help(help));
-            }
+    if known.draft.endpoints.is_empty() {
+        return;
+    }
+    let levels = std::iter::once(&one.all).chain(one.subsets.iter().map(|subset| &subset.settings));
+    for (port, own) in levels.flat_map(|level| &level.ports) {
+        if let Some(place) = own.at.whole.as_ref().filter(|_| !known.draft.has_port(*port)) {
+            let reason = format!("no endpoint of `{}` has the port {port}", known.host);
+            let help = "a port of `endpoints`, not one of a Kubernetes Service";
+            found.push(place.warning("no-port", reason).with_help(help));
         }
     }
 }
@@ -259,17 +248,9 @@ fn age(object: &TrafficDraft) -> (bool, Option<&str>, &str, &str) {
     (object.created.is_none(), object.created.as_deref(), &object.namespace, &object.name)
 }
 
-fn port_of(address: &Address) -> Option<u16> {
-    match address {
-        Address::Socket(address) => Some(address.port()),
-        Address::Dns { port, .. } => Some(*port),
-        Address::Unix(_) => None,
-    }
-}
-
 /// The port of all endpoints, if it is one.
 fn only_port(cluster: &Cluster) -> Option<u16> {
-    let mut ports = cluster.endpoints().map(|endpoint| port_of(&endpoint.address));
+    let mut ports = cluster.endpoints().map(|endpoint| endpoint.address.port());
     let first = ports.next().flatten()?;
     ports.all(|port| port == Some(first)).then_some(first)
 }

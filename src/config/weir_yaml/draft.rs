@@ -92,6 +92,14 @@ pub(crate) struct ServiceDraft {
     pub(crate) endpoints: Vec<EndpointDraft>,
 }
 
+impl ServiceDraft {
+    /// Whether an endpoint has this port.
+    pub(crate) fn has_port(&self, port: u16) -> bool {
+        let mut addresses = self.endpoints.iter().flat_map(|endpoint| endpoint.targets.addresses());
+        addresses.any(|address| address.port() == Some(port))
+    }
+}
+
 /// What a service is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ServiceHost {
