@@ -113,7 +113,7 @@ fn policy(
     prefix: bool,
     patterns: &Patterns,
 ) -> Option<Option<Box<TargetPolicyDraft>>> {
-    let mut filters = filters::filters(field, allowed, prefix, patterns)?;
+    let filters = filters::filters(field, allowed, prefix, patterns)?;
     if filters.redirect.is_some() {
         filters.tell_of_what_never_acts(field);
     }

@@ -24,17 +24,15 @@ pub(super) struct Filters {
 }
 
 impl Filters {
-    /// Tells of what has no effect beside a redirect, and forgets it.
-    pub(super) fn tell_of_what_never_acts(&mut self, field: &Field<'_>) {
+    /// Tells of what has no effect beside a redirect.
+    pub(super) fn tell_of_what_never_acts(&self, field: &Field<'_>) {
         if !self.mirrors.is_empty() {
             let help = "a RequestRedirect or a RequestMirror";
             field.warn_with("never-acts", "a request that is redirected is not mirrored", help);
-            self.mirrors.clear();
         }
         if !self.request_headers.is_empty() {
             let help = "a RequestRedirect or a RequestHeaderModifier";
             field.warn_with("never-acts", "a request that is redirected reaches nobody", help);
-            self.request_headers = HeaderEdits::default();
         }
     }
 }

@@ -57,8 +57,8 @@ impl Builder<'_, '_> {
         &self,
         object: &RouteDraft,
         versions: &[VersionTarget],
-        policy: Option<Box<RoutePolicy>>,
-    ) -> Option<Box<RoutePolicy>> {
+        policy: Option<RoutePolicy>,
+    ) -> Option<RoutePolicy> {
         let is_absent = |one: &VersionTarget| !self.clusters.built.contains_key(&one.http_cluster);
         if object.dialect != Dialect::GatewayApi || !versions.iter().any(is_absent) {
             return policy;

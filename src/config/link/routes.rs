@@ -10,7 +10,7 @@ use super::clusters::Clusters;
 use super::hosts::{Known, Registry};
 use super::precedence::{Candidate, Won};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::draft::{ActionDraft, Order, PolicyDraft, SourceDraft};
+use crate::config::draft::{ActionDraft, Order, PolicyDraft, RouteDraft, SourceDraft};
 use crate::snapshot::{
     Action, Caller, Forward, Labels, MoreMatch, PathMatch, Route, RouteMatch, RoutePolicy, SourceMatch,
     VersionTarget,
@@ -48,7 +48,7 @@ impl Builder<'_, '_> {
         if let Some(service) = service.filter(|_| won.falls_back && catch_all.is_none()) {
             let whole = self.clusters.select(service, &Labels::new(), 100);
             let route = plain_route("default-route", service, whole);
-            let (matches, policy) = (all_of(won.only), named(Some(service), None).map(Arc::from));
+            let (matches, policy) = (all_of(won.only), named(Some(service), None).map(Arc::new));
             routes.push(Arc::new(Route { matches, policy, ..route }));
         }
         routes
@@ -81,13 +81,16 @@ impl Builder<'_, '_> {
                 }
             },
         };
-        let policy = rule.policy.as_ref().map(|policy| Box::new(self.policy(service, candidate, policy)));
+        let draft = rule.policy.as_deref();
         let policy = match &action {
-            Action::Forward(forward) => named(service, self.answering(object, &forward.versions, policy)),
-            Action::Redirect(_) | Action::DirectResponse(_) => policy,
+            Action::Forward(forward) => {
+                let policy = draft.map(|draft| self.policy(service, object, draft));
+                named(service, self.answering(object, &forward.versions, policy))
+            }
+            Action::Redirect(_) | Action::DirectResponse(_) => draft.and_then(of_answers),
         };
         let origin = rule.place.origin.file_and_line().into();
-        Route { name: candidate.name().into(), origin, matches, action, policy: policy.map(Arc::from) }
+        Route { name: candidate.name().into(), origin, matches, action, policy: policy.map(Arc::new) }
     }
 
     fn forward(
@@ -121,10 +124,10 @@ impl Builder<'_, '_> {
     fn policy(
         &mut self,
         service: Option<&Known<'_>>,
-        candidate: &Candidate<'_>,
+        object: &RouteDraft,
         draft: &PolicyDraft,
     ) -> RoutePolicy {
-        let mirrors = self.mirrors(service, candidate.object, &draft.mirrors);
+        let mirrors = self.mirrors(service, object, &draft.mirrors);
         RoutePolicy { mirrors, ..draft.policy.clone() }
     }
 
@@ -148,6 +151,18 @@ impl Builder<'_, '_> {
         }
         SourceMatch { service, namespace: source.namespace.clone(), labels: source.labels.clone() }
     }
+}
+
+/// What acts on requests that the rule answers itself. The rest is about those that it forwards: readers tell of it.
+fn of_answers(draft: &PolicyDraft) -> Option<RoutePolicy> {
+    let RoutePolicy { fault, cors, response_headers, .. } = &draft.policy;
+    let policy = RoutePolicy {
+        fault: fault.clone(),
+        cors: cors.clone(),
+        response_headers: response_headers.clone(),
+        ..RoutePolicy::default()
+    };
+    (policy != RoutePolicy::default()).then_some(policy)
 }
 
 /// What is equal to what the route before it has is that: a rule may have a thousand alternatives, each of them a route.
@@ -183,7 +198,7 @@ fn shadowed(rule: &Candidate<'_>, winner: &Candidate<'_>) -> Diagnostic {
 }
 
 /// A policy with the field that names the version, where the service asks for one and the rule does not.
-fn named(service: Option<&Known<'_>>, policy: Option<Box<RoutePolicy>>) -> Option<Box<RoutePolicy>> {
+fn named(service: Option<&Known<'_>>, policy: Option<RoutePolicy>) -> Option<RoutePolicy> {
     let Some(name) = service.and_then(|known| known.draft.version_header.as_ref()) else { return policy };
     let mut policy = policy.unwrap_or_default();
     policy.version_header.get_or_insert_with(|| name.clone());
@@ -204,5 +219,90 @@ fn forward(service: &Known<'_>) -> Forward {
         repeatable: service.draft.repeatable,
         upgrades: service.draft.upgrades.clone(),
         ..Forward::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Document, Environment, load};
+    use crate::snapshot::Route;
+
+    const MAIN: &str = "listeners: [{name: in, address: \"0.0.0.0:80\", service: m}]\n\
+        services: [{name: m, endpoints: [{address: \"10.0.0.1:80\", labels: {version: v1}}]}]\n";
+
+    /// The first route of the service under one object, and the codes of what is told.
+    fn linked(version: &str, kind: &str, metadata: &str, spec: &str) -> (Route, Vec<&'static str>) {
+        let object =
+            format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: r, {metadata}}}\nspec: {spec}\n");
+        let document = |name: &str, text: &str| Document { name: name.into(), bytes: text.into() };
+        let rules = [document("r.yaml", &object)];
+        let loaded = load(&document("weir.yaml", MAIN), &rules, &Environment::default());
+        let loaded = loaded.unwrap_or_else(|found| panic!("{found}"));
+        let config = &loaded.snapshot.route_configs["service:m.default.svc.cluster.local"];
+        let codes = loaded.warnings.iter().map(|one| one.code).collect();
+        (Route::clone(&config.virtual_hosts[0].routes[0]), codes)
+    }
+
+    #[test]
+    fn what_is_said_of_forwarding_beside_a_redirect_is_told_of_and_left_out_in_every_dialect() {
+        for (version, kind, spec) in [
+            (
+                "config.istio.io/v1alpha2",
+                "RouteRule",
+                "{destination: {name: m}, redirect: {authority: a.example}, mirror: {name: nobody}, appendHeaders: {x-a: b}, \
+                 httpReqTimeout: {simpleTimeout: {timeout: 1s}}, \
+                 httpReqRetries: {simpleRetry: {attempts: 1, perTryTimeout: 1s}}}",
+            ),
+            (
+                "networking.istio.io/v1",
+                "VirtualService",
+                "{hosts: [m], http: [{redirect: {authority: a.example}, mirror: {host: nobody}, timeout: 1s, \
+                 retries: {attempts: 1}, headers: {request: {set: {x-a: b, host: b.example}}}}]}",
+            ),
+            (
+                "gateway.networking.k8s.io/v1",
+                "HTTPRoute",
+                "{parentRefs: [{group: \"\", kind: Service, name: m}], rules: [{timeouts: {request: 1s}, retry: {}, filters: [\
+                 {type: RequestRedirect, requestRedirect: {hostname: a.example}}, \
+                 {type: RequestMirror, requestMirror: {backendRef: {name: nobody, port: 80}}}, \
+                 {type: RequestHeaderModifier, requestHeaderModifier: {remove: [x-a]}}]}]}",
+            ),
+        ] {
+            let (route, codes) = linked(version, kind, "", spec);
+            assert_eq!(route.policy, None, "{kind}");
+            assert_eq!(codes, ["never-acts"; 4], "{kind}: and nothing of who would get the copies");
+        }
+        let spec = "{hosts: [m], http: [{directResponse: {status: 403}, corsPolicy: {allowOrigin: [\"*\"]}, \
+                    headers: {response: {remove: [x-a]}}}]}";
+        let (route, codes) = linked("networking.istio.io/v1", "VirtualService", "", spec);
+        let policy = route.policy.expect("a policy");
+        assert!(policy.cors.is_some() && policy.response_headers.remove.len() == 1, "answers have these");
+        assert_eq!(codes, [""; 0]);
+    }
+
+    #[test]
+    fn a_share_that_is_sent_elsewhere_needs_no_endpoint_and_has_nothing_that_is_about_forwarding() {
+        let spec = |filters: &str| {
+            format!(
+                "{{parentRefs: [{{group: \"\", kind: Service, name: m}}], rules: [{{backendRefs: [{{name: m, port: 80}}, \
+                 {{name: next, port: 80, filters: [{filters}]}}]}}]}}"
+            )
+        };
+        let linked = |filters: &str| {
+            let metadata = "annotations: {weir/backend.next: \"version=v9\"}";
+            linked("gateway.networking.k8s.io/v1", "HTTPRoute", metadata, &spec(filters))
+        };
+        assert_eq!(linked("").1, ["no-endpoints"]);
+        let (route, codes) = linked(
+            "{type: RequestRedirect, requestRedirect: {hostname: a.example}}, \
+             {type: RequestMirror, requestMirror: {backendRef: {name: nobody, port: 80}}}, \
+             {type: RequestHeaderModifier, requestHeaderModifier: {remove: [x-a]}}",
+        );
+        let own = route.versions()[1].policy.as_ref().expect("a policy");
+        assert!(
+            own.redirect.is_some() && own.mirrors.is_empty() && own.request_headers.is_empty(),
+            "{own:?}"
+        );
+        assert_eq!(codes, ["never-acts"; 2]);
     }
 }

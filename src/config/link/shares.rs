@@ -12,7 +12,7 @@ use crate::config::diagnostic::{Diagnostic, Place};
 use crate::config::draft::{MirrorDraft, RouteDraft, Select, ShareDraft, TargetPolicyDraft};
 use crate::config::names::nearest;
 use crate::config::weir_yaml::Targets;
-use crate::snapshot::{Labels, Mirror, TargetPolicy, VersionTarget};
+use crate::snapshot::{HeaderEdits, Labels, Mirror, TargetPolicy, VersionTarget};
 
 impl Builder<'_, '_> {
     /// Where the shares of a rule about `service` go. A target names its service unless that is `service`.
@@ -28,7 +28,10 @@ impl Builder<'_, '_> {
                 [_] => (100, 100.0),
                 _ => (share.weight, f64::from(share.weight) * 100.0 / sum.max(1) as f64),
             };
-            let target = self.target(service, object, share, (weight, percent));
+            // Whoever is sent elsewhere needs no endpoint.
+            let elsewhere = share.policy.as_ref().is_some_and(|own| own.policy.redirect.is_some());
+            let reaching = if elsewhere { 0.0 } else { percent };
+            let target = self.target(service, object, share, (weight, reaching));
             let policy = share.policy.as_ref().map(|one| Arc::new(self.target_policy(service, object, one)));
             VersionTarget { policy, ..target }
         };
@@ -41,6 +44,11 @@ impl Builder<'_, '_> {
         object: &RouteDraft,
         draft: &TargetPolicyDraft,
     ) -> TargetPolicy {
+        if draft.policy.redirect.is_some() {
+            // Nobody gets its requests; readers tell of what is said of them.
+            let request_headers = HeaderEdits::default();
+            return TargetPolicy { request_headers, rewrite: None, ..draft.policy.clone() };
+        }
         let mirrors = self.mirrors(service, object, &draft.mirrors);
         TargetPolicy { mirrors, ..draft.policy.clone() }
     }

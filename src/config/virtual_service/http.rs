@@ -11,7 +11,7 @@ use crate::config::decode::Field;
 use crate::config::draft::{ActionDraft, Order, PolicyDraft, RuleDraft};
 use crate::config::networking::plain_name;
 use crate::config::table::{Keys, Table, each, filled, maybe};
-use crate::snapshot::{HeaderEdits, RoutePolicy};
+use crate::snapshot::RoutePolicy;
 
 const KEYS: Keys = Keys {
     known: &[
@@ -71,19 +71,19 @@ pub(super) fn rule(
     let (retries, fault, cors, mirrors) = (retries?, fault?, cors?, mirrors?);
     let drafts = PolicyDraft {
         policy: RoutePolicy {
-            retry: retries.filter(|_| forwards),
+            retry: retries,
             fault: fault.flatten(),
             cors,
-            request_headers: if forwards { edits.request } else { HeaderEdits::default() },
+            request_headers: edits.request,
             response_headers: edits.response,
-            rewrite: edits.rewrite.filter(|_| forwards),
+            rewrite: edits.rewrite,
             ..RoutePolicy::default()
         },
-        mirrors: if forwards { mirrors } else { Vec::new() },
+        mirrors,
     };
     let said = (drafts != PolicyDraft::default()).then(|| Arc::new(drafts));
     let label = label(name?);
-    let timeout = timeout?.filter(|_| forwards);
+    let timeout = timeout?;
     let mut alternatives = alternatives?;
     if alternatives.is_empty() {
         alternatives.push(Alternative::default());
