@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, write_json};
 use crate::config::{self, ConvertSettings, ConvertTarget, Converted, Diagnostics};
 use crate::sources;
 
@@ -84,12 +84,7 @@ pub fn run(args: &ConvertArgs) -> ExitCode {
             }
             stdout.write_all(yaml.as_bytes())
         }
-        Output::Json => {
-            let report = Report { objects, yaml, notes: &converted.notes };
-            serde_json::to_writer_pretty(&mut stdout, &report)
-                .map_err(io::Error::from)
-                .and_then(|()| writeln!(stdout))
-        }
+        Output::Json => write_json(&mut stdout, &Report { objects, yaml, notes: &converted.notes }),
     };
     written.map_or(ExitCode::FAILURE, |()| code)
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use http::{HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, write_json};
 use crate::config::Environment;
 use crate::snapshot::Snapshot;
 use crate::sources;
@@ -144,10 +144,7 @@ fn print(told: &Told, output: Output) {
     let mut stdout = io::stdout().lock();
     let _ = match output {
         Output::Text => write_text(told, &mut stdout),
-        Output::Json => match serde_json::to_string_pretty(told) {
-            Ok(json) => writeln!(stdout, "{json}"),
-            Err(error) => writeln!(io::stderr(), "{error}"),
-        },
+        Output::Json => write_json(&mut stdout, told),
     };
 }
 

@@ -12,9 +12,11 @@ pub mod proxy;
 pub mod validate;
 pub mod version;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use crate::app::sidecar;
 
@@ -31,6 +33,12 @@ pub enum Output {
     Text,
     /// One JSON document for scripts
     Json,
+}
+
+/// Prints `told` as that document.
+fn write_json(out: &mut dyn Write, told: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, told)?;
+    writeln!(out)
 }
 
 /// Splits the traffic of served models between their versions.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, write_json};
 use crate::config::{self, Diagnostic, Diagnostics, Environment, FileKind, Severity};
 use crate::sources;
 
@@ -62,10 +62,7 @@ pub fn validate(
 ) -> io::Result<bool> {
     let reports: Vec<_> = args.files.iter().map(|path| check(path, environment)).collect();
     match args.output {
-        Output::Json => {
-            serde_json::to_writer_pretty(&mut *out, &reports)?;
-            writeln!(out)?;
-        }
+        Output::Json => write_json(out, &reports)?,
         Output::Text => {
             for report in &reports {
                 print(report, out, colours)?;

@@ -218,7 +218,8 @@ fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol, location: Opti
         Protocol::Grpc => &share.grpc_cluster,
         Protocol::Http => &share.http_cluster,
     };
-    let cluster = snapshot.clusters.get(name);
+    // A share that is sent elsewhere reaches none.
+    let cluster = snapshot.clusters.get(name).filter(|_| location.is_none());
     let endpoints: Vec<TargetEndpoint> = cluster
         .into_iter()
         .flat_map(|cluster| cluster.endpoints())
@@ -230,16 +231,15 @@ fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol, location: Opti
         })
         .collect();
     let answer = match cluster {
-        _ if location.is_some() => None,
-        None => Some("503, flag NC: there is no such cluster"),
+        None if location.is_none() => Some("503, flag NC: there is no such cluster"),
         Some(_) if endpoints.is_empty() => Some("503, flag UH: it has no endpoint"),
-        Some(_) => None,
+        None | Some(_) => None,
     };
     Target {
         version: share.version.clone(),
         percent: share.percent,
         cluster: name.clone(),
-        endpoints: if location.is_some() { Vec::new() } else { endpoints },
+        endpoints,
         answer,
         location,
     }
