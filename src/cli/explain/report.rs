@@ -14,7 +14,9 @@ use super::requests::Request;
 use crate::filters::{key, redirect, sticky};
 use crate::message::{self, grpc};
 use crate::router::{self, Choice, Explanation, Head, Share};
-use crate::snapshot::{Action, BindAddress, Caller, FilterChain, Listener, Mode, Redirect, Snapshot};
+use crate::snapshot::{
+    Action, BindAddress, Caller, FilterChain, Listener, Mode, Redirect, Snapshot, VersionTarget,
+};
 use crate::words::Protocol;
 
 /// The host of a request for a bare path, as a client on this machine would send it.
@@ -63,7 +65,7 @@ pub(super) struct Target {
     cluster: Arc<str>,
     pub(super) endpoints: Vec<TargetEndpoint>,
     /// What the share gets instead, where nothing can take it.
-    answer: Option<&'static str>,
+    answer: Option<String>,
     /// Where a redirect of this share alone sends the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<String>,
@@ -108,11 +110,7 @@ impl Report {
         };
         let protocol = grpc::classify(method, headers);
         let explanation = router::explain(routes, &head, 0);
-        let shares = explanation.choice.iter().flat_map(|choice| {
-            let redirects =
-                choice.route.versions().iter().map(|version| version.policy.as_ref()?.redirect.as_ref());
-            choice.versions.iter().zip(redirects.map(|parts| location(parts?, choice, &head)))
-        });
+        let targets = explanation.choice.iter().flat_map(|choice| targets(snapshot, choice, &head, protocol));
         Ok(Report {
             listener: listener.name.clone(),
             address: listener.address.to_string(),
@@ -126,7 +124,7 @@ impl Report {
                 Action::Forward(_) | Action::DirectResponse(_) => None,
             }),
             sticks: explanation.choice.as_ref().and_then(|choice| sticks(choice, &head, *from)),
-            targets: shares.map(|(share, location)| target(snapshot, share, protocol, location)).collect(),
+            targets: targets.collect(),
             explanation,
         })
     }
@@ -213,7 +211,27 @@ fn mode(mode: &Mode) -> &'static str {
     }
 }
 
-fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol, location: Option<String>) -> Target {
+/// Where the shares of the chosen rule go.
+fn targets(snapshot: &Snapshot, choice: &Choice, head: &Head<'_>, protocol: Protocol) -> Vec<Target> {
+    let policy = choice.route.policy.as_deref();
+    // A gRPC caller gets UNAVAILABLE in any case, which is what 503 stands for.
+    let said = policy.and_then(|policy| policy.cluster_not_found).filter(|_| protocol == Protocol::Http);
+    let of_share = |(share, version): (&Share, &VersionTarget)| {
+        let redirect = version.policy.as_ref().and_then(|policy| policy.redirect.as_ref());
+        let location = redirect.and_then(|parts| location(parts, choice, head));
+        target(snapshot, share, protocol, location, said.unwrap_or(503))
+    };
+    choice.versions.iter().zip(choice.route.versions()).map(of_share).collect()
+}
+
+/// Where one of them goes; `absent`: what it gets where its cluster is not there.
+fn target(
+    snapshot: &Snapshot,
+    share: &Share,
+    protocol: Protocol,
+    location: Option<String>,
+    absent: u16,
+) -> Target {
     let name = match protocol {
         Protocol::Grpc => &share.grpc_cluster,
         Protocol::Http => &share.http_cluster,
@@ -231,8 +249,8 @@ fn target(snapshot: &Snapshot, share: &Share, protocol: Protocol, location: Opti
         })
         .collect();
     let answer = match cluster {
-        None if location.is_none() => Some("503, flag NC: there is no such cluster"),
-        Some(_) if endpoints.is_empty() => Some("503, flag UH: it has no endpoint"),
+        None if location.is_none() => Some(format!("{absent}, flag NC: there is no such cluster")),
+        Some(_) if endpoints.is_empty() => Some("503, flag UH: it has no endpoint".to_owned()),
         None | Some(_) => None,
     };
     Target {
@@ -268,7 +286,7 @@ impl fmt::Display for Report {
                 continue;
             }
             writeln!(f, "{version} through {}", target.cluster)?;
-            if let Some(answer) = target.answer {
+            if let Some(answer) = &target.answer {
                 writeln!(f, "  {answer}")?;
             }
             for endpoint in &target.endpoints {

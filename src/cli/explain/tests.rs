@@ -52,6 +52,14 @@ spec:
     - name: inception-v1
       port: 80
       filters: [{type: RequestRedirect, requestRedirect: {hostname: new.example, port: 81}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: lost, namespace: kubeflow}
+spec:
+  parentRefs: [{name: models}]
+  hostnames: [lost.example]
+  rules: [{backendRefs: [{name: nobody, port: 80}]}]
 ";
 const RULES: &str = "
 apiVersion: config.istio.io/v1alpha2
@@ -153,6 +161,18 @@ fn a_share_that_is_sent_elsewhere_is_told_with_the_place() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["targets"][1]["location"], "http://new.example:81/a?b");
     assert_eq!(json["targets"][1]["endpoints"], serde_json::json!([]));
+}
+
+#[test]
+fn a_share_whose_backend_nobody_knows_is_told_with_the_status_that_it_gets() {
+    let told = |more: &[&str]| {
+        let line = [&["POST", "http://lost.example/a", "--listener", "wide"], more].concat();
+        explained(&line).unwrap().to_string()
+    };
+    let http = told(&[]);
+    assert!(http.contains("\n  500, flag NC: there is no such cluster\n"), "{http}");
+    let grpc = told(&["-H", "content-type: application/grpc"]);
+    assert!(grpc.contains("\n  503, flag NC: there is no such cluster\n"), "{grpc}");
 }
 
 #[test]
