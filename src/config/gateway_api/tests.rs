@@ -12,6 +12,7 @@ use crate::words::Protocol;
 
 mod checks;
 mod fields;
+mod filters;
 mod meaning;
 mod precedence;
 
