@@ -131,7 +131,7 @@ fn tell_of_what_never_acts(table: &Table<'_>) {
         }
     }
     if let Some(field) = table.get("headers")
-        && let Some(node) = field.node.get("request")
+        && let Some(node) = field.node.get("request").filter(|node| !node.is_null())
     {
         tell(&field.child("request", node), "headers.request");
     }

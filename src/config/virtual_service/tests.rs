@@ -326,6 +326,7 @@ fn a_rule_says_one_thing_only() {
         ["never-acts"; 4],
         "the answer's headers are edited all the same"
     );
+    assert_eq!(warnings("redirect: {uri: /a}, headers: {request: null}"), [""; 0], "it is left out");
 }
 
 #[test]
