@@ -10,6 +10,7 @@ use http::request::Parts;
 use super::deadline;
 use super::exchange::Exchange;
 use super::hop;
+use super::lane::Lane;
 use super::plane::{ClusterPlane, TargetPlane};
 use super::pools::ClusterPools;
 use super::reply::Reason;
@@ -18,7 +19,7 @@ use crate::message::body::Body;
 use crate::message::spare;
 use crate::snapshot::{LbPolicy, UpstreamProtocol};
 use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};
-use crate::upstream::balance;
+use crate::upstream::balance::{self, Ask};
 use crate::upstream::breaker::{Limit, Permit};
 use crate::upstream::cluster::Member;
 use crate::words::{Flag, HttpVersion, Protocol};
@@ -80,13 +81,7 @@ pub(super) async fn run(
     mut head: Box<Parts>,
 ) -> Result<Answered, Reason> {
     let idempotent = retry::is_idempotent(&head.method);
-    let first = match pick(exchange, way, None) {
-        Some(first) => first,
-        None => {
-            way.cluster.meter.cx_none_healthy.increment(1);
-            return Err(Reason::NoEndpoint);
-        }
-    };
+    let first = pick(&exchange.downstream.lane, way.cluster, None, &[]).ok_or(Reason::NoEndpoint)?;
     let bears_loss = idempotent || way.repeatable;
     // The body is kept only where a retry could use it: on HTTP/1 a POST that was sent is sent once, unless another pod
     // says that it was not the one meant.
@@ -115,7 +110,7 @@ pub(super) async fn run(
         Ok(permit) => permit,
         Err(()) => return Err(failure.reason),
     };
-    let second = pick(exchange, way, Some(first)).ok_or(Reason::NoEndpoint)?;
+    let second = pick(&exchange.downstream.lane, way.cluster, None, &[first]).ok_or(Reason::NoEndpoint)?;
     deadline::tell_again(exchange, &mut head.headers);
     match once(exchange, way, second, &mut head, Keeping { body: false, bears_loss: false }, permit).await {
         Ok((response, _)) if is_misdirected(&response) => Err(Reason::NoEndpoint),
@@ -180,11 +175,17 @@ pub(super) fn retry_permit(
     Ok(permit)
 }
 
-fn pick(exchange: &Exchange, way: &Way<'_>, exclude: Option<usize>) -> Option<usize> {
-    let lane = &exchange.downstream.lane;
+/// The member for an attempt: by `hash`, where its cluster goes by one; none of `tried`, where there is another. That
+/// there is nobody is counted.
+pub(super) fn pick(lane: &Lane, cluster: &ClusterPlane, hash: Option<u64>, tried: &[usize]) -> Option<usize> {
     // Only who looks at loads asks how old they are.
-    let now_ms = if way.cluster.state.config.lb == LbPolicy::LeastRequest { lane.now_ms() } else { 0 };
-    balance::pick(&way.cluster.state, &mut *lane.dice.borrow_mut(), now_ms, exclude)
+    let now_ms = if cluster.state.config.lb == LbPolicy::LeastRequest { lane.now_ms() } else { 0 };
+    let ask = Ask { now_ms, hash, tried };
+    let picked = balance::pick(&cluster.state, &mut *lane.dice.borrow_mut(), &ask);
+    if picked.is_none() {
+        cluster.meter.cx_none_healthy.increment(1);
+    }
+    picked
 }
 
 /// A pod that is not the one meant says so; the address was reused.

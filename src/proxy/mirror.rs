@@ -25,7 +25,6 @@ use super::{admit, endpoint_hash, hop};
 use crate::filters::key::Request;
 use crate::telemetry::MirrorMeter;
 use crate::telemetry::families::{Limit as Met, MirrorResult};
-use crate::upstream::balance::{self, Ask};
 use crate::upstream::breaker::{Limit, Permit};
 use crate::words::Protocol;
 
@@ -103,12 +102,7 @@ impl Shadow {
         let under_way = UnderWay::begin(lane).ok_or(MirrorResult::Overflow)?;
         // No caller is refused, so that it stands with the copies alone.
         let permit = plane.state.breakers.try_acquire(Limit::Requests).ok_or(MirrorResult::Overflow)?;
-        let ask = Ask { now_ms: lane.now_ms(), hash, tried: &[] };
-        let member = balance::pick_for(&plane.state, &mut *lane.dice.borrow_mut(), &ask);
-        let Some(member) = member else {
-            plane.meter.cx_none_healthy.increment(1);
-            return Err(MirrorResult::Failed);
-        };
+        let member = attempt::pick(lane, plane, hash, &[]).ok_or(MirrorResult::Failed)?;
         let http2 = attempt::speaks_http2(plane, exchange);
         let mut head = shadow_head(head, http2);
         times.tell(&mut head.headers);

@@ -26,9 +26,8 @@ use super::reply::Reason;
 use super::retry::conditions::{self, Outcome};
 use super::retry::{self, Allowance, Failure, Processed, back_off};
 use crate::message::body::{Body, BodyError};
-use crate::snapshot::{LbPolicy, RetryPolicy};
+use crate::snapshot::RetryPolicy;
 use crate::telemetry::families::weir::RetryReason;
-use crate::upstream::balance::{self, Ask};
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, GrpcStatus, Protocol};
 
@@ -136,10 +135,7 @@ impl Series<'_> {
     async fn run(mut self, mut head: Box<Parts>) -> Result<Answered, Reason> {
         let mut permit = None;
         loop {
-            let Some(member) = self.pick() else {
-                self.way.cluster.meter.cx_none_healthy.increment(1);
-                return Err(Reason::NoEndpoint);
-            };
+            let member = self.pick().ok_or(Reason::NoEndpoint)?;
             if !self.tried.contains(&member) {
                 self.tried.push(member);
             }
@@ -169,11 +165,9 @@ impl Series<'_> {
     }
 
     fn pick(&self) -> Option<usize> {
-        let (lane, cluster) = (&self.exchange.downstream.lane, &self.way.cluster.state);
         let elsewhere = self.policy.is_none_or(|policy| policy.elsewhere);
         let tried = if elsewhere { &self.tried[..] } else { &[] };
-        let now_ms = if cluster.config.lb == LbPolicy::LeastRequest { lane.now_ms() } else { 0 };
-        balance::pick_for(cluster, &mut *lane.dice.borrow_mut(), &Ask { now_ms, hash: self.hash, tried })
+        attempt::pick(&self.exchange.downstream.lane, self.way.cluster, self.hash, tried)
     }
 
     /// Retries that are made for a cause that needs a policy.

@@ -25,24 +25,11 @@ pub struct Ask<'a> {
     pub tried: &'a [usize],
 }
 
-/// The index of the member to try; `exclude` is one that has just failed, avoided where there is another.
-///
-/// `None`: the cluster has no member, or none that is well and no panic.
-#[inline]
-pub fn pick(
-    cluster: &ClusterState,
-    dice: &mut impl Rng,
-    now_ms: u64,
-    exclude: Option<usize>,
-) -> Option<usize> {
-    pick_for(cluster, dice, &Ask { now_ms, hash: None, tried: exclude.as_slice() })
-}
-
 /// The index of the member to try next.
 ///
 /// `None`: the cluster has no member, or none that is well and no panic.
 #[inline]
-pub fn pick_for(cluster: &ClusterState, dice: &mut impl Rng, ask: &Ask<'_>) -> Option<usize> {
+pub fn pick(cluster: &ClusterState, dice: &mut impl Rng, ask: &Ask<'_>) -> Option<usize> {
     if let Some(guard) = &cluster.guard {
         return guard.pick(cluster, dice, ask);
     }
@@ -117,7 +104,7 @@ mod tests {
         let mut dice = SmallRng::seed_from_u64(1);
         let mut counts = vec![0; cluster.members.len()];
         for _ in 0..picks {
-            counts[pick(cluster, &mut dice, 0, None).expect("a member")] += 1;
+            counts[pick(cluster, &mut dice, &Ask::default()).expect("a member")] += 1;
         }
         counts
     }
@@ -139,10 +126,10 @@ mod tests {
         let mut dice = SmallRng::seed_from_u64(1);
         let mut held = Vec::new();
         for _ in 0..5 {
-            assert_eq!(pick(&cluster, &mut dice, 0, None), Some(1));
+            assert_eq!(pick(&cluster, &mut dice, &Ask::default()), Some(1));
             held.push(cluster.members[1].state.begin());
         }
-        assert_eq!(pick(&cluster, &mut dice, 0, None), Some(0));
+        assert_eq!(pick(&cluster, &mut dice, &Ask::default()), Some(0));
     }
 
     #[test]
@@ -153,7 +140,7 @@ mod tests {
         let mut dice = SmallRng::seed_from_u64(3);
         let mut held = [Vec::new(), Vec::new()];
         for _ in 0..400 {
-            let picked = pick(&cluster, &mut dice, 0, None).expect("a member");
+            let picked = pick(&cluster, &mut dice, &Ask::default()).expect("a member");
             held[picked].push(cluster.members[picked].state.begin());
         }
         assert!((97..=103).contains(&held[0].len()), "{} and {}", held[0].len(), held[1].len());
@@ -166,10 +153,10 @@ mod tests {
             let mut dice = SmallRng::seed_from_u64(7);
             for tried in [&[0, 2, 3][..], &[3, 0, 2]] {
                 let ask = Ask { tried, ..Ask::default() };
-                assert!((0..50).all(|_| pick_for(&cluster, &mut dice, &ask) == Some(1)), "{lb:?}");
+                assert!((0..50).all(|_| pick(&cluster, &mut dice, &ask) == Some(1)), "{lb:?}");
             }
             let all = Ask { tried: &[0, 1, 2, 3], ..Ask::default() };
-            assert!(pick_for(&cluster, &mut dice, &all).is_some(), "one that failed is better than none");
+            assert!(pick(&cluster, &mut dice, &all).is_some(), "one that failed is better than none");
         }
     }
 
@@ -179,11 +166,13 @@ mod tests {
             let two = cluster(lb, &[(1, false), (1, true)]);
             let mut dice = SmallRng::seed_from_u64(7);
             for _ in 0..100 {
-                assert_eq!(pick(&two, &mut dice, 0, Some(1)), Some(0), "{lb:?}");
+                let ask = Ask { tried: &[1], ..Ask::default() };
+                assert_eq!(pick(&two, &mut dice, &ask), Some(0), "{lb:?}");
             }
         }
         let mut dice = SmallRng::seed_from_u64(7);
-        assert_eq!(pick(&cluster(LbPolicy::RoundRobin, &[(1, false)]), &mut dice, 0, Some(0)), Some(0));
-        assert_eq!(pick(&cluster(LbPolicy::RoundRobin, &[]), &mut dice, 0, None), None);
+        let ask = Ask { tried: &[0], ..Ask::default() };
+        assert_eq!(pick(&cluster(LbPolicy::RoundRobin, &[(1, false)]), &mut dice, &ask), Some(0));
+        assert_eq!(pick(&cluster(LbPolicy::RoundRobin, &[]), &mut dice, &ask), None);
     }
 }

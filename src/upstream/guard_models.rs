@@ -113,7 +113,7 @@ fn a_choice_sees_every_change_that_was_made_before_it() {
                 vec![
                     |cluster| {
                         fail(cluster, 0);
-                        let picked = balance::pick(cluster, &mut SmallRng::seed_from_u64(1), 0, None);
+                        let picked = balance::pick(cluster, &mut SmallRng::seed_from_u64(1), &Ask::default());
                         // The other may be well again by now; the first is not, unless he was spared for the other.
                         assert!(
                             picked == Some(1)
@@ -122,16 +122,16 @@ fn a_choice_sees_every_change_that_was_made_before_it() {
                         );
                     },
                     |cluster| {
-                        let _ = balance::pick(cluster, &mut SmallRng::seed_from_u64(2), 0, None);
+                        let _ = balance::pick(cluster, &mut SmallRng::seed_from_u64(2), &Ask::default());
                         watch(cluster, 0).take_back();
-                        let _ = balance::pick(cluster, &mut SmallRng::seed_from_u64(3), 0, None);
+                        let _ = balance::pick(cluster, &mut SmallRng::seed_from_u64(3), &Ask::default());
                     },
                 ],
             );
             let well: Vec<bool> = cluster.members.iter().map(Member::is_healthy).collect();
             let mut dice = SmallRng::seed_from_u64(4);
             for _ in 0..4 {
-                let picked = balance::pick(&cluster, &mut dice, 0, None).expect("one is well");
+                let picked = balance::pick(&cluster, &mut dice, &Ask::default()).expect("one is well");
                 assert!(well[picked], "an old list outlived a newer one");
             }
         },

@@ -47,7 +47,7 @@ fn picked(cluster: &ClusterState) -> BTreeSet<usize> {
     let mut dice = SmallRng::seed_from_u64(1);
     let mut one = |turn: u64| {
         let ask = Ask { hash: Some(turn << 54), ..Ask::default() };
-        balance::pick_for(cluster, &mut dice, &ask)
+        balance::pick(cluster, &mut dice, &ask)
     };
     (0..400).filter_map(&mut one).collect()
 }
@@ -109,7 +109,7 @@ fn none_that_was_tried_is_picked_while_there_is_another_that_is_well() {
         let mut dice = SmallRng::seed_from_u64(1);
         let mut pick = |tried: &[usize], hash| {
             let ask = Ask { tried, hash: Some(hash), ..Ask::default() };
-            balance::pick_for(&cluster, &mut dice, &ask).expect("a member")
+            balance::pick(&cluster, &mut dice, &ask).expect("a member")
         };
         for turn in 0..100_u64 {
             assert_eq!(pick(&[0, 3], turn << 57), 2, "{lb:?}");
