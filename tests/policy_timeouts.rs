@@ -215,6 +215,21 @@ fn a_plain_route_honours_a_grpc_deadline_too() {
 }
 
 #[test]
+fn a_plain_route_tells_its_own_timeout_only_where_that_is_the_shorter() {
+    run(async || {
+        let v1 = Upstream::start("v1").await;
+        let yaml = common::world::one_service(&["timeout: 2000s"], &[(&v1.at(), "v1")]);
+        let world = common::world::World::start(&yaml).await;
+        let mut caller = Client::connect(Http::Two, world.addr("in")).await;
+        for (grpc, expected) in [("1000S", None), ("1H", Some("2000000"))] {
+            assert_eq!(caller.send(call(grpc)).await.grpc_status(), Some("0"));
+            let seen = v1.seen().pop().expect("seen");
+            assert_eq!(seen.header("x-envoy-expected-rq-timeout-ms"), expected, "{grpc}");
+        }
+    });
+}
+
+#[test]
 fn each_attempt_is_told_what_its_own_bound_and_the_requests_leave() {
     run(async || {
         for up in Http::BOTH {

@@ -131,11 +131,6 @@ impl Times {
         self.grpc.is_some() && self.grpc == self.total()
     }
 
-    /// The bound of the whole request that is not its caller's own.
-    pub(super) fn own(&self) -> Option<Duration> {
-        self.route.filter(|_| !self.of_grpc())
-    }
-
     /// The attempts begin.
     pub(super) fn begin(&self, exchange: &Exchange) {
         exchange.deadline.set(self.grpc.and_then(|left| Instant::now().checked_add(left)));
@@ -150,7 +145,7 @@ impl Times {
         // The caller's own deadline it tells itself, in its own field.
         if !self.of_grpc() || self.per_try == Some(left) {
             headers::expect_timeout(headers, left);
-        } else if self.per_try.is_some() {
+        } else {
             headers::expect_no_timeout(headers); // what an earlier attempt was told
         }
         if self.tells_grpc {
@@ -305,5 +300,11 @@ mod tests {
         Times { grpc: Some(20 * MS), ..times }.tell(&mut headers);
         assert!(!headers.contains_key("x-envoy-expected-rq-timeout-ms"), "{headers:?}");
         assert_eq!(headers["grpc-timeout"], "20000u");
+        // The route's was the shorter, until time had passed that counts for gRPC's alone.
+        let of_route = Times { route: Some(50 * MS), per_try: None, ..times };
+        of_route.tell(&mut headers);
+        assert_eq!(headers["x-envoy-expected-rq-timeout-ms"], "50");
+        Times { grpc: Some(20 * MS), ..of_route }.tell(&mut headers);
+        assert!(!headers.contains_key("x-envoy-expected-rq-timeout-ms"), "{headers:?}");
     }
 }

@@ -100,18 +100,15 @@ pub(super) fn to_upstream(
     timeout: Option<Duration>,
     notable: Notable,
 ) {
-    clean(exchange, parts, way.hops, timeout, notable);
+    clean(exchange, parts, way.hops, notable);
+    if let Some(timeout) = timeout {
+        expect_timeout(&mut parts.headers, timeout);
+    }
     frame(exchange, parts, way.http2);
 }
 
 /// What a caller may not say is taken out, and what Weir says put in.
-pub(super) fn clean(
-    exchange: &Exchange,
-    parts: &mut Parts,
-    hops: u32,
-    timeout: Option<Duration>,
-    notable: Notable,
-) {
+pub(super) fn clean(exchange: &Exchange, parts: &mut Parts, hops: u32, notable: Notable) {
     let headers = &mut parts.headers;
     notable.strip_hop_by_hop(headers, parts.version);
     if notable.has(Notable::OURS) {
@@ -124,9 +121,6 @@ pub(super) fn clean(
         exchange.upload.ask_for();
     }
     trust(exchange, headers, notable, hops);
-    if let Some(timeout) = timeout {
-        expect_timeout(headers, timeout);
-    }
 }
 
 /// The head in the form of the HTTP that the upstream speaks.

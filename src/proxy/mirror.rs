@@ -17,7 +17,6 @@ use rand::Rng as _;
 use tokio::task::spawn_local;
 
 use super::attempt::{self, copy};
-use super::deadline::Times;
 use super::exchange::{Exchange, Fate, TapeBody};
 use super::lane::{Generation, Lane};
 use super::plane::MirrorPlane;
@@ -58,13 +57,19 @@ pub(super) fn draw<'a>(
     drawn.map(copy).collect()
 }
 
-/// Begins `copies` of a request whose `head` is as its own upstream gets it. Before the first attempt.
-pub(super) fn begin(exchange: &Rc<Exchange>, copies: &[Copy<'_>], head: &Parts, hops: u32, times: &Times) {
+/// Begins `copies` of a request whose `head` is as its own upstream gets it, and that may take as long as `timeout`. Before
+/// the first attempt.
+pub(super) fn begin(
+    exchange: &Rc<Exchange>,
+    copies: &[Copy<'_>],
+    head: &Parts,
+    hops: u32,
+    timeout: Option<Duration>,
+) {
     for copy in copies {
-        match Shadow::begin(exchange, copy, head, hops, times) {
+        match Shadow::begin(exchange, copy, head, hops) {
             Ok(shadow) => {
-                let longest = times.total().unwrap_or(LONGEST);
-                spawn_local(shadow.run(longest));
+                spawn_local(shadow.run(timeout.unwrap_or(LONGEST)));
             }
             Err(result) => copy.mirror.meter.count(result),
         }
@@ -94,7 +99,6 @@ impl Shadow {
         &Copy { mirror, hash }: &Copy<'_>,
         head: &Parts,
         hops: u32,
-        times: &Times,
     ) -> Result<Shadow, MirrorResult> {
         let (lane, generation) = (&exchange.downstream.lane, &exchange.seat.generation);
         let cluster = mirror.clusters[exchange.protocol().index()].ok_or(MirrorResult::Failed)?;
@@ -105,7 +109,6 @@ impl Shadow {
         let member = attempt::pick(lane, plane, hash, &[]).ok_or(MirrorResult::Failed)?;
         let http2 = attempt::speaks_http2(plane, exchange);
         let mut head = shadow_head(head, http2);
-        times.tell(&mut head.headers);
         if plane.state.members[member].local {
             head.headers.remove(hop::HOP);
         } else {

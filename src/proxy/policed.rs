@@ -6,7 +6,6 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, LOCATION, SET_COOKIE};
@@ -16,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use rand::RngExt as _;
 
 use super::attempt::{Answered, Way};
+use super::deadline::Times;
 use super::exchange::Exchange;
 use super::plane::{Filters, MirrorPlane, RoutePlane};
 use super::reply::Reason;
@@ -121,8 +121,8 @@ async fn steps<'a>(
     // A tunnel has no copies: nobody would answer them.
     let mirrors = filters.mirrors(index).filter(|_| switch.is_none());
     let copies = mirror::draw(exchange, mirrors, request(exchange, &head, &answer.cookies));
-    edit_request(exchange, &mut head, &way, times.own(), routed, filters.of(index))?;
-    mirror::begin(exchange, &copies, &head, routed.hops, &times);
+    edit_request(exchange, &mut head, &way, &times, routed, filters.of(index))?;
+    mirror::begin(exchange, &copies, &head, routed.hops, times.total());
     if let Some(protocol) = &switch {
         switch::say(&mut head.headers, protocol.clone());
     }
@@ -298,17 +298,18 @@ impl Filters {
     }
 }
 
-/// The head as the upstream gets it: the share's edits, the route's, the rewrite.
+/// The head as the upstream gets it: the times, the share's edits, the route's, the rewrite.
 fn edit_request(
     exchange: &Exchange,
     head: &mut Parts,
     way: &Way<'_>,
-    timeout: Option<Duration>,
+    times: &Times,
     routed: &Routed,
     said: Said<'_>,
 ) -> Result<(), Reason> {
     let policy = &said.filters.policy;
-    headers::clean(exchange, head, way.hops, timeout, routed.notable);
+    headers::clean(exchange, head, way.hops, routed.notable);
+    times.tell(&mut head.headers);
     if let Some(target) = said.target {
         edit::apply(&target.request_headers, &mut head.headers);
     }

@@ -163,10 +163,10 @@ fn choose_way<'a>(
     let way = choice::way(exchange, routed, index)?;
     // Who may ask for another, and does, comes another way.
     let timeout = route.timeout;
-    headers::to_upstream(exchange, head, &way, timeout, routed.notable);
     let of_grpc = routed.notable.has(Notable::GRPC_TIMEOUT)
         && deadline::take_grpc(exchange, &mut head.headers, timeout);
     let timeout = timeout.filter(|_| !of_grpc);
+    headers::to_upstream(exchange, head, &way, timeout, routed.notable);
     deadline::begin(exchange, timeout);
     exchange.log_request_head(head);
     Ok((way, timeout))

@@ -140,7 +140,9 @@ impl Series<'_> {
                 self.tried.push(member);
             }
             let kept = self.may_go_on(member);
-            self.times_left().tell(&mut head.headers);
+            if self.retries > 0 {
+                self.times.left(self.exchange, self.begun.elapsed()).tell(&mut head.headers);
+            }
             let keeping = Keeping { body: kept, bears_loss: self.bears_loss() };
             let ended = self.attempt(member, &mut head, keeping, permit.take()).await;
             let cause = self.cause(&ended)?;
@@ -157,11 +159,6 @@ impl Series<'_> {
                 sleep(again.pause).await;
             }
         }
-    }
-
-    /// What the next attempt's upstream is told: the first the bounds as they stand, as on a plain split.
-    fn times_left(&self) -> Times {
-        if self.retries == 0 { self.times } else { self.times.left(self.exchange, self.begun.elapsed()) }
     }
 
     fn pick(&self) -> Option<usize> {
