@@ -99,6 +99,36 @@ fn copies_that_our_own_breakers_refuse_say_nothing_of_the_shadow_and_refuse_no_c
     });
 }
 
+/// Takes the endpoints at `addresses` away.
+fn remove_endpoints(proxy: &Policed, addresses: &[&str]) {
+    let plane = proxy.engine.shared.plane.load_full().expect("a plane");
+    let mut snapshot = Snapshot::clone(&plane.snapshot);
+    for cluster in snapshot.clusters.values_mut() {
+        for locality in &mut Arc::make_mut(cluster).localities {
+            locality.endpoints.retain(|endpoint| !addresses.contains(&&*endpoint.address.to_string()));
+        }
+    }
+    proxy.engine.publish(Arc::new(snapshot));
+}
+
+#[test]
+fn a_request_that_finds_no_endpoint_has_no_copies() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
+            let proxy = mirrored(up, &v1.at(), &v2.at(), "", None);
+            // A copy that finds no endpoint is counted before its request has an answer.
+            remove_endpoints(&proxy, &[&v2.at()]);
+            let mut caller = proxy.caller(down).await;
+            assert_eq!(caller.get("/m").await.text(), "v1", "{down:?} {up:?}");
+            assert_eq!(proxy.copies("failed"), 1.0, "{down:?} {up:?}");
+            remove_endpoints(&proxy, &[&v1.at(), &v2.at()]);
+            assert_eq!(caller.get("/m").await.text(), "no healthy upstream", "{down:?} {up:?}");
+            assert_eq!(proxy.copies("failed"), 1.0, "{down:?} {up:?}");
+        }
+    });
+}
+
 #[test]
 fn a_weir_that_does_not_take_a_copy_says_nothing_of_its_model_server() {
     run(async || {

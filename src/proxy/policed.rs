@@ -14,7 +14,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use rand::RngExt as _;
 
-use super::attempt::{Answered, Way};
+use super::attempt::{self, Answered, Way};
 use super::deadline::Times;
 use super::exchange::Exchange;
 use super::plane::{Filters, MirrorPlane, RoutePlane};
@@ -122,11 +122,14 @@ async fn steps<'a>(
     let mirrors = filters.mirrors(index).filter(|_| switch.is_none());
     let copies = mirror::draw(exchange, mirrors, request(exchange, &head, &answer.cookies));
     edit_request(exchange, &mut head, &way, &times, routed, filters.of(index))?;
+    let first = attempt::pick(&exchange.downstream.lane, way.cluster, tries.hash, &[]);
+    let first = first.ok_or(Reason::NoEndpoint)?;
+    // As in Envoy, what reaches nobody has no copies.
     mirror::begin(exchange, &copies, &head, routed.hops, times.total());
     if let Some(protocol) = &switch {
         switch::say(&mut head.headers, protocol.clone());
     }
-    let (mut response, lease) = tries::run(exchange, &way, head, &tries).await?;
+    let (mut response, lease) = tries::run(exchange, &way, head, &tries, first).await?;
     if let Some(protocol) = switch {
         switch::answered(exchange, &mut response, protocol);
     }

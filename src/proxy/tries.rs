@@ -65,12 +65,13 @@ impl<'a> Tries<'a> {
     }
 }
 
-/// Tries until there is an answer to pass on or no further attempt is allowed.
+/// Tries until there is an answer to pass on or no further attempt is allowed; the member `first` first.
 pub(super) async fn run(
     exchange: &Rc<Exchange>,
     way: &Way<'_>,
     head: Box<Parts>,
     tries: &Tries<'_>,
+    first: usize,
 ) -> Result<Answered, Reason> {
     let series = Series {
         exchange,
@@ -83,7 +84,7 @@ pub(super) async fn run(
         tried: Vec::new(),
         retries: 0,
     };
-    let attempts = series.run(head);
+    let attempts = series.run(head, first);
     if tries.times.total().is_none() {
         return attempts.await;
     }
@@ -132,10 +133,9 @@ struct Cause {
 }
 
 impl Series<'_> {
-    async fn run(mut self, mut head: Box<Parts>) -> Result<Answered, Reason> {
-        let mut permit = None;
+    async fn run(mut self, mut head: Box<Parts>, first: usize) -> Result<Answered, Reason> {
+        let (mut member, mut permit) = (first, None);
         loop {
-            let member = self.pick().ok_or(Reason::NoEndpoint)?;
             if !self.tried.contains(&member) {
                 self.tried.push(member);
             }
@@ -158,6 +158,7 @@ impl Series<'_> {
             if !again.pause.is_zero() {
                 sleep(again.pause).await;
             }
+            member = self.pick().ok_or(Reason::NoEndpoint)?;
         }
     }
 
