@@ -33,62 +33,70 @@ pub fn pick(cluster: &ClusterState, dice: &mut impl Rng, ask: &Ask<'_>) -> Optio
     if let Some(guard) = &cluster.guard {
         return guard.pick(cluster, dice, ask);
     }
-    let count = cluster.members.len();
-    if count <= 1 {
-        return (count == 1).then_some(0);
+    let members = &cluster.members;
+    if members.len() <= 1 {
+        return (members.len() == 1).then_some(0);
     }
-    let index = draw(cluster, dice, ask.now_ms);
-    if !ask.tried.contains(&index) {
-        return Some(index);
-    }
-    let tried = |index| ask.tried.contains(&index);
-    Some(another(count, index, tried, || draw(cluster, dice, ask.now_ms)))
+    let places = Places {
+        turns: &cluster.turns,
+        own: cluster.own,
+        count: members.len(),
+        member: |place| place,
+        weight: |place: usize| members[place].weight,
+    };
+    Some(places.choose(cluster, dice, ask))
 }
 
-/// In place of `index`, which was tried: a few further draws, then the next in line of `count` that was not.
-#[cold]
-pub(super) fn another(
-    count: usize,
-    index: usize,
-    tried: impl Fn(usize) -> bool,
-    mut draw: impl FnMut() -> usize,
-) -> usize {
-    let drawn = (0..3).map(|_| draw()).find(|&drawn| !tried(drawn));
-    let in_line = || (1..count).map(|step| (index + step) % count).find(|&next| !tried(next));
-    drawn.or_else(in_line).unwrap_or(index)
+/// Those to choose among, two at least, each at a place: all members of a cluster, or those that are well.
+pub(super) struct Places<'a, M, W> {
+    pub(super) turns: &'a Turns,
+    /// The pod's own.
+    pub(super) own: Option<usize>,
+    pub(super) count: usize,
+    /// The index of the member at a place.
+    pub(super) member: M,
+    /// What it weighs now.
+    pub(super) weight: W,
 }
 
-fn draw(cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
-    match cluster.config.lb {
-        LbPolicy::RoundRobin => cluster.turns.at(cluster.turn.fetch_add(1, Ordering::Relaxed)),
-        // No hash is asked for here.
-        LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => cluster.turns.draw(dice),
-        LbPolicy::LeastRequest => least_of_two(cluster, dice, now_ms),
+impl<M: Fn(usize) -> usize, W: Fn(usize) -> u32> Places<'_, M, W> {
+    /// The index of the member to try: without a hash, by the cluster's policy.
+    #[inline]
+    pub(super) fn choose(&self, cluster: &ClusterState, dice: &mut impl Rng, ask: &Ask<'_>) -> usize {
+        let place = self.draw(cluster, dice, ask.now_ms);
+        let member = (self.member)(place);
+        if ask.tried.contains(&member) { self.another(place, cluster, dice, ask) } else { member }
     }
-}
 
-/// The less loaded of two. The pod's own endpoint is always one of them, and wins within `local_bias`.
-fn least_of_two(cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
-    let own = cluster.own;
-    let first = own.unwrap_or_else(|| cluster.turns.draw(dice));
-    let mut second = cluster.turns.draw(dice);
-    if second == first {
-        second = (first + 1 + dice.random_range(0..cluster.members.len() - 1)) % cluster.members.len();
+    /// In place of the one at `place`, which was tried: a few further draws, then the next in line that was not.
+    #[cold]
+    fn another(&self, place: usize, cluster: &ClusterState, dice: &mut impl Rng, ask: &Ask<'_>) -> usize {
+        let is_fresh = |&place: &usize| !ask.tried.contains(&(self.member)(place));
+        let drawn = (0..3).map(|_| self.draw(cluster, dice, ask.now_ms)).find(is_fresh);
+        let in_line = || (1..self.count).map(|step| (place + step) % self.count).find(is_fresh);
+        (self.member)(drawn.or_else(in_line).unwrap_or(place))
     }
-    let weight = |index: usize| cluster.members[index].weight;
-    less_loaded(cluster, now_ms, [(first, weight(first)), (second, weight(second))])
-}
 
-/// The less loaded of two members for its weight; the first where they are equal, so that an idle cluster is drawn by
-/// weight alone. The pod's own, if it is the first, may have so many more requests as `local_bias` says.
-pub(super) fn less_loaded(cluster: &ClusterState, now_ms: u64, [first, second]: [(usize, u32); 2]) -> usize {
-    let load = |index: usize| u64::from(cluster.members[index].state.load(now_ms));
-    let bias = if cluster.own == Some(first.0) { u64::from(cluster.config.local_bias) } else { 0 };
-    let for_weight = |load: u64, weight: u32| load * u64::from(weight);
-    if for_weight(load(first.0), second.1) <= for_weight(load(second.0) + bias, first.1) {
-        first.0
-    } else {
-        second.0
+    fn draw(&self, cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
+        match cluster.config.lb {
+            LbPolicy::RoundRobin => self.turns.at(cluster.turn.fetch_add(1, Ordering::Relaxed)),
+            LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => self.turns.draw(dice),
+            LbPolicy::LeastRequest => self.least_of_two(cluster, dice, now_ms),
+        }
+    }
+
+    /// The less loaded of two for its weight; the first where they are equal, so that an idle cluster is drawn by weight
+    /// alone. The pod's own is always the first, and may have so many more requests as `local_bias` says.
+    fn least_of_two(&self, cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
+        let first = self.own.unwrap_or_else(|| self.turns.draw(dice));
+        let mut second = self.turns.draw(dice);
+        if second == first {
+            second = (first + 1 + dice.random_range(0..self.count - 1)) % self.count;
+        }
+        let load = |place| u64::from(cluster.members[(self.member)(place)].state.load(now_ms));
+        let bias = if self.own.is_some() { u64::from(cluster.config.local_bias) } else { 0 };
+        let for_weight = |load: u64, place| load * u64::from((self.weight)(place));
+        if for_weight(load(first), second) <= for_weight(load(second) + bias, first) { first } else { second }
     }
 }
 

@@ -2,13 +2,10 @@
 //!
 //! Law: it is made in one walk over the members and never changes. Pure but for the shared turn and loads.
 
-use std::sync::atomic::Ordering::Relaxed;
+use rand::Rng;
 
-use rand::{Rng, RngExt as _};
-
-use crate::snapshot::LbPolicy;
 use crate::upstream::balance::hashed::Hashed;
-use crate::upstream::balance::{self, Ask, Turns};
+use crate::upstream::balance::{Ask, Places, Turns};
 use crate::upstream::cluster::{ClusterState, Member};
 
 /// See the module.
@@ -79,32 +76,13 @@ impl Usable {
             let fresh = |member: usize| self.holds[member] && !ask.tried.contains(&member);
             return hashed.find(hash, fresh).or_else(|| hashed.find(hash, |member| self.holds[member]));
         }
-        let place = self.draw(cluster, dice, ask.now_ms);
-        let picked = self.members[place].0;
-        if !ask.tried.contains(&picked) {
-            return Some(picked);
-        }
-        let tried = |place: usize| ask.tried.contains(&self.members[place].0);
-        let draw = || self.draw(cluster, dice, ask.now_ms);
-        Some(self.members[balance::another(self.members.len(), place, tried, draw)].0)
-    }
-
-    /// A place in `members`, of which there are at least two.
-    fn draw(&self, cluster: &ClusterState, dice: &mut impl Rng, now_ms: u64) -> usize {
-        match cluster.config.lb {
-            LbPolicy::RoundRobin => self.turns.at(cluster.turn.fetch_add(1, Relaxed)),
-            // Without a hash.
-            LbPolicy::Random | LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => self.turns.draw(dice),
-            LbPolicy::LeastRequest => {
-                let first = self.own.unwrap_or_else(|| self.turns.draw(dice));
-                let mut second = self.turns.draw(dice);
-                if second == first {
-                    let count = self.members.len();
-                    second = (first + 1 + dice.random_range(0..count - 1)) % count;
-                }
-                let two = [self.members[first], self.members[second]];
-                if balance::less_loaded(cluster, now_ms, two) == two[0].0 { first } else { second }
-            }
-        }
+        let places = Places {
+            turns: &self.turns,
+            own: self.own,
+            count: self.members.len(),
+            member: |place: usize| self.members[place].0,
+            weight: |place: usize| self.members[place].1,
+        };
+        Some(places.choose(cluster, dice, ask))
     }
 }
