@@ -4,9 +4,12 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::words::Protocol;
+use crate::words::{GrpcStatus, Protocol};
+
+/// The field that says how a call has ended, in its trailers or, where it has no others, in its head.
+pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Bytes before each message: one of flags, four of length.
 const PREFIX_BYTES: u8 = 5;
@@ -19,6 +22,11 @@ pub fn classify(method: &Method, headers: &HeaderMap) -> Protocol {
             value.starts_with(b"application/grpc") && matches!(value.get(16), None | Some(b'+') | Some(b';'))
         });
     if grpc { Protocol::Grpc } else { Protocol::Http }
+}
+
+/// How a call has ended, by the fields of its head or of its trailers; `None`: they say nothing that is known.
+pub fn status(fields: &HeaderMap) -> Option<GrpcStatus> {
+    GrpcStatus::parse(fields.get(STATUS)?.as_bytes())
 }
 
 /// Counts the messages of a stream from its data, wherever frames cut it.

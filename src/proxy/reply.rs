@@ -362,7 +362,7 @@ fn plain(status: StatusCode, body: Bytes, kind: Option<&str>) -> Response<Body> 
 fn as_grpc(status: GrpcStatus, text: &str) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from_static(status.code_str()));
+    headers.insert(grpc::STATUS, HeaderValue::from_static(status.code_str()));
     if !text.is_empty() {
         headers.insert("grpc-message", grpc::message_value(text));
     }

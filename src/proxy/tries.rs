@@ -26,6 +26,7 @@ use super::reply::Reason;
 use super::retry::conditions::{self, Outcome};
 use super::retry::{self, Allowance, Failure, Processed, back_off};
 use crate::message::body::{Body, BodyError};
+use crate::message::grpc;
 use crate::snapshot::RetryPolicy;
 use crate::telemetry::families::weir::RetryReason;
 use crate::upstream::breaker::Permit;
@@ -246,7 +247,7 @@ impl Series<'_> {
         let upload = &self.exchange.upload;
         self.policy.is_some_and(|policy| policy.on.has_grpc() && self.retries < policy.retries)
             && self.exchange.protocol() == Protocol::Grpc
-            && !response.headers().contains_key("grpc-status")
+            && !response.headers().contains_key(grpc::STATUS)
             && upload.is_complete()
             && upload.counted().1 <= 1
     }
@@ -270,8 +271,7 @@ impl Series<'_> {
             if frame.data_ref().is_some_and(bytes::Bytes::is_empty) {
                 continue;
             }
-            let status = frame.trailers_ref().and_then(|trailers| trailers.get("grpc-status"));
-            let status = status.and_then(|status| GrpcStatus::parse(status.as_bytes()));
+            let status = frame.trailers_ref().and_then(grpc::status);
             return Ended::Answered(Response::from_parts(parts, Body::led(frame, body)), lease, status);
         }
     }

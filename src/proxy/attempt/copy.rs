@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::lease::{Connection, Lease};
 use super::{Stage, http1, http2, outcome};
 use crate::message::body::{Body, BodyError};
+use crate::message::grpc;
 use crate::proxy::exchange::{Fate, TapeBody};
 use crate::proxy::lane::{Lane, Pool};
 use crate::proxy::plane::ClusterPlane;
@@ -136,9 +137,9 @@ impl Attempt {
         let refuses = refusal.is_some();
         let owes_status =
             outcome::answered(way.cluster, way.member, &response, service_time, refuses, || way.protocol);
-        let Ok(grpc) = read_out(response.into_body()).await else { return Ended::Cut };
+        let Ok(status) = read_out(response.into_body()).await else { return Ended::Cut };
         if owes_status {
-            outcome::ended(way.cluster, way.member, grpc);
+            outcome::ended(way.cluster, way.member, status);
         }
         if refuses { Ended::NotTaken } else { Ended::Whole }
     }
@@ -186,9 +187,9 @@ impl Attempt {
 
 /// Reads up to the end; what the trailers say of a gRPC call.
 async fn read_out(mut body: Body) -> Result<Option<GrpcStatus>, BodyError> {
-    let mut grpc = None;
+    let mut status = None;
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        grpc = grpc.or(frame?.trailers_ref().and_then(outcome::grpc_status));
+        status = status.or(frame?.trailers_ref().and_then(grpc::status));
     }
-    Ok(grpc)
+    Ok(status)
 }

@@ -7,11 +7,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::lease::Lease;
 use super::{Refusal, Stage, Way};
 use crate::message::body::Body;
+use crate::message::grpc;
 use crate::proxy::exchange::{Exchange, Reached};
 use crate::proxy::plane::ClusterPlane;
 use crate::proxy::reply::Reason;
@@ -25,8 +26,6 @@ use crate::upstream::cluster::Member;
 use crate::upstream::guard::Outcome;
 use crate::upstream::pool::NoConnection;
 use crate::words::{GrpcStatus, Protocol};
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The answer's head is there.
 pub(super) fn note_answer(
@@ -100,7 +99,7 @@ fn status_of(response: &Response<Body>, protocol: Protocol) -> Option<u16> {
     if protocol != Protocol::Grpc {
         return Some(status.as_u16());
     }
-    let Some(grpc) = response.headers().get(GRPC_STATUS) else {
+    let Some(grpc) = response.headers().get(grpc::STATUS) else {
         let is_to_come = status == StatusCode::OK && !http_body::Body::is_end_stream(response.body());
         return (!is_to_come).then_some(status.as_u16());
     };
@@ -109,7 +108,7 @@ fn status_of(response: &Response<Body>, protocol: Protocol) -> Option<u16> {
 
 /// The trailers of an answer have come: what they say of the endpoint, if that waits for it.
 pub(in crate::proxy) fn note_trailers(exchange: &Exchange, trailers: &HeaderMap) {
-    note_status(exchange, grpc_status(trailers));
+    note_status(exchange, grpc::status(trailers));
 }
 
 /// The call has ended with `grpc`, or without saying how, so that the head's status counts.
@@ -127,10 +126,6 @@ pub(in crate::proxy) fn note_status(exchange: &Exchange, grpc: Option<GrpcStatus
 pub(super) fn ended(cluster: &ClusterPlane, member: &Member, grpc: Option<GrpcStatus>) {
     let status = grpc.map_or(StatusCode::OK.as_u16(), GrpcStatus::to_http);
     cluster.state.note(member, Outcome::Status(status));
-}
-
-pub(super) fn grpc_status(trailers: &HeaderMap) -> Option<GrpcStatus> {
-    GrpcStatus::parse(trailers.get(GRPC_STATUS)?.as_bytes())
 }
 
 /// There is none.

@@ -11,14 +11,12 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::Exchange;
 use crate::message::body::{Body, BodyError, Http1Error};
-use crate::message::grpc::MessageCounter;
+use crate::message::grpc::{self, MessageCounter};
 use crate::message::hop_by_hop;
 use crate::proxy::attempt::{self, Lease};
 use crate::proxy::reply::Reason;
 use crate::telemetry::{GrpcOutcome, RequestRecord};
 use crate::words::{Flag, HttpVersion};
-
-const GRPC_STATUS: http::HeaderName = http::HeaderName::from_static("grpc-status");
 
 /// The answer's body on its way down.
 #[derive(Default)]
@@ -39,7 +37,7 @@ pub(super) struct Download {
 
 /// What the fields of a head or of trailers say.
 pub(super) fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
-    headers.get(GRPC_STATUS).map_or(GrpcOutcome::Absent, |value| GrpcOutcome::parse(value.as_bytes()))
+    headers.get(grpc::STATUS).map_or(GrpcOutcome::Absent, |value| GrpcOutcome::parse(value.as_bytes()))
 }
 
 /// The answer's body as the downstream engine reads it. Dropping it ends the exchange.
@@ -130,7 +128,7 @@ impl Download {
             Err(frame) => match frame.into_trailers() {
                 Ok(mut trailers) => {
                     hop_by_hop::strip_trailers(&mut trailers);
-                    if let Some(status) = trailers.get(GRPC_STATUS) {
+                    if let Some(status) = trailers.get(grpc::STATUS) {
                         record.grpc_status = GrpcOutcome::parse(status.as_bytes());
                     }
                     self.complete = true;

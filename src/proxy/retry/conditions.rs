@@ -8,14 +8,13 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName};
 
 use super::{Failure, Processed};
-use crate::message::values;
+use crate::message::{grpc, values};
 use crate::proxy::reply::Reason;
 use crate::snapshot::{self, HeaderMatch, RetryCondition as On, RetryPolicy, StringMatch};
 use crate::telemetry::families::weir::RetryReason;
 use crate::words::GrpcStatus;
 
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");
 const RETRY_GRPC_ON: HeaderName = HeaderName::from_static("x-envoy-retry-grpc-on");
 const MAX_RETRIES: HeaderName = HeaderName::from_static("x-envoy-max-retries");
@@ -52,7 +51,7 @@ pub(in crate::proxy) fn allows(policy: &RetryPolicy, outcome: Outcome<'_>) -> Op
         Outcome::Failed(failure) => failed(policy, failure),
         Outcome::TryTimeout => no_answer(policy).then_some(RetryReason::PerTryTimeout),
         Outcome::Head(status, headers) => answered(policy, status, headers),
-        Outcome::Trailers(status) => grpc(policy, status).then_some(RetryReason::GrpcStatus),
+        Outcome::Trailers(status) => of_grpc(policy, status).then_some(RetryReason::GrpcStatus),
     }
 }
 
@@ -93,11 +92,10 @@ fn answered(policy: &RetryPolicy, status: u16, headers: &HeaderMap) -> Option<Re
     if has(On::RetriableHeaders) && policy.headers.iter().any(|condition| holds(condition, headers)) {
         return Some(RetryReason::Headers);
     }
-    let status = headers.get(GRPC_STATUS).and_then(|status| GrpcStatus::parse(status.as_bytes()))?;
-    grpc(policy, status).then_some(RetryReason::GrpcStatus)
+    of_grpc(policy, grpc::status(headers)?).then_some(RetryReason::GrpcStatus)
 }
 
-fn grpc(policy: &RetryPolicy, status: GrpcStatus) -> bool {
+fn of_grpc(policy: &RetryPolicy, status: GrpcStatus) -> bool {
     let on = match status {
         GrpcStatus::Cancelled => On::Cancelled,
         GrpcStatus::DeadlineExceeded => On::DeadlineExceeded,
@@ -154,10 +152,9 @@ pub(in crate::proxy) fn strip_asked(headers: &mut HeaderMap) {
     }
 }
 
-/// The items of the comma-separated lists under a name.
+/// The items of the list under a name, as far as they are text.
 fn items<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|item| !item.is_empty())
+    values::items(headers, name).filter_map(|item| std::str::from_utf8(item).ok())
 }
 
 #[cfg(test)]

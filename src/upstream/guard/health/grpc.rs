@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use super::Found;
 use super::ask::{Answer, Wanted, by_http2};
 use super::http::AGENT;
+use crate::message::grpc;
 use crate::snapshot::Cluster;
 use crate::transport::io::Stream;
 
@@ -63,7 +64,7 @@ pub(super) async fn call(stream: Stream, authority: &str, path: &str, message: &
 }
 
 fn message_of(answer: &Answer) -> Option<Bytes> {
-    let status = |fields: &HeaderMap| fields.get("grpc-status").cloned();
+    let status = |fields: &HeaderMap| fields.get(grpc::STATUS).cloned();
     let status = answer.trailers.as_ref().and_then(status).or_else(|| status(&answer.headers))?;
     let (flag, rest) = answer.body.split_first()?;
     let (length, message) = rest.split_first_chunk::<4>()?;
@@ -171,7 +172,7 @@ mod tests {
             prop_assert!(fields(&bytes).count() <= bytes.len());
             let answer = Answer {
                 status: http::StatusCode::OK,
-                headers: HeaderMap::from_iter([("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"))]),
+                headers: HeaderMap::from_iter([(grpc::STATUS, HeaderValue::from_static("0"))]),
                 body: Bytes::from(bytes),
                 trailers: None,
             };
