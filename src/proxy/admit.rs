@@ -13,7 +13,6 @@ use super::{hop, http2};
 use crate::message::http1::HeadError;
 use crate::message::values;
 use crate::snapshot::Mode;
-use crate::telemetry::families::weir::Limit;
 
 /// Bytes that a field costs beside its name and value: `: ` and the line's end.
 const FIELD_OVERHEAD: usize = 4;
@@ -40,16 +39,13 @@ pub(super) fn admit(exchange: &Exchange, parts: &Parts, notable: Notable) -> Res
 /// The bounds on a head of HTTP/2, by the measure of docs/limits.md.
 fn head_size(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     let limits = &exchange.seat.generation.plane.snapshot.limits;
-    let process = &exchange.downstream.lane.shared.process;
     if parts.headers.len() > limits.head_count {
-        process.limit_exceeded(Limit::HeadCount);
         return Err(Reason::of_head(HeadError::TooMany));
     }
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let fields: usize =
         parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum();
     if target + fields > limits.head_bytes {
-        process.limit_exceeded(Limit::HeadBytes);
         return Err(Reason::of_head(HeadError::TooLarge));
     }
     Ok(())

@@ -79,31 +79,29 @@ pub(super) async fn serve(
 /// What the caller gets for `reason`, and the record too.
 pub(super) fn own_answer(exchange: &Exchange, reason: Reason) -> Response<Body> {
     let reason = exchange.upload.fault_or(reason);
-    if exchange.upload.has_broken_off() {
-        count_unreadable(&exchange.downstream, reason);
-    }
+    count_faults(&exchange.downstream, reason, exchange.upload.has_broken_off());
     exchange.blame(reason);
     attempt::note_own_answer(exchange, reason);
     let attempts = exchange.record.borrow().attempts;
     reason.response(exchange.protocol(), attempts)
 }
 
-/// Counts what was wrong with bytes of the caller's that have no reading.
-fn count_unreadable(downstream: &Downstream, reason: Reason) {
+/// Counts what was wrong with a caller's message: a bound that it broke, or bytes of which nobody knows where they end.
+fn count_faults(downstream: &Downstream, reason: Reason, has_broken_off: bool) {
     let process = &downstream.lane.shared.process;
     match reason {
         Reason::HeadTooLarge(detail) => {
             let of_bytes = detail == HeadError::TooLarge.detail();
             process.limit_exceeded(if of_bytes { Limit::HeadBytes } else { Limit::HeadCount });
         }
-        Reason::BadRequest(_) => downstream.listener.http.cx_protocol_error.increment(1),
+        Reason::BadRequest(_) if has_broken_off => downstream.listener.http.cx_protocol_error.increment(1),
         _ => {}
     }
 }
 
 /// Answers a message of which nobody can say what it asks for.
 pub(super) fn refuse(downstream: &Rc<Downstream>, reason: Reason) -> Response<DownloadBody> {
-    count_unreadable(downstream, reason);
+    count_faults(downstream, reason, true);
     let download = Exchange::begin_unread(downstream);
     let exchange = download.exchange.clone();
     exchange.blame(reason);
