@@ -248,11 +248,11 @@ impl Exchange {
         delivers.then(|| self.download.borrow().lease.as_ref().map_or(0, Lease::in_flight))
     }
 
-    /// Raises the flag and details of `reason`.
+    /// Raises the flag of `reason`, and takes its details.
     pub(super) fn blame(&self, reason: Reason) {
         let mut record = self.record.borrow_mut();
         record.details = reason.details();
-        if let Some(flag) = crate::words::Flag::ALL.into_iter().find(|&flag| reason.flags().has(flag)) {
+        if let Some(flag) = reason.flag() {
             record.flags.raise(flag);
         }
     }
@@ -367,7 +367,7 @@ impl Exchange {
         }
     }
 
-    /// Tells everybody, once. `now` is the end.
+    /// Tells everybody, once.
     fn finish(&self) {
         if self.finished.replace(true) {
             return;
