@@ -16,6 +16,7 @@ use http_body::Body as _;
 use super::attempt::{self, Lease, Stage};
 use super::deadline::Clock;
 use super::downstream::{Downstream, Seat};
+use super::plane::{Plane, RoutePlane, TargetPlane};
 use super::reply::Reason;
 use crate::message::body::Body;
 use crate::message::grpc::{self, MessageCounter};
@@ -85,6 +86,15 @@ pub(super) struct Chosen {
     pub(super) version: std::sync::Arc<str>,
     /// A unit of the cluster's requests.
     pub(super) _permit: Option<Permit>,
+}
+
+impl Chosen {
+    /// It, in the plane of its request.
+    pub(super) fn find<'a>(&self, plane: &'a Plane) -> (&'a RoutePlane, &'a TargetPlane) {
+        let (config, route) = self.route;
+        let route = &plane.routes[config as usize].routes[route as usize];
+        (route, &route.targets[self.target as usize])
+    }
 }
 
 /// How far a request got.
@@ -234,12 +244,14 @@ impl Exchange {
         self.record.borrow_mut().logged = Some(logged);
     }
 
+    /// The route, and the one of its targets that the split has chosen, once it has.
+    pub(super) fn chosen_target(&self) -> Option<(&RoutePlane, &TargetPlane)> {
+        Some(self.chosen.borrow().as_ref()?.find(&self.seat.generation.plane))
+    }
+
     /// Full host of the service that was chosen; empty before.
     pub(super) fn service_host(&self) -> std::sync::Arc<str> {
-        let chosen = self.chosen.borrow();
-        let Some(Chosen { route: (config, route), target, .. }) = &*chosen else { return "".into() };
-        let routes = &self.seat.generation.plane.routes[*config as usize].routes;
-        routes[*route as usize].targets[*target as usize].service.host.clone()
+        self.chosen_target().map_or_else(|| "".into(), |(_, target)| target.service.host.clone())
     }
 
     /// Requests in flight at the local model server, which a delivery listener tells with every answer.
@@ -315,10 +327,8 @@ impl Exchange {
         if self.given_up.get().is_some() {
             return None; // its caller has as long as any other to take what it gets
         }
-        let chosen = self.chosen.borrow();
-        let (config, route) = chosen.as_ref()?.route;
-        let routes = &self.seat.generation.plane.routes[config as usize].routes;
-        let policy = &routes[route as usize].filters.as_ref()?.policy;
+        let (route, _) = self.chosen_target()?;
+        let policy = &route.filters.as_ref()?.policy;
         let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_idle_timeout);
         let per_try = per_try.filter(|_| self.download.borrow().started);
         match (policy.timeouts.idle, per_try) {

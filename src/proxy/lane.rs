@@ -380,10 +380,9 @@ impl Generation {
             return known.meter.clone();
         }
         let snapshot = &self.plane.snapshot;
-        let route = &self.plane.routes[config as usize].routes[route as usize];
-        let service = &route.targets[chosen.target as usize].service;
+        let (route, target) = chosen.find(&self.plane);
         let who = caller.map(|caller| &*snapshot.callers[caller]);
-        let labels = version_labels(snapshot, service, &route.route.name, version, who, delivers);
+        let labels = version_labels(snapshot, &target.service, &route.route.name, version, who, delivers);
         let meter = Rc::new(VersionMeter::declare(recorder, &labels));
         let (target, version) = (chosen.target, version.clone());
         meters.push(RouteMeter { target, version, caller, delivers, meter: meter.clone() });

@@ -192,10 +192,8 @@ pub(in crate::proxy) fn note_own_answer(exchange: &Exchange, reason: Reason) {
 
 /// The cluster that the split chose.
 fn cluster_of(exchange: &Exchange) -> Option<&ClusterPlane> {
-    let plane = &exchange.seat.generation.plane;
-    let ((config, route), target) = exchange.chosen.borrow().as_ref().map(|at| (at.route, at.target))?;
-    let route = &plane.routes[config as usize].routes[route as usize];
-    Some(&plane.clusters[route.targets[target as usize].cluster(exchange.protocol())?])
+    let (_, target) = exchange.chosen_target()?;
+    Some(&exchange.seat.generation.plane.clusters[target.cluster(exchange.protocol())?])
 }
 
 /// The endpoint that was tried last.
