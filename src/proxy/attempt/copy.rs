@@ -127,12 +127,7 @@ impl Attempt {
             Err(failure) => return Ended::Failed(failure),
         };
         self.stage = Stage::Answered;
-        let (in_flight, refusal) = outcome::take_hop(&mut response, way.member);
-        match in_flight {
-            Some(in_flight) => way.member.state.note_reported(in_flight, way.lane.now_ms()),
-            None if refusal.is_none() => way.member.state.note_no_weir(),
-            None => {}
-        }
+        let (_, refusal) = outcome::take_hop(&mut response, way.member, way.lane);
         let service_time = self.lease.service_time();
         let refuses = refusal.is_some();
         let owes_status =

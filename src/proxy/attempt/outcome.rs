@@ -14,6 +14,7 @@ use super::{Refusal, Stage, Way};
 use crate::message::body::Body;
 use crate::message::grpc;
 use crate::proxy::exchange::{Exchange, Reached};
+use crate::proxy::lane::Lane;
 use crate::proxy::plane::ClusterPlane;
 use crate::proxy::reply::Reason;
 use crate::proxy::retry::{Failure, Processed};
@@ -41,10 +42,13 @@ pub(super) fn note_answer(
         lease.end();
     }
     let notable = headers::Notable::of(response.headers());
-    let (in_flight, refusal) =
-        if notable.has(headers::Notable::OURS) { take_hop(response, member) } else { (None, None) };
-    if let Some(in_flight) = in_flight {
-        member.state.note_reported(in_flight, exchange.downstream.lane.now_ms());
+    let (in_flight, refusal) = if notable.has(headers::Notable::OURS) {
+        take_hop(response, member, &exchange.downstream.lane)
+    } else {
+        member.state.note_no_weir();
+        (None, None)
+    };
+    if in_flight.is_some() {
         way.target.hop.requests.increment(1);
     }
     if let Some(why) = refusal {
@@ -54,19 +58,27 @@ pub(super) fn note_answer(
     if answered(way.cluster, member, response, service_time, refusal.is_some(), || exchange.protocol()) {
         exchange.owes_status.set(true);
     }
-    if in_flight.is_some() || refusal.is_some() {
-        exchange.reached.set(Reached::Hop);
-    } else {
-        member.state.note_no_weir();
-        exchange.reached.set(Reached::ModelServer);
-    }
+    let is_hop = in_flight.is_some() || refusal.is_some();
+    exchange.reached.set(if is_hop { Reached::Hop } else { Reached::ModelServer });
     headers::from_upstream(response, service_time, notable);
 }
 
-/// Takes what another Weir says in its answer: how much is in flight there, and why it does not take the hop.
-pub(super) fn take_hop(response: &mut Response<Body>, member: &Member) -> (Option<u32>, Option<HopError>) {
+/// Takes what another Weir says in its answer: how much is in flight there, and why it does not take the hop. The member
+/// is known for what it is from now on.
+pub(super) fn take_hop(
+    response: &mut Response<Body>,
+    member: &Member,
+    lane: &Lane,
+) -> (Option<u32>, Option<HopError>) {
     let headers = response.headers_mut();
-    (hop::take_in_flight(headers), hop::take_refusal(headers).filter(|_| !member.local))
+    let in_flight = hop::take_in_flight(headers);
+    let refusal = hop::take_refusal(headers).filter(|_| !member.local);
+    match in_flight {
+        Some(in_flight) => member.state.note_reported(in_flight, lane.now_ms()),
+        None if refusal.is_none() => member.state.note_no_weir(),
+        None => {}
+    }
+    (in_flight, refusal)
 }
 
 /// What an answer's head says of `member`, whoever asked. Whether its status is still to come: a gRPC call's stands in the
