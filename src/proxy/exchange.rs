@@ -27,6 +27,7 @@ use crate::words::{Flag, HttpVersion, Protocol};
 
 mod download;
 mod kept;
+mod room;
 mod tape;
 mod upload;
 

@@ -18,12 +18,8 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::kept::Pieces;
+use super::room::{Room, Whose};
 use crate::message::body::BodyError;
-
-mod room;
-
-pub(super) use room::OfProcess;
-use room::{Room, Whose};
 
 /// See the module.
 pub(in crate::proxy) struct Tape {
@@ -98,12 +94,8 @@ impl Fate {
 
 impl Tape {
     /// An empty one, from which an attempt may begin anew.
-    pub(super) fn new(room: OfProcess) -> Tape {
-        Tape::within(Box::new(room))
-    }
-
-    fn within(room: Box<dyn Room>) -> Tape {
-        Tape { room, state: RefCell::new(State { replays: true, ..State::default() }) }
+    pub(super) fn new(room: impl Room + 'static) -> Tape {
+        Tape { room: Box::new(room), state: RefCell::new(State { replays: true, ..State::default() }) }
     }
 
     /// Another reader, from the first byte on, while that is held. `length` is that of the whole, where it is known; `fate` is told how it

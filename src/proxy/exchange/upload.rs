@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -15,7 +14,8 @@ use http_body::{Body as _, Frame};
 
 use super::Exchange;
 use super::kept::{Keeping, Kept};
-use super::tape::{OfProcess, Tape};
+use super::room::{OfProcess, Room as _, Whose};
+use super::tape::Tape;
 use crate::message::body::{Body, BodyError, Http1Error};
 use crate::message::grpc::MessageCounter;
 use crate::message::http1::HeadError;
@@ -113,7 +113,7 @@ impl Upload {
     pub(in crate::proxy) fn share(&self, exchange: &Exchange) -> Rc<Tape> {
         let mut kept = self.kept.borrow_mut();
         let rare = kept.rare.get_or_insert_default();
-        let tape = rare.tape.get_or_insert_with(|| Rc::new(Tape::new(OfProcess::of(exchange))));
+        let tape = rare.tape.get_or_insert_with(|| Rc::new(Tape::new(OfProcess::of(exchange).kept())));
         let tape = tape.clone();
         kept.keeping = Keeping::OnTape;
         if self.complete.get() {
@@ -162,7 +162,7 @@ impl Upload {
             return self.keep_on_tape_no_more(kept);
         }
         if kept.bytes() > 0 {
-            exchange.downstream.lane.shared.replay.fetch_sub(kept.bytes(), Ordering::Relaxed);
+            OfProcess::of(exchange).give(Whose::Attempts, kept.bytes());
         }
         let lost = kept.lost || kept.bytes() > 0;
         *kept = if lost { Kept::gone() } else { Kept::default() };

@@ -65,7 +65,7 @@ impl Room for Purse {
 }
 
 fn tape(purse: &Purse, replays: bool) -> Rc<Tape> {
-    let tape = Rc::new(Tape::within(Box::new(purse.clone())));
+    let tape = Rc::new(Tape::new(purse.clone()));
     if !replays {
         tape.settle();
     }

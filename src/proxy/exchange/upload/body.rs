@@ -3,7 +3,6 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,9 +10,9 @@ use http_body::{Frame, SizeHint};
 
 use super::super::Exchange;
 use super::super::kept::{Keeping, Kept};
+use super::super::room::{OfProcess, Room as _, Whose};
 use crate::message::body::BodyError;
 use crate::message::hop_by_hop;
-use crate::telemetry::families::weir::Limit;
 
 /// The request's body as an upstream engine reads it, for one attempt.
 pub(in crate::proxy) struct UploadBody {
@@ -81,27 +80,17 @@ impl UploadBody {
 
     /// Keeps a piece for another attempt, if there may be one and there is room.
     fn keep(&self, data: &Bytes) {
-        let shared = &self.exchange.downstream.lane.shared;
-        let limits = &self.exchange.seat.generation.plane.snapshot.limits;
         let mut kept = self.exchange.upload.kept.borrow_mut();
         if kept.keeping != Keeping::Here {
             return self.keep_on_tape(&mut kept, data);
         }
-        let held = kept.pieces.bytes();
-        let over = if held + data.len() > limits.replay_bytes {
-            Some(Limit::ReplayBytes)
-        } else {
-            let all = shared.replay.load(Ordering::Relaxed);
-            (all + data.len() > limits.replay_budget).then_some(Limit::ReplayBudget)
-        };
-        if let Some(limit) = over {
-            shared.process.limit_exceeded(limit);
-            shared.process.replay_exceeded.increment(1);
-            shared.replay.fetch_sub(held, Ordering::Relaxed);
+        let (room, held) = (OfProcess::of(&self.exchange), kept.pieces.bytes());
+        if let Err(limit) = room.take(Whose::Attempts, held, data.len()) {
+            room.note(Whose::Attempts, limit);
+            room.give(Whose::Attempts, held);
             *kept = Kept::gone();
             return;
         }
-        shared.replay.fetch_add(data.len(), Ordering::Relaxed);
         kept.pieces.push(data);
         kept.sent += data.len();
     }

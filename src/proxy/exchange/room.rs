@@ -1,4 +1,4 @@
-//! How much may be held of the bodies that several read.
+//! How much may be held of requests' bodies: for another attempt, and for copies.
 //!
 //! Law: what is held for copies alone has a room of its own, so that a shadow which takes nothing costs no other request
 //! its retry.
@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::proxy::exchange::Exchange;
+use super::Exchange;
 use crate::proxy::lane::Shared;
 use crate::telemetry::families::weir::Limit;
 
@@ -32,29 +32,36 @@ pub(super) trait Room {
     fn note(&self, whose: Whose, limit: Limit);
 }
 
-/// The process's, within the limits of one generation.
-pub(in crate::proxy::exchange) struct OfProcess {
-    shared: Arc<Shared>,
+/// The process's, within the limits of one generation; lent for a moment, or kept.
+pub(super) struct OfProcess<S> {
+    shared: S,
     most: usize,
     budget: usize,
 }
 
-impl OfProcess {
-    pub(in crate::proxy::exchange) fn of(exchange: &Exchange) -> OfProcess {
+impl<'a> OfProcess<&'a Arc<Shared>> {
+    pub(super) fn of(exchange: &'a Exchange) -> Self {
         let limits = &exchange.seat.generation.plane.snapshot.limits;
-        let shared = exchange.downstream.lane.shared.clone();
+        let shared = &exchange.downstream.lane.shared;
         OfProcess { shared, most: limits.replay_bytes, budget: limits.replay_budget }
     }
 
+    /// The same, to be kept.
+    pub(super) fn kept(self) -> OfProcess<Arc<Shared>> {
+        OfProcess { shared: self.shared.clone(), most: self.most, budget: self.budget }
+    }
+}
+
+impl<S: AsRef<Shared>> OfProcess<S> {
     fn held(&self, whose: Whose) -> (&AtomicUsize, usize) {
         match whose {
-            Whose::Attempts => (&self.shared.replay, self.budget),
-            Whose::Copies => (&self.shared.copied, self.most.max(self.budget / COPIES_SHARE)),
+            Whose::Attempts => (&self.shared.as_ref().replay, self.budget),
+            Whose::Copies => (&self.shared.as_ref().copied, self.most.max(self.budget / COPIES_SHARE)),
         }
     }
 }
 
-impl Room for OfProcess {
+impl<S: AsRef<Shared>> Room for OfProcess<S> {
     fn take(&self, whose: Whose, held: usize, bytes: usize) -> Result<(), Limit> {
         if held + bytes > self.most {
             return Err(Limit::ReplayBytes);
@@ -72,9 +79,10 @@ impl Room for OfProcess {
     }
 
     fn note(&self, whose: Whose, limit: Limit) {
-        self.shared.process.limit_exceeded(limit);
+        let process = &self.shared.as_ref().process;
+        process.limit_exceeded(limit);
         if whose == Whose::Attempts {
-            self.shared.process.replay_exceeded.increment(1);
+            process.replay_exceeded.increment(1);
         }
     }
 }
