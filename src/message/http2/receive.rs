@@ -268,12 +268,9 @@ impl Core {
     /// A head beyond the bound is answered before it becomes a request (RFC 9113 section 10.5.1).
     fn too_large(&mut self, id: u32, end_stream: bool) -> Result<(), Error> {
         self.processed = id;
-        let (encoder, max_frame) = (&mut self.encoder, self.peer.max_frame);
         let before = self.out.len();
-        self.out.put(|out| {
-            let start = frame::begin_headers(out);
+        self.put_headers(id, true, |encoder, out| {
             encoder.response(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &http::HeaderMap::new(), out);
-            frame::end_headers(out, start, id, true, max_frame);
         });
         self.answers += self.out.len() - before;
         if end_stream { Ok(()) } else { self.blame(id, Reason::PROTOCOL_ERROR) }

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use super::core::Core;
 use super::error::{By, Error};
 use super::frame::{self, Reason, flag, kind};
+use super::hpack::Encoder;
 use super::stream::{Side, remember};
 
 impl Core {
@@ -42,13 +43,7 @@ impl Core {
         let stream = &mut self.streams[place];
         stream.send = if end { Side::Ended } else { Side::Body };
         stream.answers_head = method == Method::HEAD;
-        let (encoder, max_frame) = (&mut self.encoder, self.peer.max_frame);
-        self.out.put(|out| {
-            let start = frame::begin_headers(out);
-            encoder.request(method, uri, fields, out);
-            frame::end_headers(out, start, id, end, max_frame);
-        });
-        self.wake();
+        self.put_headers(id, end, |encoder, out| encoder.request(method, uri, fields, out));
         Ok(place)
     }
 
@@ -66,13 +61,7 @@ impl Core {
         }
         stream.send = if end { Side::Ended } else { Side::Body };
         let id = stream.id;
-        let (encoder, max_frame) = (&mut self.encoder, self.peer.max_frame);
-        self.out.put(|out| {
-            let start = frame::begin_headers(out);
-            encoder.response(status, fields, out);
-            frame::end_headers(out, start, id, end, max_frame);
-        });
-        self.wake();
+        self.put_headers(id, end, |encoder, out| encoder.response(status, fields, out));
         if end {
             self.settle(place);
         }
@@ -87,13 +76,9 @@ impl Core {
             return;
         }
         let id = stream.id;
-        let (encoder, max_frame) = (&mut self.encoder, self.peer.max_frame);
-        self.out.put(|out| {
-            let start = frame::begin_headers(out);
+        self.put_headers(id, false, |encoder, out| {
             encoder.response(StatusCode::CONTINUE, &HeaderMap::new(), out);
-            frame::end_headers(out, start, id, false, max_frame);
         });
-        self.wake();
     }
 
     /// Sends trailers, which end the stream.
@@ -104,15 +89,26 @@ impl Core {
         }
         stream.send = Side::Ended;
         let id = stream.id;
+        self.put_headers(id, true, |encoder, out| encoder.trailers(fields, out));
+        self.settle(place);
+        Ok(())
+    }
+
+    /// HEADERS with the block that `encode` writes.
+    #[inline]
+    pub(super) fn put_headers(
+        &mut self,
+        id: u32,
+        end: bool,
+        encode: impl FnOnce(&mut Encoder, &mut Vec<u8>),
+    ) {
         let (encoder, max_frame) = (&mut self.encoder, self.peer.max_frame);
         self.out.put(|out| {
             let start = frame::begin_headers(out);
-            encoder.trailers(fields, out);
-            frame::end_headers(out, start, id, true, max_frame);
+            encode(encoder, out);
+            frame::end_headers(out, start, id, end, max_frame);
         });
         self.wake();
-        self.settle(place);
-        Ok(())
     }
 
     /// Ends the stream without another byte.
