@@ -3,10 +3,12 @@
 //! Laws: all of it runs on one thread, without a lock. Codec and core do no I/O and know no clock; the connection's task
 //! ([`connection`]) is the one that reads and writes, over whatever is a [`connection::Wire`].
 
+mod blocks;
 pub mod client;
 pub mod connection;
 mod core;
 mod data;
+mod ends;
 pub mod error;
 pub mod frame;
 mod handles;
