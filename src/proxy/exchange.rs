@@ -13,7 +13,7 @@ use http::Response;
 use http::request::Parts;
 use http_body::Body as _;
 
-use super::attempt::{self, Lease, Stage};
+use super::attempt::{Lease, Stage};
 use super::deadline::Clock;
 use super::downstream::{Downstream, Seat};
 use super::plane::{Plane, RoutePlane, TargetPlane};
@@ -26,6 +26,7 @@ use crate::upstream::breaker::Permit;
 use crate::words::{Flag, HttpVersion, Protocol};
 
 mod download;
+mod end;
 mod kept;
 mod room;
 mod tape;
@@ -321,141 +322,5 @@ impl Exchange {
         let download = self.download.borrow();
         let stalled = clock::now().since(self.downstream.activity.progress()) > STALLED_AFTER;
         stalled && download.unwritten > 0 && download.may_be_cut()
-    }
-
-    /// What its route says of a stream without a byte, if anything: of the whole, or of an attempt whose answer has begun.
-    pub(super) fn idle_of_its_own(&self) -> Option<Duration> {
-        if self.given_up.get().is_some() {
-            return None; // its caller has as long as any other to take what it gets
-        }
-        let (route, _) = self.chosen_target()?;
-        let policy = &route.filters.as_ref()?.policy;
-        let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_idle_timeout);
-        let per_try = per_try.filter(|_| self.download.borrow().started);
-        match (policy.timeouts.idle, per_try) {
-            (Some(idle), Some(per_try)) if !idle.is_zero() => Some(idle.min(per_try)),
-            (idle, per_try) => per_try.or(idle),
-        }
-    }
-
-    /// Why it should be given up at `now`, if it should.
-    pub(super) fn overdue(&self, now: Tick, real: Instant, stream_idle: Duration) -> Option<Reason> {
-        if self.given_up.get().is_some() {
-            return None; // once is enough, however long its caller takes to notice
-        }
-        let passed = self.deadline.get().is_some_and(|deadline| real >= deadline);
-        if passed && self.download.borrow().started {
-            Some(Reason::Timeout)
-        } else if passed && self.swept.get() {
-            // Any other attempt has a timer of its own before its head, which is exact. gRPC's deadline the caller knows
-            // itself: it leaves in time.
-            Some(Reason::GrpcDeadline)
-        } else if !stream_idle.is_zero() && now.since(self.progress.get()) > stream_idle {
-            Some(if self.upload.is_complete() { Reason::StreamIdle } else { Reason::RequestIdle })
-        } else {
-            None
-        }
-    }
-
-    /// Ends it from outside: what it holds is let go at once; its task gives the answer, or cuts the one begun.
-    pub(super) fn give_up(&self, reason: Reason) {
-        if self.given_up.replace(Some(reason)).is_some() {
-            return;
-        }
-        let mut download = self.download.borrow_mut();
-        if download.started && download.may_be_cut() {
-            download.body = Body::Empty;
-            let lease = download.lease.take();
-            drop(download);
-            if let Some(lease) = lease.filter(|_| reason == Reason::Timeout) {
-                lease.ran_out_of_time();
-            }
-            self.blame(reason);
-        }
-        self.upload.abandon();
-        if let Some(task) = self.task.borrow_mut().take() {
-            task.wake();
-        }
-    }
-
-    /// Tells everybody, once.
-    fn finish(&self) {
-        if self.finished.replace(true) {
-            return;
-        }
-        self.upload.release(self);
-        self.conclude(&self.download.borrow());
-        if self.owes_status.get() {
-            attempt::note_status(self, None);
-        }
-        let (body, lease) = {
-            let mut download = self.download.borrow_mut();
-            (std::mem::take(&mut download.body), download.lease.take())
-        };
-        drop((body, lease));
-        if !self.upload.is_complete() {
-            // Nobody watches over it from here on. What an HTTP/1 caller still sends its connection reads out.
-            self.upload.abandon();
-        }
-        let lane = &self.downstream.lane;
-        lane.exchanges.borrow_mut().try_remove(self.key.get());
-        self.report();
-        drop(self.chosen.take());
-        self.downstream.close_request();
-    }
-
-    /// The last entries of the record, and what becomes of the connection upstream.
-    fn conclude(&self, download: &Download) {
-        let mut record = self.record.borrow_mut();
-        record.finish(Instant::now());
-        (record.request_bytes, record.request_messages) = self.upload.counted();
-        if let Some(messages) = &download.messages {
-            record.response_messages = messages.messages();
-        }
-        if download.complete {
-            if let Some(lease) = &download.lease {
-                lease.completed();
-            }
-        } else if !record.flags.blame() {
-            record.flags.raise(Flag::DownstreamConnectionTermination);
-            record.details = "downstream_remote_disconnect";
-        } else if download.started && !download.ours {
-            self.seat.listener.http.rq_tx_reset.increment(1);
-        }
-    }
-
-    fn report(&self) {
-        let record = self.record.borrow();
-        let (http, meter) = (&self.seat.listener.http, &self.seat.listener.meter);
-        http.rq_active.decrement(1.0);
-        if record.flags.has(Flag::DownstreamConnectionTermination) {
-            http.rq_rx_reset.increment(1);
-        }
-        http.answered(record.status, record.duration);
-        meter.answered(record.status);
-        self.report_version(&record);
-        if let Some(log) = &self.seat.generation.plane.access_log {
-            drop(record);
-            let mut record = self.record.borrow_mut();
-            if let (Some(logged), Some(chosen)) = (&mut record.logged, &*self.chosen.borrow()) {
-                logged.set_version(chosen.version.clone());
-            }
-            log.log(&record);
-        }
-    }
-
-    /// The split listener reports what the caller got; whoever handed the request to a model server reports that.
-    fn report_version(&self, record: &RequestRecord) {
-        let chosen = self.chosen.borrow();
-        let Some(chosen) = &*chosen else { return };
-        let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
-        let meter = |delivers| generation.meter(recorder, chosen, self.seat.caller, delivers);
-        let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
-        match (splits, self.reached.get() == Reached::ModelServer) {
-            (true, true) => meter(false).report_both(record),
-            (true, false) => meter(false).report_source(record),
-            (false, true) => meter(true).report_destination(record),
-            (false, false) => {}
-        }
     }
 }
