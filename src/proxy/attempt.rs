@@ -14,7 +14,7 @@ use super::lane::Lane;
 use super::plane::{ClusterPlane, TargetPlane};
 use super::pools::ClusterPools;
 use super::reply::Reason;
-use super::retry::{self, Allowance, Failure, Processed};
+use super::retry::{self, Allowance, Failure};
 use crate::message::body::Body;
 use crate::message::spare;
 use crate::snapshot::{LbPolicy, UpstreamProtocol};
@@ -87,9 +87,7 @@ pub(super) async fn run(
     // says that it was not the one meant.
     let keeping = Keeping { body: way.http2 || bears_loss || is_hop(way, first), bears_loss };
     let failure = match once(exchange, way, first, &mut head, keeping, None).await {
-        Ok((response, _)) if is_misdirected(&response) => {
-            Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) }
-        }
+        Ok((response, _)) if is_misdirected(&response) => Failure::MISDIRECTED,
         Ok((response, lease)) => return Ok(settled(exchange, head, response, lease)),
         // What the attempt met with is the caller's own doing.
         Err(failure) if exchange.upload.has_broken_off() => return Err(failure.reason),

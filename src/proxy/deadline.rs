@@ -18,7 +18,9 @@ mod clock;
 pub(super) use clock::{Clock, until_late};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const PER_TRY_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
+const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+pub(super) const PER_TRY_TIMEOUT_MS: HeaderName =
+    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
 /// Digits of a `grpc-timeout`.
 const DIGITS: usize = 8;
 
@@ -49,8 +51,9 @@ pub(super) fn of(
         (record.protocol, record.start)
     };
     let retry = policy.retry.as_ref();
-    let per_try = asked_per_try(exchange, headers).or(retry.and_then(|retry| retry.per_try_timeout));
-    let route = headers::timeout(exchange, headers).or(route);
+    let per_try = asked(exchange, headers, PER_TRY_TIMEOUT_MS);
+    let per_try = per_try.or(retry.and_then(|retry| retry.per_try_timeout));
+    let route = asked(exchange, headers, TIMEOUT_MS).or(route);
     let grpc = (protocol == Protocol::Grpc).then(|| grpc_timeout(headers)).flatten();
     let times = Times::new(route, grpc, policy.timeouts.grpc_max, start.elapsed());
     Times {
@@ -100,12 +103,12 @@ pub(super) fn tell_again(exchange: &Exchange, headers: &mut HeaderMap) {
     }
 }
 
-/// The bound of one attempt that an internal caller asks for; zero is none.
-fn asked_per_try(exchange: &Exchange, headers: &HeaderMap) -> Option<Duration> {
+/// The time that an internal caller asks for under `name`; zero asks for nothing.
+fn asked(exchange: &Exchange, headers: &HeaderMap, name: HeaderName) -> Option<Duration> {
     if !exchange.seat.internal {
         return None;
     }
-    let ms: u64 = headers.get(PER_TRY_TIMEOUT_MS)?.to_str().ok()?.parse().ok()?;
+    let ms: u64 = headers.get(name)?.to_str().ok()?.parse().ok()?;
     (ms > 0).then(|| Duration::from_millis(ms))
 }
 

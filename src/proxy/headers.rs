@@ -25,7 +25,6 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
-const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 const EXPECTED_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 /// The path before it was rewritten, with its query.
 pub(super) const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -194,15 +193,6 @@ fn request_id(exchange: &Exchange) -> HeaderValue {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let text = id.hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// The timeout that an internal caller asks for; `Some(zero)` never: zero turns the route's own off in Envoy too.
-pub(super) fn timeout(exchange: &Exchange, headers: &HeaderMap) -> Option<Duration> {
-    if !exchange.seat.internal {
-        return None;
-    }
-    let ms: u64 = headers.get(TIMEOUT_MS)?.to_str().ok()?.parse().ok()?;
-    (ms > 0).then(|| Duration::from_millis(ms))
 }
 
 /// The scheme that the caller speaks, to whoever stands before this proxy.

@@ -32,6 +32,10 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// The pod is not the one meant: its address was reused.
+    pub(super) const MISDIRECTED: Failure =
+        Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) };
+
     /// Whether none of it was sent.
     pub(super) fn is_unsent(self) -> bool {
         matches!(self.processed, Processed::No(RetryReason::Unsent | RetryReason::Connect))

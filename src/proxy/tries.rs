@@ -2,8 +2,8 @@
 //!
 //! Laws: all stay within the version that the split chose, on endpoints that were not tried where there are such; none
 //! begins after the answer's head has gone down, nor when the request's time is up. A head is held back only for as long as
-//! its call may have failed at once. What is certain not to have reached an
-//! upstream goes once more in any case (`retry`). Without a policy it is as on a plain split (`attempt::run`).
+//! its call may have failed at once. What is certain not to have reached an upstream goes once more in any case (`retry`).
+//! Without a policy it is as on a plain split (`attempt::run`).
 
 use std::borrow::Cow;
 use std::future::pending;
@@ -244,7 +244,9 @@ impl Series<'_> {
             Some(Cause { reason, safe: false })
         };
         Ok(match ended {
-            Ended::Answered(response, ..) if attempt::is_misdirected(response) => self.safe(MISDIRECTED),
+            Ended::Answered(response, ..) if attempt::is_misdirected(response) => {
+                self.safe(Failure::MISDIRECTED)
+            }
             Ended::Answered(response, _, status) => {
                 asked(Outcome::Head(response.status().as_u16(), response.headers()))
                     .or_else(|| asked(Outcome::Trailers((*status)?)))
@@ -337,6 +339,3 @@ struct Again {
     permit: Option<Permit>,
     pause: Duration,
 }
-
-const MISDIRECTED: Failure =
-    Failure { reason: Reason::NoEndpoint, processed: Processed::No(RetryReason::Misdirected) };

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::{Failure, Processed};
 use crate::message::{grpc, values};
+use crate::proxy::deadline::PER_TRY_TIMEOUT_MS;
 use crate::proxy::reply::Reason;
 use crate::snapshot::{self, HeaderMatch, RetryCondition as On, RetryPolicy, StringMatch};
 use crate::telemetry::families::weir::RetryReason;
@@ -23,14 +24,8 @@ const HEADER_NAMES: HeaderName = HeaderName::from_static("x-envoy-retriable-head
 /// Retries that a caller may ask for: an upstream that always fails must not be asked without end.
 const MOST_ASKED: u32 = 100;
 /// Fields by which an internal caller speaks to its proxy alone.
-const CONTROLS: [HeaderName; 6] = [
-    RETRY_ON,
-    RETRY_GRPC_ON,
-    MAX_RETRIES,
-    STATUS_CODES,
-    HEADER_NAMES,
-    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms"),
-];
+const CONTROLS: [HeaderName; 6] =
+    [RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES, STATUS_CODES, HEADER_NAMES, PER_TRY_TIMEOUT_MS];
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug)]
