@@ -278,6 +278,36 @@ fn an_internal_caller_bounds_one_attempt_and_another_does_not() {
 }
 
 #[test]
+fn the_times_that_an_internal_caller_asks_for_stand_in_place_of_the_routes_and_go_no_further() {
+    run(async || {
+        let v1 = Upstream::start("v1").await;
+        let more = "internal_cidrs: [127.0.0.1/32]\n";
+        let proxy = Policed::start(&[], &[(&v1.at(), "v1")], more, |forward, policy| {
+            forward.timeout = Some(LONG);
+            policy.retry = Some(RetryPolicy { per_try_timeout: Some(LONG / 2), ..RetryPolicy::default() });
+        });
+        let mut caller = proxy.caller(Http::One).await;
+        let (whole, per_try) = ("x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms");
+        for (fields, told) in [
+            (&[(whole, "70000")][..], Some("70000")),
+            (&[(per_try, "60000")], Some("60000")),
+            (&[(whole, "0"), (per_try, "50000")], Some("50000")),
+            (&[(whole, "70000"), (per_try, "0")], Some("70000")),
+            (&[(whole, "0"), (per_try, "0")], None),
+        ] {
+            let mut request = get("/m");
+            for (name, value) in fields {
+                request.headers_mut().insert(*name, value.parse().expect("a value"));
+            }
+            assert_eq!(caller.send(request).await.text(), "v1");
+            let seen = v1.seen().pop().expect("seen");
+            assert_eq!(seen.header("x-envoy-expected-rq-timeout-ms"), told, "{fields:?}");
+            assert_eq!((seen.header(whole), seen.header(per_try)), (None, None), "{fields:?}");
+        }
+    });
+}
+
+#[test]
 fn a_routes_idle_time_holds_in_place_of_the_process_on_either_side_of_it() {
     run(async || {
         for (down, up) in Http::matrix() {

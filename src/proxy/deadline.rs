@@ -19,8 +19,7 @@ pub(super) use clock::{Clock, until_late};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
-pub(super) const PER_TRY_TIMEOUT_MS: HeaderName =
-    HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
+const PER_TRY_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
 /// Digits of a `grpc-timeout`.
 const DIGITS: usize = 8;
 
@@ -39,10 +38,11 @@ pub(super) struct Times {
     tells_grpc: bool,
 }
 
-/// The bounds of a request with the fields `headers`, as they came, whose route says `route` for the whole of it.
+/// The bounds of a request with the fields `headers`, as they came, whose route says `route` for the whole of it. What an
+/// internal caller says to its proxy alone is taken out.
 pub(super) fn of(
     exchange: &Exchange,
-    headers: &HeaderMap,
+    headers: &mut HeaderMap,
     route: Option<Duration>,
     policy: &RoutePolicy,
 ) -> Times {
@@ -51,9 +51,9 @@ pub(super) fn of(
         (record.protocol, record.start)
     };
     let retry = policy.retry.as_ref();
-    let per_try = asked(exchange, headers, PER_TRY_TIMEOUT_MS);
-    let per_try = per_try.or(retry.and_then(|retry| retry.per_try_timeout));
-    let route = asked(exchange, headers, TIMEOUT_MS).or(route);
+    let per_try = take_asked(exchange, headers, PER_TRY_TIMEOUT_MS);
+    let per_try = per_try.unwrap_or(retry.and_then(|retry| retry.per_try_timeout));
+    let route = take_asked(exchange, headers, TIMEOUT_MS).unwrap_or(route);
     let grpc = (protocol == Protocol::Grpc).then(|| grpc_timeout(headers)).flatten();
     let times = Times::new(route, grpc, policy.timeouts.grpc_max, start.elapsed());
     Times {
@@ -103,13 +103,13 @@ pub(super) fn tell_again(exchange: &Exchange, headers: &mut HeaderMap) {
     }
 }
 
-/// The time that an internal caller asks for under `name`; zero asks for nothing.
-fn asked(exchange: &Exchange, headers: &HeaderMap, name: HeaderName) -> Option<Duration> {
+/// The bound that an internal caller asks for under `name`, in place of the route's; by zero it asks for none.
+fn take_asked(exchange: &Exchange, headers: &mut HeaderMap, name: HeaderName) -> Option<Option<Duration>> {
     if !exchange.seat.internal {
         return None;
     }
-    let ms: u64 = headers.get(name)?.to_str().ok()?.parse().ok()?;
-    (ms > 0).then(|| Duration::from_millis(ms))
+    let ms: u64 = headers.remove(name)?.to_str().ok()?.parse().ok()?;
+    Some((ms > 0).then(|| Duration::from_millis(ms)))
 }
 
 impl Times {

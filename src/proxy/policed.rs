@@ -108,7 +108,7 @@ async fn steps<'a>(
     if switch.is_some() {
         switch::prepare(exchange, &mut way)?;
     }
-    let times = deadline::of(exchange, &head.headers, route.timeout, &filters.policy);
+    let times = deadline::of(exchange, &mut head.headers, route.timeout, &filters.policy);
     times.begin(exchange);
     let mut tries = Tries::new(exchange, &mut head.headers, filters.policy.retry.as_ref(), times);
     if filters.hash {

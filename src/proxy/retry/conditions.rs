@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderName};
 
 use super::{Failure, Processed};
 use crate::message::{grpc, values};
-use crate::proxy::deadline::PER_TRY_TIMEOUT_MS;
 use crate::proxy::reply::Reason;
 use crate::snapshot::{self, HeaderMatch, RetryCondition as On, RetryPolicy, StringMatch};
 use crate::telemetry::families::weir::RetryReason;
@@ -23,9 +22,8 @@ const STATUS_CODES: HeaderName = HeaderName::from_static("x-envoy-retriable-stat
 const HEADER_NAMES: HeaderName = HeaderName::from_static("x-envoy-retriable-header-names");
 /// Retries that a caller may ask for: an upstream that always fails must not be asked without end.
 const MOST_ASKED: u32 = 100;
-/// Fields by which an internal caller speaks to its proxy alone.
-const CONTROLS: [HeaderName; 6] =
-    [RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES, STATUS_CODES, HEADER_NAMES, PER_TRY_TIMEOUT_MS];
+/// Fields by which an internal caller speaks of retries to its proxy alone.
+const CONTROLS: [HeaderName; 5] = [RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES, STATUS_CODES, HEADER_NAMES];
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug)]
