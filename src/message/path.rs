@@ -95,7 +95,7 @@ fn is_plain(bytes: &[u8]) -> bool {
     let blocks = (0..last).step_by(BLOCK).chain([last]);
     let mut blocks = blocks.filter_map(|at| bytes[at..].first_chunk().zip(bytes[at + 1..].first_chunk()));
     blocks.all(|(block, behind)| is_plain_block(block, behind))
-        && bytes.last().is_some_and(|&byte| is_letter(byte))
+        && bytes.last().is_some_and(|&byte| stands_as_it_is(byte))
 }
 
 /// Whether the bytes of `block` may stand so; `behind` has those that follow each of them.
@@ -104,14 +104,14 @@ fn is_plain_block(block: &[u8; BLOCK], behind: &[u8; BLOCK]) -> bool {
     let mut plain = [0; BLOCK];
     for (plain, (&byte, &next)) in plain.iter_mut().zip(block.iter().zip(behind)) {
         let segment_is_odd = (byte == b'/') & ((next == b'/') | (next == b'.'));
-        *plain = u8::from(is_letter(byte) & !segment_is_odd);
+        *plain = u8::from(stands_as_it_is(byte) & !segment_is_odd);
     }
     plain == [1; BLOCK]
 }
 
 /// Whether a byte stands in a path as it is.
 #[inline]
-fn is_letter(byte: u8) -> bool {
+fn stands_as_it_is(byte: u8) -> bool {
     byte.is_ascii_graphic() & (byte != b'%') & (byte != b'#') & (byte != b'?') & (byte != b'\\')
 }
 

@@ -69,6 +69,14 @@ impl Kept {
         }
     }
 
+    /// No attempt will begin anew from the tape, which others go on reading.
+    pub(super) fn end_replays(&mut self) {
+        self.lost |= self.bytes() > 0;
+        if let Some(tape) = self.tape() {
+            tape.settle();
+        }
+    }
+
     /// Where the body is kept in place of here.
     pub(super) fn tape(&self) -> Option<&Rc<Tape>> {
         self.rare.as_ref()?.tape.as_ref()

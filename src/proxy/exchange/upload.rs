@@ -103,7 +103,7 @@ impl Upload {
         match kept.keeping {
             Keeping::Nowhere if keep => kept.keeping = Keeping::Here,
             // A later attempt has what was kept still to get.
-            Keeping::OnTape if !keep && upload.attempt.get() == 1 => upload.keep_on_tape_no_more(&mut kept),
+            Keeping::OnTape if !keep && upload.attempt.get() == 1 => kept.end_replays(),
             _ => {}
         }
         UploadBody::new(exchange.clone())
@@ -120,14 +120,6 @@ impl Upload {
             tape.finish(None);
         }
         tape
-    }
-
-    /// No attempt will begin anew.
-    fn keep_on_tape_no_more(&self, kept: &mut Kept) {
-        kept.lost |= kept.bytes() > 0;
-        if let Some(tape) = kept.tape() {
-            tape.settle();
-        }
     }
 
     /// Whether another attempt would send the very same body.
@@ -159,7 +151,7 @@ impl Upload {
 
     fn let_go(&self, exchange: &Exchange, kept: &mut Kept) {
         if kept.keeping == Keeping::OnTape {
-            return self.keep_on_tape_no_more(kept);
+            return kept.end_replays();
         }
         if kept.bytes() > 0 {
             OfProcess::of(exchange).give(Whose::Attempts, kept.bytes());
