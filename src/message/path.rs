@@ -111,7 +111,7 @@ fn is_plain_block(block: &[u8; BLOCK], behind: &[u8; BLOCK]) -> bool {
 
 /// Whether a byte stands in a path as it is.
 #[inline]
-fn stands_as_it_is(byte: u8) -> bool {
+const fn stands_as_it_is(byte: u8) -> bool {
     byte.is_ascii_graphic() & (byte != b'%') & (byte != b'#') & (byte != b'?') & (byte != b'\\')
 }
 
@@ -143,13 +143,13 @@ enum Class {
 /// (`"<>[]^{|}` and the backtick) pass as they are, as they do in Envoy.
 static CLASS: [Class; 256] = {
     let mut table = [Class::Refused; 256];
-    let mut byte = 0x21;
-    while byte < 0x7f {
+    let mut byte = 0;
+    while byte < table.len() {
         table[byte] = match byte as u8 {
             b'/' => Class::Slash,
             b'%' => Class::Percent,
-            b'#' | b'?' | b'\\' => Class::Refused,
-            _ => Class::Plain,
+            byte if stands_as_it_is(byte) => Class::Plain,
+            _ => Class::Refused,
         };
         byte += 1;
     }
