@@ -6,11 +6,11 @@ mod common {
 }
 
 use common::frames::{
-    Frames, Outcome, Then, block, code, data, flag, get, head, headers, kind, literal, open, reset, setting,
-    settings, whole, window_update,
+    Frame, Frames, Outcome, Then, block, code, data, flag, get, head, headers, kind, literal, open, reset,
+    setting, settings, whole, window_update,
 };
 use common::world::upstream::{Upstream, full};
-use common::world::{Http, World, one_service, run};
+use common::world::{Http, World, one_service, rule, run};
 
 const BODY: usize = 200_000;
 
@@ -116,6 +116,69 @@ fn a_stream_without_a_window_holds_up_no_other() {
             other => panic!("{other:?}"),
         }
     });
+}
+
+/// What is read of some streams is given back, although others, of which nothing is, take all that is left.
+#[test]
+fn streams_that_nobody_reads_do_not_keep_from_the_others_what_these_gave_back() {
+    run(async || {
+        // It says that it takes no byte of a body.
+        let stuck = common::world::raw::RawUpstream::start(|mut raw, _| async move {
+            raw.write(settings(&[(setting::INITIAL_WINDOW_SIZE, 0)])).await;
+            std::future::pending::<()>().await;
+            String::new()
+        })
+        .await;
+        let good = Upstream::remembering(|_| http::Response::new(full("ok"))).await;
+        let yaml = one_service(&["protocol: http2"], &[(&good.at(), "v1"), (&stuck.at(), "v2")]);
+        let to_v2 = rule("r", 2, "{request: {headers: {x-to: {exact: v2}}}}", &[("v2", 100)]);
+        let rules = format!("{to_v2}---\n{}", rule("all", 1, "", &[("v1", 100)]));
+        let world = World::with_rules(&yaml, &[("r.yaml", &rules)]).await;
+        let mut caller = Frames::connect(world.addr("in")).await;
+        let mut window = Window(1 << 20);
+        for id in [1, 3] {
+            caller.write(open(id, &head("POST", "/", &[("x-to", "v2")]))).await;
+        }
+        // As much as makes no update due while most of the window is left.
+        for n in 0..45 {
+            let id = 5 + 2 * n;
+            caller.write(open(id, &head("POST", "/", &[]))).await;
+            window.send(&mut caller, id, 16_000, flag::END_STREAM).await;
+            while !caller.next().await.is_some_and(|frame| {
+                window.hears(&frame);
+                frame.stream == id && frame.has(flag::END_STREAM)
+            }) {}
+        }
+        for id in [1, 3] {
+            for _ in 0..16 {
+                let n = window.0.min(16 << 10);
+                window.send(&mut caller, id, n, 0).await;
+            }
+        }
+        // More than could be left without an update.
+        while window.0 < 100_000 {
+            window.hears(&caller.next().await.expect("a window"));
+        }
+        caller.write(open(199, &head("POST", "/", &[]))).await;
+        window.send(&mut caller, 199, 16_000, flag::END_STREAM).await;
+        assert!(matches!(caller.outcome(199).await, Outcome::Answer { status: 200, .. }));
+    });
+}
+
+/// What the connection's window has left.
+struct Window(usize);
+
+impl Window {
+    async fn send(&mut self, caller: &mut Frames, id: u32, n: usize, flags: u8) {
+        self.0 -= n;
+        caller.write(data(id, flags, &vec![7; n])).await;
+    }
+
+    fn hears(&mut self, frame: &Frame) {
+        if frame.kind == kind::WINDOW_UPDATE && frame.stream == 0 {
+            self.0 += u32::from_be_bytes(frame.payload[..4].try_into().expect("four bytes")) as usize;
+        }
+    }
 }
 
 /// RFC 9113 section 6.5.2: frames are as large as the caller takes, 16,384 bytes unless it says more.

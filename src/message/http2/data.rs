@@ -92,7 +92,7 @@ impl Core {
         if self.recv_window < i64::from(all) {
             return Err(broken(Reason::FLOW_CONTROL_ERROR));
         }
-        self.recv_window -= i64::from(all);
+        self.take_from_window(all);
         let Some(place) = place else {
             self.give_back(all);
             let cost = all.max(SMALL_DATA as u32);

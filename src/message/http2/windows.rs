@@ -1,7 +1,7 @@
 //! Flow control (RFC 9113 section 5.2): what was read is given back to the peer's windows, and what may be sent is shared out.
 //!
-//! Laws: a peer whose bytes are read never waits for a window. An update that is put off costs neither side a system call;
-//! so it leaves when little is left, and takes along what is due soon. A stream that is read as fast as it arrives may
+//! Laws: a peer whose bytes are read never waits for a window, whatever others leave unread. An update that is put off costs
+//! neither side a system call; so it leaves when little is left, and takes along what is due soon. A stream that is read as fast as it arrives may
 //! have more ahead than others: who reads slowly never has. Who waits for room is let in by its place in line.
 
 use super::core::{Core, QUANTUM};
@@ -16,6 +16,20 @@ impl Core {
     /// `n` bytes of the connection's window were read, or are not wanted.
     pub(super) fn give_back(&mut self, n: u32) {
         self.freed += n;
+        self.update_if_due();
+    }
+
+    /// `n` bytes of the connection's window have come. Perhaps nobody will read them, so that this is the last occasion to
+    /// give back what was read before.
+    #[inline]
+    pub(super) fn take_from_window(&mut self, n: u32) {
+        self.recv_window -= i64::from(n);
+        if self.freed > 0 {
+            self.update_if_due();
+        }
+    }
+
+    fn update_if_due(&mut self) {
         let (freed, left) = (i64::from(self.freed), self.recv_window);
         // Where the others leave much unread, of which nothing may ever come back, little is enough.
         let is_scarce = 2 * (freed + left) < self.settings.connection_window.into();
@@ -27,7 +41,7 @@ impl Core {
 
     /// `n` bytes of a stream were read.
     pub(super) fn give_back_of(&mut self, place: usize, n: u32) {
-        let most = self.settings.stream_window_most.into();
+        let most = if self.leaves_much_unread(n) { 0 } else { self.settings.stream_window_most.into() };
         let stream = &mut self.streams[place];
         stream.freed += n;
         if let Some(by) = due_of(stream, most) {
@@ -43,6 +57,13 @@ impl Core {
             return;
         }
         self.give_back(n);
+    }
+
+    /// Whether, behind the `n` bytes that are read just now, so much waits to be read that no stream is to have more ahead
+    /// than others: of two that stop being read it would be all of the connection's window.
+    fn leaves_much_unread(&self, n: u32) -> bool {
+        let window = i64::from(self.settings.connection_window);
+        4 * (window - self.recv_window - i64::from(self.freed + n)) > window
     }
 
     fn update_connection(&mut self) {
@@ -94,6 +115,11 @@ fn due_of(stream: &Stream, most: i64) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::super::core::{Role, Settings};
+    use super::super::frame::{FrameHead, kind};
     use super::*;
 
     /// Some bytes came, and some of these were read.
@@ -139,5 +165,72 @@ mod tests {
         assert_eq!(due_of(&stream, 4_000), None);
         stream.remaining = Some(201);
         assert_eq!(due_of(&stream, 1_000), Some(800));
+    }
+
+    /// The frame of `n` bytes of DATA arrives.
+    fn arrives(core: &mut Core, id: u32, n: u32) {
+        core.overhead = 1 << 16; // small frames are another matter
+        let head = FrameHead { length: n, kind: kind::DATA, flags: 0, stream: id };
+        let (place, _) = core.begin_data(head, n as usize).expect("within the windows").expect("it is read");
+        core.streams[place].push(Bytes::from(vec![0; n as usize]));
+    }
+
+    #[test]
+    fn a_stream_has_no_more_ahead_than_others_while_much_is_unread() {
+        for (unread, window) in [(200, 4_000), (400, 1_000)] {
+            let settings = Settings {
+                stream_window: 1_000,
+                stream_window_most: 4_000,
+                connection_window: 1_200,
+                ..Settings::default()
+            };
+            let mut core = Core::new(Role::Server, settings);
+            let (stuck, read) = (core.open(1), core.open(3));
+            core.streams[stuck].recv = Side::Body;
+            core.streams[read].recv = Side::Body;
+            arrives(&mut core, 1, unread);
+            for _ in 0..20 {
+                arrives(&mut core, 3, 400);
+                core.streams[read].pop();
+                core.give_back_of(read, 400);
+            }
+            let stream = &core.streams[read];
+            assert_eq!(stream.recv_window + i64::from(stream.freed), window, "{unread} unread");
+        }
+    }
+
+    proptest! {
+        /// Whatever of some streams is read, and whatever of others never is: the peer may send again what was read.
+        #[test]
+        fn what_was_read_is_given_back_before_the_connection_has_nothing_left(
+            steps in prop::collection::vec((0_usize..4, 0_u32..2_000, any::<bool>()), 1..200),
+        ) {
+            let settings = Settings {
+                stream_window: 3_000,
+                stream_window_most: 6_000,
+                connection_window: 8_000,
+                ..Settings::default()
+            };
+            let mut core = Core::new(Role::Server, settings);
+            let places: Vec<usize> = (0..4).map(|n| core.open(2 * n + 1)).collect();
+            for &place in &places {
+                core.streams[place].recv = Side::Body;
+            }
+            for (which, n, reads) in steps {
+                let place = places[which];
+                let n = i64::from(n).min(core.recv_window).min(core.streams[place].recv_window) as u32;
+                if n > 0 {
+                    let id = core.streams[place].id;
+                    arrives(&mut core, id, n);
+                }
+                if reads && let Some(piece) = core.streams[place].pop() {
+                    core.give_back_of(place, piece.len() as u32);
+                }
+                let unread: u32 = places.iter().map(|&place| core.streams[place].unread).sum();
+                let (left, freed) = (core.recv_window, i64::from(core.freed));
+                prop_assert_eq!(left + freed + i64::from(unread), 8_000);
+                prop_assert!(freed == 0 || left > 0, "{} bytes are withheld", freed);
+            }
+        }
     }
 }
