@@ -69,7 +69,7 @@ pub(super) struct Exchange {
     pub(super) deadline: Cell<Option<Instant>>,
     /// By which that is reckoned, where the route bounds a time.
     pub(super) clock: OnceCell<Box<Clock>>,
-    /// That is gRPC's own deadline, and no timer waits for it: the sweep does, before the answer's head too.
+    /// The deadline is gRPC's own, and no timer waits for it: the sweep does, before the answer's head too.
     pub(super) swept: Cell<bool>,
     progress: Cell<Tick>,
     given_up: Cell<Option<Reason>>,

@@ -2,8 +2,8 @@
 //!
 //! Laws: nothing that a copy or its upstream does delays the request or changes its answer. A copy reads the body as it
 //! passes ([`TapeBody`]), at its own pace, within a budget of the copies' own; one that falls behind it is cut, and
-//! counted. It outlives the request, but not by more than [`LONGEST`] or the route's own timeout behind its last byte. It stands in no access log and is no
-//! choice of the split.
+//! counted. It outlives the request, but not by more than [`LONGEST`] or the route's own timeout behind its last byte. It
+//! stands in no access log and is no choice of the split.
 //! Source: Envoy's `request_mirror_policies`.
 
 use std::rc::Rc;

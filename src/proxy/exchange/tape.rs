@@ -98,8 +98,8 @@ impl Tape {
         Tape { room: Box::new(room), state: RefCell::new(State { replays: true, ..State::default() }) }
     }
 
-    /// Another reader, from the first byte on, while that is held. `length` is that of the whole, where it is known; `fate` is told how it
-    /// ends.
+    /// Another reader, from the first byte on, while that is held. `length` is that of the whole, where it is known; `fate`
+    /// is told how it ends.
     pub(in crate::proxy) fn reader(self: &Rc<Tape>, length: Option<u64>, fate: Rc<Fate>) -> TapeBody {
         let mut state = self.state.borrow_mut();
         let late = state.gone > 0 || state.end == Some(End::Broken);
