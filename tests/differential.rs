@@ -34,7 +34,7 @@ use common::wire::recorder::{Got, Recorder};
 use common::wire::{frames, shown};
 use common::world::{run, split_rule, until};
 use differences::Difference;
-use envoy::Envoy;
+use envoy::{Envoy, access_log, bootstrap, cluster, speaks};
 use futures_util::{StreamExt, stream};
 
 /// Of both. Envoy writes a missing path as `-`, as Weir does.
@@ -102,7 +102,7 @@ fn compare(http: &str, probes: Vec<Probe>, least: usize) {
     let Some(program) = part("envoy") else { return };
     let found = run(async || {
         let (behind_envoy, behind_weir) = (Recorder::start().await, Recorder::start().await);
-        let envoy = Envoy::start(&program, behind_envoy.addr());
+        let envoy = Envoy::with(&program, |log| configuration(behind_envoy.addr(), log));
         let (weir, log, _folder) = weir(behind_weir.addr());
         let of_envoy = outcomes(envoy.address, &behind_envoy, &envoy.log, &probes).await;
         let of_weir = outcomes(weir.pod.predict, &behind_weir, &log, &probes).await;
@@ -127,6 +127,25 @@ fn difference(probe: &Probe, envoy: &Outcome, weir: &Outcome) -> Option<Differen
     }
     let differs = !of_envoy.is_empty();
     differs.then(|| Difference::new(&probe.name, &of_envoy.join("; "), &of_weir.join("; ")))
+}
+
+/// Envoy as near to Weir as it can be, before an upstream for HTTP/1. What is compared is what it does with the same
+/// choices made, not what a default of its leaves open: paths are normalised, escaped slashes refused, HTTP/1.0, trailers
+/// and unknown methods let through.
+fn configuration(upstream: SocketAddr, log: &Path) -> String {
+    let manager = "use_remote_address: true, normalize_path: true, merge_slashes: true, \
+                   path_with_escaped_slashes_action: REJECT_REQUEST, delayed_close_timeout: 0.1s, \
+                   http_protocol_options: {accept_http_10: true, default_host_for_http_10: x, \
+                   enable_trailers: true, allow_custom_methods: true}, \
+                   http2_protocol_options: {override_stream_error_on_invalid_http_message: true}";
+    let route = "{match: {prefix: /}, route: {cluster: x, timeout: 0s}}";
+    let up = speaks("http_protocol_options: {enable_trailers: true}");
+    bootstrap(
+        &format!("{manager}, {}", access_log(log, LOG_FORMAT)),
+        &[],
+        &format!("virtual_hosts: [{{name: all, domains: [\"*\"], routes: [{route}]}}]"),
+        &[cluster("x", Some(upstream), &up)],
+    )
 }
 
 /// The real binary, before an upstream for HTTP/1.

@@ -34,8 +34,6 @@ use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Of Envoy's access log, which nobody reads here.
-const LOG_FORMAT: &str = "%RESPONSE_CODE%\\n";
 const CONFIGURATIONS: usize = 200;
 const REQUESTS: usize = 50;
 const PATHS: [&str; 16] = [

@@ -24,7 +24,7 @@ use common::policed::{Policed, policy};
 use common::world::client::{Client, post, request};
 use common::world::upstream::{Upstream, channel, full};
 use common::world::{Http, one_service, rule, run, soon, split_rule};
-use envoy::Envoy;
+use envoy::{Envoy, bootstrap, cluster};
 use futures_util::future::join_all;
 use http::{Method, Request, Response};
 use http_body::Frame;
@@ -32,9 +32,6 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use weir::snapshot::{Action, RetryCondition, RetryPolicy};
-
-/// Of Envoy's access log, which nobody reads here.
-const LOG_FORMAT: &str = "%RESPONSE_CODE%\\n";
 
 /// A path's times: the whole request's, an attempt's, and an attempt's without a byte.
 struct Route {
@@ -198,7 +195,7 @@ fn weir(upstream: SocketAddr, connections: usize) -> (SocketAddr, Box<dyn Any>) 
 
 fn configuration(upstream: SocketAddr, connections: usize) -> String {
     let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
-    let routes: String = ROUTES
+    let routes: Vec<String> = ROUTES
         .iter()
         .map(|route| {
             let own = |name: &str, time: Option<Duration>| {
@@ -207,7 +204,7 @@ fn configuration(upstream: SocketAddr, connections: usize) -> String {
                 time.map(|time| policy(time.as_secs_f64())).unwrap_or_default()
             };
             format!(
-                "              - {{match: {{prefix: \"{}\"}}, route: {{cluster: x, timeout: {}s{}{}}}}}\n",
+                "{{match: {{prefix: \"{}\"}}, route: {{cluster: x, timeout: {}s{}{}}}}}",
                 route.prefix,
                 seconds(route.whole),
                 own("per_try_timeout", route.per_try),
@@ -215,40 +212,9 @@ fn configuration(upstream: SocketAddr, connections: usize) -> String {
             )
         })
         .collect();
-    let (ip, port) = (upstream.ip(), upstream.port());
-    format!(
-        r#"
-admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
-static_resources:
-  listeners:
-  - name: predict
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: predict
-          codec_type: AUTO
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes:
-{routes}  clusters:
-  - name: x
-    type: STATIC
-    circuit_breakers: {{thresholds: [{{max_connections: {connections}}}]}}
-    load_assignment:
-      cluster_name: x
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{address: {{socket_address: {{address: {ip}, port_value: {port}}}}}}}
-"#
-    )
+    let hosts = format!("virtual_hosts: [{{name: all, domains: [\"*\"], routes: [{}]}}]", routes.join(", "));
+    let breakers = format!("circuit_breakers: {{thresholds: [{{max_connections: {connections}}}]}}");
+    bootstrap("", &[], &hosts, &[cluster("x", Some(upstream), &breakers)])
 }
 
 /// Envoy and Weir, each before an upstream of its own that has so many connections.

@@ -1,13 +1,13 @@
 //! The kinds, written for Envoy and for Weir, and what each counts of them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::common::world::Http;
+use super::envoy;
 use super::upstreams::{CONNECT, Kind};
 use super::{LOG_FORMAT, OF_CLUSTER, OF_ENDPOINT};
 
@@ -17,7 +17,6 @@ fn seconds(time: Duration) -> String {
 
 /// A bootstrap with one cluster for each kind.
 pub(super) fn for_envoy(kinds: &[Kind], up: Http, log: &Path) -> String {
-    let package = "type.googleapis.com/envoy.extensions";
     let hosts: Vec<Value> = kinds
         .iter()
         .map(|kind| {
@@ -36,37 +35,12 @@ pub(super) fn for_envoy(kinds: &[Kind], up: Http, log: &Path) -> String {
             json!({"name": kind.name, "domains": [format!("{}.example", kind.name)], "routes": [held, rest]})
         })
         .collect();
-    let clusters: Vec<Value> = kinds.iter().map(|kind| cluster(kind, up, package)).collect();
-    let manager = json!({
-        "@type": format!("{package}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
-        "stat_prefix": "predict",
-        "http_filters": [{
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": format!("{package}.filters.http.router.v3.Router")},
-        }],
-        "route_config": {"virtual_hosts": hosts},
-        "access_log": [{
-            "name": "envoy.access_loggers.file",
-            "typed_config": {
-                "@type": format!("{package}.access_loggers.file.v3.FileAccessLog"),
-                "path": log.to_string_lossy(),
-                "log_format": {"text_format_source": {"inline_string": LOG_FORMAT.replace("\\n", "\n")}},
-            },
-        }],
-    });
-    let chain = json!({"filters": [{
-        "name": "envoy.filters.network.http_connection_manager", "typed_config": manager,
-    }]});
-    let any = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-    let listener = json!({"name": "predict", "address": any, "filter_chains": [chain]});
-    json!({"admin": {"address": any}, "static_resources": {"listeners": [listener], "clusters": clusters}})
-        .to_string()
+    let clusters: Vec<String> = kinds.iter().map(|kind| cluster(kind, up)).collect();
+    let routes = format!("virtual_hosts: {}", Value::from(hosts));
+    envoy::bootstrap(&envoy::access_log(log, LOG_FORMAT), &[], &routes, &clusters)
 }
 
-fn cluster(kind: &Kind, up: Http, package: &str) -> Value {
-    let at: SocketAddr = kind.at.parse().expect("an address");
-    let address = json!({"address": at.ip().to_string(), "port_value": at.port()});
-    let endpoint = json!({"endpoint": {"address": {"socket_address": address}}});
+fn cluster(kind: &Kind, up: Http) -> String {
     let mut thresholds = json!({});
     if kind.single {
         thresholds["max_connections"] = json!(1);
@@ -74,23 +48,14 @@ fn cluster(kind: &Kind, up: Http, package: &str) -> Value {
     if kind.nobody_waits {
         thresholds["max_pending_requests"] = json!(0);
     }
-    let protocol = match up {
-        Http::One => json!({"http_protocol_options": {}}),
-        Http::Two if kind.single => json!({"http2_protocol_options": {"max_concurrent_streams": 1}}),
-        Http::Two => json!({"http2_protocol_options": {}}),
-    };
-    let options = json!({
-        "@type": format!("{package}.upstreams.http.v3.HttpProtocolOptions"),
-        "explicit_http_config": protocol,
+    let up = envoy::speaks(match up {
+        Http::One => "http_protocol_options: {}",
+        Http::Two if kind.single => "http2_protocol_options: {max_concurrent_streams: 1}",
+        Http::Two => "http2_protocol_options: {}",
     });
-    json!({
-        "name": kind.name,
-        "type": "STATIC",
-        "connect_timeout": seconds(CONNECT),
-        "circuit_breakers": {"thresholds": [thresholds]},
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
-        "load_assignment": {"cluster_name": kind.name, "endpoints": [{"lb_endpoints": [endpoint]}]},
-    })
+    let connect = seconds(CONNECT);
+    let more = format!("connect_timeout: {connect}, circuit_breakers: {{thresholds: [{thresholds}]}}, {up}");
+    envoy::cluster(kind.name, Some(kind.at.parse().expect("an address")), &more)
 }
 
 /// weir.yaml, and a VirtualService for each kind.

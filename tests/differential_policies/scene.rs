@@ -74,7 +74,7 @@ impl Scene {
         Http::BOTH.map(object).concat()
     }
 
-    /// Its virtual hosts.
+    /// Its virtual hosts, between commas.
     pub(super) fn for_envoy(&self) -> String {
         let host = |up: Http| {
             let (host, up) = (self.host(up), cluster(up));
@@ -86,11 +86,9 @@ impl Scene {
             let matches = if stands_in(self.envoy, "match:") { "" } else { "match: {prefix: /}, " };
             let route = format!("{matches}{action}{}", self.envoy).replace("@UP", up);
             let route = typed(&route);
-            format!(
-                "            - {{name: {host}, domains: [{host}, \"{host}:*\"], routes: [{{{route}}}]}}\n"
-            )
+            format!("{{name: {host}, domains: [{host}, \"{host}:*\"], routes: [{{{route}}}]}}")
         };
-        Http::BOTH.map(host).concat()
+        Http::BOTH.map(host).join(", ")
     }
 }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::behind::Behind;
 use super::common::world::{Http, World, free_port, until};
-use super::envoy::Envoy;
+use super::envoy::{self, Envoy};
 use super::scene::Scene;
 
 /// Of both. Probe, status, flags, details, attempts.
@@ -158,67 +158,25 @@ fn weir_yaml(servers: &Servers, limits: Limits, log: &Path) -> String {
 }
 
 fn for_envoy(scenes: &[Scene], servers: &Servers, limits: Limits, log: &Path) -> String {
-    let hosts: String = scenes.iter().map(Scene::for_envoy).collect();
-    let clusters: String = servers.clusters().iter().map(cluster).collect();
+    let hosts: Vec<String> = scenes.iter().map(Scene::for_envoy).collect();
+    let clusters = servers.clusters().map(|(name, address, http)| {
+        let up = envoy::speaks(match http {
+            Http::One => "http_protocol_options: {}",
+            Http::Two => "http2_protocol_options: {}",
+        });
+        envoy::cluster(name, address, &format!("circuit_breakers: {{thresholds: [{{max_retries: 100}}]}}, {up}"))
+    });
     let limit = |key: &str, value: Option<Duration>| {
-        value.map(|value| format!("          {key}: {}s\n", value.as_secs_f64())).unwrap_or_default()
+        value.map(|value| format!("{key}: {}s, ", value.as_secs_f64())).unwrap_or_default()
     };
     let (idle, head) =
         (limit("stream_idle_timeout", limits.stream_idle), limit("request_headers_timeout", limits.head));
-    let log = log.display();
-    format!(
-        r#"
-admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}}}
-static_resources:
-  listeners:
-  - name: predict
-    address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: predict
-          codec_type: AUTO
-          normalize_path: true
-          merge_slashes: true
-          delayed_close_timeout: 0.1s
-          server_header_transformation: PASS_THROUGH
-{idle}{head}          access_log:
-          - name: envoy.access_loggers.file
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
-              path: "{log}"
-              log_format: {{text_format_source: {{inline_string: "{LOG_FORMAT}"}}}}
-          http_filters:
-          - name: envoy.filters.http.cors
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}}
-          - name: envoy.filters.http.fault
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}}
-          - name: envoy.filters.http.router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
-          route_config:
-            validate_clusters: false
-            virtual_hosts:
-{hosts}  clusters:
-{clusters}"#
-    )
-}
-
-fn cluster((name, address, http): &(&str, Option<SocketAddr>, Http)) -> String {
-    let endpoint = address.map_or_else(String::new, |address| {
-        let socket = format!("{{address: {}, port_value: {}}}", address.ip(), address.port());
-        format!("{{endpoint: {{address: {{socket_address: {socket}}}}}}}")
-    });
-    let protocol = match http {
-        Http::One => "http_protocol_options: {}",
-        Http::Two => "http2_protocol_options: {}",
-    };
-    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    format!(
-        "  - name: {name}\n    type: STATIC\n    circuit_breakers: {{thresholds: [{{max_retries: 100}}]}}\n    \
-         typed_extension_protocol_options: {{{options}: {{\"@type\": type.googleapis.com/{options}, \
-         explicit_http_config: {{{protocol}}}}}}}\n    \
-         load_assignment: {{cluster_name: {name}, endpoints: [{{lb_endpoints: [{endpoint}]}}]}}\n"
+    let manager = "normalize_path: true, merge_slashes: true, delayed_close_timeout: 0.1s, \
+                   server_header_transformation: PASS_THROUGH";
+    envoy::bootstrap(
+        &format!("{idle}{head}{manager}, {}", envoy::access_log(log, LOG_FORMAT)),
+        &["cors.v3.Cors", "fault.v3.HTTPFault"],
+        &format!("validate_clusters: false, virtual_hosts: [{}]", hosts.join(", ")),
+        &clusters,
     )
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+use super::envoy::{bootstrap, cluster};
 use super::drawn::{Action, Conditions, Drawn, Path, Text, VERSIONS};
 
 /// A bootstrap with one cluster for each version.
@@ -21,39 +22,15 @@ pub(super) fn written(drawn: &[Drawn], upstreams: &[SocketAddr]) -> String {
             json!({"name": one.hosts[0], "domains": one.hosts, "routes": routes})
         })
         .collect();
-    let clusters: Vec<Value> = VERSIONS
+    let clusters: Vec<String> = VERSIONS
         .iter()
         .zip(upstreams)
-        .map(|(version, address)| {
-            let address = json!({"address": address.ip().to_string(), "port_value": address.port()});
-            let endpoint = json!({"endpoint": {"address": {"socket_address": address}}});
-            json!({
-                "name": version, "type": "STATIC",
-                "load_assignment": {"cluster_name": version, "endpoints": [{"lb_endpoints": [endpoint]}]},
-            })
-        })
+        .map(|(version, &address)| cluster(version, Some(address), ""))
         .collect();
-    let package = "type.googleapis.com/envoy.extensions.filters";
-    let manager = json!({
-        "@type": format!("{package}.network.http_connection_manager.v3.HttpConnectionManager"),
-        "stat_prefix": "predict",
-        "normalize_path": true,
-        "merge_slashes": true,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "http_filters": [{
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": format!("{package}.http.router.v3.Router")},
-        }],
-        // Weir's rules are for hosts, whatever the port.
-        "route_config": {"virtual_hosts": hosts, "ignore_port_in_host_matching": true},
-    });
-    let chain = json!({"filters": [{
-        "name": "envoy.filters.network.http_connection_manager", "typed_config": manager,
-    }]});
-    let any = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-    let listener = json!({"name": "predict", "address": any, "filter_chains": [chain]});
-    json!({"admin": {"address": any}, "static_resources": {"listeners": [listener], "clusters": clusters}})
-        .to_string()
+    let manager = "normalize_path: true, merge_slashes: true, path_with_escaped_slashes_action: REJECT_REQUEST";
+    // Weir's rules are for hosts, whatever the port.
+    let routes = format!("ignore_port_in_host_matching: true, virtual_hosts: {}", Value::from(hosts));
+    bootstrap(manager, &[], &routes, &clusters)
 }
 
 fn matches_of_envoy(conditions: &Conditions) -> Value {
