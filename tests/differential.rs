@@ -33,7 +33,7 @@ use common::wire::caller::{Answer, Caller, Delivery, Ended};
 use common::wire::recorder::{Got, Recorder};
 use common::wire::{frames, shown};
 use common::world::{run, split_rule, until};
-use differences::Difference;
+use differences::{Difference, apart};
 use envoy::{Envoy, access_log, bootstrap, cluster, speaks};
 use futures_util::{StreamExt, stream};
 
@@ -114,19 +114,10 @@ fn compare(http: &str, probes: Vec<Probe>, least: usize) {
 
 /// What differs, and only that.
 fn difference(probe: &Probe, envoy: &Outcome, weir: &Outcome) -> Option<Difference> {
-    let (mut of_envoy, mut of_weir) = (Vec::new(), Vec::new());
-    for (what, of) in [
-        ("", (|outcome| &outcome.answer) as fn(&Outcome) -> &String),
-        ("flag ", |outcome| &outcome.flags),
-        ("upstream ", |outcome| &outcome.upstream),
-    ] {
-        if of(envoy) != of(weir) && !(probe.races && what == "upstream ") {
-            of_envoy.push(format!("{what}{}", of(envoy)));
-            of_weir.push(format!("{what}{}", of(weir)));
-        }
-    }
-    let differs = !of_envoy.is_empty();
-    differs.then(|| Difference::new(&probe.name, &of_envoy.join("; "), &of_weir.join("; ")))
+    let upstream = (!probe.races).then_some(("upstream ", &envoy.upstream, &weir.upstream));
+    let parts = [("", &envoy.answer, &weir.answer), ("flag ", &envoy.flags, &weir.flags)];
+    let (envoy, weir) = apart(parts.into_iter().chain(upstream))?;
+    Some(Difference::new(&probe.name, &envoy, &weir))
 }
 
 /// Envoy as near to Weir as it can be, before an upstream for HTTP/1. What is compared is what it does with the same

@@ -122,22 +122,14 @@ async fn pages<const N: usize>(admin: SocketAddr, paths: [&str; N]) -> [String; 
 
 /// What differs, and only that.
 fn difference(kind: &str, envoy: &Told, weir: &Told) -> Option<Difference> {
-    let (mut of_envoy, mut of_weir) = (Vec::new(), Vec::new());
-    for (left, right) in [(&envoy.answers, &weir.answers), (&envoy.logged, &weir.logged)] {
-        if left != right {
-            of_envoy.push(left.join(", "));
-            of_weir.push(right.join(", "));
-        }
-    }
-    for (name, count) in &envoy.counted {
+    let lists = [(&envoy.answers, &weir.answers), (&envoy.logged, &weir.logged)];
+    let lists = lists.map(|(envoy, weir)| (String::new(), envoy.join(", "), weir.join(", ")));
+    let counts = envoy.counted.iter().map(|(name, count)| {
         let other = weir.counted.get(name).copied().unwrap_or_default();
-        if *count != other {
-            of_envoy.push(format!("{name} {count}"));
-            of_weir.push(format!("{name} {other}"));
-        }
-    }
-    let differs = !of_envoy.is_empty();
-    differs.then(|| Difference::new(kind, &of_envoy.join("; "), &of_weir.join("; ")))
+        (format!("{name} "), count.to_string(), other.to_string())
+    });
+    let (envoy, weir) = differences::apart(lists.into_iter().chain(counts))?;
+    Some(Difference::new(kind, &envoy, &weir))
 }
 
 /// Waits until the log has all lines and the counters stay as they are.

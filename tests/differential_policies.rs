@@ -162,7 +162,14 @@ fn compare(heading: &str, scenes: Vec<Scene>, limits: Limits, least: usize) {
         let envoy = Side::envoy(&program, &scenes, limits).await;
         let weir = Side::weir(&scenes, limits).await;
         let (of_envoy, of_weir) = tokio::join!(outcomes(&envoy, &tries), outcomes(&weir, &tries));
-        let both: Vec<_> = of_envoy.iter().zip(&of_weir).map(|(envoy, weir)| told(envoy, weir)).collect();
+        let told = |(envoy, weir): (&Outcome, &Outcome)| {
+            differences::apart([
+                ("", &envoy.answer, &weir.answer),
+                ("log ", &envoy.log, &weir.log),
+                ("upstream ", &envoy.upstream, &weir.upstream),
+            ])
+        };
+        let both: Vec<_> = of_envoy.iter().zip(&of_weir).map(told).collect();
         differing(&tries, &both)
     });
     differences::check("differential_policies/differences.md", heading, &found);
@@ -226,22 +233,6 @@ async fn outcomes(side: &Side, tries: &[Try<'_>]) -> Vec<Outcome> {
         }
     };
     tries.iter().zip(answers).map(outcome).collect()
-}
-
-/// What differs, and only that: of Envoy, of Weir.
-fn told(envoy: &Outcome, weir: &Outcome) -> Option<(String, String)> {
-    let (mut of_envoy, mut of_weir) = (Vec::new(), Vec::new());
-    for (what, of) in [
-        ("", (|outcome| &outcome.answer) as fn(&Outcome) -> &String),
-        ("log ", |outcome| &outcome.log),
-        ("upstream ", |outcome| &outcome.upstream),
-    ] {
-        if of(envoy) != of(weir) {
-            of_envoy.push(format!("{what}{}", of(envoy)));
-            of_weir.push(format!("{what}{}", of(weir)));
-        }
-    }
-    (!of_envoy.is_empty()).then(|| (of_envoy.join("; "), of_weir.join("; ")))
 }
 
 /// One row for each request, where all its ways differ in the same; else one for each way.

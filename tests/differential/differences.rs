@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs;
 use std::path::Path;
 
@@ -28,6 +28,16 @@ impl Difference {
     fn row(&self) -> String {
         format!("| {} | {} | {} |", self.probe, self.envoy, self.weir)
     }
+}
+
+/// What differs, and only that, of Envoy and of Weir: each part with a word before it that says what it is.
+pub(super) fn apart<W: Display, T: Display + PartialEq>(
+    parts: impl IntoIterator<Item = (W, T, T)>,
+) -> Option<(String, String)> {
+    let differ = parts.into_iter().filter(|(_, envoy, weir)| envoy != weir);
+    let (of_envoy, of_weir): (Vec<String>, Vec<String>) =
+        differ.map(|(what, envoy, weir)| (format!("{what}{envoy}"), format!("{what}{weir}"))).unzip();
+    (!of_envoy.is_empty()).then(|| (of_envoy.join("; "), of_weir.join("; ")))
 }
 
 /// Compares what was found with the part of the list (a file below `tests/`) that is about `http`.
