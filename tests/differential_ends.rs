@@ -20,14 +20,13 @@ mod upstreams;
 mod written;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use common::parts::part;
 use common::world::client::Client;
 use common::world::raw::{Raw, header_of};
-use common::world::{Http, World, run, until};
+use common::world::{Http, World, lines_of, run, until};
 use differences::Difference;
 use envoy::Envoy;
 use tokio::task::spawn_local;
@@ -141,10 +140,9 @@ async fn told(
 ) -> Told {
     let start = format!("{}.example /m ", kind.name);
     let logged = until(&format!("the log of {}", kind.name), || {
-        let text = fs::read_to_string(log).unwrap_or_default();
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        let of_kind = whole.filter_map(|line| line.strip_prefix(&start));
-        let lines: Vec<String> = of_kind.map(|line| without_cause(line.trim_end())).collect();
+        let whole = lines_of(log);
+        let of_kind = whole.iter().filter_map(|line| line.strip_prefix(&start));
+        let lines: Vec<String> = of_kind.map(without_cause).collect();
         (lines.len() >= REQUESTS).then_some(lines)
     })
     .await;

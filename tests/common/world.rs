@@ -103,6 +103,22 @@ pub async fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The lines of an access log, without one that is still being written.
+pub fn lines_of(log: &Path) -> Vec<String> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// The lines of an access log, once there are `count`.
+pub async fn logged(log: &Path, count: usize) -> Vec<String> {
+    until(&format!("{count} lines in the access log"), || {
+        let lines = lines_of(log);
+        (lines.len() >= count).then_some(lines)
+    })
+    .await
+}
+
 /// A port of 127.0.0.1 that nobody listens on, and that nobody who binds port 0 will get: for what must be known
 /// before it is bound, and for what must refuse connections.
 pub fn free_port() -> u16 {
@@ -194,14 +210,7 @@ impl World {
 
     /// The lines of the access log, once there are `count`: status, flags, details, attempts, route, upstream.
     pub async fn log(&self, count: usize) -> Vec<String> {
-        let path = self.folder.path().join("access.log");
-        until(&format!("{count} lines in the access log"), || {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            let lines: Vec<String> = whole.map(|line| line.trim_end().to_owned()).collect();
-            (lines.len() >= count).then_some(lines)
-        })
-        .await
+        logged(&self.folder.path().join("access.log"), count).await
     }
 
     /// The sum of a family's series whose labels contain all of `labels`, from the metrics page.

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::behind::Behind;
-use super::common::world::{Http, World, free_port, until};
+use super::common::world::{Http, World, free_port, lines_of, until};
 use super::envoy::{self, Envoy};
 use super::scene::Scene;
 
@@ -123,10 +122,9 @@ impl Side {
     /// The lines of the access log by probe, once each of `probes` has one.
     pub(super) async fn logged(&self, probes: &[String]) -> BTreeMap<String, Vec<String>> {
         until("a line in the access log for each request", || {
-            let text = fs::read_to_string(&self.log).unwrap_or_default();
             let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
-            for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-                if let Some((probe, rest)) = line.trim_end().split_once(' ') {
+            for line in lines_of(&self.log) {
+                if let Some((probe, rest)) = line.split_once(' ') {
                     // Envoy says so of every answer of an upstream's, Weir where retries were used up.
                     let rest = rest.replace(" via_upstream ", " - ");
                     lines.entry(probe.to_owned()).or_default().push(rest);

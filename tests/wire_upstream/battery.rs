@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::common::world::client::{Client, grpc, request};
 use crate::common::world::raw::RawUpstream;
 use crate::common::world::upstream::{BoxBody, channel, empty, full, grpc_message};
-use crate::common::world::{Http, World, one_service};
+use crate::common::world::{Http, World, lines_of, one_service};
 
 /// How long one row may take for one caller: milliseconds, unless something hangs.
 const ROW: Duration = Duration::from_secs(5);
@@ -471,9 +471,8 @@ impl Battery {
         let start = Instant::now();
         let wanted = format!("{id} ");
         loop {
-            let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            let mut whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            if let Some(line) = whole.find_map(|line| line.strip_prefix(&wanted)) {
+            let whole = lines_of(&self.folder.path().join("log"));
+            if let Some(line) = whole.iter().find_map(|line| line.strip_prefix(&wanted)) {
                 return Ok(line.split_whitespace().map(str::to_owned).collect());
             }
             if start.elapsed() > ROW / 2 {

@@ -3,14 +3,13 @@
 //! Laws: each row has a caller's address of its own, which the proxy logs and forwards, so that all rows of a table run
 //! beside each other and still each log line and each upstream request belongs to one; all failing rows are reported.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::super::world::{Http, SOON, World, run};
+use super::super::world::{self, Http, SOON, World, run};
 use super::caller::{Answer, Caller, Delivery, Ended};
 use super::recorder::{Fields, Got, Recorder};
 use super::shown;
@@ -496,12 +495,10 @@ fn expected_lines(case: &Case, again: bool) -> (usize, Option<String>) {
 }
 
 /// Lines of the log, once every row has those it should have, or the deadline has come.
-async fn lines_of(log: &PathBuf, cases: &[Case], outcomes: &[(usize, Outcome)]) -> Vec<String> {
+async fn lines_of(log: &Path, cases: &[Case], outcomes: &[(usize, Outcome)]) -> Vec<String> {
     let start = std::time::Instant::now();
     loop {
-        let text = fs::read_to_string(log).unwrap_or_default();
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        let lines: Vec<String> = whole.map(|line| line.trim_end().to_owned()).collect();
+        let lines = world::lines_of(log);
         let all = outcomes.iter().zip(cases).all(|((number, outcome), case)| {
             let (passed, own) = expected_lines(case, outcome.again);
             of_row(&lines, &address(*number).to_string()).count() >= passed + usize::from(own.is_some())
