@@ -5,7 +5,7 @@
 #[path = "common"]
 mod common {
     pub(crate) mod engine;
-    pub(crate) mod tried;
+    pub(crate) mod policed;
     pub(crate) mod world;
 }
 
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::tried::{Policed, mirror};
+use common::policed::{Policed, mirror};
 use common::world::client::{Client, get, grpc_call, post, request};
 use common::world::raw::RawUpstream;
 use common::world::upstream::{Seen, Upstream, channel, full};
@@ -29,7 +29,7 @@ use weir::snapshot::{BackOff, Forward, Fraction, RetryCondition, RetryPolicy, Ro
 /// Every request to `v1` is copied to `v2`.
 fn mirrored(up: Http, v1: &str, v2: &str, more: &str) -> Policed {
     let copies = |forward: &mut Forward, policy: &mut RoutePolicy| policy.mirrors = vec![mirror(forward)];
-    Policed::start(&[&format!("protocol: {}", up.protocol())], &[(v1, "v1"), (v2, "v2")], more, copies)
+    Policed::split(&[&format!("protocol: {}", up.protocol())], &[(v1, "v1"), (v2, "v2")], more, copies)
 }
 
 fn host_of(seen: &Seen) -> String {
@@ -146,7 +146,7 @@ fn a_shadow_that_refuses_resets_or_hangs_neither_delays_nor_fails_the_request() 
                 let v1 = Upstream::start("v1").await;
                 let protocol = format!("protocol: {}", up.protocol());
                 let endpoints = [(&*v1.at(), "v1"), (&*shadow, "v2")];
-                let proxy = Policed::start(&[&protocol], &endpoints, "", |forward, policy| {
+                let proxy = Policed::split(&[&protocol], &endpoints, "", |forward, policy| {
                     // Only what hangs meets it.
                     forward.timeout = Some(Duration::from_secs(3));
                     policy.mirrors = vec![mirror(forward)];
@@ -248,7 +248,7 @@ fn a_copy_and_a_retry_share_what_is_kept() {
             // Room for one body, and not for two.
             let limits = "limits: {replay_bytes: 700KiB, replay_budget: 700KiB}\n";
             let protocol = format!("protocol: {}", up.protocol());
-            let proxy = Policed::start(
+            let proxy = Policed::split(
                 &[&protocol],
                 &[(&v1.at(), "v1"), (&v2.at(), "v2")],
                 limits,
@@ -308,7 +308,7 @@ fn a_request_that_breaks_off_does_not_look_whole_to_the_shadow() {
 fn a_copy_outlives_its_request_and_is_bounded_by_the_routes_timeout() {
     run(async || {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::holding().await);
-        let proxy = Policed::start(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", |forward, policy| {
+        let proxy = Policed::split(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", |forward, policy| {
             forward.timeout = Some(Duration::from_millis(400));
             policy.mirrors = vec![mirror(forward)];
         });
@@ -346,7 +346,7 @@ fn an_open_breaker_of_the_shadow_costs_copies_alone() {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::holding().await);
         let settings = ["circuit_breakers: {requests: 2}"];
         let proxy =
-            Policed::start(&settings, &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", |forward, policy| {
+            Policed::split(&settings, &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", |forward, policy| {
                 policy.mirrors = vec![mirror(forward)];
             });
         let mut caller = proxy.caller(Http::One).await;
@@ -363,7 +363,7 @@ fn a_share_of_the_requests_is_copied() {
     run(async || {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
         let half = |numerator| {
-            Policed::start(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", move |forward, policy| {
+            Policed::split(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", move |forward, policy| {
                 let fraction = Fraction { numerator, denominator: 2 };
                 policy.mirrors = vec![weir::snapshot::Mirror { fraction, ..mirror(forward) }];
             })
@@ -390,7 +390,7 @@ fn a_share_of_the_requests_is_copied() {
 fn one_share_of_the_split_may_have_copies_of_its_own() {
     run(async || {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
-        let proxy = Policed::start(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", |forward, _| {
+        let proxy = Policed::split(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")], "", |forward, _| {
             let mirrors = vec![mirror(forward), mirror(forward)];
             forward.versions[0].policy =
                 Some(std::sync::Arc::new(TargetPolicy { mirrors, ..TargetPolicy::default() }));

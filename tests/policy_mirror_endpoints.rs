@@ -7,7 +7,7 @@
 mod common {
     pub(crate) mod clusters;
     pub(crate) mod engine;
-    pub(crate) mod tried;
+    pub(crate) mod policed;
     pub(crate) mod world;
 }
 
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::clusters::scraped;
-use common::tried::{Policed, mirror};
+use common::policed::{Policed, mirror};
 use common::world::client::get;
 use common::world::raw::RawUpstream;
 use common::world::upstream::{Upstream, full};
@@ -30,7 +30,7 @@ const ACTIVE: &str = "envoy_cluster_outlier_detection_ejections_active";
 /// request at a time on a connection.
 fn mirrored(up: Http, v1: &str, v2: &str, settings: &str, timeout: Option<Duration>) -> Policed {
     let protocol = format!("protocol: {}", up.protocol());
-    let proxy = Policed::start(&[&protocol, settings], &[(v1, "v1"), (v2, "v2")], "", |forward, policy| {
+    let proxy = Policed::split(&[&protocol, settings], &[(v1, "v1"), (v2, "v2")], "", |forward, policy| {
         policy.mirrors = vec![mirror(forward)];
         forward.timeout = timeout;
     });

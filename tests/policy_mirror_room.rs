@@ -5,7 +5,7 @@
 #[path = "common"]
 mod common {
     pub(crate) mod engine;
-    pub(crate) mod tried;
+    pub(crate) mod policed;
     pub(crate) mod world;
 }
 
@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::tried::{Policed, mirror};
+use common::policed::{Policed, mirror};
 use common::world::client::{post, request};
 use common::world::raw::RawUpstream;
 use common::world::upstream::{Upstream, channel, full};
@@ -53,7 +53,7 @@ fn a_shadow_that_hangs_takes_nothing_of_what_retries_may_keep() {
             let shadow = mute().await;
             let settings = [&*format!("protocol: {}", up.protocol()), "circuit_breakers: {connections: 1}"];
             let limits = "limits: {replay_bytes: 100KiB, replay_budget: 200KiB, connect_timeout: 1h}\n";
-            let proxy = Policed::start(
+            let proxy = Policed::split(
                 &settings,
                 &[(&v1.at(), "v1"), (&shadow.at(), "v2")],
                 limits,
@@ -94,7 +94,7 @@ fn the_time_of_a_copy_begins_when_its_request_is_whole() {
             let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
             let protocol = format!("protocol: {}", up.protocol());
             let endpoints = [(&*v1.at(), "v1"), (&*v2.at(), "v2")];
-            let proxy = Policed::start(&[&protocol], &endpoints, "", |forward, policy| {
+            let proxy = Policed::split(&[&protocol], &endpoints, "", |forward, policy| {
                 forward.timeout = Some(Duration::from_millis(1_000));
                 policy.mirrors = vec![mirror(forward)];
             });

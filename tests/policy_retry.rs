@@ -5,7 +5,7 @@
 #[path = "common"]
 mod common {
     pub(crate) mod engine;
-    pub(crate) mod tried;
+    pub(crate) mod policed;
     pub(crate) mod world;
 }
 
@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::tried::Policed;
+use common::policed::Policed;
 use common::world::client::{Client, get, post};
 use common::world::raw::RawUpstream;
 use common::world::upstream::{BoxBody, Upstream, channel, full};
@@ -230,7 +230,7 @@ fn retries_stay_within_the_version_that_was_chosen() {
     run(async || {
         let (v1, v2) = (Upstream::remembering(|_| answer(503, &[])).await, Upstream::start("v2").await);
         let endpoints = [(&*v1.at(), "v1"), (&*v2.at(), "v2")];
-        let proxy = Policed::start(&[], &endpoints, "", |_, policy| {
+        let proxy = Policed::split(&[], &endpoints, "", |_, policy| {
             policy.retry = Some(RetryPolicy { retries: 5, ..on(&[On::ServerError]) });
         });
         assert_eq!(proxy.caller(Http::One).await.send(get("/m")).await.status, 503);
@@ -244,7 +244,7 @@ fn a_pause_that_outlasts_the_request_ends_with_its_time() {
     run(async || {
         let upstream = Upstream::remembering(|_| answer(503, &[])).await;
         let hour = Duration::from_secs(3_600);
-        let proxy = Policed::start(&[], &[(&upstream.at(), "v1")], "", |forward, policy| {
+        let proxy = Policed::split(&[], &[(&upstream.at(), "v1")], "", |forward, policy| {
             forward.timeout = Some(Duration::from_millis(80));
             let back_off = BackOff { base: hour, max: hour };
             policy.retry = Some(RetryPolicy { back_off, ..on(&[On::ServerError]) });
@@ -358,7 +358,7 @@ fn a_body_beyond_what_is_kept_is_sent_once_and_its_answer_passed_on() {
             let upstream = Upstream::remembering(|_| answer(503, &[])).await;
             let protocol = format!("protocol: {}", up.protocol());
             let limits = "limits: {replay_bytes: 100KiB}\n";
-            let proxy = Policed::start(&[&protocol], &[(&upstream.at(), "v1")], limits, |_, policy| {
+            let proxy = Policed::split(&[&protocol], &[(&upstream.at(), "v1")], limits, |_, policy| {
                 policy.retry = Some(on(&[On::ServerError]));
             });
             let mut caller = proxy.caller(down).await;
@@ -376,7 +376,7 @@ fn beyond_the_limit_of_retries_the_answer_is_passed_on() {
     run(async || {
         let upstream = Upstream::remembering(|_| answer(503, &[("x-own", "1")])).await;
         let settings = ["circuit_breakers: {retries: 0}"];
-        let proxy = Policed::start(&settings, &[(&upstream.at(), "v1")], "", |_, policy| {
+        let proxy = Policed::split(&settings, &[(&upstream.at(), "v1")], "", |_, policy| {
             policy.retry = Some(on(&[On::ServerError]));
         });
         let answer = proxy.caller(Http::One).await.send(get("/m")).await;
@@ -392,7 +392,7 @@ fn an_open_breaker_is_no_reason_to_try_again() {
     run(async || {
         let held = Upstream::holding().await;
         let settings = ["protocol: http1", "circuit_breakers: {connections: 1, pending: 0}"];
-        let proxy = Policed::start(&settings, &[(&held.at(), "v1")], "", |_, policy| {
+        let proxy = Policed::split(&settings, &[(&held.at(), "v1")], "", |_, policy| {
             policy.retry = Some(RetryPolicy { retries: 9, ..on(&[On::ServerError, On::Reset]) });
         });
         let (mut one, mut two) = (proxy.caller(Http::One).await, proxy.caller(Http::One).await);
@@ -443,7 +443,7 @@ fn pods_that_are_not_the_one_meant_are_no_endpoints_though_nothing_was_kept_for_
             };
             let (one, two) = (pod().await, pod().await);
             let endpoints = [(&*one.at(), "v1"), (&*two.at(), "v1")];
-            let proxy = Policed::start(&["protocol: http1"], &endpoints, "", |_, policy| {
+            let proxy = Policed::split(&["protocol: http1"], &endpoints, "", |_, policy| {
                 policy.retry = Some(RetryPolicy { retries: 0, ..RetryPolicy::default() });
             });
             let mut caller = proxy.caller(down).await;

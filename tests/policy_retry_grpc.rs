@@ -5,14 +5,14 @@
 #[path = "common"]
 mod common {
     pub(crate) mod engine;
-    pub(crate) mod tried;
+    pub(crate) mod policed;
     pub(crate) mod world;
 }
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::tried::Policed;
+use common::policed::Policed;
 use common::world::client::{Answer, grpc, grpc_call, read};
 use common::world::raw::{H2Request, RawUpstream};
 use common::world::upstream::{channel, frames, full, grpc_message};

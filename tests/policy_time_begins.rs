@@ -6,7 +6,7 @@
 #[path = "common"]
 mod common {
     pub(crate) mod engine;
-    pub(crate) mod tried;
+    pub(crate) mod policed;
     pub(crate) mod world;
 }
 
@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::tried::Policed;
+use common::policed::Policed;
 use common::world::client::{Answer, Client, grpc, post, read, request};
 use common::world::raw::RawUpstream;
 use common::world::upstream::{BoxBody, Upstream, channel, full, grpc_message};
@@ -79,7 +79,7 @@ fn a_request_that_comes_slowly_has_all_its_time_when_it_is_whole() {
                 trials.push(async move {
                     let v1 = Upstream::start("v1").await;
                     let protocol = format!("protocol: {}", up.protocol());
-                    let proxy = Policed::start(&[&protocol], &[(&v1.at(), "v1")], "", says(what, ALLOWED));
+                    let proxy = Policed::split(&[&protocol], &[(&v1.at(), "v1")], "", says(what, ALLOWED));
                     let answer = sent_slowly(&mut proxy.caller(down).await, SILENCE).await;
                     assert_eq!(answer.text(), "v1", "{down:?} {up:?} {what:?}");
                     assert_eq!(v1.only().body, "first last");
@@ -126,7 +126,7 @@ fn when_it_is_whole_its_time_runs() {
                 let whole = Rc::new(Cell::new(false));
                 let v1 = reading(whole.clone()).await;
                 let protocol = format!("protocol: {}", up.protocol());
-                let proxy = Policed::start(&[&protocol], &[(&v1.at(), "v1")], "", |forward, policy| {
+                let proxy = Policed::split(&[&protocol], &[(&v1.at(), "v1")], "", |forward, policy| {
                     says(what, SHORT)(forward, policy);
                     policy.retry.iter_mut().for_each(|retry| retry.retries = 0);
                 });
@@ -149,7 +149,7 @@ fn an_upstream_that_takes_no_more_of_a_request_is_late_though_that_is_not_whole(
                 })
                 .await;
                 let protocol = format!("protocol: {}", up.protocol());
-                let proxy = Policed::start(&[&protocol], &[(&blind.at(), "v1")], "", |forward, policy| {
+                let proxy = Policed::split(&[&protocol], &[(&blind.at(), "v1")], "", |forward, policy| {
                     says(what, SHORT)(forward, policy);
                     policy.retry.iter_mut().for_each(|retry| retry.retries = 0);
                 });
@@ -193,7 +193,7 @@ fn an_attempts_time_begins_when_it_has_a_connection() {
     run(async || {
         for down in Http::BOTH {
             let (v1, open) = keeping().await;
-            let proxy = Policed::start(&ONE_CONNECTION, &[(&v1.at(), "v1")], INTERNAL, |_, _| {});
+            let proxy = Policed::split(&ONE_CONNECTION, &[(&v1.at(), "v1")], INTERNAL, |_, _| {});
             let (mut one, mut two) = (proxy.caller(down).await, proxy.caller(down).await);
             let first =
                 tokio::task::spawn_local(async move { one.send(post("/m", "1")).await.text().to_owned() });
@@ -216,7 +216,7 @@ fn the_time_of_a_request_runs_while_it_waits_for_a_connection_whole_or_not() {
     run(async || {
         for down in Http::BOTH {
             let (v1, open) = keeping().await;
-            let proxy = Policed::start(&ONE_CONNECTION, &[(&v1.at(), "v1")], INTERNAL, |_, _| {});
+            let proxy = Policed::split(&ONE_CONNECTION, &[(&v1.at(), "v1")], INTERNAL, |_, _| {});
             let (mut one, mut two) = (proxy.caller(down).await, proxy.caller(down).await);
             let first =
                 tokio::task::spawn_local(async move { one.send(post("/m", "1")).await.text().to_owned() });
@@ -241,7 +241,7 @@ fn a_grpc_deadline_counts_from_the_head_whatever_has_come() {
     run(async || {
         for route in [None, Some(Duration::from_millis(150)), Some(Duration::from_secs(3_600))] {
             let v1 = Upstream::holding().await;
-            let proxy = Policed::start(&[], &[(&v1.at(), "v1")], "", |forward, policy| {
+            let proxy = Policed::split(&[], &[(&v1.at(), "v1")], "", |forward, policy| {
                 forward.timeout = route;
                 policy.retry = Some(of_any_failure());
             });
@@ -279,7 +279,7 @@ fn a_call_that_still_sends_is_not_cut_and_one_that_has_ended_is() {
             (world.addr("in"), Box::new(world) as Box<dyn std::any::Any>)
         };
         let policed = async |time: Duration, at: &str| {
-            let proxy = Policed::start(&[], &[(at, "v1")], "", says(Says::Route, time));
+            let proxy = Policed::split(&[], &[(at, "v1")], "", says(Says::Route, time));
             (proxy.addr(), Box::new(proxy) as Box<dyn std::any::Any>)
         };
         let echo = echoing().await;
@@ -368,7 +368,7 @@ fn a_call_that_is_sent_again_is_told_what_is_left_by_then() {
         let told = called(world.addr("in")).await;
         assert_eq!((told[0].0, told[0].1), (40_000.0, Some(40_000)));
         assert!(told[1].1.is_some_and(|ms| ms <= 40_000 - 2 * SHORT.as_millis() as u64), "{told:?}");
-        let proxy = Policed::start(&[], &endpoints, "", says(Says::Route, Duration::from_secs(40)));
+        let proxy = Policed::split(&[], &endpoints, "", says(Says::Route, Duration::from_secs(40)));
         let told = called(proxy.addr()).await;
         assert_eq!((told[0].0, told[0].1), (40_000.0, Some(40_000)));
         assert!(told[1].1.is_some_and(|ms| ms <= 40_000 - 2 * SHORT.as_millis() as u64), "{told:?}");

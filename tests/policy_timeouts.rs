@@ -5,13 +5,13 @@
 #[path = "common"]
 mod common {
     pub(crate) mod engine;
-    pub(crate) mod tried;
+    pub(crate) mod policed;
     pub(crate) mod world;
 }
 
 use std::time::Duration;
 
-use common::tried::Policed;
+use common::policed::Policed;
 use common::world::client::{Client, get, grpc, post, read};
 use common::world::raw::RawUpstream;
 use common::world::upstream::{Upstream, channel, full, grpc_message};
@@ -46,7 +46,7 @@ fn a_request_whose_time_is_up_gets_504_whatever_its_retries_still_allow() {
         for (down, up) in Http::matrix() {
             let upstream = Upstream::holding().await;
             let protocol = format!("protocol: {}", up.protocol());
-            let proxy = Policed::start(&[&protocol], &[(&upstream.at(), "v1")], "", |forward, policy| {
+            let proxy = Policed::split(&[&protocol], &[(&upstream.at(), "v1")], "", |forward, policy| {
                 forward.timeout = Some(3 * SHORT);
                 let on = [RetryCondition::Reset].into_iter().collect();
                 policy.retry = Some(RetryPolicy {
@@ -108,13 +108,13 @@ fn an_attempt_on_which_nothing_moves_is_given_up_but_not_one_that_is_only_long()
                 policy.retry = Some(retry);
             };
             let protocol = format!("protocol: {}", up.protocol());
-            let proxy = Policed::start(&[&protocol], &[(&silent.at(), "v1")], "", idle_only);
+            let proxy = Policed::split(&[&protocol], &[(&silent.at(), "v1")], "", idle_only);
             let answer = proxy.caller(Http::One).await.send(get("/m")).await;
             assert_eq!(answer.status, 504);
             assert_eq!(proxy.log(1).await, ["504 UT upstream_per_try_timeout 1"]);
             // A body that moves every fourth part of that, for thrice as long in all.
             let v1 = Upstream::start("v1").await;
-            let proxy = Policed::start(&[&protocol], &[(&v1.at(), "v1")], "", idle_only);
+            let proxy = Policed::split(&[&protocol], &[(&v1.at(), "v1")], "", idle_only);
             let (sender, body) = channel();
             let moves = async {
                 for _ in 0..12 {
@@ -135,7 +135,7 @@ fn an_attempt_on_which_nothing_moves_is_given_up_but_not_one_that_is_only_long()
 fn a_grpc_deadline_is_honoured_told_reduced_and_its_end_is_deadline_exceeded() {
     run(async || {
         let held = Upstream::holding().await;
-        let proxy = Policed::start(&[], &[(&held.at(), "v1")], "", |_, _| {});
+        let proxy = Policed::split(&[], &[(&held.at(), "v1")], "", |_, _| {});
         let answer = proxy.caller(Http::Two).await.send(call("60m")).await;
         assert_eq!((answer.status.as_u16(), answer.grpc_status()), (200, Some("4")));
         assert_eq!(answer.header("grpc-message"), Some("upstream request timeout"));
@@ -143,7 +143,7 @@ fn a_grpc_deadline_is_honoured_told_reduced_and_its_end_is_deadline_exceeded() {
         until("the upstream hears of it", || (held.cancelled() == 1).then_some(())).await;
 
         let v1 = Upstream::start("v1").await;
-        let proxy = Policed::start(&[], &[(&v1.at(), "v1")], "", |_, _| {});
+        let proxy = Policed::split(&[], &[(&v1.at(), "v1")], "", |_, _| {});
         assert_eq!(proxy.caller(Http::Two).await.send(call("1000S")).await.grpc_status(), Some("0"));
         let seen = v1.only();
         let told = ms_of(seen.header("grpc-timeout").expect("it is passed on"));
@@ -157,7 +157,7 @@ fn the_routes_timeout_counts_where_it_is_shorter_and_is_no_deadline_of_grpcs() {
     run(async || {
         let held = Upstream::holding().await;
         let timed = |endpoint: &str, timeout, grpc_max| {
-            Policed::start(&[], &[(endpoint, "v1")], "", move |forward, policy| {
+            Policed::split(&[], &[(endpoint, "v1")], "", move |forward, policy| {
                 forward.timeout = timeout;
                 policy.timeouts.grpc_max = grpc_max;
             })
@@ -179,7 +179,7 @@ fn the_routes_timeout_counts_where_it_is_shorter_and_is_no_deadline_of_grpcs() {
 fn what_is_no_grpc_deadline_is_passed_on_as_it_is_and_bounds_nothing() {
     run(async || {
         let v1 = Upstream::start("v1").await;
-        let proxy = Policed::start(&[], &[(&v1.at(), "v1")], "", |_, _| {});
+        let proxy = Policed::split(&[], &[(&v1.at(), "v1")], "", |_, _| {});
         let mut caller = proxy.caller(Http::Two).await;
         for unreadable in ["1s", "123456789S", "soon", "-1S"] {
             assert_eq!(caller.send(call(unreadable)).await.grpc_status(), Some("0"), "{unreadable}");
@@ -241,7 +241,7 @@ fn each_attempt_is_told_what_its_own_bound_and_the_requests_leave() {
             .await;
             let per_try = |per_try: u64, total: u64| {
                 let protocol = format!("protocol: {}", up.protocol());
-                Policed::start(&[&protocol], &[(&upstream.at(), "v1")], "", move |forward, policy| {
+                Policed::split(&[&protocol], &[(&upstream.at(), "v1")], "", move |forward, policy| {
                     forward.timeout = Some(Duration::from_secs(total));
                     policy.retry = Some(RetryPolicy {
                         per_try_timeout: Some(Duration::from_millis(per_try)),
@@ -264,7 +264,7 @@ fn an_internal_caller_bounds_one_attempt_and_another_does_not() {
     run(async || {
         let held = Upstream::holding().await;
         for (internal, more) in [(true, "internal_cidrs: [127.0.0.1/32]\n"), (false, "")] {
-            let proxy = Policed::start(&[], &[(&held.at(), "v1")], more, |forward, _| {
+            let proxy = Policed::split(&[], &[(&held.at(), "v1")], more, |forward, _| {
                 forward.timeout = Some(5 * SHORT);
             });
             let mut request = get("/m");
@@ -282,7 +282,7 @@ fn the_times_that_an_internal_caller_asks_for_stand_in_place_of_the_routes_and_g
     run(async || {
         let v1 = Upstream::start("v1").await;
         let more = "internal_cidrs: [127.0.0.1/32]\n";
-        let proxy = Policed::start(&[], &[(&v1.at(), "v1")], more, |forward, policy| {
+        let proxy = Policed::split(&[], &[(&v1.at(), "v1")], more, |forward, policy| {
             forward.timeout = Some(LONG);
             policy.retry = Some(RetryPolicy { per_try_timeout: Some(LONG / 2), ..RetryPolicy::default() });
         });
@@ -315,7 +315,7 @@ fn a_routes_idle_time_holds_in_place_of_the_process_on_either_side_of_it() {
             let idle = |limit: &str, own: Duration| {
                 let limits = format!("limits: {{stream_idle: {limit}}}\n");
                 let protocol = format!("protocol: {}", up.protocol());
-                Policed::start(&[&protocol], &[(&held.at(), "v1")], &limits, move |_, policy| {
+                Policed::split(&[&protocol], &[(&held.at(), "v1")], &limits, move |_, policy| {
                     policy.timeouts.idle = Some(own);
                 })
             };
@@ -334,7 +334,7 @@ fn a_routes_idle_time_holds_in_place_of_the_process_on_either_side_of_it() {
                 .await;
                 let limits = "limits: {stream_idle: 100ms}\n";
                 let proxy =
-                    Policed::start(&["protocol: http1"], &[(&v1.at(), "v1")], limits, move |_, policy| {
+                    Policed::split(&["protocol: http1"], &[(&v1.at(), "v1")], limits, move |_, policy| {
                         policy.timeouts.idle = Some(off);
                     });
                 assert_eq!(proxy.caller(down).await.send(get("/m")).await.text(), "late", "{down:?} {off:?}");
@@ -354,7 +354,7 @@ fn an_answer_that_outlasts_the_deadline_is_cut() {
             drop(stream);
         })
         .await;
-        let proxy = Policed::start(&[], &[(&slow.at(), "v1")], "", |_, _| {});
+        let proxy = Policed::split(&[], &[(&slow.at(), "v1")], "", |_, _| {});
         let mut caller = proxy.caller(Http::Two).await;
         let response = soon("the head", caller.begin(call("300m"))).await.expect("a head");
         assert!(soon("the end", read(response)).await.is_err(), "it is no whole answer");

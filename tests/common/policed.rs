@@ -5,22 +5,22 @@
 // Compiled into several tests, few of which use all of it; `pub` marks what tests call.
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
-use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 use weir::snapshot::{
-    HeaderEdit, HeaderEdits, Route, RouteConfig, RoutePolicy, Snapshot, TargetPolicy, VersionTarget,
+    Action, Forward, Fraction, HeaderEdit, HeaderEdits, Mirror, RetryPolicy, Route, RouteConfig, RoutePolicy,
+    Snapshot, TargetPolicy, VersionTarget,
 };
 
 use super::engine::{Engine, linked};
+use super::world::client::Client;
 use super::world::upstream::Upstream;
-use super::world::{Http, one_service, rule, split_rule, until};
+use super::world::{Http, logged, one_service, rule, split_rule, until};
 
-/// A line of the log: status, flags, details, attempts, version.
-const FORMAT: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% \
-    %WEIR_VERSION%\\n";
+/// A line of the log: status, flags, details, attempts.
+const FORMAT: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%";
 
 /// See the module.
 pub struct Policed {
@@ -29,7 +29,7 @@ pub struct Policed {
 }
 
 impl Policed {
-    /// Serves `yaml` (as [`one_service`] makes it) and `rules`; `say` is told each route.
+    /// Serves `yaml` (as [`one_service`] makes it) and `rules`; `say` is told each route. The log tells versions too.
     pub fn start(yaml: &str, rules: &str, say: impl Fn(&mut Route)) -> Policed {
         Policed::serving(yaml, rules, |snapshot| {
             for config in snapshot.route_configs.values_mut() {
@@ -41,15 +41,47 @@ impl Policed {
     }
 
     /// The same; `say` is told all that was linked.
-    pub fn serving(yaml: &str, rules: &str, say: impl Fn(&mut Snapshot)) -> Policed {
+    pub fn serving(yaml: &str, rules: &str, say: impl FnOnce(&mut Snapshot)) -> Policed {
+        Policed::logging(&format!("{FORMAT} %WEIR_VERSION%"), yaml, rules, say)
+    }
+
+    fn logging(format: &str, yaml: &str, rules: &str, say: impl FnOnce(&mut Snapshot)) -> Policed {
         let log = NamedTempFile::new().expect("a file");
-        let main =
-            format!("{yaml}\naccess_log: {{path: \"{}\", format: \"{FORMAT}\"}}\n", log.path().display());
-        let engine = Engine::start(1, &main, rules);
-        let mut snapshot = (*linked(&main, rules)).clone();
+        let main = format!("{yaml}\naccess_log: {{path: \"{}\", format: \"{format}\\n\"}}\n", log.path().display());
+        let mut snapshot = Arc::unwrap_or_clone(linked(&main, rules));
         say(&mut snapshot);
-        engine.publish(Arc::new(snapshot));
-        Policed { engine, log }
+        Policed { engine: Engine::serving(1, Arc::new(snapshot)), log }
+    }
+
+    /// The service `x` with `settings`, each `key: value`, and `more` of the weir.yaml behind it; its versions `v1` and
+    /// `v2` get 100 and 0 of the requests. `say` is told the only route and its policy.
+    pub fn split(
+        settings: &[&str],
+        endpoints: &[(&str, &str)],
+        more: &str,
+        say: impl FnOnce(&mut Forward, &mut RoutePolicy),
+    ) -> Policed {
+        let yaml = one_service(settings, endpoints) + more;
+        let rules = split_rule(&[("v1", 100), ("v2", 0)]);
+        Policed::logging(FORMAT, &yaml, &rules, |snapshot| {
+            let mut routes = snapshot
+                .route_configs
+                .values_mut()
+                .flat_map(|config| &mut Arc::make_mut(config).virtual_hosts)
+                .flat_map(|host| &mut host.routes)
+                .map(Arc::make_mut);
+            let route = routes.find(|route| route.name.starts_with("split")).expect("the rule");
+            let mut said = RoutePolicy::default();
+            say(forward(route), &mut said);
+            route.policy = Some(Arc::new(said));
+        })
+    }
+
+    /// Requests to endpoints of version `v1` that speak `up`, made again as `retry` says.
+    pub fn retrying(up: Http, endpoints: &[&str], retry: RetryPolicy) -> Policed {
+        let endpoints: Vec<_> = endpoints.iter().map(|at| (*at, "v1")).collect();
+        let protocol = format!("protocol: {}", up.protocol());
+        Policed::split(&[&protocol], &endpoints, "", |_, policy| policy.retry = Some(retry))
     }
 
     /// One upstream that is spoken to by `up`; `say` is told the policy of its only route.
@@ -76,15 +108,14 @@ impl Policed {
         self.engine.address("in")
     }
 
-    /// The lines of the access log, once there are `count`: status, flags, details, attempts, version.
+    /// A caller's connection.
+    pub async fn caller(&self, down: Http) -> Client {
+        Client::connect(down, self.addr()).await
+    }
+
+    /// The lines of the access log, once there are `count`: status, flags, details, attempts, and version if it tells.
     pub async fn log(&self, count: usize) -> Vec<String> {
-        until(&format!("{count} lines in the access log"), || {
-            let text = fs::read_to_string(self.log.path()).unwrap_or_default();
-            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            let lines: Vec<String> = whole.map(|line| line.trim_end().to_owned()).collect();
-            (lines.len() >= count).then_some(lines)
-        })
-        .await
+        logged(self.log.path(), count).await
     }
 
     /// The last line of the access log, once there are `count`.
@@ -94,18 +125,45 @@ impl Policed {
         lines.pop().unwrap_or_default()
     }
 
-    /// What this proxy counts of Envoy's family `family`, over all its series.
-    pub fn metric(&self, family: &str) -> f64 {
-        self.engine.metric(family)
+    /// The sum of all series that begin with `series`.
+    pub fn metric(&self, series: &str) -> f64 {
+        self.engine.metric(series)
+    }
+
+    /// The copies of which `result` came.
+    pub fn copies(&self, result: &str) -> f64 {
+        let page = self.engine.shared.recorder.render(weir::telemetry::Page::Metrics);
+        let of_family = |line: &&str| line.starts_with("weir_mirror_requests_total{");
+        let label = format!("result=\"{result}\"");
+        let matching = page.lines().filter(of_family).filter(|line| line.contains(&label));
+        let values: Vec<f64> = matching
+            .map(|line| line.rsplit_once(' ').expect("a value").1.parse().expect("a number"))
+            .collect();
+        assert!(!values.is_empty(), "there is no such series");
+        values.iter().sum()
+    }
+
+    /// Waits until `count` copies came to `result`.
+    pub async fn copied(&self, result: &str, count: f64) {
+        until(&format!("{count} copies {result}"), || (self.copies(result) == count).then_some(())).await;
+    }
+}
+
+/// A copy to version `v2` of every request.
+pub fn mirror(forward: &Forward) -> Mirror {
+    Mirror { target: forward.versions[1].clone(), fraction: Fraction::ALWAYS }
+}
+
+fn forward(route: &mut Route) -> &mut Forward {
+    match &mut route.action {
+        Action::Forward(forward) => forward,
+        other => panic!("{other:?}"),
     }
 }
 
 /// The versions of a route that forwards.
 pub fn versions(route: &mut Route) -> &mut [VersionTarget] {
-    match &mut route.action {
-        weir::snapshot::Action::Forward(forward) => &mut forward.versions,
-        other => panic!("{other:?}"),
-    }
+    &mut forward(route).versions
 }
 
 /// What is said of a route.
