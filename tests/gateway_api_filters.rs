@@ -9,7 +9,7 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::dialects::{Served, all, gateway_route, host_of, last, with};
+use common::dialects::{Served, all, gateway_route, last, with};
 use common::world::client::{get, grpc_call, request};
 use common::world::upstream::{Upstream, empty};
 use common::world::{Http, run, until};
@@ -78,7 +78,7 @@ fn a_rewrite_of_the_host_leaves_the_path_and_one_of_the_path_the_host() {
                     assert_eq!(served.send(down, get("/a/b?q=1")).await.upstream(), "v1");
                     let seen = last(&served.v1);
                     assert_eq!(
-                        (seen.target(), host_of(&seen).as_str()),
+                        (seen.target(), seen.host()),
                         (target, host),
                         "{rule} {down:?} {up:?}"
                     );

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use common::policed::{Policed, mirror};
 use common::world::client::{Client, get, grpc_call, post, request};
 use common::world::raw::RawUpstream;
-use common::world::upstream::{Seen, Upstream, channel, full};
+use common::world::upstream::{Upstream, channel, full};
 use common::world::{Http, free_port, run, soon, until};
 use http::{Method, Request, Response};
 use http_body::Frame;
@@ -30,11 +30,6 @@ use weir::snapshot::{BackOff, Forward, Fraction, RetryCondition, RetryPolicy, Ro
 fn mirrored(up: Http, v1: &str, v2: &str, more: &str) -> Policed {
     let copies = |forward: &mut Forward, policy: &mut RoutePolicy| policy.mirrors = vec![mirror(forward)];
     Policed::split(&[&format!("protocol: {}", up.protocol())], &[(v1, "v1"), (v2, "v2")], more, copies)
-}
-
-fn host_of(seen: &Seen) -> String {
-    let host = seen.head.headers.get("host").map(|host| host.to_str().expect("text").to_owned());
-    host.or_else(|| seen.head.uri.authority().map(ToString::to_string)).expect("a host")
 }
 
 /// Bytes that no two places share.
@@ -86,8 +81,8 @@ fn a_copy_is_the_request_with_the_hosts_name_changed_and_the_caller_sees_nothing
             assert_eq!(caller.send(sent).await.upstream(), "v1");
             proxy.copied("sent", 1.0).await;
             let (first, copy) = (v1.only(), v2.only());
-            assert_eq!(host_of(&copy), "x.default.svc.cluster.local-shadow", "{down:?} {up:?}");
-            assert_eq!(host_of(&first), "x.default.svc.cluster.local");
+            assert_eq!(copy.host(), "x.default.svc.cluster.local-shadow", "{down:?} {up:?}");
+            assert_eq!(first.host(), "x.default.svc.cluster.local");
             assert_eq!(
                 (copy.target(), &copy.head.method, &copy.body),
                 ("/m?q=1", &Method::POST, &Bytes::from("body"))

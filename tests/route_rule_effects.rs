@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::future::pending;
 use std::time::{Duration, Instant};
 
-use common::dialects::{Served, all, host_of, last, route_rule, with};
+use common::dialects::{Served, all, last, route_rule, with};
 use common::world::client::{get, grpc_call, request};
 use common::world::upstream::{Upstream, empty, full};
 use common::world::{Http, run};
@@ -71,12 +71,12 @@ fn a_rewrite_of_the_authority_leaves_the_path_of_requests_and_calls() {
             let served = Served::under(up, &rules).await;
             assert_eq!(served.send(down, get("/a?q")).await.upstream(), "v1");
             let seen = last(&served.v1);
-            assert_eq!((seen.target(), host_of(&seen).as_str()), ("/a?q", "inner.example:8501"));
+            assert_eq!((seen.target(), seen.host()), ("/a?q", "inner.example:8501"));
             assert_eq!(seen.header("x-envoy-original-path"), None);
         }
         let served = Served::under(Http::Two, &rules).await;
         assert_eq!(served.send(Http::Two, grpc_call("/s.S/M", b"1")).await.grpc_status(), Some("0"));
-        assert_eq!(host_of(&last(&served.v1)), "inner.example:8501");
+        assert_eq!(last(&served.v1).host(), "inner.example:8501");
     });
 }
 

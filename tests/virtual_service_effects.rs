@@ -14,7 +14,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::dialects::{Served, all, destination_rule, host_of, last, to, virtual_service, with};
+use common::dialects::{Served, all, destination_rule, last, to, virtual_service, with};
 use common::engine::Engine;
 use common::world::client::{Answer, Client, get, grpc_call, request};
 use common::world::upstream::{BoxBody, Upstream, empty, full};
@@ -119,7 +119,7 @@ fn a_rewrite_takes_the_place_of_what_was_matched_of_path_and_host() {
                 let served = Served::under(up, &rules).await;
                 assert_eq!(served.send(down, get(asked)).await.upstream(), "v1", "{rewrite}");
                 let seen = last(&served.v1);
-                assert_eq!((seen.target(), host_of(&seen).as_str()), (target, host), "{matched} {rewrite}");
+                assert_eq!((seen.target(), seen.host()), (target, host), "{matched} {rewrite}");
             }
         }
         let served =

@@ -93,12 +93,6 @@ pub fn last(upstream: &Upstream) -> Seen {
     upstream.seen().pop().expect("a request")
 }
 
-/// The host that a request names, whichever HTTP it came by.
-pub fn host_of(seen: &Seen) -> String {
-    let of_target = seen.head.uri.authority().map(ToString::to_string);
-    of_target.or_else(|| seen.header("host").map(str::to_owned)).expect("a host")
-}
-
 /// All values of a field.
 pub fn all(headers: &http::HeaderMap, name: &str) -> Vec<String> {
     headers.get_all(name).iter().map(|value| value.to_str().expect("text").to_owned()).collect()

@@ -89,6 +89,12 @@ impl Seen {
         Some(value)
     }
 
+    /// The host that it names, whichever HTTP it came by.
+    pub fn host(&self) -> &str {
+        let of_target = self.head.uri.authority().map(http::uri::Authority::as_str);
+        of_target.or_else(|| self.header("host")).expect("a host")
+    }
+
     /// Path and query.
     pub fn target(&self) -> &str {
         self.head.uri.path_and_query().map_or("", |target| target.as_str())
