@@ -91,9 +91,7 @@ fn no_more_streams_are_open_on_a_connection_than_it_says() {
 fn a_budget_takes_the_place_of_the_limit_of_retries() {
     run(async || {
         for (least, retries) in [(0, 0.0), (1, 4.0)] {
-            let cut =
-                RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() })
-                    .await;
+            let cut = RawUpstream::going().await;
             let share = Fraction { numerator: 0, denominator: 100 };
             let budget = RetryBudget { share, min_concurrency: least };
             let breakers =

@@ -13,7 +13,6 @@ use std::time::Duration;
 use common::clusters::{NOBODY, caller, scraped, serve};
 use common::world::upstream::{Upstream, full};
 use common::world::{Http, run};
-use http::Response;
 use weir::snapshot::{Outlier, TrafficPolicy};
 
 fn policy(panic_threshold: u32) -> TrafficPolicy {
@@ -28,15 +27,11 @@ fn policy(panic_threshold: u32) -> TrafficPolicy {
     TrafficPolicy { outlier: Some(outlier), panic_threshold, ..TrafficPolicy::default() }
 }
 
-async fn failing() -> Upstream {
-    Upstream::remembering(|_| Response::builder().status(500).body(full("bad")).expect("a response")).await
-}
-
 #[test]
 fn below_the_threshold_all_are_asked_and_at_it_only_those_that_are_well() {
     run(async || {
         for (down, up) in Http::matrix() {
-            let (bad, worse, good) = (failing().await, failing().await, Upstream::start("good").await);
+            let (bad, worse, good) = (Upstream::failing(500).await, Upstream::failing(500).await, Upstream::start("good").await);
             // One of three is left: 33 %.
             for (threshold, panics) in [(34, true), (33, false)] {
                 let engine = serve(up, &[&bad.at(), &worse.at(), &good.at()], &policy(threshold));
@@ -60,7 +55,7 @@ fn below_the_threshold_all_are_asked_and_at_it_only_those_that_are_well() {
 fn a_threshold_of_zero_asks_nobody_when_nobody_is_well() {
     run(async || {
         for down in Http::BOTH {
-            let bad = failing().await;
+            let bad = Upstream::failing(500).await;
             let engine = serve(Http::One, &[&bad.at()], &policy(0));
             let mut client = caller(down, &engine).await;
             assert_eq!(client.get("/m").await.text(), "bad");

@@ -172,13 +172,8 @@ fn who_has_answered_is_not_late_when_the_requests_time_ends_before_another_attem
         // All at once, as each waits for its time to end.
         let each = |down, up, resets| async move {
             let upstream = match resets {
-                false => Answers::Whole(
-                    Upstream::remembering(|_| {
-                        Response::builder().status(503).body(full("bad")).expect("a response")
-                    })
-                    .await,
-                ),
-                true => Answers::Cut(resetting(up).await),
+                false => Answers::Whole(Upstream::failing(503).await),
+                true => Answers::Cut(RawUpstream::resetting(up).await),
             };
             let proxy = proxy(up, &upstream.at(), "", &in_a_row(2), |route| {
                 bound(route, Duration::from_secs(2));
@@ -214,21 +209,6 @@ impl Answers {
         match self {
             Answers::Whole(upstream) => upstream.at(),
             Answers::Cut(upstream) => upstream.at(),
-        }
-    }
-}
-
-/// One that ends each request before it answers.
-async fn resetting(up: Http) -> RawUpstream {
-    match up {
-        Http::One => {
-            RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await
-        }
-        Http::Two => {
-            RawUpstream::start_h2(|mut request, _| async move {
-                request.reset(h2::Reason::INTERNAL_ERROR);
-            })
-            .await
         }
     }
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use common::parts::part;
 use common::policed::{Policed, policy};
 use common::world::client::{Client, post, request};
-use common::world::upstream::{Upstream, channel, full};
+use common::world::upstream::{Upstream, channel, echoed, full};
 use common::world::{Http, one_service, rule, run, soon, split_rule};
 use envoy::{Envoy, bootstrap, cluster};
 use futures_util::future::join_all;
@@ -77,16 +77,7 @@ impl Side {
     /// Sends a part of a request, and the rest after a silence; what came of it.
     async fn slowly(&self, down: Http, path: &str, silence: Duration) -> String {
         let (before, mut caller) = (self.upstream.begun(), Client::connect(down, self.address).await);
-        let (sender, body) = channel();
-        sender.send(Frame::data("first ".into())).expect("sent");
-        let rest = async {
-            tokio::time::sleep(silence).await;
-            // Who was answered already takes no more.
-            let _ = sender.send(Frame::data("last".into()));
-            drop(sender);
-        };
-        let request = request(Method::POST, path).body(body).expect("a request");
-        let (answer, ()) = tokio::join!(caller.send(request), rest);
+        let answer = caller.post_slowly(path, silence).await;
         format!("{} {} attempts, {} read", answer.status, self.upstream.begun() - before, self.read.take())
     }
 
@@ -142,14 +133,7 @@ async fn serve(
 ) -> Response<common::world::upstream::BoxBody> {
     let path = request.uri().path().to_owned();
     if path.ends_with("/echo") {
-        let (sender, body) = channel();
-        tokio::task::spawn_local(async move {
-            let mut coming = request.into_body();
-            while let Some(Ok(frame)) = coming.frame().await {
-                let _ = sender.send(frame);
-            }
-        });
-        return Response::new(body);
+        return Response::new(echoed(request, None));
     }
     if request.into_body().collect().await.is_ok() {
         read.set(read.get() + 1);

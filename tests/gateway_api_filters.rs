@@ -9,20 +9,45 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::dialects::{Served, all, gateway_route, last, with};
-use common::world::client::{get, grpc_call, request};
-use common::world::upstream::{Upstream, empty};
+use common::dialects::{EDITED, Served, all, gateway_route, last, preflight, redirects, telling, with};
+use common::world::client::{get, grpc_call};
+use common::world::upstream::BoxBody;
 use common::world::{Http, run, until};
-use http::{Method, Response};
+use http::Request;
 
 /// A rule of an HTTPRoute with one filter, that sends all to `v1`.
 fn filtered(filter: &str) -> String {
     gateway_route("HTTPRoute", &format!("{{filters: [{filter}], backendRefs: [{{name: x-v1, port: 80}}]}}"))
 }
 
-/// The same for its only backend.
-fn of_backend(kind: &str, filter: &str) -> String {
-    gateway_route(kind, &format!("{{backendRefs: [{{name: x-v1, port: 80, filters: [{filter}]}}]}}"))
+/// Where a filter can stand, by all HTTPs that carry its requests.
+struct Place {
+    rules: String,
+    is_grpc: bool,
+    down: Http,
+    up: Http,
+}
+
+impl Place {
+    /// Of a rule and of its only backend, for requests and for calls.
+    fn all(filter: &str) -> Vec<Place> {
+        let of_rule = format!("{{filters: [{filter}], backendRefs: [{{name: x-v1, port: 80}}]}}");
+        let of_backend = format!("{{backendRefs: [{{name: x-v1, port: 80, filters: [{filter}]}}]}}");
+        let mut places = Vec::new();
+        for (kind, is_grpc) in [("HTTPRoute", false), ("GRPCRoute", true)] {
+            for rule in [&of_rule, &of_backend] {
+                for (down, up) in Http::matrix().filter(|&hops| !is_grpc || hops == (Http::Two, Http::Two)) {
+                    places.push(Place { rules: gateway_route(kind, rule), is_grpc, down, up });
+                }
+            }
+        }
+        places
+    }
+
+    /// What it is tried with.
+    fn asked(&self) -> Request<BoxBody> {
+        if self.is_grpc { grpc_call("/s.S/M", b"1") } else { get("/") }
+    }
 }
 
 #[test]
@@ -47,13 +72,7 @@ fn a_redirect_changes_the_part_that_it_names() {
             let rule = format!(
                 "{{matches: [{{path: {{value: /a}}}}], filters: [{{type: RequestRedirect, requestRedirect: {{{redirect}}}}}]}}"
             );
-            let served = Served::under(Http::One, &gateway_route("HTTPRoute", &rule)).await;
-            for down in Http::BOTH {
-                let answer = served.send(down, with(get("/a/b?q=1"), &[("host", "x.default:8080")])).await;
-                let got = (answer.status.as_u16(), answer.header("location"));
-                assert_eq!(got, (code, Some(location)), "{redirect} {down:?}");
-            }
-            assert_eq!(served.v1.begun() + served.v2.begun(), 0);
+            redirects(&gateway_route("HTTPRoute", &rule), "/a/b?q=1", code, location).await;
         }
     });
 }
@@ -88,19 +107,6 @@ fn a_rewrite_of_the_host_leaves_the_path_and_one_of_the_path_the_host() {
     });
 }
 
-/// An upstream whose answers have the fields that a modifier edits.
-async fn telling() -> Upstream {
-    Upstream::remembering(|seen| {
-        let answer = Response::builder().header("x-set", "v1").header("x-add", "v1").header("x-gone", "v1");
-        let answer = match seen.head.headers.contains_key("te") {
-            true => answer.header("content-type", "application/grpc").header("grpc-status", "0"),
-            false => answer,
-        };
-        answer.body(empty()).expect("an answer")
-    })
-    .await
-}
-
 #[test]
 fn each_modifier_edits_its_own_way_alone_for_a_rule_and_for_a_backend() {
     run(async || {
@@ -109,33 +115,17 @@ fn each_modifier_edits_its_own_way_alone_for_a_rule_and_for_a_backend() {
             (format!("{{type: RequestHeaderModifier, requestHeaderModifier: {edit}}}"), true),
             (format!("{{type: ResponseHeaderModifier, responseHeaderModifier: {edit}}}"), false),
         ] {
-            let of_calls = format!("{{filters: [{filter}], backendRefs: [{{name: x-v1, port: 80}}]}}");
-            for (rules, call) in [
-                (filtered(&filter), false),
-                (of_backend("HTTPRoute", &filter), false),
-                (gateway_route("GRPCRoute", &of_calls), true),
-                (of_backend("GRPCRoute", &filter), true),
-            ] {
-                for (down, up) in Http::matrix().filter(|&hops| !call || hops == (Http::Two, Http::Two)) {
-                    let served = Served::with(up, telling().await, &rules).await;
-                    let asked = if call { grpc_call("/s.S/M", b"1") } else { get("/") };
-                    let fields = [("x-set", "v1"), ("x-add", "v1"), ("x-gone", "v1")];
-                    let answer = served.send(down, with(asked, &fields)).await;
-                    let seen = last(&served.v1);
-                    for (headers, edited) in
-                        [(&seen.head.headers, of_request), (&answer.headers, !of_request)]
-                    {
-                        let (set, add, gone): (_, &[&str], &[&str]) =
-                            if edited { ("weir", &["v1", "weir"], &[]) } else { ("v1", &["v1"], &["v1"]) };
-                        assert_eq!(all(headers, "x-set"), [set], "{rules} {down:?} {up:?}");
-                        assert_eq!(
-                            (all(headers, "x-add"), all(headers, "x-gone")),
-                            (
-                                add.iter().map(|&one| one.into()).collect(),
-                                gone.iter().map(|&one| one.into()).collect()
-                            )
-                        );
-                    }
+            for place in Place::all(&filter) {
+                let Place { rules, down, up, .. } = &place;
+                let served = Served::with(*up, telling().await, rules).await;
+                let answer = served.send(*down, with(place.asked(), &EDITED)).await;
+                let seen = last(&served.v1);
+                for (headers, edited) in [(&seen.head.headers, of_request), (&answer.headers, !of_request)] {
+                    let (set, add, gone): (_, &[&str], &[&str]) =
+                        if edited { ("weir", &["v1", "weir"], &[]) } else { ("v1", &["v1"], &["v1"]) };
+                    assert_eq!(all(headers, "x-set"), [set], "{rules} {down:?} {up:?}");
+                    assert_eq!(all(headers, "x-add"), add, "{rules} {down:?} {up:?}");
+                    assert_eq!(all(headers, "x-gone"), gone, "{rules} {down:?} {up:?}");
                 }
             }
         }
@@ -159,10 +149,7 @@ fn cors_tells_what_the_filter_says_and_no_more() {
             let rules = filtered(&format!("{{type: CORS, cors: {{{cors}, exposeHeaders: [x-c]}}}}"));
             for (down, up) in Http::matrix() {
                 let served = Served::under(up, &rules).await;
-                let origin = ("origin", "https://a.b");
-                let preflight = request(Method::OPTIONS, "/").body(empty()).expect("a request");
-                let preflight = with(preflight, &[origin, ("access-control-request-method", "PUT")]);
-                let answer = served.send(down, preflight).await;
+                let answer = served.send(down, preflight("https://a.b", "PUT")).await;
                 assert_eq!((answer.status.as_u16(), served.v1.begun()), (200, 0));
                 assert_eq!(answer.header("access-control-allow-origin"), Some("https://a.b"), "{cors}");
                 for (name, value) in [
@@ -176,7 +163,7 @@ fn cors_tells_what_the_filter_says_and_no_more() {
                 {
                     assert_eq!(answer.header(name), value, "{name}: {cors}");
                 }
-                let answer = served.send(down, with(get("/"), &[origin])).await;
+                let answer = served.send(down, with(get("/"), &[("origin", "https://a.b")])).await;
                 assert_eq!(answer.upstream(), "v1");
                 assert_eq!(answer.header("access-control-allow-origin"), Some("https://a.b"), "{cors}");
                 assert_eq!(answer.header("access-control-expose-headers"), Some("x-c"));
@@ -198,23 +185,14 @@ fn a_mirror_gets_copies_of_its_part_of_the_requests_or_calls() {
             let filter = format!(
                 "{{type: RequestMirror, requestMirror: {{backendRef: {{name: x-v2, port: 80}}, {part}}}}}"
             );
-            let of_calls = format!("{{filters: [{filter}], backendRefs: [{{name: x-v1, port: 80}}]}}");
-            for (rules, call) in [
-                (filtered(&filter), false),
-                (of_backend("HTTPRoute", &filter), false),
-                (gateway_route("GRPCRoute", &of_calls), true),
-                (of_backend("GRPCRoute", &filter), true),
-            ] {
-                for (down, up) in Http::matrix().filter(|&hops| !call || hops == (Http::Two, Http::Two)) {
-                    let served = Served::under(up, &rules).await;
-                    for count in 1..=2 {
-                        let asked = if call { grpc_call("/s.S/M", b"1") } else { get("/") };
-                        assert_eq!(served.send(down, asked).await.upstream(), "v1");
-                        until("the copies", || (served.v2.seen().len() >= count * copies).then_some(()))
-                            .await;
-                    }
-                    assert_eq!(served.v2.seen().len(), 2 * copies, "{rules} {down:?} {up:?}");
+            for place in Place::all(&filter) {
+                let Place { rules, down, up, .. } = &place;
+                let served = Served::under(*up, rules).await;
+                for count in 1..=2 {
+                    assert_eq!(served.send(*down, place.asked()).await.upstream(), "v1");
+                    until("the copies", || (served.v2.seen().len() >= count * copies).then_some(())).await;
                 }
+                assert_eq!(served.v2.seen().len(), 2 * copies, "{rules} {down:?} {up:?}");
             }
         }
     });

@@ -117,24 +117,8 @@ fn a_copy_speaks_its_own_clusters_http() {
 fn a_shadow_that_refuses_resets_or_hangs_neither_delays_nor_fails_the_request() {
     run(async || {
         for (down, up) in Http::matrix() {
-            let resets = match up {
-                Http::One => {
-                    RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() })
-                        .await
-                }
-                Http::Two => {
-                    RawUpstream::start_h2(|mut request, _| async move {
-                        request.reset(h2::Reason::INTERNAL_ERROR);
-                    })
-                    .await
-                }
-            };
-            let mute = RawUpstream::start(|raw, _| async move {
-                std::future::pending::<()>().await;
-                drop(raw);
-                String::new()
-            })
-            .await;
+            let resets = RawUpstream::resetting(up).await;
+            let mute = RawUpstream::mute().await;
             let holds = Upstream::holding().await;
             let refuses = format!("127.0.0.1:{}", free_port());
             for shadow in [refuses, resets.at(), mute.at(), holds.at()] {
@@ -208,12 +192,7 @@ fn a_shadow_that_does_not_read_is_skipped_at_the_budget_and_the_request_goes_on(
     run(async || {
         for (down, up) in Http::matrix() {
             let v1 = judging(Rc::default()).await;
-            let blind = Upstream::handling(|request: Request<Incoming>| async move {
-                std::future::pending::<()>().await;
-                drop(request);
-                Response::new(full(""))
-            })
-            .await;
+            let blind = Upstream::blind().await;
             let limits = "limits: {replay_bytes: 256KiB, replay_budget: 256KiB}\n";
             let proxy = mirrored(up, &v1.at(), &blind.at(), limits);
             let answer = proxy.caller(down).await.send(post("/m", pattern(20_000_000))).await;

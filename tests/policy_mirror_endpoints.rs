@@ -164,22 +164,9 @@ enum Bad {
 impl Bad {
     /// Answers 500, hangs, breaks off, takes no connection.
     async fn all(up: Http) -> Vec<Bad> {
-        let resets = match up {
-            Http::One => {
-                RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() })
-                    .await
-            }
-            Http::Two => {
-                RawUpstream::start_h2(|mut request, _| async move {
-                    request.reset(h2::Reason::INTERNAL_ERROR);
-                })
-                .await
-            }
-        };
-        let fails =
-            Upstream::remembering(|_| Response::builder().status(500).body(full("bad")).expect("a response"));
+        let resets = RawUpstream::resetting(up).await;
         vec![
-            Bad::Served(fails.await),
+            Bad::Served(Upstream::failing(500).await),
             Bad::Served(Upstream::holding().await),
             Bad::Raw(resets),
             Bad::Nobody(format!("127.0.0.1:{}", free_port())),

@@ -14,29 +14,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::policed::{Policed, mirror};
-use common::world::client::{post, request};
+use common::world::client::post;
 use common::world::raw::RawUpstream;
-use common::world::upstream::{Upstream, channel, full};
+use common::world::upstream::{Upstream, full};
 use common::world::{Http, run, until};
 use futures_util::future::join_all;
-use http::{Method, Response};
-use http_body::Frame;
+use http::Response;
 use weir::snapshot::{BackOff, RetryCondition, RetryPolicy};
 
 const BODY: usize = 60 << 10;
 
 fn bytes(count: &AtomicUsize) -> usize {
     count.load(Ordering::Relaxed)
-}
-
-/// Takes connections, and reads nothing.
-async fn mute() -> RawUpstream {
-    RawUpstream::start(|raw, _| async move {
-        std::future::pending::<()>().await;
-        drop(raw);
-        String::new()
-    })
-    .await
 }
 
 #[test]
@@ -50,7 +39,7 @@ fn a_shadow_that_hangs_takes_nothing_of_what_retries_may_keep() {
             })
             .await;
             // By HTTP/2 a copy waits for SETTINGS, by HTTP/1 for the only connection.
-            let shadow = mute().await;
+            let shadow = RawUpstream::mute().await;
             let settings = [&*format!("protocol: {}", up.protocol()), "circuit_breakers: {connections: 1}"];
             let limits = "limits: {replay_bytes: 100KiB, replay_budget: 200KiB, connect_timeout: 1h}\n";
             let proxy = Policed::split(
@@ -98,16 +87,8 @@ fn the_time_of_a_copy_begins_when_its_request_is_whole() {
                 forward.timeout = Some(Duration::from_millis(1_000));
                 policy.mirrors = vec![mirror(forward)];
             });
-            let (sender, body) = channel();
-            sender.send(Frame::data("first ".into())).expect("sent");
-            let rest = async {
-                tokio::time::sleep(Duration::from_millis(2_200)).await; // longer than it may take
-                sender.send(Frame::data("last".into())).expect("the proxy reads");
-                drop(sender);
-            };
-            let sent = request(Method::POST, "/m").body(body).expect("a request");
-            let mut caller = proxy.caller(down).await;
-            let (answer, ()) = tokio::join!(caller.send(sent), rest);
+            let silence = Duration::from_millis(2_200); // longer than it may take
+            let answer = proxy.caller(down).await.post_slowly("/m", silence).await;
             assert_eq!(answer.text(), "v1", "{down:?} {up:?}");
             proxy.copied("sent", 1.0).await;
             assert_eq!(v2.only().body, "first last", "{down:?} {up:?}");

@@ -15,9 +15,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::policed::Policed;
-use common::world::client::{Answer, Client, grpc, post, read, request};
+use common::world::client::{Client, grpc, post, read, request};
 use common::world::raw::RawUpstream;
-use common::world::upstream::{BoxBody, Upstream, channel, full, grpc_message};
+use common::world::upstream::{BoxBody, Upstream, channel, echoed, full, grpc_message, grpc_ok};
 use common::world::{Http, World, one_service, run, soon, until};
 use futures_util::future::join_all;
 use http::{Method, Request, Response};
@@ -25,6 +25,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
 use weir::snapshot::{Forward, RetryCondition, RetryPolicy, RoutePolicy};
 
 /// A time that is allowed, and one for which a caller says nothing: the sleeps of this file show that nothing happens.
@@ -56,20 +57,6 @@ fn of_any_failure() -> RetryPolicy {
     RetryPolicy { on: [RetryCondition::ServerError].into_iter().collect(), ..RetryPolicy::default() }
 }
 
-/// A request of which a part comes at once, and the rest after a silence.
-async fn sent_slowly(caller: &mut Client, silence: Duration) -> Answer {
-    let (sender, body) = channel();
-    sender.send(Frame::data("first ".into())).expect("sent");
-    let rest = async {
-        tokio::time::sleep(silence).await;
-        // A request that was answered already takes no more.
-        let _ = sender.send(Frame::data("last".into()));
-        drop(sender);
-    };
-    let request = request(Method::POST, "/m").body(body).expect("a request");
-    tokio::join!(caller.send(request), rest).0
-}
-
 #[test]
 fn a_request_that_comes_slowly_has_all_its_time_when_it_is_whole() {
     run(async || {
@@ -80,7 +67,7 @@ fn a_request_that_comes_slowly_has_all_its_time_when_it_is_whole() {
                     let v1 = Upstream::start("v1").await;
                     let protocol = format!("protocol: {}", up.protocol());
                     let proxy = Policed::split(&[&protocol], &[(&v1.at(), "v1")], "", says(what, ALLOWED));
-                    let answer = sent_slowly(&mut proxy.caller(down).await, SILENCE).await;
+                    let answer = proxy.caller(down).await.post_slowly("/m", SILENCE).await;
                     assert_eq!(answer.text(), "v1", "{down:?} {up:?} {what:?}");
                     assert_eq!(v1.only().body, "first last");
                     assert_eq!(proxy.log(1).await, ["200 - - 1"], "{down:?} {up:?} {what:?}");
@@ -99,7 +86,7 @@ fn so_has_one_on_a_plain_route() {
             let settings = [&*format!("protocol: {}", up.protocol()), "timeout: 1s"];
             let world = World::start(&one_service(&settings, &[(&v1.at(), "v1")])).await;
             let mut caller = Client::connect(down, world.addr("in")).await;
-            assert_eq!(sent_slowly(&mut caller, SILENCE).await.text(), "v1", "{down:?} {up:?}");
+            assert_eq!(caller.post_slowly("/m", SILENCE).await.text(), "v1", "{down:?} {up:?}");
             assert_eq!(v1.only().body, "first last");
         });
         join_all(trials).await;
@@ -130,7 +117,7 @@ fn when_it_is_whole_its_time_runs() {
                     says(what, SHORT)(forward, policy);
                     policy.retry.iter_mut().for_each(|retry| retry.retries = 0);
                 });
-                let answer = sent_slowly(&mut proxy.caller(down).await, 3 * SHORT).await;
+                let answer = proxy.caller(down).await.post_slowly("/m", 3 * SHORT).await;
                 assert_eq!((answer.status.as_u16(), whole.get()), (504, true), "{down:?} {up:?} {what:?}");
             }
         }
@@ -142,12 +129,7 @@ fn an_upstream_that_takes_no_more_of_a_request_is_late_though_that_is_not_whole(
     run(async || {
         for (down, up) in Http::matrix() {
             for what in [Says::Route, Says::PerTry] {
-                let blind = Upstream::handling(|request: Request<Incoming>| async move {
-                    std::future::pending::<()>().await;
-                    drop(request);
-                    Response::new(full(""))
-                })
-                .await;
+                let blind = Upstream::blind().await;
                 let protocol = format!("protocol: {}", up.protocol());
                 let proxy = Policed::split(&[&protocol], &[(&blind.at(), "v1")], "", |forward, policy| {
                     says(what, SHORT)(forward, policy);
@@ -178,8 +160,28 @@ async fn keeping() -> (Upstream, watch::Sender<bool>) {
     (upstream, open)
 }
 
-const ONE_CONNECTION: [&str; 2] = ["protocol: http1", "circuit_breakers: {connections: 1}"];
-const INTERNAL: &str = "internal_cidrs: [127.0.0.1/32]\n";
+/// A proxy that may have one connection, which a request has taken, and callers that may ask for a time.
+struct Busy {
+    proxy: Policed,
+    v1: Upstream,
+    /// Lets go of the connection.
+    open: watch::Sender<bool>,
+    /// What the request gets then.
+    first: JoinHandle<String>,
+}
+
+impl Busy {
+    async fn start(down: Http) -> Busy {
+        let (v1, open) = keeping().await;
+        let settings = ["protocol: http1", "circuit_breakers: {connections: 1}"];
+        let internal = "internal_cidrs: [127.0.0.1/32]\n";
+        let proxy = Policed::split(&settings, &[(&v1.at(), "v1")], internal, |_, _| {});
+        let mut caller = proxy.caller(down).await;
+        let first = spawn_local(async move { caller.send(post("/m", "1")).await.text().to_owned() });
+        v1.wait_begun(1).await;
+        Busy { proxy, v1, open, first }
+    }
+}
 
 /// A request with a time that it asks for itself.
 fn asking(name: &'static str, time: Duration, mut request: Request<BoxBody>) -> Request<BoxBody> {
@@ -192,12 +194,8 @@ fn asking(name: &'static str, time: Duration, mut request: Request<BoxBody>) -> 
 fn an_attempts_time_begins_when_it_has_a_connection() {
     run(async || {
         for down in Http::BOTH {
-            let (v1, open) = keeping().await;
-            let proxy = Policed::split(&ONE_CONNECTION, &[(&v1.at(), "v1")], INTERNAL, |_, _| {});
-            let (mut one, mut two) = (proxy.caller(down).await, proxy.caller(down).await);
-            let first =
-                tokio::task::spawn_local(async move { one.send(post("/m", "1")).await.text().to_owned() });
-            v1.wait_begun(1).await;
+            let Busy { proxy, v1, open, first } = Busy::start(down).await;
+            let mut two = proxy.caller(down).await;
             let name = "x-envoy-upstream-rq-per-try-timeout-ms";
             let second = two.send(asking(name, ALLOWED, post("/m", "2")));
             let waits = async {
@@ -215,12 +213,8 @@ fn an_attempts_time_begins_when_it_has_a_connection() {
 fn the_time_of_a_request_runs_while_it_waits_for_a_connection_whole_or_not() {
     run(async || {
         for down in Http::BOTH {
-            let (v1, open) = keeping().await;
-            let proxy = Policed::split(&ONE_CONNECTION, &[(&v1.at(), "v1")], INTERNAL, |_, _| {});
-            let (mut one, mut two) = (proxy.caller(down).await, proxy.caller(down).await);
-            let first =
-                tokio::task::spawn_local(async move { one.send(post("/m", "1")).await.text().to_owned() });
-            v1.wait_begun(1).await;
+            let Busy { proxy, v1, open, first } = Busy::start(down).await;
+            let mut two = proxy.caller(down).await;
             let name = "x-envoy-upstream-rq-timeout-ms";
             assert_eq!(two.send(asking(name, SHORT, post("/m", "2"))).await.status, 504, "{down:?}");
             let mut two = proxy.caller(down).await;
@@ -257,15 +251,8 @@ fn a_grpc_deadline_counts_from_the_head_whatever_has_come() {
 
 /// Sends back what comes, as it comes.
 async fn echoing() -> Upstream {
-    Upstream::handling(|request: Request<Incoming>| async move {
-        let (sender, body) = channel();
-        tokio::task::spawn_local(async move {
-            let mut coming = request.into_body();
-            while let Some(Ok(frame)) = coming.frame().await {
-                let _ = sender.send(frame);
-            }
-            let _ = sender.send(Frame::trailers(common::world::upstream::grpc_ok()));
-        });
+    Upstream::handling(|request| async {
+        let body = echoed(request, Some(grpc_ok()));
         Response::builder().header("content-type", "application/grpc").body(body).expect("a response")
     })
     .await

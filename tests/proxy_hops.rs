@@ -326,8 +326,7 @@ fn a_delivery_never_splits_and_tells_how_busy_its_pod_is() {
 fn a_hop_that_breaks_is_an_upstream_that_breaks() {
     run(async || {
         let v1 = Upstream::start("v1").await;
-        let going =
-            RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await;
+        let going = RawUpstream::going().await;
         let here = splitting(&v1, &[going.at()], &[("v2", 100)]).await;
         let answer = Client::connect(Http::One, here.addr("in")).await.send(post("/", "{}")).await;
         assert_eq!((answer.status.as_u16(), going.connections()), (503, 1), "and a POST is not sent twice");

@@ -181,8 +181,7 @@ fn a_request_whose_body_stops_coming_is_408_with_si() {
 #[test]
 fn an_upstream_that_closes_before_its_head_is_503_with_uc() {
     run(async || {
-        let closing =
-            RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await;
+        let closing = RawUpstream::going().await;
         let world = World::start(&one_service(&["protocol: http1"], &[(&closing.at(), "v1")])).await;
         let logged = "UC upstream_reset_before_response_started{connection_termination} 1 ";
         each_caller_gets(&world, 503, "14", &format!("{RESET}connection termination"), logged).await;

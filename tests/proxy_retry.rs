@@ -18,11 +18,6 @@ use http::{Method, Response};
 use wire_upstream::battery::{Battery, Book, Ours, Outcome, Reuse, Row, Step, frames, write};
 use wire_upstream::{http1_server, http2_server};
 
-/// An upstream that reads a request's head and goes, without a word. Its connections are the requests it got.
-async fn going() -> RawUpstream {
-    RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await
-}
-
 /// An upstream of `up` that takes each request and then fails it, with the count of those it took.
 async fn failing(up: Http) -> (String, Rc<RefCell<usize>>) {
     let taken: Rc<RefCell<usize>> = Rc::default();
@@ -145,7 +140,7 @@ fn an_answer_of_the_upstream_is_never_asked_for_again_whatever_it_says() {
 #[test]
 fn no_retry_is_made_beyond_the_limit_of_retries() {
     run(async || {
-        let going = going().await;
+        let going = RawUpstream::going().await;
         let v1 = Upstream::start("v1").await;
         let settings = ["protocol: http1", "circuit_breakers: {retries: 0}"];
         let world = World::start(&one_service(&settings, &[(&going.at(), "v1"), (&v1.at(), "v1")])).await;

@@ -9,15 +9,17 @@ mod common {
     pub(crate) mod world;
 }
 
-use std::cell::Cell;
-use std::future::pending;
 use std::time::{Duration, Instant};
 
-use common::dialects::{Served, all, last, route_rule, with};
-use common::world::client::{get, grpc_call, request};
-use common::world::upstream::{Upstream, empty, full};
+use common::dialects::{Served, all, last, preflight, redirects, route_rule, with};
+use common::world::client::{get, grpc_call};
+use common::world::upstream::Upstream;
 use common::world::{Http, run};
-use http::{Method, Response};
+
+/// A rule that says `effect`, and sends all to `v1`.
+fn saying(effect: &str) -> String {
+    route_rule(&format!("{effect}, route: [{{labels: {{version: v1}}}}]"))
+}
 
 #[test]
 fn a_redirect_changes_the_part_that_it_names_and_keeps_the_other() {
@@ -26,12 +28,7 @@ fn a_redirect_changes_the_part_that_it_names_and_keeps_the_other() {
             ("{uri: /v2}", "http://x.default:8080/v2?q=1"),
             ("{authority: \"y.example:81\"}", "http://y.example:81/v1/a?q=1"),
         ] {
-            let served = Served::under(Http::One, &route_rule(&format!("redirect: {redirect}"))).await;
-            for down in Http::BOTH {
-                let answer = served.send(down, with(get("/v1/a?q=1"), &[("host", "x.default:8080")])).await;
-                assert_eq!((answer.status.as_u16(), answer.header("location")), (301, Some(location)));
-            }
-            assert_eq!(served.v1.begun(), 0);
+            redirects(&route_rule(&format!("redirect: {redirect}")), "/v1/a?q=1", 301, location).await;
         }
     });
 }
@@ -50,9 +47,7 @@ fn a_rewrite_takes_the_place_of_what_the_uri_matched_of_a_path() {
                 uri => format!("match: {{request: {{headers: {{uri: {uri}}}}}}}, "),
             };
             for (down, up) in Http::matrix() {
-                let rules = route_rule(&format!(
-                    "{condition}rewrite: {{uri: {with}}}, route: [{{labels: {{version: v1}}}}]"
-                ));
+                let rules = saying(&format!("{condition}rewrite: {{uri: {with}}}"));
                 let served = Served::under(up, &rules).await;
                 assert_eq!(served.send(down, get(asked)).await.upstream(), "v1");
                 let seen = last(&served.v1);
@@ -66,7 +61,7 @@ fn a_rewrite_takes_the_place_of_what_the_uri_matched_of_a_path() {
 fn a_rewrite_of_the_authority_leaves_the_path_of_requests_and_calls() {
     run(async || {
         let rules =
-            route_rule("rewrite: {authority: \"inner.example:8501\"}, route: [{labels: {version: v1}}]");
+            saying("rewrite: {authority: \"inner.example:8501\"}");
         for (down, up) in Http::matrix() {
             let served = Served::under(up, &rules).await;
             assert_eq!(served.send(down, get("/a?q")).await.upstream(), "v1");
@@ -83,7 +78,7 @@ fn a_rewrite_of_the_authority_leaves_the_path_of_requests_and_calls() {
 #[test]
 fn appended_headers_are_metadata_of_calls() {
     run(async || {
-        let rules = route_rule("appendHeaders: {tenant: b}, route: [{labels: {version: v1}}]");
+        let rules = saying("appendHeaders: {tenant: b}");
         let served = Served::under(Http::Two, &rules).await;
         let call = with(grpc_call("/s.S/M", b"1"), &[("tenant", "a")]);
         assert_eq!(served.send(Http::Two, call).await.grpc_status(), Some("0"));
@@ -95,9 +90,7 @@ fn appended_headers_are_metadata_of_calls() {
 fn a_delay_makes_a_request_wait_before_it_goes_on() {
     run(async || {
         const DELAY: Duration = Duration::from_millis(150);
-        let rules = route_rule(
-            "httpFault: {delay: {percent: 100, fixedDelay: 0.15s}}, route: [{labels: {version: v1}}]",
-        );
+        let rules = saying("httpFault: {delay: {percent: 100, fixedDelay: 0.15s}}");
         for (down, up) in Http::matrix() {
             let served = Served::under(up, &rules).await;
             let start = Instant::now();
@@ -112,9 +105,8 @@ fn a_delay_makes_a_request_wait_before_it_goes_on() {
 #[test]
 fn delays_and_aborts_are_for_their_percentage_of_the_requests() {
     run(async || {
-        let rules = route_rule(
-            "httpFault: {delay: {percent: 12.5, fixedDelay: 1ms}, abort: {percent: 12.5, httpStatus: 418}}, \
-             route: [{labels: {version: v1}}]",
+        let rules = saying(
+            "httpFault: {delay: {percent: 12.5, fixedDelay: 1ms}, abort: {percent: 12.5, httpStatus: 418}}",
         );
         for down in Http::BOTH {
             let served = Served::under(Http::One, &rules).await;
@@ -134,7 +126,7 @@ fn an_abort_without_a_status_of_http_is_none() {
     run(async || {
         for abort in ["{percent: 100, httpStatus: 0}", "{percent: 100, http2Error: NO_ERROR}"] {
             let rules =
-                route_rule(&format!("httpFault: {{abort: {abort}}}, route: [{{labels: {{version: v1}}}}]"));
+                saying(&format!("httpFault: {{abort: {abort}}}"));
             let served = Served::under(Http::One, &rules).await;
             for down in Http::BOTH {
                 assert_eq!(served.send(down, get("/")).await.upstream(), "v1", "{abort}");
@@ -153,9 +145,7 @@ fn a_star_lets_every_origin_read_what_is_exposed_and_credentials_are_for_those_t
                 "corsPolicy: {{allowOrigin: [\"*\"], exposeHeaders: [x-model, x-other]{credentials}}}"
             );
             for (down, up) in Http::matrix() {
-                let served =
-                    Served::under(up, &route_rule(&format!("{cors}, route: [{{labels: {{version: v1}}}}]")))
-                        .await;
+                let served = Served::under(up, &saying(&cors)).await;
                 let answer = served.send(down, with(get("/"), &[("origin", "https://any.example")])).await;
                 assert_eq!(answer.upstream(), "v1");
                 assert_eq!(answer.header("access-control-allow-origin"), Some("https://any.example"));
@@ -169,13 +159,12 @@ fn a_star_lets_every_origin_read_what_is_exposed_and_credentials_are_for_those_t
 #[test]
 fn an_origin_that_is_not_listed_is_left_to_the_upstream_with_its_preflights() {
     run(async || {
-        let cors = "corsPolicy: {allowOrigin: [\"http://a.example\"], allowMethods: [GET]}, route: [{labels: {version: v1}}]";
+        let cors = "corsPolicy: {allowOrigin: [\"http://a.example\"], allowMethods: [GET]}";
         for (down, up) in Http::matrix() {
-            let served = Served::under(up, &route_rule(cors)).await;
-            let origin = ("origin", "http://b.example");
-            let preflight = request(Method::OPTIONS, "/").body(empty()).expect("a request");
-            for asked in [get("/"), with(preflight, &[("access-control-request-method", "GET")])] {
-                let answer = served.send(down, with(asked, &[origin])).await;
+            let served = Served::under(up, &saying(cors)).await;
+            let origin = "http://b.example";
+            for asked in [with(get("/"), &[("origin", origin)]), preflight(origin, "GET")] {
+                let answer = served.send(down, asked).await;
                 assert_eq!((answer.upstream(), answer.header("access-control-allow-origin")), ("v1", None));
             }
         }
@@ -186,24 +175,9 @@ fn an_origin_that_is_not_listed_is_left_to_the_upstream_with_its_preflights() {
 fn an_attempt_that_outlasts_its_time_is_made_again() {
     run(async || {
         for (down, up) in Http::matrix() {
-            let asked = Cell::new(0);
-            let v1 = Upstream::handling(move |_| {
-                let first = asked.replace(asked.get() + 1) == 0;
-                async move {
-                    match first {
-                        true => pending().await,
-                        false => Response::new(full("second")),
-                    }
-                }
-            })
-            .await;
+            let v1 = Upstream::holding_the_first().await;
             let retries = "httpReqRetries: {simpleRetry: {attempts: 1, perTryTimeout: 100ms}}";
-            let served = Served::with(
-                up,
-                v1,
-                &route_rule(&format!("{retries}, route: [{{labels: {{version: v1}}}}]")),
-            )
-            .await;
+            let served = Served::with(up, v1, &saying(retries)).await;
             assert_eq!(served.send(down, get("/")).await.text(), "second", "{down:?} {up:?}");
             assert_eq!(served.v1.begun(), 2);
         }
@@ -217,17 +191,12 @@ fn an_internal_caller_overrides_the_timeout_and_the_retries_by_the_fields_that_t
         let retries = "httpReqRetries: {simpleRetry: {attempts: 1, perTryTimeout: 1h, overrideHeaderName: x-envoy-max-retries}}";
         for (down, up) in Http::matrix() {
             let held = Upstream::holding().await;
-            let rules = route_rule(&format!("{timeout}, route: [{{labels: {{version: v1}}}}]"));
-            let served = Served::with(up, held, &rules).await;
+            let served = Served::with(up, held, &saying(timeout)).await;
             let short = with(get("/"), &[("x-envoy-upstream-rq-timeout-ms", "50")]);
             assert_eq!(served.internal(down).await.send(short).await.status, 504);
 
-            let failing = Upstream::handling(|_| async {
-                Response::builder().status(503).body(empty()).expect("an answer")
-            })
-            .await;
-            let rules = route_rule(&format!("{retries}, route: [{{labels: {{version: v1}}}}]"));
-            let served = Served::with(up, failing, &rules).await;
+            let failing = Upstream::failing(503).await;
+            let served = Served::with(up, failing, &saying(retries)).await;
             let often = || with(get("/"), &[("x-envoy-max-retries", "2")]);
             assert_eq!(served.internal(down).await.send(often()).await.status, 503);
             assert_eq!(served.v1.begun(), 3, "the first, and two more");

@@ -9,17 +9,17 @@ mod common {
     pub(crate) mod world;
 }
 
-use std::cell::Cell;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::dialects::{Served, all, destination_rule, last, to, virtual_service, with};
+use common::dialects::{
+    EDITED, Served, all, destination_rule, last, preflight, redirects, telling, to, virtual_service, with,
+};
 use common::engine::Engine;
-use common::world::client::{Answer, Client, get, grpc_call, request};
-use common::world::upstream::{BoxBody, Upstream, empty, full};
+use common::world::client::{Answer, Client, get, grpc_call};
+use common::world::upstream::{BoxBody, Upstream};
 use common::world::{Http, free_port, one_service, run, until};
-use http::{Method, Request, Response};
+use http::Request;
 
 /// One rule that says `effect`, and sends all to `v1`.
 fn saying(effect: &str) -> String {
@@ -28,11 +28,6 @@ fn saying(effect: &str) -> String {
 
 fn status(answer: &Answer) -> u16 {
     answer.status.as_u16()
-}
-
-fn preflight(origin: &str) -> Request<BoxBody> {
-    let request = request(Method::OPTIONS, "/").body(empty()).expect("a request");
-    with(request, &[("origin", origin), ("access-control-request-method", "PUT")])
 }
 
 fn allowed(answer: &Answer) -> Option<&str> {
@@ -54,17 +49,7 @@ fn a_redirect_changes_the_parts_that_it_names_and_has_the_status_that_it_says() 
         ] {
             let said = if code == 301 { String::new() } else { format!(", redirectCode: {code}") };
             let rules = virtual_service(&format!("{{redirect: {{{redirect}{said}}}}}"));
-            let served = Served::under(Http::One, &rules).await;
-            for down in Http::BOTH {
-                let asked = with(get("/v1/a?q=1"), &[("host", "x.default:8080")]);
-                let answer = served.send(down, asked).await;
-                assert_eq!(
-                    (status(&answer), answer.header("location")),
-                    (code, Some(location)),
-                    "{redirect}"
-                );
-            }
-            assert_eq!(served.v1.begun() + served.v2.begun(), 0);
+            redirects(&rules, "/v1/a?q=1", code, location).await;
         }
     });
 }
@@ -136,21 +121,6 @@ fn edits(by: &str) -> String {
     format!("headers: {{request: {edit}, response: {edit}}}")
 }
 
-/// An upstream whose answers have the fields that [`edits`] edit.
-async fn telling() -> Upstream {
-    Upstream::remembering(|seen| {
-        let answer = Response::builder().header("x-set", "v1").header("x-add", "v1").header("x-gone", "v1");
-        let call = seen.head.headers.contains_key("te");
-        let answer = if call {
-            answer.header("content-type", "application/grpc").header("grpc-status", "0")
-        } else {
-            answer
-        };
-        answer.body(empty()).expect("an answer")
-    })
-    .await
-}
-
 #[test]
 fn headers_are_set_added_and_removed_both_ways_by_the_share_and_then_by_the_rule() {
     run(async || {
@@ -160,10 +130,9 @@ fn headers_are_set_added_and_removed_both_ways_by_the_share_and_then_by_the_rule
             (format!("{{{share}}}"), "share", vec!["v1", "share"]),
             (format!("{{{}, {share}}}", edits("rule")), "rule", vec!["v1", "share", "rule"]),
         ] {
-            let fields = [("x-set", "v1"), ("x-add", "v1"), ("x-gone", "v1")];
             let check = async |down: Http, up: Http, asked: Request<BoxBody>| {
                 let served = Served::with(up, telling().await, &virtual_service(&rule)).await;
-                let answer = served.send(down, with(asked, &fields)).await;
+                let answer = served.send(down, with(asked, &EDITED)).await;
                 assert_eq!(status(&answer), 200);
                 for headers in [&last(&served.v1).head.headers, &answer.headers] {
                     assert_eq!(all(headers, "x-set"), [set], "{rule} {down:?} {up:?}");
@@ -253,10 +222,10 @@ fn an_origin_is_let_in_by_its_text_its_beginning_or_an_expression() {
             let rules = saying(&format!("corsPolicy: {{{origins}, allowMethods: [PUT]}}"));
             let served = Served::under(Http::One, &rules).await;
             for down in Http::BOTH {
-                let asked = served.send(down, preflight(inside)).await;
+                let asked = served.send(down, preflight(inside, "PUT")).await;
                 assert_eq!((status(&asked), allowed(&asked)), (200, Some(inside)), "{origins}");
                 assert!(asked.headers.get("x-upstream").is_none(), "it is answered here");
-                let other = served.send(down, preflight(outside)).await;
+                let other = served.send(down, preflight(outside, "PUT")).await;
                 assert_eq!(
                     (other.upstream(), allowed(&other)),
                     ("v1", None),
@@ -287,7 +256,7 @@ fn a_preflight_is_told_what_is_allowed_and_an_answer_what_may_be_read() {
             let rules = saying(&format!("corsPolicy: {{{cors}{more}}}"));
             for (down, up) in Http::matrix() {
                 let served = Served::under(up, &rules).await;
-                let told = served.send(down, preflight("https://a.b")).await;
+                let told = served.send(down, preflight("https://a.b", "PUT")).await;
                 for (name, value) in [
                     ("access-control-allow-methods", Some("PUT,GET")),
                     ("access-control-allow-headers", Some("x-a,x-b")),
@@ -300,7 +269,7 @@ fn a_preflight_is_told_what_is_allowed_and_an_answer_what_may_be_read() {
                 let read = served.send(down, with(get("/"), &[("origin", "https://a.b")])).await;
                 assert_eq!(read.header("access-control-expose-headers"), Some("x-c,x-d"));
                 assert_eq!(read.header("access-control-allow-credentials"), credentials, "{more}");
-                let other = served.send(down, preflight("https://c.d")).await;
+                let other = served.send(down, preflight("https://c.d", "PUT")).await;
                 let upstream = other.header("x-upstream").unwrap_or_default();
                 assert_eq!((status(&other), upstream, allowed(&other)), (200, unmatched, None), "{more}");
             }
@@ -368,17 +337,7 @@ fn an_attempt_that_outlasts_its_time_is_made_again_where_that_is_asked_for() {
     run(async || {
         for (retry_on, code, attempts) in [("5xx", 200, 2), ("connect-failure", 504, 1)] {
             for (down, up) in Http::matrix() {
-                let asked = Cell::new(0);
-                let v1 = Upstream::handling(move |_| {
-                    let first = asked.replace(asked.get() + 1) == 0;
-                    async move {
-                        match first {
-                            true => pending().await,
-                            false => Response::new(full("second")),
-                        }
-                    }
-                })
-                .await;
+                let v1 = Upstream::holding_the_first().await;
                 let retries = format!(
                     "retries: {{attempts: 1, perTryTimeout: 100ms, retryOn: {retry_on}, backoff: 1ms}}"
                 );
@@ -400,10 +359,7 @@ fn a_retry_goes_to_another_endpoint_unless_that_is_turned_off() {
             (", retryIgnorePreviousHosts: true", true),
             (", retryIgnorePreviousHosts: false", false),
         ] {
-            let bad = Upstream::handling(|_| async {
-                Response::builder().status(503).body(empty()).expect("an answer")
-            })
-            .await;
+            let bad = Upstream::failing(503).await;
             let good = Upstream::start("v1").await;
             let yaml = one_service(&[], &[(&bad.at(), "v1"), (&good.at(), "v1")]);
             let retries = format!("retries: {{attempts: 1, retryOn: 5xx, backoff: 1ms{said}}}");

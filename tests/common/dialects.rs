@@ -4,11 +4,11 @@
 // Compiled into several tests, few of which use all of it; `pub` marks what tests call.
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
-use http::Request;
+use http::{Method, Request, Response};
 
 use super::engine::Engine;
-use super::world::client::{Answer, Client};
-use super::world::upstream::{BoxBody, Seen, Upstream};
+use super::world::client::{Answer, Client, get, request};
+use super::world::upstream::{BoxBody, Seen, Upstream, empty};
 use super::world::{Http, one_service};
 
 /// A RouteRule with `spec` as further keys, in YAML's flow style.
@@ -86,6 +86,41 @@ impl Served {
     pub async fn send(&self, down: Http, request: Request<BoxBody>) -> Answer {
         self.caller(down).await.send(request).await
     }
+}
+
+/// Every request for `target` of `x.default:8080` gets this redirect by `rules`, and none goes upstream.
+pub async fn redirects(rules: &str, target: &str, code: u16, location: &str) {
+    let served = Served::under(Http::One, rules).await;
+    for down in Http::BOTH {
+        let answer = served.send(down, with(get(target), &[("host", "x.default:8080")])).await;
+        let got = (answer.status.as_u16(), answer.header("location"));
+        assert_eq!(got, (code, Some(location)), "{rules} {down:?}");
+    }
+    assert_eq!(served.v1.begun() + served.v2.begun(), 0);
+}
+
+/// A preflight for `method`.
+pub fn preflight(origin: &str, method: &str) -> Request<BoxBody> {
+    let request = request(Method::OPTIONS, "/").body(empty()).expect("a request");
+    with(request, &[("origin", origin), ("access-control-request-method", method)])
+}
+
+/// Fields for tests of edits: one to be set anew, one to be added to, one to be removed.
+pub const EDITED: [(&str, &str); 3] = [("x-set", "v1"), ("x-add", "v1"), ("x-gone", "v1")];
+
+/// An upstream whose answers have the fields [`EDITED`].
+pub async fn telling() -> Upstream {
+    Upstream::remembering(|seen| {
+        let mut answer = Response::builder();
+        for (name, value) in EDITED {
+            answer = answer.header(name, value);
+        }
+        if seen.head.headers.contains_key("te") {
+            answer = answer.header("content-type", "application/grpc").header("grpc-status", "0");
+        }
+        answer.body(empty()).expect("an answer")
+    })
+    .await
 }
 
 /// The last request that an upstream has seen.

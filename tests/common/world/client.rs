@@ -1,11 +1,13 @@
 //! Clients: one connection each, HTTP/1.1 or HTTP/2, with answers read whole or piece by piece.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, TE};
 use http::request::Builder;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -13,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_local;
 
-use super::upstream::{BoxBody, LocalExec, empty, full, grpc_message};
+use super::upstream::{BoxBody, LocalExec, channel, empty, full, grpc_message};
 use super::{Http, soon};
 
 /// The authority that requests name unless they say another.
@@ -131,6 +133,20 @@ impl Client {
             read(response).await.unwrap_or_else(|error| panic!("{what}: {error:?}"))
         })
         .await
+    }
+
+    /// POST `path`, with a body of which the second part comes after a silence, read whole.
+    pub async fn post_slowly(&mut self, path: &str, silence: Duration) -> Answer {
+        let (sender, body) = channel();
+        sender.send(Frame::data("first ".into())).expect("sent");
+        let rest = async {
+            tokio::time::sleep(silence).await;
+            // A request that was answered already takes no more.
+            let _ = sender.send(Frame::data("last".into()));
+            drop(sender);
+        };
+        let request = request(Method::POST, path).body(body).expect("a request");
+        tokio::join!(self.send(request), rest).0
     }
 
     /// GET `path`, read whole.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use super::client::connect_from;
-use super::soon;
+use super::{Http, soon};
 
 /// One side of a TCP connection.
 pub struct Raw {
@@ -151,6 +151,34 @@ impl RawUpstream {
             }
         });
         upstream
+    }
+
+    /// One that reads a request's head and goes, without a word.
+    pub async fn going() -> RawUpstream {
+        RawUpstream::start(|mut raw, _| async move { raw.read_head().await.unwrap_or_default() }).await
+    }
+
+    /// One that ends each request before it answers: its connection by HTTP/1, its stream by HTTP/2.
+    pub async fn resetting(up: Http) -> RawUpstream {
+        match up {
+            Http::One => RawUpstream::going().await,
+            Http::Two => {
+                RawUpstream::start_h2(|mut request, _| async move {
+                    request.reset(h2::Reason::INTERNAL_ERROR);
+                })
+                .await
+            }
+        }
+    }
+
+    /// One that takes connections, and reads nothing.
+    pub async fn mute() -> RawUpstream {
+        RawUpstream::start(|raw, _| async move {
+            std::future::pending::<()>().await;
+            drop(raw);
+            String::new()
+        })
+        .await
     }
 
     /// An HTTP/2 upstream on the `h2` crate, whose every request goes to `script` with its number from 0.

@@ -56,6 +56,19 @@ pub fn channel() -> (mpsc::UnboundedSender<Frame<Bytes>>, BoxBody) {
     (sender, StreamBody::new(stream).boxed_unsync())
 }
 
+/// What comes with a request, sent back as it comes, and `trailers` behind it.
+pub fn echoed(request: Request<Incoming>, trailers: Option<HeaderMap>) -> BoxBody {
+    let (sender, body) = channel();
+    spawn_local(async move {
+        let mut coming = request.into_body();
+        while let Some(Ok(frame)) = coming.frame().await {
+            let _ = sender.send(frame);
+        }
+        trailers.map(|trailers| sender.send(Frame::trailers(trailers)));
+    });
+    body
+}
+
 /// A gRPC message in its frame of five bytes.
 pub fn grpc_message(payload: &[u8]) -> Bytes {
     let mut message = vec![0];
@@ -165,6 +178,38 @@ impl Upstream {
         F: Future<Output = Response<BoxBody>> + 'static,
     {
         Upstream::serving(at, move |_, _, request| handler(request).boxed_local()).await
+    }
+
+    /// One that remembers each request, and answers with `status`.
+    pub async fn failing(status: u16) -> Upstream {
+        Upstream::remembering(move |_| {
+            Response::builder().status(status).body(full("bad")).expect("a response")
+        })
+        .await
+    }
+
+    /// One that never answers its first request, and the others at once.
+    pub async fn holding_the_first() -> Upstream {
+        let asked = Cell::new(0);
+        Upstream::handling(move |_| {
+            let first = asked.replace(asked.get() + 1) == 0;
+            async move {
+                match first {
+                    true => std::future::pending().await,
+                    false => Response::new(full("second")),
+                }
+            }
+        })
+        .await
+    }
+
+    /// One that reads heads and no more, and never answers.
+    pub async fn blind() -> Upstream {
+        Upstream::handling(|request| async move {
+            let _held = request;
+            std::future::pending().await
+        })
+        .await
     }
 
     /// One that reads each request whole and never answers.

@@ -29,30 +29,36 @@ fn without_policy() -> Vec<Scene> {
     vec![scene("no retries", "timeout: 0s, retries: {attempts: 0}", "", asks)]
 }
 
+/// A retry on each condition, with a name that begins so, tried with the same requests.
+macro_rules! on {
+    ($name:literal, $asks:ident, [$($condition:literal),*]) => {
+        vec![$(scene(
+            concat!($name, $condition),
+            concat!("timeout: 0s, retries: {attempts: 1, backoff: 1ms, retryOn: \"", $condition, "\"}"),
+            concat!(
+                "route: {cluster: \"@UP\", timeout: 0s, retry_policy: {num_retries: 1, retry_back_off: \
+                 {base_interval: 0.001s}, retry_on: \"", $condition, "\"}}"
+            ),
+            $asks(),
+        )),*]
+    };
+}
+
 fn conditions() -> Vec<Scene> {
-    macro_rules! on {
-        ($($condition:literal),*) => {
-            vec![$(scene(
-                concat!("retry on ", $condition),
-                concat!("timeout: 0s, retries: {attempts: 1, backoff: 1ms, retryOn: \"", $condition, "\"}"),
-                concat!(
-                    "route: {cluster: \"@UP\", timeout: 0s, retry_policy: {num_retries: 1, retry_back_off: \
-                     {base_interval: 0.001s}, retry_on: \"", $condition, "\"}}"
-                ),
-                deeds(),
-            )),*]
-        };
-    }
-    let mut scenes = on![
-        "5xx",
-        "gateway-error",
-        "reset",
-        "reset-before-request",
-        "connect-failure",
-        "refused-stream",
-        "retriable-4xx",
-        "envoy-ratelimited"
-    ];
+    let mut scenes = on!(
+        "retry on ",
+        deeds,
+        [
+            "5xx",
+            "gateway-error",
+            "reset",
+            "reset-before-request",
+            "connect-failure",
+            "refused-stream",
+            "retriable-4xx",
+            "envoy-ratelimited"
+        ]
+    );
     scenes.push(scene(
         "retry on statuses",
         "timeout: 0s, retries: {attempts: 1, backoff: 1ms, retryOn: \"404,429\"}",
@@ -87,20 +93,11 @@ fn of_grpc() -> Vec<Scene> {
         ];
         deeds.into_iter().map(|deeds| call().does(deeds)).collect::<Vec<_>>()
     };
-    macro_rules! on {
-        ($($condition:literal),*) => {
-            vec![$(scene(
-                concat!("retry of a call on ", $condition),
-                concat!("timeout: 0s, retries: {attempts: 1, backoff: 1ms, retryOn: \"", $condition, "\"}"),
-                concat!(
-                    "route: {cluster: \"@UP\", timeout: 0s, retry_policy: {num_retries: 1, retry_back_off: \
-                     {base_interval: 0.001s}, retry_on: \"", $condition, "\"}}"
-                ),
-                calls(),
-            )),*]
-        };
-    }
-    on!["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable", "5xx"]
+    on!(
+        "retry of a call on ",
+        calls,
+        ["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable", "5xx"]
+    )
 }
 
 /// How often, and what is told when it was in vain.
