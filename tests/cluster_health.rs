@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::clusters::{NOBODY, caller, scraped, serve, snapshot, until_answer};
+use common::clusters::{NOBODY, caller, outlier, scraped, serve, snapshot};
 use common::engine::eventually;
 use common::world::raw::{Raw, RawUpstream};
 use common::world::upstream::{BoxBody, Seen, Upstream, channel, frames, full, grpc_message, grpc_ok};
@@ -23,7 +23,7 @@ use http_body::Frame;
 use tokio::net::TcpListener;
 use tokio::task::spawn_local;
 use weir::snapshot::route::OrdName;
-use weir::snapshot::{HeaderEdit, HealthCheck, HealthCheckKind, Outlier, TrafficPolicy};
+use weir::snapshot::{HeaderEdit, HealthCheck, HealthCheckKind, TrafficPolicy};
 
 /// Asked every few milliseconds.
 fn check(kind: HealthCheckKind) -> HealthCheck {
@@ -80,10 +80,10 @@ async fn ill_well_ill(
     assert_eq!(client.get("/m").await.text(), NOBODY, "{up:?}: nobody has found it well yet");
     assert_eq!(scraped(&engine, "envoy_cluster_health_check_healthy"), 0.0);
     is_well.set(true);
-    until_answer("it is well", &mut client, |answer| answer.text() == "served").await;
+    client.get_until("it is well", |answer| answer.text() == "served").await;
     assert_eq!(scraped(&engine, "envoy_cluster_membership_healthy"), 1.0);
     is_well.set(false);
-    until_answer("it is ill again", &mut client, |answer| answer.text() == NOBODY).await;
+    client.get_until("it is ill again", |answer| answer.text() == NOBODY).await;
     assert!(scraped(&engine, "envoy_cluster_health_check_failure") >= 2.0);
     assert!(scraped(&engine, "envoy_cluster_health_check_success") >= 1.0);
     upstream
@@ -122,7 +122,7 @@ fn host_fields_statuses_and_port_are_as_it_is_said() {
             let check = HealthCheck { port: Some(health.addr().port()), ..check(kind) };
             let engine = serve(up, &[&serving.at()], &policy(check));
             let mut client = caller(Http::One, &engine).await;
-            until_answer("it is well", &mut client, |answer| answer.text() == "served").await;
+            client.get_until("it is well", |answer| answer.text() == "served").await;
             let asked = &health.seen()[0];
             let host = asked.header("host").or(asked.head.uri.host());
             assert_eq!((host, asked.header("x-probe")), (Some("health.test"), Some("yes")), "{up:?}");
@@ -266,14 +266,14 @@ fn a_reload_keeps_what_was_found_and_asks_whoever_is_new() {
         };
         let engine = serve(Http::One, &[&old.at()], &policy(rare.clone()));
         let mut client = caller(Http::One, &engine).await;
-        until_answer("it is well", &mut client, |answer| answer.text() == "old").await;
+        client.get_until("it is well", |answer| answer.text() == "old").await;
         let asked = questions(&old).len();
         let again = snapshot(Http::One, &[&old.at(), &new.at()], |cluster| {
             cluster.traffic = Some(Box::new(policy(rare.clone())));
         });
         engine.publish(again);
         assert_eq!(client.get("/m").await.text(), "old", "it stays well");
-        until_answer("the new one is well", &mut client, |answer| answer.text() == "new").await;
+        client.get_until("the new one is well", |answer| answer.text() == "new").await;
         assert_eq!((questions(&old).len(), questions(&new).len()), (asked, 1), "nobody is asked again");
         engine.publish(snapshot(Http::One, &[&old.at()], |cluster| cluster.traffic = None));
         assert_eq!(client.get("/m").await.text(), "old");
@@ -290,21 +290,12 @@ fn who_was_thrown_out_for_failures_is_let_in_by_a_good_answer() {
             _ => Response::new(full("well")),
         })
         .await;
-        let hour = Duration::from_secs(3600);
-        let outlier = Outlier {
-            consecutive_5xx: 1,
-            max_ejection_percent: 100,
-            base_ejection_time: hour,
-            max_ejection_time: hour,
-            success_rate: None,
-            ..Outlier::default()
-        };
-        let traffic = TrafficPolicy { outlier: Some(outlier), ..policy(check(http("/h"))) };
+        let traffic = TrafficPolicy { outlier: Some(outlier(1)), ..policy(check(http("/h"))) };
         let engine = serve(Http::One, &[&upstream.at()], &traffic);
         let mut client = caller(Http::One, &engine).await;
-        until_answer("it is thrown out", &mut client, |answer| answer.status == 500).await;
+        client.get_until("it is thrown out", |answer| answer.status == 500).await;
         fails.set(false);
-        until_answer("it is let in", &mut client, |answer| answer.text() == "well").await;
+        client.get_until("it is let in", |answer| answer.text() == "well").await;
     });
 }
 

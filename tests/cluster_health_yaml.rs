@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use common::world::client::{Answer, Client};
+use common::world::client::Client;
 use common::world::raw::RawUpstream;
 use common::world::upstream::{BoxBody, Seen, Upstream, frames, full, grpc_message, grpc_ok};
 use common::world::{Http, SOON, World, free_port, one_service, run, until};
@@ -104,14 +104,6 @@ async fn serve(said: &str, protocol: &str, endpoints: &[&str]) -> World {
     World::start(&one_service(&settings, &endpoints)).await
 }
 
-/// Sends GETs until one is answered as it should be.
-async fn until_answer(what: &str, client: &mut Client, is: impl Fn(&Answer) -> bool) {
-    let start = Instant::now();
-    while !is(&client.get("/m").await) {
-        assert!(start.elapsed() < SOON, "{what}: not within {SOON:?}");
-    }
-}
-
 #[test]
 fn who_a_check_finds_ill_gets_nothing_until_it_finds_him_well() {
     run(async || {
@@ -124,12 +116,12 @@ fn who_a_check_finds_ill_gets_nothing_until_it_finds_him_well() {
                 let world = serve(kind.said, kind.protocol, &[&bad.at(), &good.at()]).await;
                 let what = |told: &str| format!("{} {down:?}: {told}", kind.said);
                 let mut client = Client::connect(down, world.addr("in")).await;
-                until_answer(&what("one is well"), &mut client, |answer| answer.status == 200).await;
+                client.get_until(&what("one is well"), |answer| answer.status == 200).await;
                 for _ in 0..10 {
                     assert_eq!(client.get("/m").await.upstream(), "good", "{}", what("the other is ill"));
                 }
                 is_well.set(true);
-                until_answer(&what("it is well"), &mut client, |answer| answer.text() == "bad").await;
+                client.get_until(&what("it is well"), |answer| answer.text() == "bad").await;
                 let before = bad.seen().iter().filter(|seen| seen.target() == "/m").count();
                 for _ in 0..10 {
                     client.get("/m").await;
@@ -137,12 +129,11 @@ fn who_a_check_finds_ill_gets_nothing_until_it_finds_him_well() {
                 let after = bad.seen().iter().filter(|seen| seen.target() == "/m").count();
                 assert_eq!(after - before, 5, "{}", what("it has its share"));
                 is_well.set(false);
-                let name = |client: &Answer| client.upstream().to_owned();
                 let mut in_row = 0;
                 let start = Instant::now();
                 while in_row < 10 {
                     assert!(start.elapsed() < SOON, "{}", what("it never is ill again"));
-                    in_row = if name(&client.get("/m").await) == "good" { in_row + 1 } else { 0 };
+                    in_row = if client.get("/m").await.upstream() == "good" { in_row + 1 } else { 0 };
                 }
                 let asked = bad.seen().into_iter().find(|seen| seen.target() != "/m").expect("a question");
                 assert_eq!(asked.target(), kind.target, "{}", what("what it is asked"));
@@ -169,7 +160,7 @@ fn a_tcp_check_asks_for_a_connection_and_nothing_more() {
             let gone = format!("127.0.0.1:{}", free_port());
             let world = serve("tcp: {}", "http1", &[&gone, &listens.at()]).await;
             let mut client = Client::connect(down, world.addr("in")).await;
-            until_answer("one is well", &mut client, |answer| answer.status == 200).await;
+            client.get_until("one is well", |answer| answer.status == 200).await;
             for _ in 0..10 {
                 assert_eq!(client.get("/m").await.upstream(), "listens", "{down:?}");
             }
@@ -203,7 +194,7 @@ fn where_several_checks_are_listed_all_have_to_be_good() {
             let answer = client.get("/m").await;
             assert_eq!((answer.status.as_u16(), answer.text()), (503, "no healthy upstream"), "{down:?}");
             is_well.set(true);
-            until_answer("all are good", &mut client, |answer| answer.status == 200).await;
+            client.get_until("all are good", |answer| answer.status == 200).await;
         }
     });
 }

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::clusters::{NOBODY, caller, scraped, serve, snapshot, until_answer};
+use common::clusters::{self, EJECTED, NOBODY, caller, scraped, serve, snapshot, throwing_out};
 use common::engine::{Engine, eventually};
 use common::world::client::{get, grpc_call, read};
 use common::world::upstream::{Upstream, channel, empty, full};
@@ -20,24 +20,9 @@ use common::world::{Http, free_port, run, soon};
 use http::Response;
 use weir::snapshot::{Outlier, TrafficPolicy};
 
-const ACTIVE: &str = "envoy_cluster_outlier_detection_ejections_active";
-
 /// Three in a row, half may be out, and for an hour.
 fn outlier() -> Outlier {
-    let hour = Duration::from_secs(3600);
-    Outlier {
-        consecutive_5xx: 3,
-        max_ejection_percent: 50,
-        base_ejection_time: hour,
-        max_ejection_time: hour,
-        interval: Duration::from_millis(20),
-        success_rate: None,
-        ..Outlier::default()
-    }
-}
-
-fn policy(outlier: Outlier) -> TrafficPolicy {
-    TrafficPolicy { outlier: Some(outlier), panic_threshold: 0, ..TrafficPolicy::default() }
+    Outlier { max_ejection_percent: 50, interval: Duration::from_millis(20), ..clusters::outlier(3) }
 }
 
 /// An upstream that says `status` for as long as that is set.
@@ -55,7 +40,7 @@ fn who_fails_as_often_in_a_row_as_it_says_gets_nothing_any_more() {
     run(async || {
         for (down, up) in Http::matrix() {
             let (bad, good) = (saying(&Rc::new(Cell::new(500))).await, Upstream::start("good").await);
-            let engine = serve(up, &[&bad.at(), &good.at()], &policy(outlier()));
+            let engine = serve(up, &[&bad.at(), &good.at()], &throwing_out(outlier()));
             let mut client = caller(down, &engine).await;
             for _ in 0..20 {
                 client.get("/m").await;
@@ -66,7 +51,7 @@ fn who_fails_as_often_in_a_row_as_it_says_gets_nothing_any_more() {
                 "{down:?} {up:?}: an upstream's answer is passed on, and counted"
             );
             assert_eq!(good.seen().len(), 17);
-            assert_eq!(scraped(&engine, ACTIVE), 1.0);
+            assert_eq!(scraped(&engine, EJECTED), 1.0);
             let enforced = "envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx";
             assert_eq!(scraped(&engine, enforced), 1.0);
             assert_eq!(scraped(&engine, "envoy_cluster_membership_healthy"), 1.0);
@@ -82,14 +67,14 @@ fn who_was_thrown_out_comes_back_when_its_time_is_over() {
             let (bad, good) = (saying(&status).await, Upstream::start("good").await);
             let short = Duration::from_millis(50);
             let outlier = Outlier { base_ejection_time: short, max_ejection_time: short, ..outlier() };
-            let engine = serve(up, &[&bad.at(), &good.at()], &policy(outlier));
+            let engine = serve(up, &[&bad.at(), &good.at()], &throwing_out(outlier));
             let mut client = caller(Http::One, &engine).await;
             for _ in 0..6 {
                 client.get("/m").await;
             }
             status.set(200);
-            until_answer("it comes back", &mut client, |answer| answer.text() == "bad is good").await;
-            eventually("nobody is out", || scraped(&engine, ACTIVE) == 0.0).await;
+            client.get_until("it comes back", |answer| answer.text() == "bad is good").await;
+            eventually("nobody is out", || scraped(&engine, EJECTED) == 0.0).await;
         }
     });
 }
@@ -99,7 +84,7 @@ fn failures_count_over_all_workers_and_when_nobody_is_left_the_answer_is_ours() 
     run(async || {
         let bad = saying(&Rc::new(Cell::new(503))).await;
         let outlier = Outlier { consecutive_5xx: 8, max_ejection_percent: 100, ..outlier() };
-        let traffic = policy(outlier);
+        let traffic = throwing_out(outlier);
         let change =
             |cluster: &mut weir::snapshot::Cluster| cluster.traffic = Some(Box::new(traffic.clone()));
         let engine = Engine::serving(4, snapshot(Http::One, &[&bad.at()], change));
@@ -124,7 +109,7 @@ fn who_takes_no_connection_is_thrown_out_too() {
     run(async || {
         for up in Http::BOTH {
             let (gone, good) = (format!("127.0.0.1:{}", free_port()), Upstream::start("good").await);
-            let engine = serve(up, &[&gone, &good.at()], &policy(outlier()));
+            let engine = serve(up, &[&gone, &good.at()], &throwing_out(outlier()));
             let mut client = caller(Http::One, &engine).await;
             for _ in 0..20 {
                 assert_eq!(client.get("/m").await.text(), "good", "a retry finds the other");
@@ -145,7 +130,7 @@ fn a_grpc_status_in_the_head_counts_as_the_http_status_that_it_stands_for() {
             })
             .await;
             let outlier = Outlier { max_ejection_percent: 100, ..outlier() };
-            let engine = serve(Http::Two, &[&upstream.at()], &policy(outlier));
+            let engine = serve(Http::Two, &[&upstream.at()], &throwing_out(outlier));
             let mut client = caller(Http::Two, &engine).await;
             for _ in 0..3 {
                 assert_eq!(client.send(grpc_call("/s/m", b"hi")).await.grpc_status(), Some(status));
@@ -162,18 +147,18 @@ fn a_reload_lets_nobody_in_again() {
     run(async || {
         let (bad, good) = (saying(&Rc::new(Cell::new(500))).await, Upstream::start("good").await);
         let at = [&*bad.at(), &*good.at()];
-        let engine = serve(Http::One, &at, &policy(outlier()));
+        let engine = serve(Http::One, &at, &throwing_out(outlier()));
         let mut client = caller(Http::One, &engine).await;
         for _ in 0..6 {
             client.get("/m").await;
         }
         assert_eq!(bad.seen().len(), 3);
-        let other = policy(Outlier { consecutive_5xx: 4, ..outlier() });
+        let other = throwing_out(Outlier { consecutive_5xx: 4, ..outlier() });
         engine.publish(snapshot(Http::One, &at, |cluster| cluster.traffic = Some(Box::new(other.clone()))));
         for _ in 0..10 {
             assert_eq!(client.get("/m").await.text(), "good");
         }
-        assert_eq!(scraped(&engine, ACTIVE), 1.0);
+        assert_eq!(scraped(&engine, EJECTED), 1.0);
     });
 }
 
@@ -191,7 +176,7 @@ fn who_leaves_while_he_is_out_makes_room_at_once_though_a_long_answer_still_hold
             })
             .await;
             // One of two may be out.
-            let engine = serve(up, &[&first.at(), &good.at()], &policy(outlier()));
+            let engine = serve(up, &[&first.at(), &good.at()], &throwing_out(outlier()));
             let mut long = caller(down, &engine).await;
             let mut answers = Vec::new();
             while answers.is_empty() {
@@ -203,16 +188,16 @@ fn who_leaves_while_he_is_out_makes_room_at_once_though_a_long_answer_still_hold
                 }
             }
             let mut client = caller(down, &engine).await;
-            until_answer("the first is thrown out", &mut client, |_| first.seen().len() == 3).await;
-            assert_eq!(scraped(&engine, ACTIVE), 1.0);
+            client.get_until("the first is thrown out", |_| first.seen().len() == 3).await;
+            assert_eq!(scraped(&engine, EJECTED), 1.0);
             let at = [&*second.at(), &*good.at()];
-            let traffic = policy(outlier());
+            let traffic = throwing_out(outlier());
             engine.publish(snapshot(up, &at, |cluster| cluster.traffic = Some(Box::new(traffic.clone()))));
             for _ in 0..20 {
                 client.get("/m").await;
             }
             assert_eq!(second.seen().len(), 3, "{down:?} {up:?}: there is room for it");
-            assert_eq!(scraped(&engine, ACTIVE), 1.0);
+            assert_eq!(scraped(&engine, EJECTED), 1.0);
             drop((sender, answers));
         }
     });

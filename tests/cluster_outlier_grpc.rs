@@ -12,9 +12,9 @@ mod common {
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::clusters::{caller, scraped, serve};
+use common::clusters::{EJECTED, caller, outlier, put_under, scraped, serve, throwing_out};
 use common::engine::eventually;
-use common::policed::{Policed, share};
+use common::policed::{Policed, routes, share, versions};
 use common::world::client::{Client, grpc_call};
 use common::world::raw::{H2Request, RawUpstream};
 use common::world::upstream::{Upstream, grpc_message};
@@ -24,21 +24,9 @@ use weir::snapshot::{
     BackOff, Fraction, Mirror, Outlier, RetryCondition, RetryPolicy, RoutePolicy, TrafficPolicy,
 };
 
-const ACTIVE: &str = "envoy_cluster_outlier_detection_ejections_active";
-
 /// Three in a row, and for an hour.
 fn traffic() -> TrafficPolicy {
-    let hour = Duration::from_secs(3600);
-    let outlier = Outlier {
-        consecutive_5xx: 3,
-        max_ejection_percent: 50,
-        always_eject_one_host: true,
-        base_ejection_time: hour,
-        max_ejection_time: hour,
-        success_rate: None,
-        ..Outlier::default()
-    };
-    TrafficPolicy { outlier: Some(outlier), panic_threshold: 0, ..TrafficPolicy::default() }
+    throwing_out(Outlier { max_ejection_percent: 50, always_eject_one_host: true, ..outlier(3) })
 }
 
 /// What becomes of a call.
@@ -95,7 +83,7 @@ fn who_fails_every_call_in_its_trailers_is_thrown_out() {
                 }
             }
             assert_eq!((failed, good.seen().len()), (3, 17), "{script:?}");
-            assert_eq!(scraped(&engine, ACTIVE), 1.0);
+            assert_eq!(scraped(&engine, EJECTED), 1.0);
         }
     });
 }
@@ -106,27 +94,22 @@ fn so_is_one_whose_calls_are_all_made_again() {
         let (bad, good) = (ending(&[Ends::With("14")]).await, Upstream::start("good").await);
         let yaml = one_service(&["protocol: http2"], &[(&bad.at(), "v1"), (&good.at(), "v1")]);
         let proxy = Policed::serving(&yaml, &split_rule(&[("v1", 100)]), |snapshot| {
-            for cluster in snapshot.clusters.values_mut() {
-                Arc::make_mut(cluster).traffic = Some(Box::new(traffic()));
-            }
-            for config in snapshot.route_configs.values_mut() {
-                let hosts = &mut Arc::make_mut(config).virtual_hosts;
-                for route in hosts.iter_mut().flat_map(|host| &mut host.routes) {
-                    let retry = RetryPolicy {
-                        on: [RetryCondition::Unavailable].into_iter().collect(),
-                        back_off: BackOff { base: Duration::ZERO, max: Duration::ZERO },
-                        ..RetryPolicy::default()
-                    };
-                    let policy = RoutePolicy { retry: Some(retry), ..RoutePolicy::default() };
-                    Arc::make_mut(route).policy = Some(Arc::new(policy));
-                }
+            put_under(snapshot, &traffic());
+            for route in routes(snapshot) {
+                let retry = RetryPolicy {
+                    on: [RetryCondition::Unavailable].into_iter().collect(),
+                    back_off: BackOff { base: Duration::ZERO, max: Duration::ZERO },
+                    ..RetryPolicy::default()
+                };
+                let policy = RoutePolicy { retry: Some(retry), ..RoutePolicy::default() };
+                route.policy = Some(Arc::new(policy));
             }
         });
         let mut client = Client::connect(Http::Two, proxy.addr()).await;
         for _ in 0..20 {
             assert_eq!(client.send(grpc_call("/s.S/M", b"hi")).await.grpc_status(), Some("0"));
         }
-        assert_eq!((good.seen().len(), scraped(&proxy.engine, ACTIVE)), (20, 1.0));
+        assert_eq!((good.seen().len(), scraped(&proxy.engine, EJECTED)), (20, 1.0));
         assert_eq!(proxy.metric("envoy_cluster_upstream_rq_retry"), 3.0);
     });
 }
@@ -152,7 +135,7 @@ fn a_call_that_ends_well_ends_the_run_and_so_does_one_whose_caller_leaves_behind
                 let answer = common::world::client::read(response).await.expect("an answer");
                 assert!(answer.grpc_status().is_some());
             }
-            assert_eq!(scraped(&engine, ACTIVE), 0.0, "{between:?}");
+            assert_eq!(scraped(&engine, EJECTED), 0.0, "{between:?}");
         }
     });
 }
@@ -163,23 +146,16 @@ fn the_trailers_of_copies_count_as_well() {
         let (good, bad) = (Upstream::start("good").await, ending(&[Ends::With("14")]).await);
         let yaml = one_service(&["protocol: http2"], &[(&good.at(), "v1"), (&bad.at(), "v2")]);
         let proxy = Policed::serving(&yaml, &split_rule(&[("v1", 100), ("v2", 0)]), |snapshot| {
-            for cluster in snapshot.clusters.values_mut() {
-                Arc::make_mut(cluster).traffic = Some(Box::new(traffic()));
-            }
-            for config in snapshot.route_configs.values_mut() {
-                let hosts = &mut Arc::make_mut(config).virtual_hosts;
-                for route in hosts.iter_mut().flat_map(|host| &mut host.routes) {
-                    let route = Arc::make_mut(route);
-                    let versions = common::policed::versions(route);
-                    let Some(target) = versions.get(1).cloned() else { continue };
-                    share(route, "v1").mirrors = vec![Mirror { target, fraction: Fraction::ALWAYS }];
-                }
+            put_under(snapshot, &traffic());
+            for route in routes(snapshot) {
+                let Some(target) = versions(route).get(1).cloned() else { continue };
+                share(route, "v1").mirrors = vec![Mirror { target, fraction: Fraction::ALWAYS }];
             }
         });
         let mut client = Client::connect(Http::Two, proxy.addr()).await;
         for _ in 0..3 {
             assert_eq!(client.send(grpc_call("/s.S/M", b"hi")).await.grpc_status(), Some("0"));
         }
-        until("the shadow is out", || (scraped(&proxy.engine, ACTIVE) == 1.0).then_some(())).await;
+        until("the shadow is out", || (scraped(&proxy.engine, EJECTED) == 1.0).then_some(())).await;
     });
 }

@@ -8,23 +8,13 @@ mod common {
     pub(crate) mod world;
 }
 
-use std::time::Duration;
-
-use common::clusters::{NOBODY, caller, scraped, serve};
-use common::world::upstream::{Upstream, full};
+use common::clusters::{NOBODY, caller, outlier, scraped, serve, throwing_out};
+use common::world::upstream::Upstream;
 use common::world::{Http, run};
-use weir::snapshot::{Outlier, TrafficPolicy};
+use weir::snapshot::TrafficPolicy;
 
 fn policy(panic_threshold: u32) -> TrafficPolicy {
-    let outlier = Outlier {
-        consecutive_5xx: 1,
-        max_ejection_percent: 100,
-        base_ejection_time: Duration::from_secs(3600),
-        max_ejection_time: Duration::from_secs(3600),
-        success_rate: None,
-        ..Outlier::default()
-    };
-    TrafficPolicy { outlier: Some(outlier), panic_threshold, ..TrafficPolicy::default() }
+    TrafficPolicy { panic_threshold, ..throwing_out(outlier(1)) }
 }
 
 #[test]

@@ -12,14 +12,13 @@ mod common {
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::clusters::{NOBODY, scraped, until_answer};
+use common::clusters::{EJECTED, NOBODY, outlier, put_under, scraped, throwing_out};
 use common::engine::Engine;
-use common::policed::{Policed, policy};
+use common::policed::{Policed, policy, routes};
 use common::world::client::{Client, get, read};
 use common::world::raw::RawUpstream;
 use common::world::upstream::{Upstream, full};
@@ -35,22 +34,12 @@ use weir::snapshot::{
 };
 use weir::upstream::cluster::EndpointCounts;
 
-const ACTIVE: &str = "envoy_cluster_outlier_detection_ejections_active";
 /// Of the requests that are to be late.
 const SHORT: Duration = Duration::from_millis(60);
 
 /// So many failures in a row, and everybody may be out, for an hour.
 fn in_a_row(failures: u32) -> TrafficPolicy {
-    let hour = Duration::from_secs(3600);
-    let outlier = Outlier {
-        consecutive_5xx: failures,
-        max_ejection_percent: 100,
-        base_ejection_time: hour,
-        max_ejection_time: hour,
-        success_rate: None,
-        ..Outlier::default()
-    };
-    TrafficPolicy { outlier: Some(outlier), panic_threshold: 0, ..TrafficPolicy::default() }
+    throwing_out(outlier(failures))
 }
 
 /// A proxy before one endpoint. `say` is told the route of all requests but those below `/held`, which is plain.
@@ -59,14 +48,8 @@ fn proxy(up: Http, at: &str, settings: &str, traffic: &TrafficPolicy, say: impl 
     let matches = "{request: {headers: {uri: {prefix: \"/held\"}}}}";
     let rules = rule("held", 2, matches, &[("v1", 100)]) + "---\n" + &split_rule(&[("v1", 100)]);
     Policed::serving(&yaml, &rules, |snapshot| {
-        for cluster in snapshot.clusters.values_mut() {
-            Arc::make_mut(cluster).traffic = Some(Box::new(traffic.clone()));
-        }
-        for config in snapshot.route_configs.values_mut() {
-            let hosts = &mut Arc::make_mut(config).virtual_hosts;
-            let routes = hosts.iter_mut().flat_map(|host| &mut host.routes);
-            routes.filter(|route| route.matches.is_catch_all()).for_each(|route| say(Arc::make_mut(route)));
-        }
+        put_under(snapshot, traffic);
+        routes(snapshot).filter(|route| route.matches.is_catch_all()).for_each(say);
     })
 }
 
@@ -131,7 +114,7 @@ fn who_runs_out_of_time_in_our_own_waiting_line_is_no_fault_of_the_endpoint() {
             assert_eq!(proxy.metric("envoy_cluster_upstream_rq_per_try_timeout"), 0.0);
             assert_eq!(proxy.metric("envoy_cluster_upstream_rq_cancelled"), 4.0);
             assert_eq!(counted(&proxy.engine, |counts| &counts.rq_timeout), 0, "{down:?} {up:?}");
-            assert_eq!(scraped(&proxy.engine, ACTIVE), 0.0, "{down:?} {up:?}");
+            assert_eq!(scraped(&proxy.engine, EJECTED), 0.0, "{down:?} {up:?}");
             goes_on.0.set(true);
             goes_on.1.notify_one();
             assert_eq!(held.await.expect("it ends").text(), "ok");
@@ -154,7 +137,7 @@ fn who_was_sent_the_request_and_is_late_is_thrown_out() {
                     }
                 });
                 let mut client = Client::connect(down, proxy.addr()).await;
-                until_answer("it is thrown out", &mut client, |answer| answer.text() == NOBODY).await;
+                client.get_until("it is thrown out", |answer| answer.text() == NOBODY).await;
                 for count in [
                     counted(&proxy.engine, |counts| &counts.rq_timeout),
                     counted(&proxy.engine, |counts| &counts.rq_error),
@@ -190,7 +173,7 @@ fn who_has_answered_is_not_late_when_the_requests_time_ends_before_another_attem
             let answer = client.get("/m").await;
             assert_eq!((answer.status.as_u16(), answer.text()), (504, "upstream request timeout"));
             assert_eq!(proxy.last_log(1).await, "504 UT response_timeout 1 v1", "{down:?} {up:?}");
-            assert_eq!(scraped(&proxy.engine, ACTIVE), 0.0, "{down:?} {up:?}: it failed once");
+            assert_eq!(scraped(&proxy.engine, EJECTED), 0.0, "{down:?} {up:?}: it failed once");
             assert_eq!(counted(&proxy.engine, |counts| &counts.rq_timeout), 0);
             assert_eq!(counted(&proxy.engine, |counts| &counts.rq_error), 1);
         };

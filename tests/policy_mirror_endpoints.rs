@@ -15,16 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use common::clusters::scraped;
+use common::clusters::{EJECTED, outlier, put_under, scraped, throwing_out};
 use common::policed::{Policed, mirror};
 use common::world::client::get;
 use common::world::raw::RawUpstream;
 use common::world::upstream::{Upstream, full};
 use common::world::{Http, SOON, free_port, run};
 use http::Response;
-use weir::snapshot::{Outlier, Snapshot, TrafficPolicy};
-
-const ACTIVE: &str = "envoy_cluster_outlier_detection_ejections_active";
+use weir::snapshot::{Snapshot, TrafficPolicy};
 
 /// Every request to `v1` is copied to `v2`, whose endpoint is thrown out after three failures in a row and takes one
 /// request at a time on a connection.
@@ -36,23 +34,10 @@ fn mirrored(up: Http, v1: &str, v2: &str, settings: &str, timeout: Option<Durati
     });
     let plane = proxy.engine.shared.plane.load_full().expect("a plane");
     let mut snapshot = Snapshot::clone(&plane.snapshot);
-    let hour = Duration::from_secs(3600);
-    let outlier = Outlier {
-        consecutive_5xx: 3,
-        max_ejection_percent: 100,
-        base_ejection_time: hour,
-        max_ejection_time: hour,
-        success_rate: None,
-        ..Outlier::default()
-    };
-    for cluster in snapshot.clusters.values_mut() {
-        Arc::make_mut(cluster).traffic = Some(Box::new(TrafficPolicy {
-            outlier: Some(outlier),
-            panic_threshold: 0,
-            streams_per_connection: Some(1),
-            ..TrafficPolicy::default()
-        }));
-    }
+    put_under(
+        &mut snapshot,
+        &TrafficPolicy { streams_per_connection: Some(1), ..throwing_out(outlier(3)) },
+    );
     proxy.engine.publish(Arc::new(snapshot));
     proxy
 }
@@ -85,7 +70,7 @@ fn copies_that_our_own_breakers_refuse_say_nothing_of_the_shadow_and_refuse_no_c
                 }
                 proxy.copied("overflow", overflow).await;
                 assert_eq!(proxy.copies("failed"), 0.0);
-                assert_eq!(scraped(&proxy.engine, ACTIVE), 0.0, "{down:?} {up:?} {breakers}");
+                assert_eq!(scraped(&proxy.engine, EJECTED), 0.0, "{down:?} {up:?} {breakers}");
                 assert_eq!(errors(&proxy, &v2.at()), 0);
                 for limit in ["max_requests", "max_pending_requests", "max_connections"] {
                     let series = format!("weir_limit_exceeded_total{{limit=\"{limit}\"");
@@ -141,7 +126,7 @@ fn a_weir_that_does_not_take_a_copy_says_nothing_of_its_model_server() {
                 proxy.copied("failed", f64::from(turn)).await;
             }
             assert_eq!(v2.seen().len(), 6, "{down:?} {up:?}: it is asked on");
-            assert_eq!(scraped(&proxy.engine, ACTIVE), 0.0, "{down:?} {up:?}");
+            assert_eq!(scraped(&proxy.engine, EJECTED), 0.0, "{down:?} {up:?}");
         }
     });
 }
@@ -191,7 +176,7 @@ fn a_shadow_that_fails_copies_is_thrown_out_as_for_any_other_request() {
                 let proxy = mirrored(up, &v1.at(), &bad.at(), "", Some(Duration::from_millis(200)));
                 let mut caller = proxy.caller(down).await;
                 let start = Instant::now();
-                while scraped(&proxy.engine, ACTIVE) == 0.0 {
+                while scraped(&proxy.engine, EJECTED) == 0.0 {
                     caller.send(get("/m")).await;
                     assert!(start.elapsed() < SOON, "{down:?} {up:?}: {kind} is never thrown out");
                 }

@@ -5,14 +5,16 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use weir::snapshot::{Cluster, Snapshot, TrafficPolicy};
+use weir::snapshot::{Cluster, Outlier, Snapshot, TrafficPolicy};
 
 use super::engine::{Engine, linked};
-use super::world::client::{Answer, Client};
-use super::world::{Http, SOON, one_service};
+use super::world::client::Client;
+use super::world::{Http, one_service};
 
+/// How many endpoints outlier detection has thrown out.
+pub const EJECTED: &str = "envoy_cluster_outlier_detection_ejections_active";
 /// The body of Weir's own answer where nobody is well.
 pub const NOBODY: &str = "no healthy upstream";
 
@@ -36,16 +38,28 @@ pub async fn caller(down: Http, engine: &Engine) -> Client {
     Client::connect(down, engine.address("in")).await
 }
 
-/// Sends GETs until an answer is as it should be, and returns it.
-pub async fn until_answer(what: &str, client: &mut Client, is: impl Fn(&Answer) -> bool) -> Answer {
-    let start = Instant::now();
-    loop {
-        let answer = client.get("/m").await;
-        if is(&answer) {
-            return answer;
-        }
-        assert!(start.elapsed() < SOON, "{what}: not within {SOON:?}, but {answer:?}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+/// Who fails so often in a row is thrown out for an hour, and all may be.
+pub fn outlier(failures: u32) -> Outlier {
+    let hour = Duration::from_secs(3600);
+    Outlier {
+        consecutive_5xx: failures,
+        max_ejection_percent: 100,
+        base_ejection_time: hour,
+        max_ejection_time: hour,
+        success_rate: None,
+        ..Outlier::default()
+    }
+}
+
+/// A policy that says so, and never panics.
+pub fn throwing_out(outlier: Outlier) -> TrafficPolicy {
+    TrafficPolicy { outlier: Some(outlier), panic_threshold: 0, ..TrafficPolicy::default() }
+}
+
+/// Puts all clusters under `traffic`.
+pub fn put_under(snapshot: &mut Snapshot, traffic: &TrafficPolicy) {
+    for cluster in snapshot.clusters.values_mut() {
+        Arc::make_mut(cluster).traffic = Some(Box::new(traffic.clone()));
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 use weir::snapshot::{
-    Action, Forward, Fraction, HeaderEdit, HeaderEdits, Mirror, RetryPolicy, Route, RouteConfig, RoutePolicy,
+    Action, Forward, Fraction, HeaderEdit, HeaderEdits, Mirror, RetryPolicy, Route, RoutePolicy,
     Snapshot, TargetPolicy, VersionTarget,
 };
 
@@ -31,13 +31,7 @@ pub struct Policed {
 impl Policed {
     /// Serves `yaml` (as [`one_service`] makes it) and `rules`; `say` is told each route. The log tells versions too.
     pub fn start(yaml: &str, rules: &str, say: impl Fn(&mut Route)) -> Policed {
-        Policed::serving(yaml, rules, |snapshot| {
-            for config in snapshot.route_configs.values_mut() {
-                let config: &mut RouteConfig = Arc::make_mut(config);
-                let routes = config.virtual_hosts.iter_mut().flat_map(|host| &mut host.routes);
-                routes.for_each(|route| say(Arc::make_mut(route)));
-            }
-        })
+        Policed::serving(yaml, rules, |snapshot| routes(snapshot).for_each(say))
     }
 
     /// The same; `say` is told all that was linked.
@@ -64,13 +58,7 @@ impl Policed {
         let yaml = one_service(settings, endpoints) + more;
         let rules = split_rule(&[("v1", 100), ("v2", 0)]);
         Policed::logging(FORMAT, &yaml, &rules, |snapshot| {
-            let mut routes = snapshot
-                .route_configs
-                .values_mut()
-                .flat_map(|config| &mut Arc::make_mut(config).virtual_hosts)
-                .flat_map(|host| &mut host.routes)
-                .map(Arc::make_mut);
-            let route = routes.find(|route| route.name.starts_with("split")).expect("the rule");
+            let route = routes(snapshot).find(|route| route.name.starts_with("split")).expect("the rule");
             let mut said = RoutePolicy::default();
             say(forward(route), &mut said);
             route.policy = Some(Arc::new(said));
@@ -147,6 +135,13 @@ impl Policed {
     pub async fn copied(&self, result: &str, count: f64) {
         until(&format!("{count} copies {result}"), || (self.copies(result) == count).then_some(())).await;
     }
+}
+
+/// All routes that were linked.
+pub fn routes(snapshot: &mut Snapshot) -> impl Iterator<Item = &mut Route> {
+    let configs = snapshot.route_configs.values_mut();
+    let hosts = configs.flat_map(|config| &mut Arc::make_mut(config).virtual_hosts);
+    hosts.flat_map(|host| &mut host.routes).map(Arc::make_mut)
 }
 
 /// A copy to version `v2` of every request.

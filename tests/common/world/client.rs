@@ -1,7 +1,7 @@
 //! Clients: one connection each, HTTP/1.1 or HTTP/2, with answers read whole or piece by piece.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, TE};
@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_local;
 
 use super::upstream::{BoxBody, LocalExec, channel, empty, full, grpc_message};
-use super::{Http, soon};
+use super::{Http, SOON, soon};
 
 /// The authority that requests name unless they say another.
 pub const AUTHORITY: &str = "x.default.svc.cluster.local";
@@ -152,6 +152,19 @@ impl Client {
     /// GET `path`, read whole.
     pub async fn get(&mut self, path: &str) -> Answer {
         self.send(get(path)).await
+    }
+
+    /// GET `/m` until an answer is as it should be.
+    pub async fn get_until(&mut self, what: &str, is: impl Fn(&Answer) -> bool) -> Answer {
+        let start = Instant::now();
+        loop {
+            let answer = self.get("/m").await;
+            if is(&answer) {
+                return answer;
+            }
+            assert!(start.elapsed() < SOON, "{what}: not within {SOON:?}, but {answer:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 }
 
