@@ -5,12 +5,16 @@
 
 #![allow(clippy::expect_used)] // a panic here is the report
 
+mod common {
+    pub(crate) mod engine;
+}
+
 use std::cmp::Reverse;
 
+use common::engine::linked;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use proptest::sample::select;
-use weir::config::{self, Document, Environment};
 use weir::router::{self, Head};
 use weir::snapshot::Snapshot;
 
@@ -369,13 +373,6 @@ fn written(dialect: Dialect, rules: &[Rule]) -> String {
     }
 }
 
-fn loaded(text: &str) -> Snapshot {
-    let document = |name: &str, text: &str| Document { name: name.into(), bytes: text.into() };
-    let loaded =
-        config::load(&document("weir.yaml", MAIN), &[document("rules.yaml", text)], &Environment::default());
-    loaded.unwrap_or_else(|found| panic!("{found}\n{text}")).snapshot
-}
-
 /// The number of the rule that the router finds.
 fn found(snapshot: &Snapshot, request: &Request) -> Option<usize> {
     let config = snapshot.route_configs.values().next().expect("one");
@@ -406,7 +403,7 @@ fn found(snapshot: &Snapshot, request: &Request) -> Option<usize> {
 
 fn agree(dialect: Dialect, rules: &[Rule], requests: &[Request]) -> Result<(), TestCaseError> {
     let text = written(dialect, rules);
-    let snapshot = loaded(&text);
+    let snapshot = linked(MAIN, &text);
     for request in requests {
         let (found, wanted) = (found(&snapshot, request), taken(dialect, rules, request));
         prop_assert_eq!(found, wanted, "{:?}\n{}", request, text);

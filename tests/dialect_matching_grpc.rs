@@ -5,12 +5,16 @@
 
 #![allow(clippy::expect_used)] // a panic here is the report
 
+mod common {
+    pub(crate) mod engine;
+}
+
 use std::cmp::Reverse;
 
+use common::engine::linked;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use proptest::sample::select;
-use weir::config::{self, Document, Environment};
 use weir::router::{self, Head};
 
 const MAIN: &str = "listeners: [{name: l, address: \"127.0.0.1:80\", service: m}]\n\
@@ -133,9 +137,7 @@ proptest! {
              [{{group: \"\", kind: Service, name: m}}], rules: [{}]}}\n",
             all.join(", ")
         );
-        let document = |text: &str| Document { name: "a.yaml".into(), bytes: text.into() };
-        let loaded = config::load(&document(MAIN), &[document(&text)], &Environment::default());
-        let snapshot = loaded.unwrap_or_else(|found| panic!("{found}\n{text}")).snapshot;
+        let snapshot = linked(MAIN, &text);
         let config = snapshot.route_configs.values().next().expect("one");
         let mut order: Vec<_> = rules.iter().enumerate().collect();
         order.sort_by_key(|(_, rule)| Reverse(rule.rank()));

@@ -5,40 +5,18 @@
 
 #![allow(clippy::unwrap_used)] // a panic is the report
 
+mod common {
+    pub(crate) mod pages;
+}
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Folders that hold documents, below the package.
-const FOLDERS: [&str; 3] = ["", "docs", "benches"];
+use common::pages::{pages, root};
+
 /// What a path must begin with to be one of the repository's.
 const OURS: [&str; 8] = ["src/", "tests/", "config/", "docs/", "benches/", "proto/", ".ci/", "deny.toml"];
-
-/// A document: its path below the package, and its text.
-struct Page {
-    path: PathBuf,
-    text: String,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn pages() -> Vec<Page> {
-    let mut pages = Vec::new();
-    for folder in FOLDERS {
-        for entry in fs::read_dir(root().join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "md") {
-                let text = fs::read_to_string(&path).unwrap();
-                pages.push(Page { path: path.strip_prefix(root()).unwrap().to_owned(), text });
-            }
-        }
-    }
-    assert!(pages.len() >= 8, "{} pages", pages.len());
-    pages
-}
 
 /// What stands in `text` between each `before` and the next `after` on the same line.
 fn between<'t>(text: &'t str, before: &str, after: char) -> Vec<&'t str> {

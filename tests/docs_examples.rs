@@ -5,25 +5,16 @@
 
 #![allow(clippy::expect_used)] // a panic here is the report
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod common {
+    pub(crate) mod pages;
+}
+
+use std::path::Path;
 use std::process::{Command, Output};
 
+use common::pages::{Page, pages, root};
 use serde_json::Value;
 use weir::config::{self, Document, Environment};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The README and what stands under `docs/`.
-fn pages() -> Vec<(PathBuf, String)> {
-    let folder =
-        fs::read_dir(root().join("docs")).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let mut paths: Vec<_> = folder.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
-    paths.push(root().join("README.md"));
-    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).expect("a page"))).collect()
-}
 
 /// Indented blocks, without their indent.
 fn blocks(text: &str) -> Vec<String> {
@@ -38,10 +29,10 @@ fn blocks(text: &str) -> Vec<String> {
     blocks
 }
 
-fn objects() -> Vec<(PathBuf, String)> {
-    let of_page = |(path, text): (PathBuf, String)| -> Vec<(PathBuf, String)> {
-        let all = blocks(&text).into_iter().filter(|block| block.starts_with("apiVersion: "));
-        all.map(|block| (path.clone(), block)).collect()
+fn objects() -> Vec<Page> {
+    let of_page = |page: Page| -> Vec<Page> {
+        let all = blocks(&page.text).into_iter().filter(|block| block.starts_with("apiVersion: "));
+        all.map(|text| Page { path: page.path.clone(), text }).collect()
     };
     pages().into_iter().flat_map(of_page).collect()
 }
@@ -55,8 +46,8 @@ fn weir(words: &[String]) -> Output {
 fn every_object_that_a_document_shows_passes_without_a_warning() {
     let objects = objects();
     assert!(objects.len() >= 3, "{objects:?}");
-    for (page, text) in objects {
-        let document = Document { name: page.display().to_string(), bytes: text.clone().into() };
+    for Page { path, text } in objects {
+        let document = Document { name: path.display().to_string(), bytes: text.clone().into() };
         let (count, warnings) =
             config::validate_rules(&[document]).unwrap_or_else(|found| panic!("{found}\n{text}"));
         assert!(count > 0 && warnings.is_empty(), "{warnings}\n{text}");
@@ -69,9 +60,9 @@ fn the_three_dialects_of_the_readme_are_one_configuration() {
         - name: inception\n  namespace: kubeflow\n  endpoints:\n\
         \x20 - {address: \"10.0.0.1:80\", labels: {version: v1}}\n  - {address: \"10.0.0.2:80\", labels: {version: v2}}\n";
     let document = |text: &str| Document { name: "a.yaml".into(), bytes: text.into() };
-    let objects = objects().into_iter().filter(|(path, _)| path.ends_with("README.md"));
+    let objects = objects().into_iter().filter(|page| page.path == Path::new("README.md"));
     let snapshots: Vec<Value> = objects
-        .map(|(_, text)| {
+        .map(|Page { text, .. }| {
             let loaded = config::load(&document(MAIN), &[document(&text)], &Environment::default());
             let loaded = loaded.unwrap_or_else(|found| panic!("{found}\n{text}"));
             assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
@@ -102,7 +93,7 @@ fn words(line: &str) -> Vec<String> {
 #[test]
 fn a_command_that_is_shown_with_what_it_prints_prints_it() {
     let mut seen = 0;
-    for (page, text) in pages() {
+    for Page { path, text } in pages() {
         for block in blocks(&text) {
             let Some((line, shown)) = block.strip_prefix("$ weir ").and_then(|rest| rest.split_once('\n'))
             else {
@@ -115,7 +106,7 @@ fn a_command_that_is_shown_with_what_it_prints_prints_it() {
             }
             let output = weir(&words(line));
             let printed = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
-            similar_asserts::assert_eq!(printed, shown, "{}: weir {line}", page.display());
+            similar_asserts::assert_eq!(printed, shown, "{}: weir {line}", path.display());
             seen += 1;
         }
     }

@@ -49,10 +49,10 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// A `weir.yaml` and its rules, linked.
 pub fn linked(main: &str, rules: &str) -> Arc<Snapshot> {
     let document = |name: &str, text: &str| Document { name: name.into(), bytes: text.into() };
-    let rules: Vec<Document> =
+    let documents: Vec<Document> =
         (!rules.is_empty()).then(|| document("rules.yaml", rules)).into_iter().collect();
-    let loaded = config::load(&document("weir.yaml", main), &rules, &Environment::default());
-    Arc::new(loaded.unwrap_or_else(|faults| panic!("{faults}")).snapshot)
+    let loaded = config::load(&document("weir.yaml", main), &documents, &Environment::default());
+    Arc::new(loaded.unwrap_or_else(|faults| panic!("{faults}\n{rules}")).snapshot)
 }
 
 impl Engine {
