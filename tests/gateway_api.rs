@@ -6,7 +6,7 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::world::client::{Answer, Client, get, grpc_call, request};
+use common::world::client::{Answer, Client, get, grpc_call, preflight, request};
 use common::world::upstream::{BoxBody, Upstream, empty};
 use common::world::{Http, World, free_port, one_service, run};
 use http::{Method, Request};
@@ -474,11 +474,7 @@ fn a_backend_with_cors_lets_other_origins_read_its_share_and_answers_the_preflig
             }
             let (mut answered, before) = (0_u32, split.v1.seen().len() + split.v2.seen().len());
             for _ in 0..10 {
-                let mut preflight = request(Method::OPTIONS, "/").body(empty()).expect("a request");
-                for (name, value) in [from, ("access-control-request-method", "PUT")] {
-                    preflight.headers_mut().insert(name, value.parse().expect("a value"));
-                }
-                let answer = split.send(http, preflight).await;
+                let answer = split.send(http, preflight(from.1, "PUT")).await;
                 if answer.header("access-control-allow-methods").is_some() {
                     assert_eq!(
                         (answer.status.as_u16(), answer.header("access-control-allow-methods")),
@@ -534,15 +530,8 @@ fn a_preflight_is_answered_here_and_one_from_elsewhere_without_leave() {
             to("v1")
         );
         let split = Split::of(&rules).await;
-        let preflight = |origin: &'static str| {
-            let mut request = request(Method::OPTIONS, "/").body(empty()).expect("a request");
-            for (name, value) in [("origin", origin), ("access-control-request-method", "PUT")] {
-                request.headers_mut().insert(name, value.parse().expect("a value"));
-            }
-            request
-        };
         for http in Http::BOTH {
-            let answer = split.send(http, preflight("https://a.example.com")).await;
+            let answer = split.send(http, preflight("https://a.example.com", "PUT")).await;
             assert_eq!(answer.status, 200);
             for (name, value) in [
                 ("access-control-allow-origin", "https://a.example.com"),
@@ -553,7 +542,7 @@ fn a_preflight_is_answered_here_and_one_from_elsewhere_without_leave() {
             ] {
                 assert_eq!(answer.header(name), Some(value), "{name}");
             }
-            let answer = split.send(http, preflight("https://example.org")).await;
+            let answer = split.send(http, preflight("https://example.org", "PUT")).await;
             assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (200, None));
             assert!(split.v1.seen().is_empty(), "no preflight reaches a backend");
         }

@@ -9,8 +9,8 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::dialects::{EDITED, Served, all, gateway_route, last, preflight, redirects, telling, with};
-use common::world::client::{get, grpc_call};
+use common::dialects::{EDITED, Served, all, gateway_route, last, redirects, telling, with};
+use common::world::client::{get, grpc_call, preflight};
 use common::world::upstream::BoxBody;
 use common::world::{Http, run, until};
 use http::Request;

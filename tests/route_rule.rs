@@ -9,7 +9,7 @@ mod common {
 }
 
 use common::engine::Engine;
-use common::world::client::{Client, get, grpc_call, post, request};
+use common::world::client::{Client, get, grpc_call, post, preflight, request};
 use common::world::upstream::{Seen, Upstream, empty, full};
 use common::world::{Http, one_service, run, until};
 use http::Method;
@@ -194,12 +194,7 @@ fn a_preflight_of_a_listed_origin_is_answered() {
             let cors = "corsPolicy: {allowOrigin: [\"http://a.example\"], allowMethods: [GET, POST], \
                         allowHeaders: [x-user], maxAge: 24h, allowCredentials: true}";
             let engine = serve(Http::One, &v1, &rule("cors", cors));
-            let asked = request(Method::OPTIONS, "/")
-                .header("origin", "http://a.example")
-                .header("access-control-request-method", "POST")
-                .body(empty())
-                .expect("a request");
-            let answer = client(down, &engine).await.send(asked).await;
+            let answer = client(down, &engine).await.send(preflight("http://a.example", "POST")).await;
             assert_eq!((answer.status.as_u16(), v1.begun()), (200, 0));
             assert_eq!(answer.header("access-control-allow-origin"), Some("http://a.example"));
             assert_eq!(answer.header("access-control-allow-methods"), Some("GET,POST"));

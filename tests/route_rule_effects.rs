@@ -11,8 +11,8 @@ mod common {
 
 use std::time::{Duration, Instant};
 
-use common::dialects::{Served, all, last, preflight, redirects, route_rule, with};
-use common::world::client::{get, grpc_call};
+use common::dialects::{Served, all, last, redirects, route_rule, with};
+use common::world::client::{get, grpc_call, preflight};
 use common::world::upstream::Upstream;
 use common::world::{Http, run};
 

@@ -7,7 +7,7 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::world::client::{Answer, Client, get, grpc_call, request};
+use common::world::client::{Answer, Client, get, grpc_call, preflight, request};
 use common::world::upstream::{BoxBody, Upstream, empty};
 use common::world::{Http, World, one_service, run, until};
 use http::{Method, Request, Response};
@@ -230,17 +230,13 @@ fn faults_and_cors_act_as_they_are_written() {
         .await;
         for down in Http::BOTH {
             assert_eq!(ask(down, &world, get("/fault")).await.status, 418);
-            let preflight = |origin: &str| {
-                let request = request(Method::OPTIONS, "/").header("origin", origin);
-                request.header("access-control-request-method", "POST").body(empty()).expect("a request")
-            };
-            let known = ask(down, &world, preflight("https://a.b")).await;
+            let known = ask(down, &world, preflight("https://a.b", "POST")).await;
             assert_eq!(known.header("access-control-allow-origin"), Some("https://a.b"));
             assert_eq!(
                 (known.header("access-control-allow-methods"), known.header("access-control-max-age")),
                 (Some("POST"), Some("60"))
             );
-            let other = ask(down, &world, preflight("https://c.d")).await;
+            let other = ask(down, &world, preflight("https://c.d", "POST")).await;
             assert_eq!((other.status.as_u16(), other.header("access-control-allow-origin")), (200, None));
             let real = ask(down, &world, with("/", &[("origin", "https://a.b")])).await;
             assert_eq!(

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::dialects::{
-    EDITED, Served, all, destination_rule, last, preflight, redirects, telling, to, virtual_service, with,
+    EDITED, Served, all, destination_rule, last, redirects, telling, to, virtual_service, with,
 };
 use common::engine::Engine;
-use common::world::client::{Answer, Client, get, grpc_call};
+use common::world::client::{Answer, Client, get, grpc_call, preflight};
 use common::world::upstream::{BoxBody, Upstream};
 use common::world::{Http, free_port, one_service, run, until};
 use http::Request;

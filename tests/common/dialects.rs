@@ -4,10 +4,10 @@
 // Compiled into several tests, few of which use all of it; `pub` marks what tests call.
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 
 use super::engine::Engine;
-use super::world::client::{Answer, Client, get, request};
+use super::world::client::{Answer, Client, get};
 use super::world::upstream::{BoxBody, Seen, Upstream, empty};
 use super::world::{Http, one_service};
 
@@ -97,12 +97,6 @@ pub async fn redirects(rules: &str, target: &str, code: u16, location: &str) {
         assert_eq!(got, (code, Some(location)), "{rules} {down:?}");
     }
     assert_eq!(served.v1.begun() + served.v2.begun(), 0);
-}
-
-/// A preflight for `method`.
-pub fn preflight(origin: &str, method: &str) -> Request<BoxBody> {
-    let request = request(Method::OPTIONS, "/").body(empty()).expect("a request");
-    with(request, &[("origin", origin), ("access-control-request-method", method)])
 }
 
 /// Fields for tests of edits: one to be set anew, one to be added to, one to be removed.

@@ -195,6 +195,12 @@ pub fn post(path: &str, body: impl Into<Bytes>) -> Request<BoxBody> {
     request(Method::POST, path).body(full(body)).expect("a request")
 }
 
+/// What a browser asks before a request with `method` of a page of `origin`.
+pub fn preflight(origin: &str, method: &str) -> Request<BoxBody> {
+    let asked = request(Method::OPTIONS, "/").header("origin", origin);
+    asked.header("access-control-request-method", method).body(empty()).expect("a request")
+}
+
 /// Begins a gRPC call.
 pub fn grpc(path: &str) -> Builder {
     request(Method::POST, path).header(CONTENT_TYPE, "application/grpc").header(TE, "trailers")
