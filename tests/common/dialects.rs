@@ -99,6 +99,18 @@ pub async fn redirects(rules: &str, target: &str, code: u16, location: &str) {
     assert_eq!(served.v1.begun() + served.v2.begun(), 0);
 }
 
+/// How many copies `rules` make of 400 requests by each HTTP, all of which `v1` answers.
+pub async fn copies_of_800(rules: &str) -> f64 {
+    let served = Served::under(Http::One, rules).await;
+    for down in Http::BOTH {
+        let mut caller = served.caller(down).await;
+        for _ in 0..400 {
+            assert_eq!(caller.get("/").await.upstream(), "v1");
+        }
+    }
+    served.engine.metric("weir_mirror_requests_total")
+}
+
 /// Fields for tests of edits: one to be set anew, one to be added to, one to be removed.
 pub const EDITED: [(&str, &str); 3] = [("x-set", "v1"), ("x-add", "v1"), ("x-gone", "v1")];
 
