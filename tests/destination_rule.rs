@@ -213,7 +213,7 @@ fn the_protocol_of_the_caller_is_spoken_upstream_where_a_rule_asks_for_it() {
             let world = World::with_rules(&yaml, &[("x.yaml", &rule("name: x", policy))]).await;
             for http in Http::BOTH {
                 Client::connect(http, world.addr("in")).await.get("/").await;
-                let seen = upstream.seen().pop().expect("a request");
+                let seen = upstream.last();
                 assert_eq!(
                     seen.head.version == http::Version::HTTP_2,
                     http == Http::Two,

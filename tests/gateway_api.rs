@@ -396,7 +396,7 @@ fn headers_are_edited_both_ways_for_a_rule_and_for_a_backend_alone() {
             for (path, name, upstream) in [("/rule", "rule", &split.v1), ("/", "backend", &split.v2)] {
                 let fields = [("x-set", "caller"), ("x-add", "caller"), ("x-gone", "caller")];
                 let answer = split.send(http, with(path, &fields)).await;
-                let seen = upstream.seen().pop().expect("a request");
+                let seen = upstream.last();
                 assert_eq!(seen.header("x-set"), Some(name));
                 let added: Vec<_> = seen
                     .head
@@ -514,7 +514,7 @@ fn a_path_and_a_host_are_rewritten_for_a_rule_and_a_backends_own_wins() {
                 ("/b/x?q", "/own?q", "own.internal"),
             ] {
                 split.send(http, get(path)).await;
-                let seen = split.v1.seen().pop().expect("a request");
+                let seen = split.v1.last();
                 assert_eq!((seen.target(), seen.host()), (target, host), "{path} {http:?}");
             }
         }

@@ -9,7 +9,7 @@ mod common {
     pub(crate) mod world;
 }
 
-use common::dialects::{EDITED, Served, all, copies_of_800, gateway_route, last, redirects, telling, with};
+use common::dialects::{EDITED, Served, all, copies_of_800, gateway_route, redirects, telling, with};
 use common::world::client::{get, grpc_call, preflight};
 use common::world::upstream::BoxBody;
 use common::world::{Http, run, until};
@@ -95,7 +95,7 @@ fn a_rewrite_of_the_host_leaves_the_path_and_one_of_the_path_the_host() {
                 for (down, up) in Http::matrix() {
                     let served = Served::under(up, &gateway_route("HTTPRoute", &rule)).await;
                     assert_eq!(served.send(down, get("/a/b?q=1")).await.upstream(), "v1");
-                    let seen = last(&served.v1);
+                    let seen = served.v1.last();
                     assert_eq!(
                         (seen.target(), seen.host()),
                         (target, host),
@@ -119,7 +119,7 @@ fn each_modifier_edits_its_own_way_alone_for_a_rule_and_for_a_backend() {
                 let Place { rules, down, up, .. } = &place;
                 let served = Served::with(*up, telling().await, rules).await;
                 let answer = served.send(*down, with(place.asked(), &EDITED)).await;
-                let seen = last(&served.v1);
+                let seen = served.v1.last();
                 for (headers, edited) in [(&seen.head.headers, of_request), (&answer.headers, !of_request)] {
                     let (set, add, gone): (_, &[&str], &[&str]) =
                         if edited { ("weir", &["v1", "weir"], &[]) } else { ("v1", &["v1"], &["v1"]) };

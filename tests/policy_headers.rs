@@ -10,7 +10,7 @@ mod common {
 
 use common::policed::{Policed, edits, policy, share};
 use common::world::client::{Answer, Client, get, grpc_call};
-use common::world::upstream::{Seen, Upstream};
+use common::world::upstream::Upstream;
 use common::world::{Http, one_service, run, split_rule};
 
 fn all(headers: &http::HeaderMap, name: &str) -> Vec<String> {
@@ -25,10 +25,6 @@ async fn send(down: Http, world: &Policed, fields: &[(&'static str, &str)]) -> A
     Client::connect(down, world.addr()).await.send(request).await
 }
 
-fn last(upstream: &Upstream) -> Seen {
-    upstream.seen().pop().expect("a request")
-}
-
 #[test]
 fn a_routes_edits_reach_upstream_and_caller_by_both_https() {
     run(async || {
@@ -40,7 +36,7 @@ fn a_routes_edits_reach_upstream_and_caller_by_both_https() {
             });
             let fields = [("gone", "1"), ("mine", "theirs"), ("mine", "again"), ("more", "1"), ("kept", "1")];
             let answer = send(down, &world, &fields).await;
-            let seen = last(&v1);
+            let seen = v1.last();
             assert_eq!(all(&seen.head.headers, "mine"), ["set"], "{down:?} {up:?}");
             assert_eq!(all(&seen.head.headers, "more"), ["1", "2"]);
             assert_eq!((seen.header("gone"), seen.header("kept")), (None, Some("1")));
@@ -71,7 +67,7 @@ fn a_shares_edits_come_first_and_are_its_own() {
                 _ => (&v2, None),
             };
             assert_eq!((answer.header("both"), answer.header("share")), (Some("route"), of_share));
-            let seen = last(upstream);
+            let seen = upstream.last();
             assert_eq!((seen.header("both"), seen.header("share")), (Some("route"), of_share));
             let list: &[&str] = if of_share.is_some() { &["share", "route"] } else { &["route"] };
             assert_eq!(all(&seen.head.headers, "list"), list);
@@ -90,7 +86,7 @@ fn what_the_operator_says_wins_over_what_a_caller_may_not_say() {
                     edits(&[], &[("x-envoy-decorator-operation", "op"), ("x-request-id", "fixed")], &[]);
             });
             send(down, &world, &[("x-envoy-decorator-operation", "theirs"), ("x-envoy-other", "1")]).await;
-            let seen = last(&v1);
+            let seen = v1.last();
             assert_eq!(seen.header("x-envoy-decorator-operation"), Some("op"));
             assert_eq!((seen.header("x-envoy-other"), seen.header("x-request-id")), (None, Some("fixed")));
         }
@@ -117,8 +113,8 @@ fn framing_is_never_edited() {
                 ("v1", Some("2")),
                 "{down:?} {up:?}"
             );
-            assert_eq!(last(&v1).body, "body");
-            assert_eq!(last(&v1).header("content-length"), Some("4"));
+            assert_eq!(v1.last().body, "body");
+            assert_eq!(v1.last().header("content-length"), Some("4"));
         }
     });
 }
@@ -170,6 +166,6 @@ fn metadata_of_grpc_is_edited_and_its_trailers_are_left_alone() {
         request.headers_mut().insert("secret-bin", "AA".parse().unwrap());
         let answer = Client::connect(Http::Two, world.addr()).await.send(request).await;
         assert_eq!((answer.grpc_status(), answer.header("told")), (Some("0"), Some("yes")),);
-        assert_eq!((last(&v1).header("tenant"), last(&v1).header("secret-bin")), (Some("a"), None));
+        assert_eq!((v1.last().header("tenant"), v1.last().header("secret-bin")), (Some("a"), None));
     });
 }

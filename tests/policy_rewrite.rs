@@ -12,16 +12,12 @@ use std::rc::Rc;
 
 use common::policed::{Policed, policy, share};
 use common::world::client::{Client, get, grpc_call, post};
-use common::world::upstream::{Seen, Upstream};
+use common::world::upstream::Upstream;
 use common::world::{Http, one_service, run, split_rule};
 use weir::snapshot::{PathRewrite, Rewrite, Substitution};
 
 fn path(path: PathRewrite) -> Option<Rewrite> {
     Some(Rewrite { path: Some(path), host: None })
-}
-
-fn last(upstream: &Upstream) -> Seen {
-    upstream.seen().pop().expect("a request")
 }
 
 #[test]
@@ -34,11 +30,11 @@ fn a_prefix_is_replaced_and_the_query_and_the_original_go_along() {
             });
             let mut client = Client::connect(down, world.addr()).await;
             assert_eq!(client.get("/old/a//b?q=/old/").await.status, 200);
-            let seen = last(&v1);
+            let seen = v1.last();
             assert_eq!(seen.target(), "/new/a/b?q=/old/", "{down:?} {up:?}");
             assert_eq!(seen.header("x-envoy-original-path"), Some("/old/a/b?q=/old/"));
             assert_eq!(client.get("/other").await.status, 200);
-            let seen = last(&v1);
+            let seen = v1.last();
             assert_eq!((seen.target(), seen.header("x-envoy-original-path")), ("/other", None));
         }
     });
@@ -56,7 +52,7 @@ fn a_grpc_call_reaches_the_method_that_it_was_rewritten_to() {
             .send(grpc_call("/old.Service/Predict", b"1"))
             .await;
         assert_eq!(answer.grpc_status(), Some("0"), "{answer:?}");
-        assert_eq!(last(&v1).target(), "/new.Service/Predict");
+        assert_eq!(v1.last().target(), "/new.Service/Predict");
     });
 }
 
@@ -72,8 +68,8 @@ fn an_expression_is_replaced_with_its_groups() {
             });
             let answer =
                 Client::connect(down, world.addr()).await.send(post("/v1/half/predict?x", "1")).await;
-            assert_eq!((answer.status.as_u16(), last(&v1).target()), (200, "/models/half:predict?x"));
-            assert_eq!(last(&v1).body, "1");
+            assert_eq!((answer.status.as_u16(), v1.last().target()), (200, "/models/half:predict?x"));
+            assert_eq!(v1.last().body, "1");
         }
     });
 }
@@ -89,7 +85,7 @@ fn the_authority_is_replaced_whole_and_goes_along() {
             let mut request = get("/");
             request.headers_mut().insert("host", "x.default:80".parse().unwrap());
             assert_eq!(Client::connect(down, world.addr()).await.send(request).await.status, 200);
-            let seen = last(&v1);
+            let seen = v1.last();
             assert_eq!(seen.host(), "inner.example:8501", "{down:?} {up:?}");
             assert_eq!(seen.header("x-envoy-original-host"), Some("x.default:80"));
         }
@@ -146,7 +142,7 @@ fn what_a_caller_says_of_an_original_path_is_not_believed() {
             let mut request = get(target);
             request.headers_mut().insert("x-envoy-original-path", "/forged".parse().unwrap());
             Client::connect(Http::One, world.addr()).await.send(request).await;
-            assert_eq!(last(&v1).header("x-envoy-original-path"), told);
+            assert_eq!(v1.last().header("x-envoy-original-path"), told);
         }
     });
 }
@@ -171,13 +167,13 @@ fn the_original_path_and_host_survive_the_hop_to_another_pod() {
             });
         });
         assert_eq!(Client::connect(Http::One, world.addr()).await.get("/a?q").await.status, 200);
-        let seen = last(&model);
+        let seen = model.last();
         assert_eq!((seen.target(), seen.header("host")), ("/inner/a?q", Some("inner.example")));
         assert_eq!(seen.header("x-envoy-original-path"), Some("/a?q"));
         assert!(seen.header("x-envoy-original-host").is_some());
         let mut forged = get("/a");
         forged.headers_mut().insert("x-envoy-original-path", "/forged".parse().unwrap());
         Client::connect(Http::One, other.addr()).await.send(forged).await;
-        assert_eq!(last(&model).header("x-envoy-original-path"), None, "it came from no Weir");
+        assert_eq!(model.last().header("x-envoy-original-path"), None, "it came from no Weir");
     });
 }

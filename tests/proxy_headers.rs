@@ -31,7 +31,7 @@ async fn seen(down: Http, world: &World, upstream: &Upstream, fields: &[(&'stati
     }
     let answer = Client::connect(down, world.addr("in")).await.send(request).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    upstream.seen().pop().expect("a request")
+    upstream.last()
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod common {
 
 use common::engine::Engine;
 use common::world::client::{Client, get, grpc_call, post, preflight, request};
-use common::world::upstream::{Seen, Upstream, empty, full};
+use common::world::upstream::{Upstream, empty, full};
 use common::world::{Http, one_service, run, until};
 use http::Method;
 
@@ -46,10 +46,6 @@ fn serve_two(up: Http, v1: &Upstream, v2: &Upstream, rules: &str) -> Engine {
 
 async fn client(down: Http, engine: &Engine) -> Client {
     Client::connect(down, engine.address("in")).await
-}
-
-fn last(upstream: &Upstream) -> Seen {
-    upstream.seen().pop().expect("a request")
 }
 
 #[test]
@@ -123,7 +119,7 @@ fn a_rewrite_replaces_what_the_uri_matched_and_the_host() {
             let engine = serve(up, &v1, &rule("rewritten", matched));
             let mut client = client(down, &engine).await;
             assert_eq!(client.get("/models/a?x=/models/").await.status, 200);
-            let seen = last(&v1);
+            let seen = v1.last();
             assert_eq!(seen.target(), "/v1/m/a?x=/models/");
             let host = seen.head.uri.host().map(str::to_owned).or(seen.header("host").map(str::to_owned));
             assert_eq!(host.as_deref(), Some("models.example.com"));
@@ -141,7 +137,7 @@ fn appended_headers_stand_behind_those_that_are_there() {
             let asked =
                 request(Method::GET, "/").header("x-team", "speech").body(empty()).expect("a request");
             assert_eq!(client(down, &engine).await.send(asked).await.status, 200);
-            let seen = last(&v1);
+            let seen = v1.last();
             let team: Vec<_> = seen.head.headers.get_all("x-team").iter().collect();
             assert_eq!(team, ["speech", "vision"]);
             assert_eq!(seen.header("x-share"), Some("5 %"));
@@ -304,7 +300,7 @@ fn a_mirror_gets_a_copy_of_every_request_and_the_caller_the_answer_of_the_other(
                 assert_eq!(client.send(post("/v1/models/m:predict", "the body")).await.upstream(), "v1");
                 until("the copy", || (v2.seen().len() == count).then_some(())).await;
             }
-            let copy = last(&v2);
+            let copy = v2.last();
             assert_eq!((copy.target(), &copy.body[..]), ("/v1/models/m:predict", &b"the body"[..]));
             let host = copy.head.uri.host().map(str::to_owned).or(copy.header("host").map(str::to_owned));
             assert!(host.is_some_and(|host| host.ends_with("-shadow")), "{copy:?}");

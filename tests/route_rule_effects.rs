@@ -11,7 +11,7 @@ mod common {
 
 use std::time::{Duration, Instant};
 
-use common::dialects::{Served, all, last, redirects, route_rule, with};
+use common::dialects::{Served, all, redirects, route_rule, with};
 use common::world::client::{get, grpc_call, preflight};
 use common::world::upstream::Upstream;
 use common::world::{Http, run};
@@ -50,7 +50,7 @@ fn a_rewrite_takes_the_place_of_what_the_uri_matched_of_a_path() {
                 let rules = saying(&format!("{condition}rewrite: {{uri: {with}}}"));
                 let served = Served::under(up, &rules).await;
                 assert_eq!(served.send(down, get(asked)).await.upstream(), "v1");
-                let seen = last(&served.v1);
+                let seen = served.v1.last();
                 assert_eq!((seen.target(), seen.header("x-envoy-original-path")), (target, Some(asked)));
             }
         }
@@ -65,13 +65,13 @@ fn a_rewrite_of_the_authority_leaves_the_path_of_requests_and_calls() {
         for (down, up) in Http::matrix() {
             let served = Served::under(up, &rules).await;
             assert_eq!(served.send(down, get("/a?q")).await.upstream(), "v1");
-            let seen = last(&served.v1);
+            let seen = served.v1.last();
             assert_eq!((seen.target(), seen.host()), ("/a?q", "inner.example:8501"));
             assert_eq!(seen.header("x-envoy-original-path"), None);
         }
         let served = Served::under(Http::Two, &rules).await;
         assert_eq!(served.send(Http::Two, grpc_call("/s.S/M", b"1")).await.grpc_status(), Some("0"));
-        assert_eq!(last(&served.v1).host(), "inner.example:8501");
+        assert_eq!(served.v1.last().host(), "inner.example:8501");
     });
 }
 
@@ -82,7 +82,7 @@ fn appended_headers_are_metadata_of_calls() {
         let served = Served::under(Http::Two, &rules).await;
         let call = with(grpc_call("/s.S/M", b"1"), &[("tenant", "a")]);
         assert_eq!(served.send(Http::Two, call).await.grpc_status(), Some("0"));
-        assert_eq!(all(&last(&served.v1).head.headers, "tenant"), ["a", "b"]);
+        assert_eq!(all(&served.v1.last().head.headers, "tenant"), ["a", "b"]);
     });
 }
 

@@ -206,11 +206,11 @@ fn redirects_answers_rewrites_and_edits_act_as_they_are_written() {
             let answered = ask(down, &world, get("/healthz")).await;
             assert_eq!((answered.status.as_u16(), answered.text()), (418, "tea"));
             ask(down, &world, get("/p/x?y")).await;
-            let seen = v1.seen().pop().expect("a request");
+            let seen = v1.last();
             assert_eq!(seen.target(), "/q/x?y", "{down:?}");
             let answer = ask(down, &world, with("/r7/x", &[("x-b", "gone")])).await;
             assert_eq!(answer.header("x-c"), Some("d"));
-            let seen = v1.seen().pop().expect("a request");
+            let seen = v1.last();
             assert_eq!((seen.target(), seen.header("x-a"), seen.header("x-b")), ("/s7/x", Some("50%"), None));
             assert_eq!(seen.header("x-share"), Some("one"));
             assert_eq!(seen.header("x-envoy-original-path"), Some("/r7/x"));

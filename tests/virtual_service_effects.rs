@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::dialects::{
-    EDITED, Served, all, copies_of_800, destination_rule, last, redirects, telling, to, virtual_service, with,
+    EDITED, Served, all, copies_of_800, destination_rule, redirects, telling, to, virtual_service, with,
 };
 use common::engine::Engine;
 use common::world::client::{Answer, Client, get, grpc_call, preflight};
@@ -103,7 +103,7 @@ fn a_rewrite_takes_the_place_of_what_was_matched_of_path_and_host() {
             for (down, up) in Http::matrix() {
                 let served = Served::under(up, &rules).await;
                 assert_eq!(served.send(down, get(asked)).await.upstream(), "v1", "{rewrite}");
-                let seen = last(&served.v1);
+                let seen = served.v1.last();
                 assert_eq!((seen.target(), seen.host()), (target, host), "{matched} {rewrite}");
             }
         }
@@ -111,7 +111,7 @@ fn a_rewrite_takes_the_place_of_what_was_matched_of_path_and_host() {
             Served::under(Http::Two, &saying("match: [{uri: {prefix: /old.S/}}], rewrite: {uri: /new.S/}"))
                 .await;
         assert_eq!(served.send(Http::Two, grpc_call("/old.S/M", b"1")).await.grpc_status(), Some("0"));
-        assert_eq!(last(&served.v1).target(), "/new.S/M");
+        assert_eq!(served.v1.last().target(), "/new.S/M");
     });
 }
 
@@ -134,7 +134,7 @@ fn headers_are_set_added_and_removed_both_ways_by_the_share_and_then_by_the_rule
                 let served = Served::with(up, telling().await, &virtual_service(&rule)).await;
                 let answer = served.send(down, with(asked, &EDITED)).await;
                 assert_eq!(status(&answer), 200);
-                for headers in [&last(&served.v1).head.headers, &answer.headers] {
+                for headers in [&served.v1.last().head.headers, &answer.headers] {
                     assert_eq!(all(headers, "x-set"), [set], "{rule} {down:?} {up:?}");
                     assert_eq!(all(headers, "x-add"), add, "{rule} {down:?} {up:?}");
                     assert!(!headers.contains_key("x-gone"), "{rule} {down:?} {up:?}");

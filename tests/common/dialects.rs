@@ -8,7 +8,7 @@ use http::{Request, Response};
 
 use super::engine::Engine;
 use super::world::client::{Answer, Client, get};
-use super::world::upstream::{BoxBody, Seen, Upstream, empty};
+use super::world::upstream::{BoxBody, Upstream, empty};
 use super::world::{Http, one_service};
 
 /// A RouteRule with `spec` as further keys, in YAML's flow style.
@@ -127,11 +127,6 @@ pub async fn telling() -> Upstream {
         answer.body(empty()).expect("an answer")
     })
     .await
-}
-
-/// The last request that an upstream has seen.
-pub fn last(upstream: &Upstream) -> Seen {
-    upstream.seen().pop().expect("a request")
 }
 
 /// All values of a field.

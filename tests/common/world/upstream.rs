@@ -283,6 +283,11 @@ impl Upstream {
         seen.remove(0)
     }
 
+    /// The last request that was remembered.
+    pub fn last(&self) -> Seen {
+        self.seen().pop().expect("a request")
+    }
+
     /// How many requests came, answered or not.
     pub fn begun(&self) -> usize {
         self.memory.begun.get()
