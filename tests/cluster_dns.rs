@@ -150,7 +150,9 @@ fn a_name_that_fails_or_stands_for_nothing_keeps_its_last_good_addresses() {
                 }
             }
             names.say(HOST, &[all[1].addr().ip()]);
-            client.get_until("a name that answers again counts again", |answer| answer.upstream() == "b").await;
+            client
+                .get_until("a name that answers again counts again", |answer| answer.upstream() == "b")
+                .await;
         }
     });
 }

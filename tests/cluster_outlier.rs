@@ -18,7 +18,7 @@ use common::world::client::{get, grpc_call, read};
 use common::world::upstream::{Upstream, channel, empty, full};
 use common::world::{Http, free_port, run, soon};
 use http::Response;
-use weir::snapshot::{Outlier, TrafficPolicy};
+use weir::snapshot::Outlier;
 
 /// Three in a row, half may be out, and for an hour.
 fn outlier() -> Outlier {

@@ -21,7 +21,8 @@ fn policy(panic_threshold: u32) -> TrafficPolicy {
 fn below_the_threshold_all_are_asked_and_at_it_only_those_that_are_well() {
     run(async || {
         for (down, up) in Http::matrix() {
-            let (bad, worse, good) = (Upstream::failing(500).await, Upstream::failing(500).await, Upstream::start("good").await);
+            let (bad, worse, good) =
+                (Upstream::failing(500).await, Upstream::failing(500).await, Upstream::start("good").await);
             // One of three is left: 33 %.
             for (threshold, panics) in [(34, true), (33, false)] {
                 let engine = serve(up, &[&bad.at(), &worse.at(), &good.at()], &policy(threshold));

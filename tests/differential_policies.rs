@@ -40,7 +40,7 @@ use common::world::client::Client;
 use common::world::{Http, run, until};
 use differences::Difference;
 use scene::{Ask, Scene};
-use sides::{LOG_FORMAT, Limits, Side};
+use sides::{Limits, Side};
 
 #[test]
 fn a_route_that_answers_itself_answers_as_envoys() {

@@ -96,11 +96,7 @@ fn a_rewrite_of_the_host_leaves_the_path_and_one_of_the_path_the_host() {
                     let served = Served::under(up, &gateway_route("HTTPRoute", &rule)).await;
                     assert_eq!(served.send(down, get("/a/b?q=1")).await.upstream(), "v1");
                     let seen = served.v1.last();
-                    assert_eq!(
-                        (seen.target(), seen.host()),
-                        (target, host),
-                        "{rule} {down:?} {up:?}"
-                    );
+                    assert_eq!((seen.target(), seen.host()), (target, host), "{rule} {down:?} {up:?}");
                 }
             }
         }

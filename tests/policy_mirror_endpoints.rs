@@ -34,10 +34,7 @@ fn mirrored(up: Http, v1: &str, v2: &str, settings: &str, timeout: Option<Durati
     });
     let plane = proxy.engine.shared.plane.load_full().expect("a plane");
     let mut snapshot = Snapshot::clone(&plane.snapshot);
-    put_under(
-        &mut snapshot,
-        &TrafficPolicy { streams_per_connection: Some(1), ..throwing_out(outlier(3)) },
-    );
+    put_under(&mut snapshot, &TrafficPolicy { streams_per_connection: Some(1), ..throwing_out(outlier(3)) });
     proxy.engine.publish(Arc::new(snapshot));
     proxy
 }

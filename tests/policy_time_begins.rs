@@ -251,7 +251,7 @@ fn a_grpc_deadline_counts_from_the_head_whatever_has_come() {
 
 /// Sends back what comes, as it comes.
 async fn echoing() -> Upstream {
-    Upstream::handling(|request| async {
+    Upstream::handling(|request| async move {
         let body = echoed(request, Some(grpc_ok()));
         Response::builder().header("content-type", "application/grpc").body(body).expect("a response")
     })

@@ -60,8 +60,7 @@ fn a_rewrite_takes_the_place_of_what_the_uri_matched_of_a_path() {
 #[test]
 fn a_rewrite_of_the_authority_leaves_the_path_of_requests_and_calls() {
     run(async || {
-        let rules =
-            saying("rewrite: {authority: \"inner.example:8501\"}");
+        let rules = saying("rewrite: {authority: \"inner.example:8501\"}");
         for (down, up) in Http::matrix() {
             let served = Served::under(up, &rules).await;
             assert_eq!(served.send(down, get("/a?q")).await.upstream(), "v1");
@@ -125,8 +124,7 @@ fn delays_and_aborts_are_for_their_percentage_of_the_requests() {
 fn an_abort_without_a_status_of_http_is_none() {
     run(async || {
         for abort in ["{percent: 100, httpStatus: 0}", "{percent: 100, http2Error: NO_ERROR}"] {
-            let rules =
-                saying(&format!("httpFault: {{abort: {abort}}}"));
+            let rules = saying(&format!("httpFault: {{abort: {abort}}}"));
             let served = Served::under(Http::One, &rules).await;
             for down in Http::BOTH {
                 assert_eq!(served.send(down, get("/")).await.upstream(), "v1", "{abort}");

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 use weir::snapshot::{
-    Action, Forward, Fraction, HeaderEdit, HeaderEdits, Mirror, RetryPolicy, Route, RoutePolicy,
-    Snapshot, TargetPolicy, VersionTarget,
+    Action, Forward, Fraction, HeaderEdit, HeaderEdits, Mirror, RetryPolicy, Route, RoutePolicy, Snapshot,
+    TargetPolicy, VersionTarget,
 };
 
 use super::engine::{Engine, linked};
@@ -20,7 +20,8 @@ use super::world::upstream::Upstream;
 use super::world::{Http, logged, one_service, rule, split_rule, until};
 
 /// A line of the log: status, flags, details, attempts.
-const FORMAT: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%";
+const FORMAT: &str =
+    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%";
 
 /// See the module.
 pub struct Policed {
@@ -41,7 +42,8 @@ impl Policed {
 
     fn logging(format: &str, yaml: &str, rules: &str, say: impl FnOnce(&mut Snapshot)) -> Policed {
         let log = NamedTempFile::new().expect("a file");
-        let main = format!("{yaml}\naccess_log: {{path: \"{}\", format: \"{format}\\n\"}}\n", log.path().display());
+        let main =
+            format!("{yaml}\naccess_log: {{path: \"{}\", format: \"{format}\\n\"}}\n", log.path().display());
         let mut snapshot = Arc::unwrap_or_clone(linked(&main, rules));
         say(&mut snapshot);
         Policed { engine: Engine::serving(1, Arc::new(snapshot)), log }

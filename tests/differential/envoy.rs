@@ -137,7 +137,8 @@ pub(super) fn access_log(log: &Path, format: &str) -> String {
 
 /// A cluster with one endpoint or none, and more of its fields.
 pub(super) fn cluster(name: &str, endpoint: Option<SocketAddr>, more: &str) -> String {
-    let endpoint = endpoint.map(|at| format!("{{endpoint: {{address: {}}}}}", address(at))).unwrap_or_default();
+    let endpoint =
+        endpoint.map(|at| format!("{{endpoint: {{address: {}}}}}", address(at))).unwrap_or_default();
     let assignment = format!("{{cluster_name: {name}, endpoints: [{{lb_endpoints: [{endpoint}]}}]}}");
     format!("{{name: {name}, type: STATIC, load_assignment: {assignment}, {more}}}")
 }

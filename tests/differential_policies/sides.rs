@@ -16,7 +16,7 @@ use super::envoy::{self, Envoy};
 use super::scene::Scene;
 
 /// Of both. Probe, status, flags, details, attempts.
-pub(super) const LOG_FORMAT: &str = "%REQ(X-PROBE)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%\\n";
+const LOG_FORMAT: &str = "%REQ(X-PROBE)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%\\n";
 
 /// The servers of one side.
 struct Servers {
@@ -162,7 +162,11 @@ fn for_envoy(scenes: &[Scene], servers: &Servers, limits: Limits, log: &Path) ->
             Http::One => "http_protocol_options: {}",
             Http::Two => "http2_protocol_options: {}",
         });
-        envoy::cluster(name, address, &format!("circuit_breakers: {{thresholds: [{{max_retries: 100}}]}}, {up}"))
+        envoy::cluster(
+            name,
+            address,
+            &format!("circuit_breakers: {{thresholds: [{{max_retries: 100}}]}}, {up}"),
+        )
     });
     let limit = |key: &str, value: Option<Duration>| {
         value.map(|value| format!("{key}: {}s, ", value.as_secs_f64())).unwrap_or_default()

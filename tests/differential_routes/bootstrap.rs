@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::envoy::{bootstrap, cluster};
 use super::drawn::{Action, Conditions, Drawn, Path, Text, VERSIONS};
+use super::envoy::{bootstrap, cluster};
 
 /// A bootstrap with one cluster for each version.
 pub(super) fn written(drawn: &[Drawn], upstreams: &[SocketAddr]) -> String {
@@ -27,7 +27,8 @@ pub(super) fn written(drawn: &[Drawn], upstreams: &[SocketAddr]) -> String {
         .zip(upstreams)
         .map(|(version, &address)| cluster(version, Some(address), ""))
         .collect();
-    let manager = "normalize_path: true, merge_slashes: true, path_with_escaped_slashes_action: REJECT_REQUEST";
+    let manager =
+        "normalize_path: true, merge_slashes: true, path_with_escaped_slashes_action: REJECT_REQUEST";
     // Weir's rules are for hosts, whatever the port.
     let routes = format!("ignore_port_in_host_matching: true, virtual_hosts: {}", Value::from(hosts));
     bootstrap(manager, &[], &routes, &clusters)

@@ -64,7 +64,9 @@ pub fn echoed(request: Request<Incoming>, trailers: Option<HeaderMap>) -> BoxBod
         while let Some(Ok(frame)) = coming.frame().await {
             let _ = sender.send(frame);
         }
-        trailers.map(|trailers| sender.send(Frame::trailers(trailers)));
+        if let Some(trailers) = trailers {
+            let _ = sender.send(Frame::trailers(trailers));
+        }
     });
     body
 }
