@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import tempfile
 import unittest
 from dataclasses import replace
+from math import log
 from pathlib import Path
 
 from . import counts
@@ -18,7 +20,7 @@ from .proxies import PROXIES
 from .report import section, verdicts
 from .scenarios import SCENARIOS, Scenario, Shape
 from .stats import bounded, paired_ratio
-from .targets import BEST, Target, decide
+from .targets import BEST, ROUNDS_TO_JUDGE, Target, decide
 from .weir import NOBODY, rules
 
 ROUNDS = 12
@@ -49,6 +51,13 @@ class Ratios(unittest.TestCase):
         self.assertLess(calm.high - calm.low, wild.high - wild.low)
         self.assertTrue(wild.low <= wild.median <= wild.high)
 
+    def test_bounds_hold_the_true_median_as_often_as_they_say(self) -> None:
+        dice = random.Random(7)
+        for count in (ROUNDS_TO_JUDGE, ROUNDS, 20):
+            drawn = (bounded([dice.expovariate(1.0) for _ in range(count)]) for _ in range(2_000))
+            held = sum(one.low <= log(2) <= one.high for one in drawn)
+            self.assertGreater(held, 0.94 * 2_000, f"{count} rounds")
+
 
 class Verdicts(unittest.TestCase):
     TARGET = Target("cpu", 1.1, BEST)
@@ -69,6 +78,24 @@ class Verdicts(unittest.TestCase):
         ours, theirs = contender("weir", [1.0] * ROUNDS, failures=1), contender("haproxy", [2.0] * ROUNDS)
         outcome = Outcome(scenario(), [ours, theirs], 0.0)
         self.assertEqual({one.verdict for one in outcome.judged}, {"MISSED"})
+
+
+    def test_so_does_a_failure_of_whom_it_is_compared_with_by_name(self) -> None:
+        one = next(one for one in SCENARIOS if one.against)
+        assert one.against is not None
+        ours, other = contender("weir", [1.0] * ROUNDS), contender("haproxy", [1.0] * ROUNDS, failures=1)
+        other.name = one.against.name
+        judged = [of for of in Outcome(one, [ours, other], 0.0).judged if of.target.against]
+        self.assertEqual({of.verdict for of in judged}, {"MISSED"})
+
+    def test_no_latency_is_judged_where_the_load_was_the_limit(self) -> None:
+        one = next(one for one in SCENARIOS if one.mode == "open" and not one.against)
+        for figure, value in (("load_core", 0.9), ("late", 0.02), ("load_core", 0.5)):
+            field = [contender("weir", [1.0] * ROUNDS), contender("haproxy", [1.0] * ROUNDS)]
+            for served in field[1].served:
+                served.figures[figure] = value
+            found = {of.verdict for of in Outcome(one, field, 1.0).judged if of.target.figure in ("p99", "p999")}
+            self.assertEqual(found, {"met" if value == 0.5 else "open"}, f"{figure} {value}")
 
 
 class BestPeer(unittest.TestCase):

@@ -69,8 +69,6 @@ class Contender:
     rounds: list[Round | None] = field(default_factory=list)
     """One a round, None where it served nothing."""
     faults: list[str] = field(default_factory=list)
-    left_out: str = ""
-    """Why it takes no part, if that is no fault of it."""
     process: Process | None = None
     site: Site | None = None
     saturation: float = 0.0
@@ -130,7 +128,8 @@ class Bench:
         return site, contender.proxy.configure(site)
 
     def start(self, scenario: Scenario, contender: Contender) -> None:
-        site, command = self.set_up(scenario, contender, f"{scenario.name}-{contender.name}")
+        name = f"{scenario.name}-{contender.name}-{len(contender.rounds)}"
+        site, command = self.set_up(scenario, contender, name)
         process = Process(command, self.cores(scenario), site.folder / "output")
         contender.site, contender.process = site, process
         await_ready(scenario, site.port, process)
@@ -139,7 +138,8 @@ class Bench:
         """In closed loop, whatever the scenario: its pace is the saturation."""
         process, site = contender.running()
         load = self._load(replace(scenario, idle=0), contender, self.settings.warm_seconds, 0.0)
-        contender.saturation, contender.warm_failures = load.per_second, load.asked - load.succeeded
+        contender.saturation = load.per_second
+        contender.warm_failures += load.asked - load.succeeded
         contender.warm_pss_mib = process.pss_bytes() / MIB
         empty_log(site, load.asked)
 

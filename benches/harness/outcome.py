@@ -8,7 +8,7 @@ from statistics import median
 from .measure import Contender
 from .scenarios import Scenario
 from .stats import Bounded, bounded, paired_ratio
-from .targets import BEST, ITSELF, Compared, Figure, judge
+from .targets import BEST, ITSELF, Compared, Figure, Target, judge, load_was_the_limit
 
 COMPARED: tuple[Figure, ...] = ("cpu", "p50", "p99", "p999", "pss", "ready")
 
@@ -32,8 +32,10 @@ class Outcome:
             if one is not self.candidate
         }
         """Weir's figure by theirs."""
-        failures = self.candidate.failures if self.candidate else 0
-        self.judged = [judge(target, failures, self.compare, self.worst) for target in scenario.targets]
+        self.judged = [
+            judge(target, self._failures(target), self._doubt(target), self.compare, self.worst)
+            for target in scenario.targets
+        ]
 
     def _best(self, figure: Figure) -> str:
         """A peer that failed requests did less work: it is not the best at anything."""
@@ -43,6 +45,29 @@ class Outcome:
             if one.proxy.peer and not one.failures and figure in self.medians[one.name]
         ]
         return min(known)[1] if known else ""
+
+    def _concerned(self, target: Target) -> list[Contender]:
+        """Weir, and with whom it is compared."""
+        other = self._other(target.figure, target.against) if target.against else ""
+        return [one for one in self.field if one is self.candidate or one.name == other]
+
+    def _failures(self, target: Target) -> int:
+        return sum(one.failures for one in self._concerned(target))
+
+    def _doubt(self, target: Target) -> str:
+        """Why a latency of an open loop says nothing of the proxy."""
+        if self.scenario.mode != "open" or target.figure not in ("p50", "p99", "p999"):
+            return ""
+        whys = (load_was_the_limit(self.medians.get(one.name, {})) for one in self._concerned(target))
+        return next((why for why in whys if why), "")
+
+    def _other(self, figure: Figure, against: str) -> str:
+        """Its name."""
+        if against == BEST:
+            return self.best[figure]
+        if against == ITSELF:
+            return self.scenario.against.name if self.scenario.against else ""
+        return against
 
     def _ratio(self, figure: Figure, other: Contender) -> Bounded | None:
         return ratio(figure, self.candidate, other) if self.candidate else None
@@ -60,12 +85,9 @@ class Outcome:
 
     def compare(self, figure: Figure, against: str) -> Compared | None:
         """With somebody by name, with BEST or with ITSELF."""
-        if against == BEST:
-            against = self.best[figure]
-        elif against == ITSELF:
-            against = self.scenario.against.name if self.scenario.against else ""
-        found = self.ratios.get(against, {}).get(figure)
-        return Compared(against, found) if found else None
+        other = self._other(figure, against)
+        found = self.ratios.get(other, {}).get(figure)
+        return Compared(other, found) if found else None
 
     def worst(self, figure: Figure) -> Bounded | None:
         """Of memory the largest that was seen; of a time the median over rounds, with its bounds."""
@@ -94,7 +116,6 @@ class Outcome:
             "of_peers": {name: asdict(value) for name, value in self.of_peers("cpu").items()},
             "targets": [{**asdict(one), "sentence": one.sentence()} for one in self.judged] if judged else [],
             "faults": {one.name: one.faults for one in self.field if one.faults},
-            "left_out": {one.name: one.left_out for one in self.field if one.left_out},
             "rounds": {one.name: [asdict(done) if done else None for done in one.rounds] for one in self.field},
         }
 

@@ -9,7 +9,7 @@ from .measure import Contender
 from .outcome import COMPARED, Outcome
 from .proxies import AGAIN
 from .scenarios import Scenario
-from .targets import ROUNDS_TO_JUDGE, WORDS, shown
+from .targets import ROUNDS_TO_JUDGE, WORDS, load_was_the_limit, shown
 
 # Above this share of the proxy's core used by others, a figure deserves no trust.
 NOISY = 0.05
@@ -60,8 +60,7 @@ def section(outcome: Outcome, judged: bool) -> str:
     parts.append(figures_table(outcome))
     if len(outcome.rows) > 1 and outcome.ratios:
         parts.append(ratios_table(outcome))
-    notes = [f"- left out: {one.name}: {one.left_out}" for one in outcome.field if one.left_out]
-    notes += [f"- {one.name}: {fault}" for one in outcome.field for fault in one.faults]
+    notes = [f"- {one.name}: {fault}" for one in outcome.field for fault in one.faults]
     notes += [f"- {one.name}: failed: {kinds}" for one in outcome.rows if (kinds := failed(one))]
     if judged:
         notes += [f"- note: {names}: {doubt}" for doubt, names in grouped(outcome).items()]
@@ -138,8 +137,8 @@ def doubts(scenario: Scenario, contender: Contender, figures: dict[str, float]) 
     full = scenario.mode == "closed" and scenario.connections > 1 and scenario.shape.workers == 1
     if full and figures["core"] + figures["foreign"] + figures["steal"] < 0.85:
         found.append("its core was not full: load or backend were the limit, req/s says little")
-    if figures.get("late", 0.0) > 0.01:
-        found.append("more than 1 % of its requests were sent over a millisecond late")
+    if scenario.mode == "open" and (why := load_was_the_limit(figures)):
+        found.append(why)
     ticks = [(done.figures.get("cpu_ticks", 0.0), done.figures.get("cpu_seconds", 0.0)) for done in contender.served]
     if any(abs(tick - exact) > 0.04 + 0.03 * exact for tick, exact in ticks):
         found.append("the two clocks of its CPU time disagree: a thread ended within a round?")

@@ -18,6 +18,9 @@ Verdict = Literal["met", "open", "MISSED"]
 BEST, FLOOR, ITSELF = "best", "floor", "itself"
 # With fewer rounds the bounds are too narrow to mean what they say.
 ROUNDS_TO_JUDGE = 10
+# Above this share of its core the load makes others wait for it, and latencies are its own.
+LOAD_CORE_FULL = 0.8
+LATE_SHARE = 0.01
 
 WORDS: dict[Figure, str] = {
     "cpu": "CPU/request",
@@ -109,21 +112,34 @@ def shown(ratio: Bounded) -> str:
 def judge(
     target: Target,
     failures: int,
+    doubt: str,
     compare: Callable[[Figure, str], Compared | None],
     worst: Callable[[Figure], Bounded | None],
 ) -> Judged:
     """`compare` finds Weir's ratio to somebody, `worst` its own figure with the bounds that count.
 
-    A proxy that fails requests does less work: its figures are worth nothing, and every target is missed."""
+    A proxy that fails requests does less work: its figures are worth nothing, and every target is missed, whether it is
+    Weir or whom Weir is compared with. A `doubt` leaves it open."""
     compared = compare(target.figure, target.against) if target.against else None
     value = compared.ratio if compared else None
     if target.against is None:
         value = worst(target.figure)
     aim = compare(target.figure, target.aim[1]) if target.aim else None
     verdict, why = decide(target, value)
+    if doubt:
+        verdict, why = "open", doubt
     if failures:
         verdict, why = "MISSED", f"{failures} failures"
     return Judged(target, verdict, why, value, compared.other if compared else "", aim)
+
+
+def load_was_the_limit(figures: dict[str, float]) -> str:
+    """Of an open loop: why its latencies are the load's and not the proxy's; empty if they are not."""
+    if figures.get("load_core", 0.0) > LOAD_CORE_FULL:
+        return f"the load's core was more than {LOAD_CORE_FULL:.0%} busy"
+    if figures.get("late", 0.0) > LATE_SHARE:
+        return f"more than {LATE_SHARE:.0%} of its requests were sent over a millisecond late"
+    return ""
 
 
 def decide(target: Target, value: Bounded | None) -> tuple[Verdict, str]:
