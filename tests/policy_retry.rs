@@ -137,7 +137,7 @@ fn a_lost_connection_and_a_reset_stream_are_made_up_for_whatever_the_method() {
                 let answer = proxy.caller(down).await.send(post("/m", "")).await;
                 let expected = if again { 200 } else { 503 };
                 assert_eq!(answer.status, expected, "{down:?} {up:?} {}", condition.as_str());
-                let retried = proxy.metric("weir_retries_total{reason=\"reset\"}");
+                let retried = proxy.metric("weir_retries_total{reason=\"reset\"");
                 assert_eq!(retried, f64::from(u8::from(again)));
             }
         }

@@ -85,7 +85,7 @@ fn an_attempt_that_takes_too_long_is_given_up_and_one_that_is_allowed_made_elsew
                 assert_eq!(caller.send(post("/m", "{}")).await.text(), "v1");
             }
             assert_eq!(v1.seen().last().map(|seen| seen.body.clone()), Some("{}".into()));
-            assert_eq!(proxy.metric("weir_retries_total{reason=\"per_try_timeout\"}"), 1.0);
+            assert_eq!(proxy.metric("weir_retries_total{reason=\"per_try_timeout\""), 1.0);
             until("the slow one hears of it", || (slow.cancelled() == 1).then_some(())).await;
             // Where nothing else is there, the second is the last.
             let proxy = Policed::retrying(up, &[&slow.at()], retry);

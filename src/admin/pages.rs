@@ -11,6 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::reply::{Query, Reply};
 use super::{Admin, Command, clusters, info, logging, splits};
+use crate::proxy::census::VersionEndpoints;
 use crate::runtime::readiness::State;
 use crate::telemetry::families::envoy_server::ServerState;
 use crate::telemetry::{self, CONTENT_TYPE};
@@ -136,6 +137,7 @@ fn refresh(admin: &Admin) {
     });
     let Some(plane) = admin.plane.load_full() else { return };
     plane.clusters.iter().for_each(|cluster| cluster.refresh());
+    plane.endpoints.iter().for_each(VersionEndpoints::refresh);
     admin.server.clusters_active.set(plane.clusters.len() as f64);
     admin.server.listeners_active.set(plane.listeners.len() as f64);
     admin

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Admin;
 use super::reply::{Query, Reply};
 use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane};
-use crate::snapshot::{Labels, Mode};
+use crate::snapshot::Labels;
 use crate::telemetry::{Figures, Recorder, UNKNOWN, VersionMeter, VersionStats};
 
 /// A tick stands for one second.
@@ -87,6 +87,9 @@ struct SplitRow {
 #[derive(Serialize)]
 struct VersionRow {
     version: Arc<str>,
+    /// Where it is not the rule's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Arc<str>>,
     labels: Labels,
     /// `null` where the rule gives the version none of its own.
     weight: Option<u32>,
@@ -121,20 +124,7 @@ pub(super) fn splits(admin: &Admin, _: &Query) -> Reply {
 }
 
 fn rows(plane: &Plane, stats: &SplitStats, uptime: Duration) -> Vec<SplitRow> {
-    let splitting: BTreeSet<usize> = plane
-        .listeners
-        .iter()
-        .filter(|listener| listener.chain().mode == Mode::Split)
-        .map(|listener| listener.routes)
-        .collect();
-    let routes =
-        splitting.iter().filter_map(|&index| plane.routes.get(index)).flat_map(|routes| &routes.routes);
-    // Two listeners of one service have the same rules, which are counted together.
-    let mut seen = BTreeSet::new();
-    routes
-        .filter(|route| seen.insert((route.service.host.clone(), route.route.name.clone())))
-        .map(|route| split_row(route, &plane.clusters, stats, uptime))
-        .collect()
+    plane.splits().map(|route| split_row(route, &plane.clusters, stats, uptime)).collect()
 }
 
 fn split_row(
@@ -145,11 +135,12 @@ fn split_row(
 ) -> SplitRow {
     let (service, rule) = (&route.service.host, &route.route.name);
     let mut versions = Vec::new();
-    for Version { name, labels, weight } in versions_of(route, clusters) {
-        let figures = stats.figures(&(service.clone(), rule.clone(), name.clone()), uptime);
+    for Version { name, service: of, labels, weight } in versions_of(route, clusters) {
+        let figures = stats.figures(&(of.clone(), rule.clone(), name.clone()), uptime);
         let (start, minute) =
             figures.map(|(start, minute)| (row(&start, false), row(&minute, true))).unwrap_or_default();
-        versions.push(VersionRow { version: name, labels, weight, start, minute });
+        let of = (of != *service).then_some(of);
+        versions.push(VersionRow { version: name, service: of, labels, weight, start, minute });
     }
     share_out(&mut versions, |version| &mut version.start);
     share_out(&mut versions, |version| &mut version.minute);
@@ -186,6 +177,7 @@ fn row(figures: &Figures, with_qps: bool) -> FiguresRow {
 #[derive(Debug, PartialEq)]
 struct Version {
     name: Arc<str>,
+    service: Arc<str>,
     labels: Labels,
     weight: Option<u32>,
 }
@@ -194,11 +186,10 @@ struct Version {
 fn versions_of(route: &RoutePlane, clusters: &[Arc<ClusterPlane>]) -> Vec<Version> {
     let mut versions: Vec<Version> = Vec::new();
     for (target, plane) in route.route.versions().iter().zip(&route.targets) {
+        let service = &plane.service.host;
         if let Some(name) = &target.version {
-            add(
-                &mut versions,
-                Version { name: name.clone(), labels: target.labels.clone(), weight: Some(target.weight) },
-            );
+            let (labels, weight) = (target.labels.clone(), Some(target.weight));
+            add(&mut versions, Version { name: name.clone(), service: service.clone(), labels, weight });
             continue;
         }
         let members = plane.clusters.iter().flatten().flat_map(|&cluster| &clusters[cluster].state.members);
@@ -208,14 +199,15 @@ fn versions_of(route: &RoutePlane, clusters: &[Arc<ClusterPlane>]) -> Vec<Versio
         for name in names {
             let version = (**name != *UNKNOWN).then(|| ("version".into(), name.clone()));
             let labels = copied(target.labels.iter()).chain(version).collect();
-            add(&mut versions, Version { name: name.clone(), labels, weight });
+            add(&mut versions, Version { name: name.clone(), service: service.clone(), labels, weight });
         }
     }
     versions
 }
 
 fn add(versions: &mut Vec<Version>, new: Version) {
-    match versions.iter_mut().find(|version| version.name == new.name) {
+    let is_it = |known: &&mut Version| known.name == new.name && known.service == new.service;
+    match versions.iter_mut().find(is_it) {
         Some(known) => {
             known.weight = known.weight.zip(new.weight).map(|(known, new)| known + new);
             let alike = known.labels.iter().filter(|&(name, value)| new.labels.get(name) == Some(value));

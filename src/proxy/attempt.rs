@@ -169,7 +169,7 @@ pub(super) fn retry_permit(
     }
     way.cluster.meter.rq_retry.increment(1);
     exchange.stage.set(Stage::Between);
-    exchange.downstream.lane.shared.process.retry(reason);
+    exchange.count_retry(reason);
     Ok(permit)
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Law: nothing here has ever seen YAML, protobuf or Kubernetes.
 
+pub mod census;
 pub mod plane;
 pub mod planner;
 pub mod server;

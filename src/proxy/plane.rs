@@ -3,6 +3,7 @@
 //! Law: a `Plane` is never changed, only replaced, by one store. A request holds one to its end. Indexes are within
 //! one plane: a route's targets name clusters by index, so a request looks nothing up by name.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 
+use super::census::VersionEndpoints;
 use super::split::Split;
 use crate::router::RouteTable;
 use crate::snapshot::{
-    BindAddress, FilterChain, Fraction, Labels, Listener, PathMatch, Route, RoutePolicy, Service, Snapshot,
-    TargetPolicy,
+    BindAddress, FilterChain, Fraction, Labels, Listener, Mode, PathMatch, Route, RoutePolicy, Service,
+    Snapshot, TargetPolicy,
 };
 use crate::telemetry::{
     AccessLog, ClusterMeter, Counter, GuardMeter, HopMeter, HttpMeter, ListenerMeter, MirrorMeter,
@@ -39,6 +41,8 @@ pub struct Plane {
     pub routes: Vec<Arc<RoutesPlane>>,
     /// One for each cluster, in the order of their names.
     pub clusters: Vec<Arc<ClusterPlane>>,
+    /// For the metrics.
+    pub endpoints: Vec<VersionEndpoints>,
     /// Where requests are logged.
     pub access_log: Option<AccessLog>,
 }
@@ -165,6 +169,19 @@ impl Plane {
     /// The listener at `address`, if this generation has it.
     pub fn listener(&self, address: &BindAddress) -> Option<&Arc<ListenerPlane>> {
         self.listeners.iter().find(|plane| plane.listener.address == *address)
+    }
+
+    /// The routes by which this process splits, each once: two listeners of one service have the same rules, which are
+    /// counted together.
+    pub fn splits(&self) -> impl Iterator<Item = &RoutePlane> {
+        let splits = |listener: &&Arc<ListenerPlane>| listener.chain().mode == Mode::Split;
+        let configs: BTreeSet<usize> =
+            self.listeners.iter().filter(splits).map(|listener| listener.routes).collect();
+        let configs = configs.into_iter().filter_map(|index| self.routes.get(index));
+        let mut seen = BTreeSet::new();
+        configs
+            .flat_map(|config| &config.routes)
+            .filter(move |route| seen.insert((&route.service.host, &route.route.name)))
     }
 }
 

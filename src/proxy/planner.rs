@@ -16,12 +16,15 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 
+use super::census::census;
 use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutesPlane};
 use crate::runtime::sync;
 use crate::snapshot::{self, Listener, LogFormat, Mode, PeerFilter, Snapshot};
 use crate::telemetry::families::envoy_server::PlannerSeries;
+use crate::telemetry::families::levels;
 use crate::telemetry::{
-    AccessLog, AccessLogs, Counter, Format, HttpMeter, ListenerMeter, ProcessMeter, Recorder, VersionMeter,
+    AccessLog, AccessLogs, Counter, Format, GaugeSet, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
+    VersionMeter,
 };
 use crate::transport::dial::Target;
 use crate::upstream::cluster::EndpointState;
@@ -49,6 +52,9 @@ pub struct Planner {
     pub logs: AccessLogs,
     /// The version series of the present plane: held so that they stay, at zero until the first request.
     declared: Vec<VersionMeter>,
+    /// What the present plane's versions are given, and have.
+    weights: GaugeSet,
+    endpoints_by_state: GaugeSet,
     next_number: u64,
     generation: u64,
 }
@@ -58,6 +64,8 @@ impl Planner {
     pub fn new(recorder: Recorder, process: ProcessMeter, published: Arc<ArcSwapOption<Plane>>) -> Planner {
         Planner {
             meter: PlannerSeries::new(&recorder),
+            weights: GaugeSet::new(&recorder, &levels::SPLIT_WEIGHT),
+            endpoints_by_state: GaugeSet::new(&recorder, &levels::ENDPOINTS),
             recorder,
             process,
             published,
@@ -95,7 +103,10 @@ impl Planner {
         self.declared = self.declare(&routes, &clusters, &snapshot);
         self.generation += 1;
         self.count_changes(previous.as_ref().map(|plane| &*plane.snapshot), &snapshot);
-        Ok(self.swap(snapshot, clusters, routes, access_log, previous))
+        let plane = self.swap(snapshot, clusters, routes, access_log, previous);
+        self.show_weights(&plane);
+        self.process.buffer_budget.set(plane.snapshot.limits.buffer_budget as f64);
+        Ok(plane)
     }
 
     fn count_changes(&self, old: Option<&Snapshot>, new: &Snapshot) {
@@ -157,6 +168,7 @@ impl Planner {
             snapshot,
             listeners,
             routes,
+            endpoints: census(&clusters, &mut self.endpoints_by_state),
             clusters,
             access_log,
         });

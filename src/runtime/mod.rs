@@ -7,4 +7,5 @@ pub mod cores;
 pub mod drain;
 pub mod readiness;
 pub mod sync;
+pub mod usage;
 pub mod worker;

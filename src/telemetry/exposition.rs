@@ -98,7 +98,9 @@ impl Lines {
         let name = &declared.name;
         match declared.kind {
             Kind::Counter => self.write(name, "", series, "", Value::Whole(series.span.sum(0))),
-            Kind::Gauge => self.write(name, "", series, "", Value::Real(series.span.sum_f64(0))),
+            Kind::Gauge | Kind::RealCounter => {
+                self.write(name, "", series, "", Value::Real(series.span.sum_f64(0)));
+            }
             Kind::Histogram => self.write_histogram(name, series, bounds),
         }
     }

@@ -51,7 +51,7 @@ impl Recorder {
         let bounds = match kind {
             Kind::Histogram if name.ends_with("_seconds") => buckets::SECONDS,
             Kind::Histogram => buckets::ENVOY,
-            Kind::Counter | Kind::Gauge => &[],
+            Kind::Counter | Kind::RealCounter | Kind::Gauge => &[],
         };
         let mut registry = self.lock();
         let help = registry.description(&name).unwrap_or("").to_owned().into();

@@ -13,6 +13,8 @@ use super::shard::CELLS_PER_BLOCK;
 pub enum Kind {
     /// A count that only grows.
     Counter,
+    /// A sum of fractions that only grows.
+    RealCounter,
     /// A value that moves both ways.
     Gauge,
     /// Observations counted in fixed buckets.
@@ -23,7 +25,7 @@ impl Kind {
     /// The word of the text format's `# TYPE` line.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Counter => "counter",
+            Kind::Counter | Kind::RealCounter => "counter",
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         }
@@ -51,6 +53,11 @@ impl Family {
         Family { name, help, kind: Kind::Counter, buckets: None, envoy: false }
     }
 
+    /// A counter of fractions, such as seconds.
+    pub const fn real_counter(name: &'static str, help: &'static str) -> Family {
+        Family { name, help, kind: Kind::RealCounter, buckets: None, envoy: false }
+    }
+
     /// A gauge.
     pub const fn gauge(name: &'static str, help: &'static str) -> Family {
         Family { name, help, kind: Kind::Gauge, buckets: None, envoy: false }
@@ -74,7 +81,7 @@ impl Family {
 }
 
 /// The labels of a series, rendered once: `a="b",c="d"`, escaped. Cloning shares the text.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Arc<str>);
 
 impl Labels {

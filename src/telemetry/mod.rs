@@ -13,6 +13,7 @@ mod exposition;
 mod facade;
 mod family;
 mod format;
+mod gauge_set;
 mod heads;
 mod labels;
 mod line;
@@ -28,9 +29,10 @@ pub use families::{
     ProcessMeter, ServerMeter,
 };
 pub use family::{Family, Kind, Labels};
+pub use gauge_set::GaugeSet;
 pub use labels::{CallerLabels, UNKNOWN, VersionLabels, WorkloadLabels};
 pub use record::{GrpcOutcome, Outcome, RequestRecord};
-pub use recorder::{Counter, Gauge, Histogram, Recorder};
+pub use recorder::{Counter, Gauge, Histogram, RealCounter, Recorder};
 pub use shard::{ShardGuard, bind_shard};
 pub use version::VersionMeter;
 pub use window::{Figures, VersionStats};

@@ -27,6 +27,11 @@ impl Recorder {
         Counter(self.take_up(family, Kind::Counter, labels.into()))
     }
 
+    /// The counter of these labels, of a family of fractions.
+    pub fn real_counter(&self, family: &'static Family, labels: impl Into<Labels>) -> RealCounter {
+        RealCounter(self.take_up(family, Kind::RealCounter, labels.into()))
+    }
+
     /// The gauge of these labels.
     pub fn gauge(&self, family: &'static Family, labels: impl Into<Labels>) -> Gauge {
         Gauge(self.take_up(family, Kind::Gauge, labels.into()))
@@ -35,6 +40,11 @@ impl Recorder {
     /// The histogram of these labels.
     pub fn histogram(&self, family: &'static Family, labels: impl Into<Labels>) -> Histogram {
         Histogram(self.take_up(family, Kind::Histogram, labels.into()))
+    }
+
+    /// Takes a gauge off the pages at once. What others that hold it set is shown nowhere.
+    pub fn withdraw(&self, family: &'static Family, gauge: Gauge) {
+        self.lock().withdraw(family.name, gauge.0);
     }
 
     /// Lets go of series whose handles have been gone for fifteen minutes. For the control thread, each minute.
@@ -98,6 +108,29 @@ impl Counter {
     /// The count so far.
     pub fn get(&self) -> u64 {
         self.0.span.sum(0)
+    }
+
+    /// The labels that it was taken up by.
+    pub fn labels(&self) -> &Labels {
+        &self.0.labels
+    }
+}
+
+/// A sum of fractions that somebody else keeps, and that only grows. One thread shows it.
+#[derive(Clone, Debug)]
+pub struct RealCounter(Arc<Series>);
+
+impl RealCounter {
+    /// Shows a new sum; one below what was shown changes nothing.
+    pub fn advance_to(&self, sum: f64) {
+        if sum > self.get() {
+            self.0.span.set_f64(0, sum);
+        }
+    }
+
+    /// What is shown.
+    pub fn get(&self) -> f64 {
+        self.0.span.sum_f64(0)
     }
 }
 

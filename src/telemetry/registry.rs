@@ -1,7 +1,8 @@
 //! Which series exist: families by name, series by labels, and how long one stays after its last handle.
 //!
 //! Law: the same name and labels are the same series; a series without handles keeps its value for
-//! [`IDLE`], then leaves and its cells are used again. Behind one lock, never taken on a request's path.
+//! [`IDLE`], then leaves and its cells are used again; one that is withdrawn leaves at once. Behind one lock, never
+//! taken on a request's path.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -61,11 +62,18 @@ pub(super) struct Registry {
     families: BTreeMap<Cow<'static, str>, Members>,
     /// Help texts that the facade described before it registered anything.
     described: BTreeMap<String, String>,
+    /// On no page any more, but still held, by a page that is being sent or by an old configuration.
+    withdrawn: Vec<Arc<Series>>,
 }
 
 impl Registry {
     pub(super) fn new(workers: usize) -> Registry {
-        Registry { arena: Arena::new(workers), families: BTreeMap::new(), described: BTreeMap::new() }
+        Registry {
+            arena: Arena::new(workers),
+            families: BTreeMap::new(),
+            described: BTreeMap::new(),
+            withdrawn: Vec::new(),
+        }
     }
 
     /// The series of these labels, made at zero when there is none; `None` when the name is another kind's. The buckets
@@ -113,8 +121,29 @@ impl Registry {
         self.described.get(name).map(String::as_str)
     }
 
+    /// Takes a series off the pages, whoever else still holds it. Whoever takes up its labels again begins at zero.
+    pub(super) fn withdraw(&mut self, name: &str, series: Arc<Series>) {
+        if let Some(members) = self.families.get_mut(name) {
+            let listed = members.series.get(&series.labels);
+            if listed.is_some_and(|entry| Arc::ptr_eq(&entry.series, &series)) {
+                members.series.remove(&series.labels);
+            }
+        }
+        self.reclaim(series);
+    }
+
+    fn reclaim(&mut self, series: Arc<Series>) {
+        match Arc::try_unwrap(series) {
+            Ok(series) => self.arena.give_back(series.span),
+            Err(held) => self.withdrawn.push(held),
+        }
+    }
+
     /// Lets go of the series that have had no handle for [`IDLE`]; families stay known by name.
     pub(super) fn expire(&mut self, now: Instant) {
+        for series in std::mem::take(&mut self.withdrawn) {
+            self.reclaim(series);
+        }
         let arena = &mut self.arena;
         for members in self.families.values_mut() {
             for entry in members.series.values_mut() {
@@ -156,10 +185,10 @@ impl Registry {
     }
 }
 
-/// A counter and a gauge take one cell; a histogram one for each bucket with +Inf, then the sum.
+/// Counters and gauges take one cell; a histogram one for each bucket with +Inf, then the sum.
 fn cells(kind: Kind, bounds: &[f64]) -> usize {
     match kind {
-        Kind::Counter | Kind::Gauge => 1,
+        Kind::Counter | Kind::RealCounter | Kind::Gauge => 1,
         Kind::Histogram => bounds.len() + 2,
     }
 }

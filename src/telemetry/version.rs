@@ -7,7 +7,8 @@ use std::cell::RefCell;
 
 use super::families::istio::{Answer, Measures, ModernSeries, Reporter};
 use super::families::istio_old::OldSeries;
-use super::families::weir::OwnSeries;
+use super::families::own::OwnSeries;
+use super::families::weir::RetryReason;
 use super::labels::{UNKNOWN, VersionLabels};
 use super::record::{GrpcOutcome, RequestRecord};
 use super::recorder::Recorder;
@@ -62,6 +63,11 @@ impl VersionMeter {
             old.count(record);
         }
         series.modern.count(record, measures);
+    }
+
+    /// Counts an attempt after the first.
+    pub fn count_retry(&self, reason: RetryReason) {
+        self.own.count_retry(reason);
     }
 
     /// The labels it was made for.

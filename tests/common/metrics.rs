@@ -21,15 +21,20 @@ pub struct Sample {
 pub struct Scrape(pub Vec<Sample>);
 
 impl Scrape {
+    /// The lines of a page.
+    pub fn read(page: &str) -> Scrape {
+        Scrape(page.lines().filter_map(sample).collect())
+    }
+
     /// `/metrics` of each address.
     pub fn of(addresses: &[SocketAddr]) -> Scrape {
-        let pages = addresses.iter().map(|&address| {
+        let pages = addresses.iter().flat_map(|&address| {
             let (status, text) =
                 get(address, "/metrics").unwrap_or_else(|| panic!("nobody answers at {address}"));
             assert_eq!(status, 200, "{text}");
-            text
+            Scrape::read(&text).0
         });
-        Scrape(pages.flat_map(|page| page.lines().filter_map(sample).collect::<Vec<_>>()).collect())
+        Scrape(pages.collect())
     }
 
     /// The series of `name` whose labels include `labels`.

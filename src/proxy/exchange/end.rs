@@ -11,6 +11,7 @@ use crate::proxy::attempt;
 use crate::proxy::reply::Reason;
 use crate::runtime::clock::Tick;
 use crate::telemetry::RequestRecord;
+use crate::telemetry::families::weir::RetryReason;
 use crate::words::Flag;
 
 impl Exchange {
@@ -138,6 +139,15 @@ impl Exchange {
             }
             log.log(&record);
         }
+    }
+
+    /// Counts an attempt after the first, under the version that was chosen.
+    pub(in crate::proxy) fn count_retry(&self, reason: RetryReason) {
+        let chosen = self.chosen.borrow();
+        let Some(chosen) = &*chosen else { return };
+        let delivers = !matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
+        let recorder = &self.downstream.lane.shared.recorder;
+        self.seat.generation.meter(recorder, chosen, self.seat.caller, delivers).count_retry(reason);
     }
 
     /// The split listener reports what the caller got; whoever handed the request to a model server reports that.

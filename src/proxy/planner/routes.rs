@@ -13,7 +13,7 @@ use crate::proxy::split::Split;
 use crate::proxy::{hop, lane};
 use crate::router::RouteTable;
 use crate::snapshot::{self, Mirror, Mode, Route, RouteConfig, Service, Snapshot, VersionTarget};
-use crate::telemetry::{HopMeter, MirrorMeter, UNKNOWN, VersionMeter, families};
+use crate::telemetry::{HopMeter, Labels, MirrorMeter, UNKNOWN, VersionMeter, families};
 
 /// What the rules of a service share: the meter and the header value of a hop to some of its endpoints.
 type Hops = HashMap<(Arc<str>, snapshot::Labels), (Arc<HopMeter>, HeaderValue)>;
@@ -115,6 +115,28 @@ impl Planner {
             known.unwrap_or_else(|| VersionMeter::declare(&self.recorder, &labels))
         });
         declared.collect()
+    }
+
+    /// The weights of the versions that `plane` splits to, under the labels of their choices. Where an entry names no
+    /// version, what each version gets is nobody's word, so the rule has none.
+    pub(super) fn show_weights(&mut self, plane: &Plane) {
+        let mut weights: BTreeMap<Labels, f64> = BTreeMap::new();
+        for route in plane.splits() {
+            let versions = route.route.versions();
+            if versions.iter().any(|version| version.version.is_none()) {
+                continue;
+            }
+            let mut of_rule: BTreeMap<Labels, f64> = BTreeMap::new();
+            for (version, target) in versions.iter().zip(&route.targets) {
+                *of_rule.entry(target.choices.labels().clone()).or_default() += f64::from(version.weight);
+            }
+            // A rule for several hosts is one rule: its weights are not added up over them.
+            for (labels, weight) in of_rule {
+                weights.entry(labels).or_insert(weight);
+            }
+        }
+        let gauges = self.weights.replace(weights.keys().cloned());
+        gauges.iter().zip(weights.into_values()).for_each(|(gauge, weight)| gauge.set(weight));
     }
 
     /// What a request of `route` meets beside the split; nothing for a plain one.

@@ -1,13 +1,14 @@
 //! Envoy's families for the server, its listeners as a whole and its clusters as a whole.
 //!
 //! Law: as in [`envoy`](super::envoy). Memory is read from the kernel's page for this process; nothing on the
-//! request's path comes here.
+//! request's path comes here. What Prometheus itself calls the process's is brought up to date with it.
 
 use std::time::Instant;
 
 use super::super::family::{Family, Labels};
 use super::super::recorder::{Counter, Gauge, Recorder};
 use super::envoy::meter;
+use super::process::UsageMeter;
 
 /// The values of `envoy_server_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,7 @@ impl SocketsSeries {
 pub struct ServerMeter {
     started: Instant,
     series: ServerSeries,
+    usage: UsageMeter,
 }
 
 impl ServerMeter {
@@ -90,7 +92,7 @@ impl ServerMeter {
         let series = ServerSeries::resolve(recorder, &Labels::new(&[]));
         series.concurrency.set(workers as f64);
         series.version.set(version_number(env!("CARGO_PKG_VERSION")));
-        let meter = ServerMeter { started, series };
+        let meter = ServerMeter { started, series, usage: UsageMeter::new(recorder) };
         meter.set_state(ServerState::PreInitializing);
         meter
     }
@@ -101,13 +103,14 @@ impl ServerMeter {
         self.series.live.set(if state == ServerState::Live { 1.0 } else { 0.0 });
     }
 
-    /// Reads the clock and the memory. For the control thread, before each scrape.
+    /// Reads the clock, and what the process takes. For the control thread, before each scrape.
     pub fn refresh(&self, now: Instant) {
         self.series.uptime.set(now.saturating_duration_since(self.started).as_secs() as f64);
         let memory = Memory::read();
         self.series.memory_allocated.set(memory.anonymous_bytes as f64);
         self.series.memory_heap_size.set(memory.data_bytes as f64);
         self.series.memory_physical_size.set(memory.resident_bytes as f64);
+        self.usage.refresh(memory.resident_bytes);
     }
 }
 

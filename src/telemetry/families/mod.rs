@@ -10,6 +10,9 @@ pub mod envoy_guard;
 pub mod envoy_server;
 pub mod istio;
 pub mod istio_old;
+pub mod levels;
+pub(super) mod own;
+mod process;
 pub mod weir;
 
 pub use envoy::{ClusterMeter, HttpMeter, ListenerMeter};

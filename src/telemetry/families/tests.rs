@@ -25,12 +25,16 @@ fn everything() -> Recorder {
     envoy_server::PlannerSeries::new(&recorder).cluster_added.increment(1);
     envoy_server::SocketsSeries::new(&recorder).workers_started.set(1.0);
     let process = ProcessMeter::new(&recorder);
-    process.retry(RetryReason::Goaway);
     process.limit_exceeded(Limit::HeadBytes);
     HopMeter::new(&recorder, "half.default.svc.cluster.local", "v1").error(HopError::Misdirected);
     weir::split_choices(&recorder, "half.default.svc.cluster.local", "split", "v1").increment(1);
     let labels = VersionLabels::new("half.default.svc.cluster.local", "split", "v1");
-    VersionMeter::declare(&recorder, &VersionLabels { reports_destination: true, ..labels });
+    let version = VersionMeter::declare(&recorder, &VersionLabels { reports_destination: true, ..labels });
+    version.count_retry(RetryReason::Goaway);
+    let state =
+        levels::endpoint_labels("half.default.svc.cluster.local", "v1", levels::EndpointHealth::Ejected);
+    recorder.gauge(&levels::ENDPOINTS, state).set(1.0);
+    recorder.gauge(&levels::SPLIT_WEIGHT, &[("service", "half.default.svc.cluster.local")]).set(95.0);
     recorder
 }
 
@@ -90,7 +94,10 @@ fn our_own_reasons_are_there_at_zero_before_they_happen() {
     for line in [
         "weir_hop_errors_total{service=\"half.default.svc.cluster.local\",version=\"v1\",reason=\"misdirected\"} 1",
         "weir_hop_errors_total{service=\"half.default.svc.cluster.local\",version=\"v1\",reason=\"loop\"} 0",
-        "weir_retries_total{reason=\"goaway\"} 1",
+        "weir_retries_total{reason=\"goaway\",service=\"half.default.svc.cluster.local\",rule=\"split\",version=\"v1\"} 1",
+        "weir_retries_total{reason=\"connect\",service=\"half.default.svc.cluster.local\",rule=\"split\",version=\"v1\"} 0",
+        "weir_endpoints{service=\"half.default.svc.cluster.local\",version=\"v1\",state=\"ejected\"} 1",
+        "weir_buffer_budget_bytes 0",
         "weir_limit_exceeded_total{limit=\"head_bytes\"} 1",
         "weir_limit_exceeded_total{limit=\"buffer_budget\"} 0",
         "weir_config_reloads_total{result=\"refused\"} 0",

@@ -1,15 +1,11 @@
-//! Weir's own metrics: what each version did, and what the process itself went through.
+//! Weir's own metrics: their names, and what hops, copies and the process itself went through. What each version did is
+//! [`own`](super::own)'s.
 //!
 //! Law: few labels, all values from the configuration or from closed sets. Units are seconds and bytes.
 
-use std::sync::{Arc, OnceLock};
-
-use super::super::family::{Family, Labels};
-use super::super::labels::VersionLabels;
-use super::super::record::{Outcome, RequestRecord};
-use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
+use super::super::family::Family;
+use super::super::recorder::{Counter, Gauge, Recorder};
 use super::buckets::SECONDS;
-use crate::words::Protocol;
 
 /// Requests by version and outcome.
 pub static REQUESTS: Family = Family::counter(
@@ -58,7 +54,7 @@ pub static PLANES_ALIVE: Family = Family::gauge(
 );
 /// Retries by reason.
 pub static RETRIES: Family =
-    Family::counter("weir_retries_total", "Attempts after the first, by what allowed them.");
+    Family::counter("weir_retries_total", "Attempts after the first, by version and by what allowed them.");
 /// Replays that did not fit.
 pub static REPLAY_EXCEEDED: Family = Family::counter(
     "weir_replay_exceeded_total",
@@ -75,6 +71,11 @@ pub static BUFFER_RESETS: Family =
 /// Bytes buffered.
 pub static BUFFERED_BYTES: Family =
     Family::gauge("weir_buffered_bytes", "Bytes that count against the buffer budget now.");
+/// What they may be.
+pub static BUFFER_BUDGET: Family = Family::gauge(
+    "weir_buffer_budget_bytes",
+    "Bytes that may count against the buffer budget: its limit in force.",
+);
 /// Deliveries refused.
 pub static DELIVERY_REFUSED: Family = Family::counter(
     "weir_delivery_refused_total",
@@ -97,78 +98,6 @@ pub static ACCESS_LOG_DROPPED: Family = Family::counter(
 );
 /// One series, always 1.
 pub static BUILD_INFO: Family = Family::gauge("weir_build_info", "The version of Weir that runs.");
-
-/// Our own series of one version: every protocol and outcome.
-#[derive(Debug)]
-pub(in crate::telemetry) struct OwnSeries {
-    recorder: Recorder,
-    service: Arc<str>,
-    rule: Arc<str>,
-    version: Arc<str>,
-    requests: [OnceLock<Counter>; SLOTS],
-    durations: [OnceLock<Histogram>; SLOTS],
-}
-
-/// One for each protocol and outcome.
-const SLOTS: usize = Protocol::ALL.len() * Outcome::ALL.len();
-
-impl OwnSeries {
-    pub(in crate::telemetry) fn new(recorder: &Recorder, labels: &VersionLabels) -> OwnSeries {
-        OwnSeries {
-            recorder: recorder.clone(),
-            service: Arc::clone(&labels.service),
-            rule: Arc::clone(&labels.rule),
-            version: Arc::clone(&labels.version),
-            requests: Default::default(),
-            durations: Default::default(),
-        }
-    }
-
-    /// Makes the series that a version starts with, at zero: every count, and the durations of successes. Those of
-    /// failures are wide and rare: they come at first use.
-    pub(in crate::telemetry) fn declare(&self) {
-        for slot in 0..SLOTS {
-            self.requests(slot);
-            if outcome_of(slot) == Outcome::Success {
-                self.duration(slot);
-            }
-        }
-    }
-
-    pub(in crate::telemetry) fn count(&self, record: &RequestRecord) {
-        let slot = record.protocol.index() * Outcome::ALL.len() + record.outcome().index();
-        self.requests(slot).increment(1);
-        self.duration(slot).observe(record.duration.as_secs_f64());
-    }
-
-    /// The series that have counted anything, with their outcome; both protocols.
-    pub(in crate::telemetry) fn counted(&self) -> impl Iterator<Item = (Outcome, &Counter, &Histogram)> {
-        let counted = (0..SLOTS).filter(|&slot| self.requests(slot).get() > 0);
-        counted.map(|slot| (outcome_of(slot), self.requests(slot), self.duration(slot)))
-    }
-
-    fn requests(&self, slot: usize) -> &Counter {
-        self.requests[slot].get_or_init(|| self.recorder.counter(&REQUESTS, self.labels(slot)))
-    }
-
-    fn duration(&self, slot: usize) -> &Histogram {
-        self.durations[slot].get_or_init(|| self.recorder.histogram(&REQUEST_DURATION, self.labels(slot)))
-    }
-
-    fn labels(&self, slot: usize) -> Labels {
-        Labels::new(&[
-            ("service", &self.service),
-            ("rule", &self.rule),
-            ("version", &self.version),
-            ("protocol", Protocol::ALL[slot / Outcome::ALL.len()].as_str()),
-            ("outcome", outcome_of(slot).as_str()),
-        ])
-    }
-}
-
-fn outcome_of(slot: usize) -> Outcome {
-    Outcome::ALL[slot % Outcome::ALL.len()]
-}
 
 /// The counter of the split's choices for one version under one rule.
 pub fn split_choices(recorder: &Recorder, service: &str, rule: &str, version: &str) -> Counter {
@@ -361,10 +290,10 @@ pub struct ProcessMeter {
     pub replay_exceeded: Counter,
     pub buffer_resets: Counter,
     pub buffered_bytes: Gauge,
+    pub buffer_budget: Gauge,
     pub delivery_refused: Counter,
     pub drain_cut_requests: Counter,
     pub access_log_dropped: Counter,
-    retries: [Counter; RetryReason::ALL.len()],
     limits: [Counter; Limit::ALL.len()],
 }
 
@@ -384,18 +313,12 @@ impl ProcessMeter {
             replay_exceeded: recorder.counter(&REPLAY_EXCEEDED, &[]),
             buffer_resets: recorder.counter(&BUFFER_RESETS, &[]),
             buffered_bytes: recorder.gauge(&BUFFERED_BYTES, &[]),
+            buffer_budget: recorder.gauge(&BUFFER_BUDGET, &[]),
             delivery_refused: recorder.counter(&DELIVERY_REFUSED, &[]),
             drain_cut_requests: recorder.counter(&DRAIN_CUT, &[]),
             access_log_dropped: recorder.counter(&ACCESS_LOG_DROPPED, &[]),
-            retries: RetryReason::ALL
-                .map(|reason| recorder.counter(&RETRIES, &[("reason", reason.as_str())])),
             limits: Limit::ALL.map(|limit| recorder.counter(&LIMIT_EXCEEDED, &[("limit", limit.as_str())])),
         }
-    }
-
-    /// Counts a retry.
-    pub fn retry(&self, reason: RetryReason) {
-        self.retries[reason as usize].increment(1);
     }
 
     /// Counts a limit that was met.

@@ -1,0 +1,47 @@
+//! Weir's gauges of what is configured and known, by version: weights and endpoints.
+//!
+//! Law: they show what is in force now; what a configuration no longer has leaves the page with it.
+
+use super::super::family::{Family, Labels};
+
+/// Weights of versions. Its labels are those of `weir_split_choices_total`, so that shares and weights can be compared.
+pub static SPLIT_WEIGHT: Family = Family::gauge(
+    "weir_split_weight",
+    "The weight of a version as its rule says it; none where an entry of the rule names no version.",
+);
+/// Endpoints by state.
+pub static ENDPOINTS: Family = Family::gauge(
+    "weir_endpoints",
+    "Addresses of a version's endpoints by state: healthy, ejected by outlier detection, failed_check.",
+);
+
+/// What is known of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointHealth {
+    /// Nobody says that it is ill.
+    Healthy,
+    /// Outlier detection has ejected it, and no health check finds it ill.
+    Ejected,
+    /// A health check finds it ill, or none found it well yet.
+    FailedCheck,
+}
+
+impl EndpointHealth {
+    /// Every state.
+    pub const ALL: [EndpointHealth; 3] =
+        [EndpointHealth::Healthy, EndpointHealth::Ejected, EndpointHealth::FailedCheck];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndpointHealth::Healthy => "healthy",
+            EndpointHealth::Ejected => "ejected",
+            EndpointHealth::FailedCheck => "failed_check",
+        }
+    }
+}
+
+/// The labels of a version's endpoints in one state.
+pub fn endpoint_labels(service: &str, version: &str, state: EndpointHealth) -> Labels {
+    Labels::new(&[("service", service), ("version", version), ("state", state.as_str())])
+}
