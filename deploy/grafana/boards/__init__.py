@@ -1,0 +1,1 @@
+"""One module a dashboard; `model` is what they are written in."""

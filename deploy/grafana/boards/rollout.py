@@ -1,0 +1,263 @@
+"""Weir Rollout: one service, its versions side by side. What a rollout is judged by."""
+
+from .model import BAD, COLUMNS, GOOD, INTERVAL, WARNING, Board, Column, Heat, Lines, Query, Row, Stat, Table, Variable
+
+# What is chosen at the top.
+OURS = 'namespace=~"$namespace",service="$service",rule=~"$rule",version=~"$version"'
+ISTIO = 'reporter="source",namespace=~"$namespace",destination_service="$service",destination_version=~"$version"'
+# The clusters of the service: `out.<host>|<protocol>|version=<version>`.
+CLUSTERS = 'namespace=~"$namespace",envoy_cluster_name=~"out\\\\.$service([|@].*)?"'
+# Percentiles are those of successes: failures are often the quickest answers of all.
+SUCCESSES = f'{OURS},outcome="success"'
+# The processes that split requests for the service.
+PODS = 'and on (job, instance) weir_split_choices_total{namespace=~"$namespace",service="$service"}'
+
+SHARE = [(None, GOOD), (0.02, WARNING), (0.05, BAD)]
+SUCCESS = [(None, BAD), (0.99, WARNING), (0.999, GOOD)]
+ERRORS = [(None, GOOD), (0.001, WARNING), (0.01, BAD)]
+
+
+def rate(metric, labels, by, window=INTERVAL):
+    return f"sum by ({by}) (rate({metric}{{{labels}}}[{window}]))"
+
+
+def ratio(metric, part, whole, by, window=INTERVAL):
+    return f"{rate(metric, part, by, window)} / {rate(metric, whole, by, window)}"
+
+
+def quantile(q, metric, labels, by, window=INTERVAL):
+    return f"histogram_quantile({q}, {rate(metric + '_bucket', labels, by + ', le', window)})"
+
+
+def outcome(name):
+    return f'{OURS},outcome="{name}"'
+
+
+def by_version(expr):
+    """Of clusters, the sum by their version."""
+    return f'label_replace({expr}, "version", "$1", "envoy_cluster_name", ".*version=([^,@|]+).*")'
+
+
+# Shares are of the whole rule, also where only some versions are looked at.
+RULES = 'namespace=~"$namespace",service="$service",rule=~"$rule"'
+
+
+def observed(window):
+    mine = f"sum by (rule, version) (rate(weir_split_choices_total{{{OURS}}}[{window}]))"
+    return f"{mine} / on (rule) group_left sum by (rule) (rate(weir_split_choices_total{{{RULES}}}[{window}]))"
+
+
+def desired():
+    # Each pod says the same but for the moments of a change: the mean.
+    mine = f"avg by (rule, version) (weir_split_weight{{{OURS}}})"
+    return f"{mine} / on (rule) group_left sum by (rule) (avg by (rule, version) (weir_split_weight{{{RULES}}}))"
+
+
+def versions():
+    both = "rule, version"
+    of_clusters = "max by (version) ({})"
+    return Table(
+        title="Versions",
+        about="Every version of each rule, over the last five minutes. Latency is that of successes. Endpoints are those "
+        "that one proxy sees.",
+        labels={"rule": "Rule", "version": "Version"},
+        columns=[
+            Column("Weight", desired(), "percentunit", 1),
+            Column("Share", observed("5m"), "percentunit", 1),
+            Column("Requests/s", rate("weir_requests_total", OURS, both, "5m"), "reqps", 2),
+            Column("Success", ratio("weir_requests_total", outcome("success"), OURS, both, "5m"), "percentunit", 2,
+                   SUCCESS),
+            Column("Server errors", ratio("weir_requests_total", outcome("server_error"), OURS, both, "5m"),
+                   "percentunit", 2, ERRORS),
+            Column("Client errors", ratio("weir_requests_total", outcome("client_error"), OURS, both, "5m"),
+                   "percentunit", 2, ERRORS),
+            *(Column(f"p{name}", quantile(q, "weir_request_duration_seconds", SUCCESSES, both, "5m"), "s", 1)
+              for name, q in ((50, 0.5), (90, 0.9), (99, 0.99))),
+        ],
+        height=7,
+    ), Table(
+        title="Endpoints",
+        about="How many endpoints of each version there are and how many are healthy, as the proxy sees them that sees "
+        "most. A version without a healthy one answers 503 for its share.",
+        labels={"version": "Version"},
+        columns=[
+            Column("Healthy", of_clusters.format(by_version(f"envoy_cluster_membership_healthy{{{CLUSTERS}}}")), "none", 0,
+                   [(None, BAD), (1, GOOD)]),
+            Column("Known", of_clusters.format(by_version(f"envoy_cluster_membership_total{{{CLUSTERS}}}")), "none", 0),
+        ],
+        width=8,
+        height=7,
+    )
+
+
+def glance():
+    table, endpoints = versions()
+    table.width = COLUMNS - endpoints.width
+    everything = f"sum(rate(weir_requests_total{{{OURS}}}[{INTERVAL}]))"
+    good = f"sum(rate(weir_requests_total{{{outcome('success')}}}[{INTERVAL}]))"
+    return Row("At a glance", [
+        Stat("Requests", "Callers' requests a second, each counted once, after its retries.",
+             [Query(everything, "requests")], "reqps"),
+        Stat("Success", "Of all requests, those that reported no error and were not cut or left.",
+             [Query(f"{good} / {everything}", "success")], "percentunit", decimals=2, maximum=1, steps=SUCCESS),
+        Stat("p99", "Of successes.",
+             [Query(f"histogram_quantile(0.99, sum by (le) (rate(weir_request_duration_seconds_bucket{{{SUCCESSES}}}"
+                    f"[{INTERVAL}])))", "p99")], "s", decimals=1),
+        Stat("Generation", "The newest configuration that any proxy of the service has in force; it counts from 1 in each "
+             "process.", [Query(f"max(weir_config_generation{{namespace=~\"$namespace\"}} {PODS})", "generation")], "none",
+             line=False),
+        Stat("Verdict on the files", "Whether any proxy of the service has refused what its files hold.",
+             [Query(f"min(weir_config_last_reload_success{{namespace=~\"$namespace\"}} {PODS})", "verdict")], "none",
+             line=False, steps=[(None, BAD), (1, GOOD)], texts={0: "refused", 1: "accepted"}),
+        Stat("Proxies", "How many split requests for this service.",
+             [Query("count(count by (job, instance) (weir_split_choices_total{namespace=~\"$namespace\","
+                    "service=\"$service\"}))", "proxies")], "none", line=False),
+        table,
+        endpoints,
+    ])
+
+
+def shares():
+    return Row("Share", [
+        Lines("Weight and share", "Dashed, what the rules say; solid, what the split chose. They differ while a weight "
+              "changes, and where a sticky rule has few keys.",
+              [Query(desired(), "{{rule}} {{version}} weight"), Query(observed(INTERVAL), "{{rule}} {{version}} share")],
+              "percentunit", width=16, minimum=0, maximum=1, dashed=".* weight$"),
+        Lines("Off the weight", "Share less weight: beside 0, in parts of the whole.",
+              [Query(f"({observed(INTERVAL)}) - ({desired()})", "{{rule}} {{version}}")], "percentunit", decimals=1),
+    ])
+
+
+def traffic():
+    return Row("Traffic", [
+        Lines("Requests", "Callers' requests a second, each counted once.",
+              [Query(rate("weir_requests_total", OURS, "version"), "{{version}}")], "reqps", minimum=0),
+        Lines("Requests by protocol", "gRPC is POST with application/grpc; everything else is http.",
+              [Query(rate("weir_requests_total", OURS, "version, protocol"), "{{version}} {{protocol}}")], "reqps",
+              minimum=0),
+        Lines("Choices of the split", "At the choice: retries and copies do not count.",
+              [Query(rate("weir_split_choices_total", OURS, "version"), "{{version}}")], "reqps", minimum=0),
+    ])
+
+
+def success():
+    whole = rate("weir_requests_total", OURS, "version")
+    return Row("Success", [
+        Lines("Success rate", "Requests that reported no error, of all.",
+              [Query(f"{rate('weir_requests_total', outcome('success'), 'version')} / {whole}", "{{version}}")],
+              "percentunit", maximum=1, decimals=2, calcs=("lastNotNull", "min")),
+        Lines("Server errors", "Of all requests: 5xx, gRPC statuses that blame the server, answers that were cut or never "
+              "came.", [Query(f"{rate('weir_requests_total', outcome('server_error'), 'version')} / {whole}",
+                              "{{version}}")], "percentunit", minimum=0, decimals=2),
+        Lines("Client errors", "Of all requests: 4xx, and gRPC statuses such as INVALID_ARGUMENT. Rising on one version "
+              "alone, they are a broken signature: callers send what the other version takes.",
+              [Query(f"{rate('weir_requests_total', outcome('client_error'), 'version')} / {whole}", "{{version}}")],
+              "percentunit", minimum=0, decimals=2),
+        Lines("Requests by code", "What callers got. For gRPC, the HTTP code that TensorFlow Serving's table gives for the "
+              "status.",
+              [Query("sum by (destination_version, response_code) (rate(istio_request_count{namespace=~\"$namespace\","
+                     f"destination_service=\"$service\",destination_version=~\"$version\"}}[{INTERVAL}]))",
+                     "{{destination_version}} {{response_code}}")], "reqps", minimum=0),
+        Lines("Requests by flag", "Why requests ended as they did, in Envoy's flags: UH no healthy endpoint, UF no "
+              "connection, UC connection ended, UT no answer in time, UO too many at once, DC the caller left, ….",
+              [Query(f"sum by (destination_version, response_flags) (rate(istio_requests_total{{{ISTIO},"
+                     f"response_flags!=\"-\"}}[{INTERVAL}]))", "{{destination_version}} {{response_flags}}")], "reqps",
+              minimum=0),
+        Lines("Callers that left", "Before their answer was whole, or by gRPC CANCELLED.",
+              [Query(rate("weir_requests_total", outcome("cancelled"), "version"), "{{version}}")], "reqps", minimum=0),
+    ])
+
+
+def latency():
+    lines = [
+        Lines(f"p{name}", "Of successes, from a request's head to the end of its answer, retries included.",
+              [Query(quantile(q, "weir_request_duration_seconds", SUCCESSES, "version"), "{{version}}")], "s", minimum=0)
+        for name, q in ((50, 0.5), (90, 0.9), (99, 0.99))
+    ]
+    heat = Heat("Latency of $version", "How long successes took: the brighter, the more.",
+                [Query(f"sum by (le) (increase(weir_request_duration_seconds_bucket{{{SUCCESSES}}}[{INTERVAL}]))",
+                       "{{le}}", format="heatmap")], "s", width=COLUMNS, repeat="version")
+    return Row("Latency", lines), Row("Latency of each version", [heat], collapsed=True)
+
+
+def sizes():
+    def panel(title, metric, about):
+        queries = [Query(quantile(q, metric, ISTIO, "destination_version"), f"{{{{destination_version}}}} p{name}")
+                   for name, q in ((50, 0.5), (99, 0.99))]
+        return Lines(title, about, queries, "decbytes", minimum=0, width=12)
+
+    return Row("Sizes", [
+        panel("Request bodies", "istio_request_bytes", "Bytes of a request's body. Buckets are Istio's, so a percentile is "
+              "coarse."),
+        panel("Response bodies", "istio_response_bytes", "Bytes of an answer's body. Buckets are Istio's, so a percentile "
+              "is coarse."),
+    ])
+
+
+def second_tries():
+    def retried(metric):
+        return f"sum by (version) ({by_version(f'rate({metric}{{{CLUSTERS}}}[{INTERVAL}])')})"
+
+    hops = 'namespace=~"$namespace",service="$service",version=~"$version"'
+    return Row("Retries, copies, hops", [
+        Lines("Retries", "Attempts after the first, and those of them that succeeded.",
+              [Query(retried("envoy_cluster_upstream_rq_retry"), "{{version}} retries"),
+               Query(retried("envoy_cluster_upstream_rq_retry_success"), "{{version}} successful")], "reqps", minimum=0),
+        Lines("Copies", "Mirrored requests by where they go and what becomes of them. No caller waits for one.",
+              [Query(rate("weir_mirror_requests_total", OURS, "version, result"), "{{version}} {{result}}")], "reqps",
+              minimum=0),
+        Lines("Hops to other pods", "Requests that another pod's Weir delivered, and those that reached no model server.",
+              [Query(rate("weir_hop_requests_total", hops, "version"), "{{version}} delivered"),
+               Query(rate("weir_hop_errors_total", hops, "version, reason") + " > 0", "{{version}} {{reason}}")], "reqps",
+              minimum=0),
+    ])
+
+
+def configuration():
+    here = 'namespace=~"$namespace"'
+    return Row("Configuration", [
+        Table(title="Proxies", about="What each proxy of the service has in force. Generations count from 1 in each process: "
+              "what matters is that nobody refuses.",
+              labels={"pod": "Pod", "instance": "Instance"},
+              columns=[
+                  Column("Files", f"min by (pod, instance) (weir_config_last_reload_success{{{here}}} {PODS})", "none", 0,
+                         [(None, BAD), (1, GOOD)], {0: "refused", 1: "accepted"}),
+                  Column("Generation", f"max by (pod, instance) (weir_config_generation{{{here}}} {PODS})", "none", 0),
+                  Column("In force for", "time() - max by (pod, instance) (weir_config_last_success_timestamp_seconds"
+                         f"{{{here}}} {PODS})", "s", 0),
+                  Column("Held for requests", f"max by (pod, instance) (weir_planes_alive{{{here}}} {PODS}) - 1", "none", 0),
+              ], width=12, worst_first=""),
+        Lines("Verdicts", "Configurations that were read anew, by result.",
+              [Query(f"sum by (result) (increase(weir_config_reloads_total{{{here}}}[{INTERVAL}]) {PODS})", "{{result}}")],
+              "none", width=12, minimum=0, decimals=0),
+    ])
+
+
+def resources():
+    here = 'namespace=~"$namespace"'
+    return Row("CPU and memory of the proxies", [
+        Lines("CPU", "Of each proxy that splits for the service, in cores.",
+              [Query(f"sum by (pod, instance) (rate(process_cpu_seconds_total{{{here}}}[{INTERVAL}]) {PODS})",
+                     "{{pod}} {{instance}}")], "none", width=12, minimum=0, decimals=3),
+        Lines("Memory", "Resident, of each proxy that splits for the service.",
+              [Query(f"sum by (pod, instance) (process_resident_memory_bytes{{{here}}} {PODS})", "{{pod}} {{instance}}")],
+              "bytes", width=12, minimum=0),
+    ])
+
+
+def board():
+    at = "weir_requests_total{namespace=~\"$namespace\"%s}"
+    service = ',service="$service"'
+    return Board(
+        uid="weir-rollout",
+        title="Weir Rollout",
+        about="One service: its versions side by side.",
+        variables=[
+            Variable("namespace", "Namespace", "weir_requests_total"),
+            Variable("service", "Service", at % "", multi=False),
+            Variable("rule", "Rule", at % service),
+            Variable("version", "Version", at % f'{service},rule=~"$rule"'),
+        ],
+        rows=[glance(), shares(), traffic(), success(), *latency(), sizes(), second_tries(), configuration(), resources()],
+        marks=f'sum(changes(weir_config_generation{{namespace=~"$namespace"}}[{INTERVAL}]) {PODS}) > 0',
+    )
