@@ -16,7 +16,8 @@ use std::process::Command;
 use common::pages::{pages, root};
 
 /// What a path must begin with to be one of the repository's.
-const OURS: [&str; 8] = ["src/", "tests/", "config/", "docs/", "benches/", "proto/", ".ci/", "deny.toml"];
+const OURS: [&str; 9] =
+    ["src/", "tests/", "config/", "docs/", "benches/", "proto/", "deploy/", ".ci/", "deny.toml"];
 
 /// What stands in `text` between each `before` and the next `after` on the same line.
 fn between<'t>(text: &'t str, before: &str, after: char) -> Vec<&'t str> {

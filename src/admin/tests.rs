@@ -356,6 +356,34 @@ fn splits_show_what_was_counted_and_null_where_nothing_was() {
 }
 
 #[test]
+fn a_share_of_another_service_has_a_row_and_figures_of_its_own() {
+    run(async |mut world| {
+        let other = "- {name: other, namespace: kubeflow, endpoints: [{address: '127.0.0.3:80', labels: {version: v1}}]}";
+        let main = MAIN.replace("rules: [rules.yaml]", &format!("{other}\nrules: [rules.yaml]"));
+        let rules =
+            RULES.replace("- {labels: {version: v2}", "- {destination: {name: other}, labels: {version: v1}");
+        world.planner.publish(snapshot(&main, &rules)).unwrap();
+        world.admin.stats.borrow_mut().adopt(world.planner.declared());
+        let is_other = |labels: &&crate::telemetry::VersionLabels| &*labels.service_name == "other";
+        let labels = world.planner.declared().iter().map(VersionMeter::labels).find(is_other).unwrap();
+        let meter = VersionMeter::declare(&world.admin.recorder, labels);
+        let mut record =
+            RequestRecord::new(Instant::now(), SystemTime::UNIX_EPOCH, HttpVersion::Http11, Protocol::Http);
+        record.status = 200;
+        meter.report_source(&record);
+        let page = world.get("/splits").await.json();
+        let [own, share] = [0, 1].map(|index| &page["splits"][0]["versions"][index]);
+        assert_eq!(
+            (own.get("service"), &share["service"]),
+            (None, &json!("other.kubeflow.svc.cluster.local"))
+        );
+        assert_eq!((&own["version"], &share["version"]), (&json!("v1"), &json!("v1")));
+        assert_eq!((&own["start"]["requests"], &share["start"]["requests"]), (&json!(0), &json!(1)));
+        assert_eq!((&own["weight"], &share["weight"]), (&json!(95), &json!(5)));
+    });
+}
+
+#[test]
 fn a_version_keeps_its_minute_over_a_reload_that_still_names_it() {
     run(async |mut world| {
         world.report("v1", 200, 4, 10);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::families::buckets::SECONDS;
-use super::families::weir::OwnSeries;
+use super::families::own::OwnSeries;
 use super::labels::VersionLabels;
 use super::record::Outcome;
 use super::recorder::Recorder;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold documents, below the package.
-const FOLDERS: [&str; 3] = ["", "docs", "benches"];
+const FOLDERS: [&str; 4] = ["", "docs", "benches", "deploy"];
 
 /// A document, or a part of one: the document's path below the package, and its text.
 #[derive(Debug)]
