@@ -220,10 +220,10 @@ fn every_manifest_is_yaml_and_every_file_that_a_kustomization_names_is_there() {
         }
         assert!(documents > 0, "{}: empty", path.display());
     }
+    let list = Regex::new(r"files: \[([^\]]*)\]").expect("a pattern");
     let mut named = 0;
     for path in manifests.iter().filter(|path| path.ends_with("kustomization.yaml")) {
         let text = read(path);
-        let list = Regex::new(r"files: \[([^\]]*)\]").expect("a pattern");
         let of_maps = list.captures_iter(&text).flat_map(|found| {
             let files: Vec<String> = found[1].split(',').map(|file| file.trim().to_owned()).collect();
             files

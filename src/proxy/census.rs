@@ -25,7 +25,7 @@ pub struct VersionEndpoints {
 /// What is known of each address of a version, by the address.
 type Addresses = BTreeMap<Arc<str>, Vec<Arc<Watch>>>;
 
-/// The versions that `clusters` name, or have endpoints of. Other versions leave the page.
+/// The versions that `clusters` name, or have endpoints of: those that some rule leads to. Others leave the page.
 pub(super) fn census(clusters: &[Arc<ClusterPlane>], gauges: &mut GaugeSet) -> Vec<VersionEndpoints> {
     let mut versions: BTreeMap<(Arc<str>, Arc<str>), Addresses> = BTreeMap::new();
     for cluster in clusters {

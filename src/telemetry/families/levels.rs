@@ -12,7 +12,7 @@ pub static SPLIT_WEIGHT: Family = Family::gauge(
 /// Endpoints by state.
 pub static ENDPOINTS: Family = Family::gauge(
     "weir_endpoints",
-    "Addresses of a version's endpoints by state: healthy, ejected by outlier detection, failed_check.",
+    "Addresses of a version's endpoints, of those that a rule leads to, by state: healthy, ejected or failed_check.",
 );
 
 /// What is known of an endpoint.
