@@ -8,12 +8,13 @@ mod common {
     pub(crate) mod world;
 }
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::clusters::{caller, scraped, serve, snapshot};
-use common::engine::{Engine, eventually};
+use common::engine::{DEADLINE, Engine, eventually};
 use common::world::client::get;
-use common::world::raw::RawUpstream;
+use common::world::http2::{frame, kind};
+use common::world::raw::{Raw, RawUpstream};
 use common::world::upstream::Upstream;
 use common::world::{Http, run};
 use futures_util::future::join_all;
@@ -107,5 +108,48 @@ fn a_budget_takes_the_place_of_the_limit_of_retries() {
             assert_eq!(scraped(&engine, "envoy_cluster_upstream_rq_retry"), retries);
             assert_eq!(scraped(&engine, "envoy_cluster_upstream_rq_retry_overflow"), 4.0 - retries);
         }
+    });
+}
+
+/// A server that hangs: its kernel holds what it does not read, and answers for it. Callers come and leave.
+#[test]
+fn connections_to_a_server_that_takes_nothing_end_and_are_no_more_than_the_limit() {
+    run(async || {
+        let hangs = RawUpstream::start(|mut raw, _| async move {
+            raw.write(frame(kind::SETTINGS, 0, 0, [])).await;
+            std::future::pending::<()>().await;
+            String::new()
+        })
+        .await;
+        let idle = Some(Duration::from_millis(1_500));
+        let traffic = TrafficPolicy { idle, ..TrafficPolicy::default() };
+        let breakers = CircuitBreakers { connections: 2, ..CircuitBreakers::default() };
+        let engine = Engine::serving(
+            1,
+            snapshot(Http::Two, &[&hangs.at()], |cluster| {
+                cluster.circuit_breakers = breakers;
+                cluster.traffic = Some(Box::new(traffic.clone()));
+                cluster.connect_timeout = Duration::from_secs(1);
+            }),
+        );
+        let fields: String = (0..50).map(|n| format!("x-{n}: {}\r\n", "a".repeat(1_000))).collect();
+        let request = format!("GET /m HTTP/1.1\r\nhost: x.default.svc.cluster.local\r\n{fields}\r\n");
+        let open = || scraped(&engine, "envoy_cluster_upstream_cx_active");
+        let start = Instant::now();
+        // Until both are full, are given up, and are followed by others.
+        while hangs.connections() < 4 {
+            assert!(start.elapsed() < DEADLINE, "{} connections, {} open", hangs.connections(), open());
+            let mut callers = Vec::new();
+            for _ in 0..20 {
+                let mut caller = Raw::connect(engine.address("in")).await;
+                caller.write(&request).await;
+                callers.push(caller);
+            }
+            eventually("all are there", || engine.metric("envoy_http_downstream_rq_active") == 20.0).await;
+            assert!(open() <= 2.0, "{} connections", open());
+            drop(callers);
+            eventually("all have left", || engine.metric("envoy_http_downstream_rq_active") == 0.0).await;
+        }
+        eventually("all are given up", || open() == 0.0).await;
     });
 }

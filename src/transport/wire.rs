@@ -34,4 +34,8 @@ impl Wire for Io {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         AsyncWrite::poll_shutdown(Pin::new(self), cx)
     }
+
+    fn forget_unsent(&mut self) {
+        self.reset_on_drop();
+    }
 }

@@ -4,7 +4,8 @@
 //! request costs no hand-over to another task. `ARCHITECTURE.md` has the reasons.
 //!
 //! Law: no stream is queued inside the engine; the streams that we count on a connection never pass
-//! `min(MAX_STREAMS, the peer's limit)`. Dialling is single-flight: while one dial runs, everybody waits for it.
+//! `min(MAX_STREAMS, the peer's limit)`. Dialling is single-flight: while one dial runs, everybody waits for it. A
+//! connection whose server takes nothing any more ends, and counts until it has.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -65,6 +66,8 @@ pub struct Http2Pool {
 struct State {
     connections: RefCell<Vec<Rc<Connection>>>,
     dial: RefCell<Option<Dial>>,
+    /// Connections that are no longer in the list, and whose servers do not take the rest of what was sent.
+    untaken: Cell<usize>,
     /// Told when a stream ended or a connection did.
     changed: Notify,
 }
@@ -184,7 +187,8 @@ impl Http2Pool {
         if let Some(dial) = &*running {
             return Some(dial.clone());
         }
-        let permit = self.shared.permit_to_open(!self.state.connections.borrow().is_empty())?;
+        let has_one = !self.state.connections.borrow().is_empty() || self.state.untaken.get() > 0;
+        let permit = self.shared.permit_to_open(has_one)?;
         let (shared, state) = (self.shared.clone(), self.state.clone());
         let dial = async move {
             let opened = connect(&shared, &state, permit).await;
@@ -206,6 +210,7 @@ async fn connect(
 ) -> Result<(), DialError> {
     let (io, open) = shared.open(permit).await?;
     let activity = io.activity().clone();
+    let patience = shared.cluster().config.connect_timeout;
     let settings = Settings {
         stream_window: STREAM_WINDOW,
         stream_window_most: STREAM_WINDOW_MOST,
@@ -214,10 +219,10 @@ async fn connect(
         max_header_list: RESPONSE_HEAD_BYTES,
         remembered_resets: REMEMBERED_RESETS,
         interim_answers: INTERIM_ANSWERS,
+        untaken: patience,
         ..Settings::default()
     };
     let (sender, mut connection) = client::connect(io, settings);
-    let patience = shared.cluster().config.connect_timeout;
     let settled = match timeout(patience, settled(&mut connection, &sender)).await {
         Ok(settled) => settled,
         Err(_) => Err(DialError::Timeout),
@@ -241,8 +246,16 @@ async fn connect(
     // connections end.
     let (state, entry) = (Rc::downgrade(state), Rc::downgrade(&entry));
     spawn_local(async move {
+        let mut counts_untaken = false;
         poll_fn(|cx| {
             let over = Pin::new(&mut connection).poll(cx);
+            if connection.is_untaken()
+                && !counts_untaken
+                && let Some(state) = state.upgrade()
+            {
+                counts_untaken = true;
+                state.untaken.set(state.untaken.get() + 1);
+            }
             if connection.has_room_again()
                 && let Some(state) = state.upgrade()
             {
@@ -257,6 +270,7 @@ async fn connect(
         }
         if let Some(state) = state.upgrade() {
             state.connections.borrow_mut().retain(|connection| !connection.retired.get());
+            state.untaken.set(state.untaken.get() - usize::from(counts_untaken));
             state.changed.notify_waiters();
         }
     });

@@ -41,6 +41,12 @@ impl<W: Wire> Connection<W> {
         let mut core = self.0.core().borrow_mut();
         core.turned_away && core.has_room()
     }
+
+    /// Whether it would be over but for bytes that the server does not take. It ends by itself, and soon.
+    #[inline]
+    pub fn is_untaken(&self) -> bool {
+        self.0.is_untaken()
+    }
 }
 
 impl SendRequest {

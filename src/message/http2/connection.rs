@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::core::{Core, Role, Shared};
 use super::error::{By, Error};
@@ -33,6 +33,8 @@ pub trait Wire {
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
     /// Ends the sending side.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// What the peer has not taken is not kept for it when this goes.
+    fn forget_unsent(&mut self) {}
 }
 
 /// How long, at the end, a peer that says nothing more has to take what was written; how long one that goes on has; and
@@ -68,7 +70,10 @@ pub(super) struct Driver<W> {
     /// Bytes that were dropped at the end, when it is over in any case, and how long no more have come.
     lingered: usize,
     lingers_until: Option<Instant>,
+    /// How long the peer has said nothing more; of a server, how long it has taken nothing of what is left for it.
     silence: Option<Pin<Box<Sleep>>>,
+    /// Bytes have left since that was looked at.
+    moved: bool,
 }
 
 impl<W: Wire> Driver<W> {
@@ -86,7 +91,13 @@ impl<W: Wire> Driver<W> {
             lingered: 0,
             lingers_until: None,
             silence: None,
+            moved: false,
         }
+    }
+
+    /// A server's connection that is done, but for bytes that the server does not take.
+    pub(super) fn is_untaken(&self) -> bool {
+        self.silence.is_some()
     }
 
     pub(super) fn core(&self) -> &Shared {
@@ -113,7 +124,8 @@ impl<W: Wire> Driver<W> {
             let stuck = self.poll_read(cx, stuck);
             if matches!(self.state, State::Open) {
                 let mut core = self.core.borrow_mut();
-                if core.is_done() && core.out.is_empty() {
+                let is_done = core.is_done();
+                if is_done && core.out.is_empty() {
                     self.state = State::Closing(Ok(()));
                     core.fail(Error::GoAway(Reason::NO_ERROR, By::User));
                 } else {
@@ -121,7 +133,11 @@ impl<W: Wire> Driver<W> {
                     if !stuck && !core.out.is_empty() {
                         cx.waker().wake_by_ref();
                     }
-                    return Poll::Pending;
+                    drop(core);
+                    if !is_done || self.poll_untaken(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.lost(Poll::Ready(Err(io::ErrorKind::TimedOut.into())));
                 }
             }
         }
@@ -131,7 +147,7 @@ impl<W: Wire> Driver<W> {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if let State::Closing(result) = self.state {
             if self.poll_write(cx).is_pending() || self.wire.poll_shutdown(cx).is_pending() {
-                return Poll::Pending;
+                return self.poll_untaken(cx).map(|()| result);
             }
             // A client has had all that it asked for.
             let is_client = self.core.borrow().role == Role::Client;
@@ -144,6 +160,26 @@ impl<W: Wire> Driver<W> {
             State::Lingering(result) => self.poll_linger(cx).map(|()| result),
             State::Open | State::Closing(_) => Poll::Pending,
         }
+    }
+
+    /// Whether a server has taken nothing for too long of what is left for it, of which nobody waits for an answer. Nobody
+    /// else looks at such a connection; one to a caller is ended from outside.
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let core = self.core.borrow();
+        if core.role == Role::Server {
+            return Poll::Pending;
+        }
+        let patience = core.settings.untaken;
+        drop(core);
+        if std::mem::take(&mut self.moved) {
+            self.silence = None;
+        }
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let over = silence.as_mut().poll(cx);
+        if over.is_ready() {
+            self.wire.forget_unsent();
+        }
+        over
     }
 
     /// Reads and drops until the peer ends, or is silent for too long, or says too much.
@@ -187,7 +223,10 @@ impl<W: Wire> Driver<W> {
             };
             match written {
                 Poll::Ready(Ok(0)) => self.deaf = Some(io::ErrorKind::WriteZero),
-                Poll::Ready(Ok(n)) => core.out.advance(n),
+                Poll::Ready(Ok(n)) => {
+                    self.moved = true;
+                    core.out.advance(n);
+                }
                 Poll::Ready(Err(error)) => self.deaf = Some(error.kind()),
                 Poll::Pending => break Poll::Pending,
             }

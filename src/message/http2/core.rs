@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use super::error::{By, Error};
 use super::frame::{self, GoAway};
@@ -58,6 +59,8 @@ pub struct Settings {
     pub remembered_resets: usize,
     /// Interim answers before an answer.
     pub interim_answers: u8,
+    /// A client's: how long its server may take nothing of what is left for it, when no stream is open nor will be.
+    pub untaken: Duration,
 }
 
 impl Default for Settings {
@@ -72,6 +75,7 @@ impl Default for Settings {
             unseen_resets: 20,
             remembered_resets: 1_024,
             interim_answers: 16,
+            untaken: Duration::from_secs(5),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Room for what is to be sent: who waits for it is let in when it is there, whoever else has left.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -159,6 +160,42 @@ fn a_request_that_waits_for_what_is_unsent_goes_on_when_that_has_left() {
         // It is told as soon as there is room, not when all has left.
         assert!(bytes < 64 << 10, "{bytes}");
         drop(task);
+    });
+}
+
+/// Whatever is left for a server that takes nothing: requests of callers that have left, or the word that it was wrong.
+#[test]
+fn a_connection_that_is_done_does_not_wait_for_a_server_that_takes_nothing() {
+    run(async || {
+        for breaks in [false, true] {
+            let (here, mut there) = tokio::io::duplex(1 << 10);
+            there.write_all(&bytes_of(kind::SETTINGS, 0, 0, &[])).await.expect("taken");
+            let settings = Settings { untaken: Duration::from_millis(20), ..Settings::default() };
+            let (sender, mut connection) = client::connect(Pipe::over(here, 1 << 10), settings);
+            let seen = Rc::new(Cell::new(false));
+            let tell = seen.clone();
+            let task = spawn_local(std::future::poll_fn(move |cx| {
+                let polled = std::pin::Pin::new(&mut connection).poll(cx);
+                tell.set(connection.is_untaken());
+                polled
+            }));
+            turns().await;
+            let mut fields = HeaderMap::new();
+            fields.insert("x-large", HeaderValue::from_bytes(&[b'a'; 8 << 10]).expect("a value"));
+            let uri = Uri::from_static("http://x/");
+            let stream = sender.send_request(&Method::GET, &uri, &fields, true).expect("a stream");
+            turns().await;
+            assert!(!task.is_finished() && !seen.get(), "a stream is open");
+            if breaks {
+                there.write_all(&bytes_of(kind::DATA, 0, 0, b"")).await.expect("taken");
+            } else {
+                drop(sender);
+                drop(stream);
+            }
+            turns().await;
+            assert!(seen.get());
+            assert!(task.await.expect("a result").is_err());
+        }
     });
 }
 
