@@ -11,6 +11,7 @@ pub mod http2;
 pub mod path;
 pub mod pump;
 pub mod query;
+pub mod secrets;
 pub mod spare;
 pub mod values;
 pub mod xxhash;

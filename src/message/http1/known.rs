@@ -1,14 +1,15 @@
 //! Lines of fields that came before, on any connection of this thread: what such a line says is cloned, not read anew.
 //! Callers and model servers say mostly the same, one message after the other.
 //!
-//! Law: what is recalled is what reading the line gives. A line is learnt when it comes a second time; a secret never is,
-//! nor one that is long; and no more are known than there are places.
+//! Law: what is recalled is what reading the line gives. A line is learnt when it comes a second time; one whose name
+//! may be a credential's never is, nor one that is long; and no more are known than there are places.
 
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::{HeaderName, HeaderValue};
+
+use crate::message::secrets::is_secret;
 
 /// A power of two. Each line has one place, which others may share.
 const PLACES: usize = 256;
@@ -76,7 +77,7 @@ impl Lines {
         let Some(place) = self.places.get_mut(self.hash as usize % PLACES) else { return };
         if place.missed != self.hash {
             place.missed = self.hash;
-        } else if !std::mem::take(&mut place.recalled) && !is_secret(name) {
+        } else if !std::mem::take(&mut place.recalled) && !is_secret(name.as_str()) {
             place.line = Line::of(text, name, value).map(Box::new);
         }
     }
@@ -89,10 +90,6 @@ impl Line {
         let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
         Some(Line { text: Bytes::copy_from_slice(text), name: name.clone(), value })
     }
-}
-
-fn is_secret(name: &HeaderName) -> bool {
-    [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE].contains(name)
 }
 
 /// `text` has eight bytes or more.
@@ -148,8 +145,19 @@ mod tests {
     #[test]
     fn secrets_and_long_lines_and_what_has_no_reading_are_read_each_time() {
         let long = format!("x-long: {}", "x".repeat(200));
-        let rows =
-            ["authorization: Bearer abc", "Cookie: session=1", "set-cookie: a=b", "te: x", &long, "no colon"];
+        let rows = [
+            "authorization: Bearer abc",
+            "Cookie: session=1",
+            "set-cookie: a=b",
+            "X-Api-Key: 0123456789",
+            "x-goog-api-key: 0123456789",
+            "x-auth-token: 0123456789",
+            "x-amz-security-token: 0123456789",
+            "x-forwarded-access-token: 0123456789",
+            "te: x",
+            &long,
+            "no colon",
+        ];
         for text in rows {
             assert_eq!(reads(&mut lines(), text, 5), 5, "{text}");
         }

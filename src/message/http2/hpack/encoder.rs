@@ -2,7 +2,8 @@
 //!
 //! Strings are written as they are, without Huffman's code. The table takes what comes again, such as a path, a user
 //! agent or `grpc-status: 0`: a name whose value was another one a few times is not put there any more. So it stays
-//! small, and a field that is in it costs the comparison and one byte.
+//! small, and a field that is in it costs the comparison and one byte. It takes no field whose name may be a credential's:
+//! the requests of many callers go over one connection.
 //!
 //! Law: what a peer with the table that its SETTINGS told reads is what was given, less what HTTP/2 forbids.
 
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::field::{OVERHEAD, STATIC_FIELDS, index};
 use super::names::{self, Known, Usage};
+use crate::message::secrets::is_secret;
 
 /// The table's size at the start, and the most of it that is used (RFC 9113 section 6.5.2).
 const TABLE_SIZE: usize = 4_096;
@@ -166,6 +168,7 @@ impl Encoder {
         let (index, usage) = match names::known(slot, name) {
             Some(&Known { index: 0, usage, .. }) => (index, usage),
             Some(&Known { index, usage, .. }) => (usize::from(index), usage),
+            None if self.may_learn(slot) && is_secret(name) => (index, Usage::Secret),
             None => (index, Usage::Learn),
         };
         match usage {
@@ -175,6 +178,12 @@ impl Encoder {
             Usage::Learn | Usage::Pass | Usage::Secret => literal(out, SECRET, index, name, bytes),
             Usage::Te | Usage::Connection => {}
         }
+    }
+
+    /// Whether the table takes further values of names in `slot`.
+    #[inline]
+    fn may_learn(&self, slot: usize) -> bool {
+        self.slots[slot % names::SLOTS].patience > 0
     }
 
     /// A pseudo-header field that the table may take; `index` is that of its name in the static table.

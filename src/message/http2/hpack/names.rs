@@ -7,7 +7,8 @@ pub(super) enum Usage {
     Learn,
     /// Its values hardly ever come again.
     Pass,
-    /// A secret: no table keeps it, here or further on (RFC 7541 section 7.1.3).
+    /// A secret: no table keeps it, here or further on (RFC 7541 section 7.1.3). Names that are not known may be one by what
+    /// they look like.
     Secret,
     /// `te`: learnt if it is `trailers`, else not written.
     Te,
