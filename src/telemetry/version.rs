@@ -1,7 +1,8 @@
 //! What one version of a service is measured by: a meter with every series resolved.
 //!
 //! Law: a request costs one integer search and then plain stores. The label values are the plane's; of what a client
-//! sends only closed sets (protocol, status, flags, gRPC status) choose a series, so clients cannot make series.
+//! sends only closed sets (protocol, status, flags, gRPC status) choose a series, so clients cannot make series; and of what a
+//! model server answers no more than [`MOST_ANSWERS`] combinations do.
 
 use std::cell::RefCell;
 
@@ -58,7 +59,7 @@ impl VersionMeter {
     fn report(&self, reporter: Reporter, record: &RequestRecord, measures: &Measures) {
         let key = Key::of(reporter, record);
         let mut table = self.table.borrow_mut();
-        let series = table.find(key, || self.make(key));
+        let series = table.find(key, |key| self.make(key));
         if let Some(old) = &series.old {
             old.count(record);
         }
@@ -87,7 +88,7 @@ impl VersionMeter {
         for (reporter, _) in reporters.into_iter().filter(|(_, reports)| *reports) {
             for (protocol, grpc_status) in [(Protocol::Http, GrpcOutcome::Absent), (Protocol::Grpc, ok)] {
                 let key = Key { reporter, protocol, status: 200, grpc_status, flags: Flags::NONE };
-                self.table.borrow_mut().find(key, || self.make(key));
+                self.table.borrow_mut().find(key, |key| self.make(key));
             }
         }
     }
@@ -117,8 +118,10 @@ struct Key {
     flags: Flags,
 }
 
-/// Stands for every status that is not of HTTP.
+/// Stands for every status that is not of HTTP, and for those of an answer that is one too many.
 const ODD_STATUS: u16 = 600;
+/// Combinations of protocol, status, gRPC status and flags that have series of their own. Each has some 140 lines on a page.
+const MOST_ANSWERS: usize = 128;
 
 impl Key {
     fn of(reporter: Reporter, record: &RequestRecord) -> Key {
@@ -131,6 +134,15 @@ impl Key {
             Protocol::Http => GrpcOutcome::Absent,
         };
         Key { reporter, protocol: record.protocol, status, grpc_status, flags: record.flags }
+    }
+
+    /// Of an answer that is one too many: its statuses are not told, its flags, which are Weir's own, are.
+    fn without_statuses(self) -> Key {
+        let grpc_status = match self.protocol {
+            Protocol::Grpc => GrpcOutcome::Unknown,
+            Protocol::Http => GrpcOutcome::Absent,
+        };
+        Key { status: ODD_STATUS, grpc_status, ..self }
     }
 
     /// The key as one number.
@@ -187,18 +199,27 @@ struct Table {
 }
 
 impl Table {
-    fn find(&mut self, key: Key, make: impl FnOnce() -> Series) -> &Series {
+    fn find(&mut self, key: Key, make: impl FnOnce(Key) -> Series) -> &Series {
         let packed = key.packed();
-        let last = &mut self.last[key.reporter as usize];
-        if self.keys.get(*last) != Some(&packed) {
-            *last = self.keys.binary_search(&packed).unwrap_or_else(|place| {
-                let series = make();
-                self.keys.insert(place, packed);
-                self.series.insert(place, series);
-                place
-            });
+        let reporter = key.reporter as usize;
+        if self.keys.get(self.last[reporter]) != Some(&packed) {
+            self.last[reporter] = self.place_of(key, make);
         }
-        &self.series[*last]
+        &self.series[self.last[reporter]]
+    }
+
+    fn place_of(&mut self, mut key: Key, make: impl FnOnce(Key) -> Series) -> usize {
+        let mut place = self.keys.binary_search(&key.packed());
+        if place.is_err() && self.keys.len() >= MOST_ANSWERS {
+            key = key.without_statuses();
+            place = self.keys.binary_search(&key.packed());
+        }
+        place.unwrap_or_else(|place| {
+            let series = make(key);
+            self.keys.insert(place, key.packed());
+            self.series.insert(place, series);
+            place
+        })
     }
 }
 

@@ -107,6 +107,33 @@ fn what_is_sent_on_the_wire_makes_a_bounded_number_of_series() {
     assert_eq!(values(&recorder, &["istio_requests_total{", "\"unknown\",grpc_response_status"]), [65_035.0]);
 }
 
+/// A model server that answers with every combination of statuses that there is.
+#[test]
+fn what_a_model_server_answers_makes_a_bounded_number_of_series_and_all_of_it_is_counted() {
+    let recorder = Recorder::new(1);
+    let labels = VersionLabels { reports_source: true, reports_destination: true, ..labels() };
+    let meter = VersionMeter::declare(&recorder, &labels);
+    let mut answers = 0.0;
+    for status in 200..600 {
+        for grpc_status in GrpcStatus::ALL {
+            meter.report_both(&record(Protocol::Grpc, status, GrpcOutcome::Known(grpc_status)));
+            answers += 1.0;
+        }
+    }
+    for reporter in ["reporter=\"source\"", "reporter=\"destination\""] {
+        let counts = values(&recorder, &["istio_requests_total{", reporter]);
+        assert!(counts.len() < MOST_ANSWERS, "{}", counts.len());
+        assert_eq!(counts.iter().sum::<f64>(), answers, "{reporter}");
+        let others = ["istio_requests_total{", reporter, "response_code=\"unknown\""];
+        let others = values(&recorder, &others);
+        assert!(others.len() == 1 && others[0] > answers - MOST_ANSWERS as f64, "{others:?}");
+    }
+    // What comes often has its series by then.
+    meter.report_source(&record(Protocol::Grpc, 200, GrpcOutcome::Known(GrpcStatus::Ok)));
+    let good = ["istio_requests_total{", "reporter=\"source\"", "response_code=\"200\"", "status=\"0\""];
+    assert_eq!(values(&recorder, &good), [2.0]);
+}
+
 #[test]
 fn a_report_as_both_is_a_report_as_each() {
     let labels = VersionLabels { reports_source: true, reports_destination: true, ..labels() };
