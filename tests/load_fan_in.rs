@@ -221,16 +221,17 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Three uploads in pieces of 4 to 12 KiB, behind each of which so much follows that says nothing that both fill a read.
+/// Three uploads in pieces of so many bytes, behind each of which so much follows that says nothing that both fill a read.
 /// All of it has been read when this returns.
-async fn uploads_in_pieces(to: SocketAddr) -> TcpStream {
+async fn uploads_in_pieces(to: SocketAddr, pieces: [usize; 3]) -> TcpStream {
     let mut caller = TcpStream::connect(to).await.unwrap();
     let mut all = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
     // POST http://m/ with two fields.
     let head = b"\x83\x86\x84\x01\x01m\x0f\x10\x10application/grpc\x00\x08x-unread\x011";
     let nothing = frame(0x77, 0, 0, &[0; 13 << 10]).repeat(4);
-    for (id, piece, count) in [(1, 4 << 10, 60), (3, 8 << 10, 30), (5, (12 << 10) - 1, 20)] {
+    for (id, piece) in [1, 3, 5].into_iter().zip(pieces) {
         all.extend(frame(1, 4, id, head));
+        let count = (240 << 10) / piece;
         let piece = frame(0, 0, id, &vec![0; piece]);
         for _ in 0..count {
             all.extend_from_slice(&piece);
@@ -251,8 +252,7 @@ async fn uploads_in_pieces(to: SocketAddr) -> TcpStream {
 }
 
 /// What is read at once is one buffer: a piece of it that stays must not keep the rest.
-#[test]
-fn small_pieces_that_the_upstream_does_not_read_keep_little_more_than_themselves() {
+fn pieces_that_stay_keep_little_more_than_themselves(pieces: [usize; 3]) {
     const CALLERS: usize = 16;
     on_control_thread(async {
         let (weir, _upstreams) = start();
@@ -260,7 +260,7 @@ fn small_pieces_that_the_upstream_does_not_read_keep_little_more_than_themselves
         let before = weir.memory();
         let mut callers = Vec::new();
         for _ in 0..CALLERS {
-            callers.push(uploads_in_pieces(weir.address).await);
+            callers.push(uploads_in_pieces(weir.address, pieces).await);
         }
         let sent = (CALLERS * 3 * (239 << 10)) as f64;
         let until = Instant::now() + DEADLINE;
@@ -278,4 +278,14 @@ fn small_pieces_that_the_upstream_does_not_read_keep_little_more_than_themselves
         }
         others_are_served(&weir).await;
     });
+}
+
+#[test]
+fn small_pieces_that_the_upstream_does_not_read_keep_little_more_than_themselves() {
+    pieces_that_stay_keep_little_more_than_themselves([4 << 10, 8 << 10, (12 << 10) - 1]);
+}
+
+#[test]
+fn large_pieces_that_the_upstream_does_not_read_keep_little_more_than_themselves() {
+    pieces_that_stay_keep_little_more_than_themselves([12 << 10, 14 << 10, 16 << 10]);
 }

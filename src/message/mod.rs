@@ -12,6 +12,7 @@ pub mod path;
 pub mod pump;
 pub mod query;
 pub mod secrets;
+pub mod slices;
 pub mod spare;
 pub mod values;
 pub mod xxhash;

@@ -179,6 +179,8 @@ pub(super) struct Core {
     pub(super) senders: usize,
     /// Frames in this turn of the connection's task.
     pub(super) frames: u32,
+    /// The number of this turn, which begins again after 256: for what came in one and is there in the next.
+    pub(super) turn: u8,
     task: Option<Waker>,
     asleep: bool,
 }
@@ -228,6 +230,7 @@ impl Core {
             turned_away: false,
             senders: 0,
             frames: 0,
+            turn: 0,
             task: None,
             asleep: false,
         };
@@ -262,6 +265,7 @@ impl Core {
         remember(&mut self.task, cx);
         self.asleep = false;
         self.frames = 0;
+        self.turn = self.turn.wrapping_add(1);
     }
 
     /// The connection's task ends its turn: from now on it is to be woken.

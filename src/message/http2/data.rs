@@ -1,7 +1,7 @@
 //! DATA that arrives: accounted for, and handed to its stream (RFC 9113 sections 6.1 and 6.9).
 //!
 //! Laws: all of a frame counts against both windows, whoever wants it. Pieces are handed on as they arrive, large ones
-//! without a copy; what small frames cost beside their bytes is bounded for the connection.
+//! without a copy, unless nobody reads them; what small frames cost beside their bytes is bounded for the connection.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -10,9 +10,8 @@ use super::error::Error;
 use super::frame::{self, FrameHead, HEAD_BYTES, Reason, flag};
 use super::receive::{CALM, PROTOCOL, broken};
 use super::stream::{Side, Stream};
+use crate::message::slices::SLICE;
 
-/// Pieces of DATA from this size on are parts of what was read; smaller ones are copied, so that they keep nothing alive.
-const SLICED: usize = 12 << 10;
 /// Less than this of a frame waits for more of it, as long as there will be more.
 const WAITED: usize = 4 << 10;
 /// A DATA frame that says so little costs more than it brings.
@@ -32,7 +31,8 @@ impl Core {
         let (start, end) = (HEAD_BYTES + data.start, HEAD_BYTES + data.end);
         match place {
             Some((place, _)) => {
-                let piece = if data.len() < SLICED {
+                // A small one is copied, so that it keeps nothing alive.
+                let piece = if data.len() < SLICE {
                     let piece = Bytes::copy_from_slice(&bytes[start..end]);
                     bytes.advance(whole);
                     piece
@@ -61,7 +61,7 @@ impl Core {
         let wanted = partial.stream.filter(|&(place, id)| {
             self.streams.get(place, id).is_some_and(|stream| stream.recv == Side::Body && stream.read)
         });
-        let piece = if n < SLICED {
+        let piece = if n < SLICE {
             let piece = Bytes::copy_from_slice(&bytes[..n]);
             bytes.advance(n);
             piece
@@ -154,9 +154,9 @@ impl Core {
 
     /// A piece of a body, perhaps its last.
     fn deliver(&mut self, place: usize, piece: Bytes, ends: bool) {
-        let stream = &mut self.streams[place];
+        let (turn, stream) = (self.turn, &mut self.streams[place]);
         if !piece.is_empty() {
-            stream.push(piece);
+            stream.push(piece, turn);
         } else if !ends {
             return;
         }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, request, response};
 
 use super::error::{By, Error};
+use crate::message::slices;
 
 /// One side of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,10 @@ pub(super) struct Stream {
     pub(super) had_empty_data: bool,
     /// Interim answers so far.
     pub(super) interim: u8,
+    /// The connection's turn in which `first` came, or that looked at what had come before it.
+    turn: u8,
+    /// The last so many pieces have not been looked at since they came.
+    fresh: u16,
     /// What the peer may still send.
     pub(super) recv_window: i64,
     /// What was read of it and not given back by WINDOW_UPDATE yet.
@@ -105,6 +110,8 @@ impl Stream {
             answers_head: false,
             had_empty_data: false,
             interim: 0,
+            turn: 0,
+            fresh: 0,
             recv_window: recv_window.into(),
             freed: 0,
             unread: 0,
@@ -147,15 +154,30 @@ impl Stream {
         self.wake_writer();
     }
 
-    /// A piece has arrived; it is not empty.
+    /// A piece has arrived in this turn of the connection's; it is not empty.
     #[inline]
-    pub(super) fn push(&mut self, piece: Bytes) {
+    pub(super) fn push(&mut self, piece: Bytes, turn: u8) {
         self.unread += piece.len() as u32;
         if self.first.is_empty() {
             self.first = piece;
-        } else {
-            self.more.push_back(piece);
+            (self.turn, self.fresh) = (turn, 1);
+            return;
         }
+        if self.turn != turn {
+            self.compact();
+            self.turn = turn;
+        }
+        self.fresh = self.fresh.saturating_add(1);
+        self.more.push_back(piece);
+    }
+
+    /// Nobody has read what came in a turn before: it stays for longer, and is not to keep buffers of which it is little.
+    #[cold]
+    fn compact(&mut self) {
+        let all = 1 + self.more.len();
+        let known = all - usize::from(std::mem::take(&mut self.fresh)).min(all);
+        let pieces = std::iter::once(&mut self.first).chain(&mut self.more);
+        slices::compact(&mut pieces.skip(known).collect::<Vec<_>>());
     }
 
     /// The next piece to be read.
@@ -225,6 +247,45 @@ mod tests {
     use super::super::head::Decoder;
     use super::super::hpack::Encoder;
     use super::*;
+
+    use crate::message::slices::READ_BUFFER;
+
+    /// Of each buffer one piece is this stream's. The last turn's may still be read at once.
+    #[test]
+    fn pieces_that_nobody_has_read_in_a_turn_let_go_of_their_buffers() {
+        for size in [12 << 10, 16 << 10, READ_BUFFER / 2 - 1] {
+            let mut stream = Stream::new(1, 1 << 20, 0);
+            let mut buffers = Vec::new();
+            for n in 0..9 {
+                let mut buffer = Bytes::from(vec![n; READ_BUFFER]);
+                stream.push(buffer.split_to(size), n / 2);
+                buffers.push(buffer);
+            }
+            let held = buffers.into_iter().filter(|buffer| !buffer.is_unique()).count();
+            assert_eq!(held, 1, "{size}");
+            for n in 0..9 {
+                assert_eq!(stream.pop().map(|piece| piece[..] == vec![n; size]), Some(true), "{size}");
+            }
+            assert!(stream.pop().is_none());
+        }
+    }
+
+    #[test]
+    fn pieces_that_are_most_of_their_buffers_are_not_copied() {
+        let mut stream = Stream::new(1, 1 << 20, 0);
+        let mut addresses = Vec::new();
+        for turn in 0..4 {
+            let mut buffer = Bytes::from(vec![0; READ_BUFFER]);
+            while buffer.len() > 16 << 10 {
+                drop(buffer.split_to(9)); // a frame's head
+                let piece = buffer.split_to((16 << 10) - 9);
+                addresses.push(piece.as_ptr());
+                stream.push(piece, turn);
+            }
+        }
+        let popped: Vec<_> = std::iter::from_fn(|| stream.pop()).map(|piece| piece.as_ptr()).collect();
+        assert_eq!(popped, addresses);
+    }
 
     /// What a connection costs while it waits, beside the tables of its header compression and its task, and what a stream
     /// of it does.

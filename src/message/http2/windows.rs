@@ -172,7 +172,7 @@ mod tests {
         core.overhead = 1 << 16; // small frames are another matter
         let head = FrameHead { length: n, kind: kind::DATA, flags: 0, stream: id };
         let (place, _) = core.begin_data(head, n as usize).expect("within the windows").expect("it is read");
-        core.streams[place].push(Bytes::from(vec![0; n as usize]));
+        core.streams[place].push(Bytes::from(vec![0; n as usize]), 0);
     }
 
     #[test]

@@ -10,18 +10,12 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::tape::Tape;
+use crate::message::slices::{self, MOST_OF_A_BUFFER, SLICE};
 
 /// Pieces below this size are copied.
 const SMALL: usize = 4 << 10;
 /// Copies are gathered up to this size.
 const GATHERED: usize = 16 << 10;
-/// Pieces below this size are no part of what all streams of a connection were read into: HTTP/2 has copied them, and
-/// HTTP/1 reads one message at a time.
-const SLICE: usize = 12 << 10;
-/// What the streams of an HTTP/2 connection are read into.
-const READ_BUFFER: usize = 64 << 10;
-/// As much of a buffer is worth all of it.
-const MOST_OF_A_BUFFER: usize = READ_BUFFER / 2;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -130,21 +124,11 @@ impl Pieces {
         }
     }
 
-    /// Copies the pieces that hold much more than themselves. Those of one buffer stand close together in memory, as they
-    /// do in the body; they stay as they are if they are most of it.
+    /// Copies the pieces that hold much more than themselves.
     pub(super) fn compact(&mut self) {
-        while let Some(first) = self.pieces.get(self.compact) {
-            let start = first.as_ptr() as usize;
-            let is_near = |piece: &Bytes| (piece.as_ptr() as usize).wrapping_sub(start) < READ_BUFFER;
-            let rest = &mut self.pieces[self.compact..];
-            let count = rest.iter().take_while(|piece| piece.len() < SLICE || is_near(piece)).count();
-            let slices = rest[..count].iter_mut().filter(|piece| piece.len() >= SLICE);
-            let slices: Vec<&mut Bytes> = slices.collect();
-            if slices.iter().map(|piece| piece.len()).sum::<usize>() < MOST_OF_A_BUFFER {
-                slices.into_iter().for_each(|piece| *piece = Bytes::copy_from_slice(piece));
-            }
-            self.compact += count;
-        }
+        let mut fresh: Vec<&mut Bytes> = self.pieces[self.compact..].iter_mut().collect();
+        slices::compact(&mut fresh);
+        self.compact = self.pieces.len();
     }
 
     /// The bytes from `offset` on, as far as they stand together; `None` behind the last.
@@ -186,6 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::slices::READ_BUFFER;
 
     fn all_from(pieces: &Pieces, mut at: usize) -> Vec<u8> {
         let mut got = Vec::new();
