@@ -3,9 +3,11 @@
 #![allow(clippy::expect_used)]
 
 mod common {
+    pub(crate) mod frames;
     pub(crate) mod world;
 }
 
+use common::frames::{Frames, Outcome, block, whole};
 use common::world::client::{Client, get, grpc_call, post};
 use common::world::raw::Raw;
 use common::world::upstream::{BoxBody, Upstream, empty};
@@ -304,5 +306,38 @@ fn a_path_that_could_be_read_in_two_ways_is_refused() {
         raw.write("GET /a\\b HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(raw.read_head().await.expect("an answer").starts_with("HTTP/1.1 400 "));
         assert_eq!((v1.begun(), v2.begun()), (0, 0));
+    });
+}
+
+#[test]
+fn a_request_names_its_host_wherever_the_listener_has_no_service_whatever_gateway_it_stands_for() {
+    run(async || {
+        let v1 = Upstream::start("v1").await;
+        let yaml = format!(
+            "listeners:\n- {{name: in, address: \"127.0.0.1:0\", service: x, gateways: [edge]}}\n\
+             - {{name: any, address: \"127.0.0.2:0\"}}\n\
+             - {{name: edge, address: \"127.0.0.3:0\", gateways: [edge]}}\n\
+             services:\n- {{name: x, endpoints: [{{address: \"{}\", labels: {{version: v1}}}}]}}\n",
+            v1.at()
+        );
+        let star = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: star}\nspec:\n  \
+                    hosts: [\"*\"]\n  gateways: [edge]\n  http: [{route: [{destination: {host: x}}]}]\n";
+        let world = World::with_rules(&yaml, &[("star.yaml", star)]).await;
+        for (listener, old, new) in [("in", 200, 400), ("any", 400, 400), ("edge", 400, 400)] {
+            for (version, status) in [("1.0", old), ("1.1", new)] {
+                let mut caller = Raw::connect(world.addr(listener)).await;
+                caller.write(format!("GET /a HTTP/{version}\r\n\r\n")).await;
+                let (head, _) = caller.read_answer().await;
+                assert!(head.contains(&format!(" {status} ")), "{listener} HTTP/{version}: {head}");
+            }
+            let mut caller = Raw::connect(world.addr(listener)).await;
+            caller.write("GET /a HTTP/1.0\r\nhost: x\r\n\r\n").await;
+            assert!(caller.read_answer().await.0.contains(" 200 "), "{listener} with a host");
+            let mut caller = Frames::connect(world.addr(listener)).await;
+            let nameless = block(&[(":method", "GET"), (":scheme", "http"), (":path", "/a")]);
+            caller.write(whole(1, &nameless)).await;
+            let outcome = caller.outcome(1).await;
+            assert!(matches!(outcome, Outcome::Answer { status: 400, .. }), "{listener} HTTP/2: {outcome:?}");
+        }
     });
 }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderName, HeaderValue, Method};
 use serde::Serialize;
 
 use super::{Output, write_json};
@@ -41,9 +41,9 @@ pub struct ExplainArgs {
     /// GET, POST, …
     #[arg(required_unless_present = "requests")]
     pub method: Option<Method>,
-    /// `http://host:port/path?query`, or a path alone
-    #[arg(required_unless_present = "requests")]
-    pub url: Option<Uri>,
+    /// `http://host:port/path?query`, or a path alone; a scheme is what `-H 'x-forwarded-proto: https'` says
+    #[arg(required_unless_present = "requests", value_parser = requests::url)]
+    pub url: Option<String>,
     /// A header of the request; may be given several times
     #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = parse_header)]
     pub headers: Vec<(HeaderName, HeaderValue)>,

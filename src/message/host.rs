@@ -7,6 +7,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 
+use http::header::HOST;
+use http::{HeaderMap, Uri};
+
 /// Why an authority names no host; each is answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidHost {
@@ -38,6 +41,14 @@ impl fmt::Display for InvalidHost {
 }
 
 impl std::error::Error for InvalidHost {}
+
+/// Whom a request is for, as sent: the authority of its target, else its Host.
+pub fn authority<'a>(target: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    match target.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => headers.get(HOST)?.to_str().ok(),
+    }
+}
 
 /// The normal form of the host in `authority` (`host[:port]`, as `Host` and `:authority` carry it). Borrowed when
 /// only its end had to go.

@@ -3,6 +3,7 @@
 //! Law: no connection, no configuration, no clock.
 
 pub mod body;
+pub mod forwarded;
 pub mod grpc;
 pub mod hop_by_hop;
 pub mod host;

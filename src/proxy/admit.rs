@@ -11,7 +11,7 @@ use super::headers::Notable;
 use super::reply::Reason;
 use super::{hop, http2};
 use crate::message::http1::HeadError;
-use crate::message::values;
+use crate::message::{host, values};
 use crate::snapshot::Mode;
 
 /// Bytes that a field costs beside its name and value: `: ` and the line's end.
@@ -30,7 +30,7 @@ pub(super) fn admit(exchange: &Exchange, parts: &Parts, notable: Notable) -> Res
     if parts.uri.path() == "*" {
         return Err(Reason::NoRoute); // `OPTIONS *` asks about the proxy itself
     }
-    host(exchange, parts)?;
+    agreed_host(exchange, parts)?;
     let hops = if notable.has(Notable::OURS) { hop::count(&parts.headers) } else { 0 };
     peer(exchange, parts, hops)?;
     Ok(hops)
@@ -62,7 +62,7 @@ pub(super) fn upgrades(parts: &Parts) -> impl Iterator<Item = &[u8]> {
 }
 
 /// RFC 9112 section 3.2: one Host, and HTTP/1.1 must have it. RFC 9113 section 8.3.1: it agrees with `:authority`.
-fn host(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
+fn agreed_host(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
     if parts.version == Version::HTTP_11 {
         return Ok(()); // without exactly one it was not read
     }
@@ -77,22 +77,17 @@ fn host(exchange: &Exchange, parts: &Parts) -> Result<(), Reason> {
             let agree = host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
             if agree { Ok(()) } else { Err(Reason::BadRequest("http2.host_disagrees_with_authority")) }
         }
-        (None, None) if !has_service(exchange) => Err(Reason::BadRequest("missing_host_header")),
+        // Where the listener knows its service without one, HTTP/1.0 may leave it out.
+        (None, None) if exchange.seat.listener.chain().needs_host => {
+            Err(Reason::BadRequest("missing_host_header"))
+        }
         _ => Ok(()),
     }
 }
 
-/// Whether the listener knows its service without a host: HTTP/1.0 may then leave it out.
-fn has_service(exchange: &Exchange) -> bool {
-    !matches!(&*exchange.seat.listener.chain().route_config, "hosts")
-}
-
 /// The authority as sent: of the target, else of the Host field.
 pub(super) fn authority(parts: &Parts) -> Option<&str> {
-    match parts.uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => parts.headers.get(HOST)?.to_str().ok(),
-    }
+    host::authority(&parts.uri, &parts.headers)
 }
 
 /// A delivery listener takes its peers only, and only what was meant for this pod; nobody may go round in circles.

@@ -15,14 +15,13 @@ use super::attempt::Way;
 use super::exchange::Exchange;
 use super::hop;
 use super::reply::Reason;
-use crate::message::hop_by_hop;
+use crate::message::{forwarded, hop_by_hop};
 use crate::runtime::clock::{self, Tick};
 use crate::runtime::drain::Phase;
 use crate::snapshot::Mode;
 use crate::words::HttpVersion;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 const EXPECTED_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -147,10 +146,10 @@ fn trust(exchange: &Exchange, headers: &mut HeaderMap, notable: Notable, hops: u
         if let Some(peer) = exchange.downstream.peer {
             append_forwarded_for(headers, &peer.ip().to_canonical().to_string());
         }
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(forwarded::PROTO, HeaderValue::from_static("http"));
         headers.remove(REQUEST_ID);
     } else {
-        headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(forwarded::PROTO).or_insert(HeaderValue::from_static("http"));
     }
     headers.entry(REQUEST_ID).or_insert_with(|| request_id(exchange));
 }
@@ -197,10 +196,7 @@ fn request_id(exchange: &Exchange) -> HeaderValue {
 
 /// The scheme that the caller speaks, to whoever stands before this proxy.
 pub(super) fn scheme(exchange: &Exchange, headers: &HeaderMap) -> &'static str {
-    let trusted = !exchange.seat.listener.chain().use_remote_address;
-    let https =
-        headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
-    if trusted && https { "https" } else { "http" }
+    forwarded::scheme(headers, !exchange.seat.listener.chain().use_remote_address)
 }
 
 fn for_http1(exchange: &Exchange, parts: &mut Parts) {

@@ -57,6 +57,8 @@ pub struct FilterChain {
     pub route_config: Arc<str>,
     /// Whether versions are chosen here.
     pub mode: Mode,
+    /// Whether a request must name its host: no service is known without.
+    pub needs_host: bool,
     /// Whether the peer's address is the client's: x-forwarded-for is appended, x-request-id replaced.
     pub use_remote_address: bool,
 }

@@ -5,9 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderMap, Uri};
 use serde::Serialize;
 
 use super::requests::Request;
@@ -18,9 +16,6 @@ use crate::snapshot::{
     Action, BindAddress, Caller, FilterChain, Listener, Mode, Redirect, Snapshot, VersionTarget,
 };
 use crate::words::Protocol;
-
-/// The host of a request for a bare path, as a client on this machine would send it.
-const DEFAULT_AUTHORITY: &str = "localhost";
 
 /// What is printed; in JSON under these names.
 #[derive(Debug, Serialize)]
@@ -33,6 +28,11 @@ pub(super) struct Report {
     method: String,
     /// In normal form.
     path: String,
+    /// What the caller speaks, as far as that is known and believed.
+    scheme: &'static str,
+    /// Whether the URL says `https`, which is not looked at.
+    #[serde(skip)]
+    says_https: bool,
     /// The caller's service.
     caller: Option<Arc<str>>,
     #[serde(flatten)]
@@ -86,21 +86,25 @@ impl Report {
         listener: Option<&str>,
         request: &Request,
     ) -> Result<Report, String> {
-        let Request { method, url, headers, from } = request;
-        let authority = authority(url, headers)?;
-        let (listener, chain) = named(snapshot, listener, port_of(&authority))?;
+        let parts = request.head(&snapshot.limits)?;
+        let (method, headers, from) = (&parts.method, &parts.headers, &request.from);
+        let authority = message::host::authority(&parts.uri, headers).unwrap_or_default();
+        let (listener, chain) = named(snapshot, listener, port_of(authority))?;
         let routes = snapshot.route_configs.get(&chain.route_config);
         let routes = routes.ok_or_else(|| format!("listener {} has no routes", listener.name))?;
-        let path = message::path::normalise(url.path()).map_err(|reason| format!("400: {reason}"))?;
-        let host = message::host::normalise(&authority).map_err(|reason| format!("400: {reason}"))?;
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let (raw_path, query) = message::path::split_query(target);
+        let path = message::path::normalise(raw_path).map_err(|reason| format!("400: {reason}"))?;
+        let host = message::host::normalise(authority).map_err(|reason| format!("400: {reason}"))?;
+        let scheme = message::forwarded::scheme(headers, !chain.use_remote_address);
         let caller = from.and_then(|peer| router::caller_of(&snapshot.callers, peer));
         let head = Head {
             method,
             path: &path,
-            query: url.query(),
+            query,
             host: &host,
-            authority: &authority,
-            scheme: url.scheme_str().unwrap_or("http"),
+            authority,
+            scheme,
             headers,
             caller: caller.map(|caller: &Arc<Caller>| &**caller),
             local: match &listener.address {
@@ -118,6 +122,8 @@ impl Report {
             protocol: protocol.as_str(),
             method: method.to_string(),
             path: path.to_string(),
+            scheme,
+            says_https: parts.uri.scheme_str() == Some("https") && scheme != "https",
             caller: caller.map(|caller| caller.service.clone()),
             location: explanation.choice.as_ref().and_then(|choice| match &choice.route.action {
                 Action::Redirect(parts) => location(parts, choice, &head),
@@ -193,17 +199,6 @@ fn named<'s>(
     })
 }
 
-/// As the HTTP/1 engine finds it: an absolute URL replaces `Host`.
-fn authority(url: &Uri, headers: &HeaderMap) -> Result<String, String> {
-    if let Some(authority) = url.authority() {
-        return Ok(authority.to_string());
-    }
-    let Some(host) = headers.get(HOST) else {
-        return Ok(DEFAULT_AUTHORITY.to_owned());
-    };
-    host.to_str().map(str::to_owned).map_err(|_| "400: the host is not text".to_owned())
-}
-
 fn mode(mode: &Mode) -> &'static str {
     match mode {
         Mode::Split => "split",
@@ -268,6 +263,14 @@ impl fmt::Display for Report {
         let caller = self.caller.as_deref().unwrap_or("unknown");
         writeln!(f, "{} {} ({}, caller {caller})", self.method, self.path, self.protocol)?;
         writeln!(f, "listener {} on {}: {}", self.listener, self.address, self.mode)?;
+        match self.scheme {
+            "https" => writeln!(f, "scheme https, as x-forwarded-proto says")?,
+            _ if self.says_https => writeln!(
+                f,
+                "scheme http: a URL's is not looked at; x-forwarded-proto tells, unless the listener has use_remote_address"
+            )?,
+            _ => {}
+        }
         self.explanation.fmt(f)?;
         if let Some(location) = &self.location {
             writeln!(f, "location: {location}")?;

@@ -6,19 +6,68 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use bytes::BytesMut;
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
+
+use crate::message::host;
+use crate::message::http1::head::take_request;
+use crate::message::http1::{HeadBounds, HeadError, Malformed};
+use crate::snapshot::Limits;
 
 /// A file of requests has at most so many bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// What is asked about.
+/// The host of a request for a bare path, as a client on this machine would send it.
+static DEFAULT_HOST: HeaderValue = HeaderValue::from_static("localhost");
+
+/// What is asked about, as it is typed.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) method: Method,
-    pub(super) url: Uri,
+    pub(super) url: String,
     pub(super) headers: HeaderMap,
     pub(super) from: Option<IpAddr>,
+}
+
+impl Request {
+    /// Its head, as the engine of HTTP/1.1 reads it off the wire; else what the proxy answers.
+    pub(super) fn head(&self, limits: &Limits) -> Result<Box<Parts>, String> {
+        let mut bytes = BytesMut::from(format!("{} {} HTTP/1.1\r\n", self.method, self.url).as_str());
+        let name = HOST;
+        let host = (!self.headers.contains_key(&name)).then_some((&name, &DEFAULT_HOST));
+        for (name, value) in host.into_iter().chain(&self.headers) {
+            let parts: [&[u8]; 4] = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
+            parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        }
+        bytes.extend_from_slice(b"\r\n");
+        let bounds = HeadBounds { bytes: limits.head_bytes, count: limits.head_count };
+        let head = take_request(&mut bytes, bounds, &mut 0).map_err(|error| self.refusal(error))?;
+        let parts = head.ok_or("400: the head has no end")?.parts;
+        match parts.uri.path() {
+            _ if parts.method == Method::CONNECT => Err("404, flag NR: no tunnel is offered".into()),
+            "*" => Err("404, flag NR: it asks about the proxy itself".into()),
+            _ => Ok(parts),
+        }
+    }
+
+    /// What a caller gets whose head has no reading, or is beyond a bound.
+    fn refusal(&self, error: HeadError) -> String {
+        match error {
+            HeadError::TooLarge | HeadError::TooMany => format!("431: {error}"),
+            HeadError::Malformed(Malformed::Fragment) => {
+                "400: the URL has a fragment, which is never sent".into()
+            }
+            HeadError::Malformed(Malformed::InvalidHost) => {
+                let host = self.headers.get(HOST).and_then(|host| host.to_str().ok());
+                let reason = host.and_then(|host| host::normalise(host).err());
+                reason.map_or_else(|| format!("400: {error}"), |reason| format!("400: {reason}"))
+            }
+            HeadError::Malformed(_) => format!("400: {error}"),
+        }
+    }
 }
 
 /// The text of a file, or of the standard input for `-`.
@@ -61,8 +110,13 @@ fn method(text: &str) -> Result<Method, String> {
     text.parse().map_err(|_| format!("`{text}` is no method"))
 }
 
-fn url(text: &str) -> Result<Uri, String> {
-    text.parse().map_err(|error| format!("`{text}` is no URL: {error}"))
+/// Whether it is one, or what the proxy answers to it, is said by the engine that reads it.
+pub(super) fn url(text: &str) -> Result<String, String> {
+    let is_word = |c: char| !c.is_whitespace() && !c.is_control();
+    match !text.is_empty() && text.chars().all(is_word) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{}` is no URL", text.escape_debug())),
+    }
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {

@@ -200,6 +200,28 @@ fn a_request_that_would_be_refused_is_refused_with_the_reason() {
 }
 
 #[test]
+fn the_scheme_is_what_the_proxy_takes_it_for_and_a_url_that_says_another_is_told_so() {
+    let told = |line: &[&str]| explained(line).unwrap().to_string();
+    let of_url = told(&["GET", "https://inception.kubeflow/"]);
+    assert!(of_url.contains("\nscheme http: a URL's is not looked at; x-forwarded-proto tells"), "{of_url}");
+    let believed = told(&["GET", "https://inception.kubeflow/", "-H", "x-forwarded-proto: https"]);
+    assert!(believed.contains("\nscheme https, as x-forwarded-proto says\n"), "{believed}");
+    assert!(!told(&["GET", "http://inception.kubeflow/"]).contains("scheme"));
+}
+
+#[test]
+fn what_the_proxy_refuses_at_the_door_is_refused_with_its_status() {
+    let refused = |line: &[&str]| explained(line).unwrap_err();
+    assert_eq!(refused(&["CONNECT", "inception:80"]), "404, flag NR: no tunnel is offered");
+    assert_eq!(refused(&["OPTIONS", "*"]), "404, flag NR: it asks about the proxy itself");
+    assert_eq!(refused(&["GET", "/a#b"]), "400: the URL has a fragment, which is never sent");
+    assert_eq!(refused(&["GET", "inception"]), "400: http1.invalid_target");
+    let long = format!("/{}", "a".repeat(1 << 17));
+    assert_eq!(refused(&["GET", &long]), "431: http1.headers_too_large");
+    assert!(refused(&["GET", "/a b"]).contains("`/a b` is no URL"));
+}
+
+#[test]
 fn every_rule_is_told_of_to_the_last_with_what_would_become_of_it_behind_the_choice() {
     let report = explained(&["GET", "/", "-H", "x-user: alice", "--from", "10.9.0.1"]).unwrap();
     let tried: Vec<_> = report.explanation.tried.iter().map(|one| one.why_not.as_deref()).collect();

@@ -112,6 +112,7 @@ impl<'l, 'd> Linker<'l, 'd> {
             },
         };
         let site = Site::of(draft, self.claims.parts);
+        let needs_host = service.is_none();
         let (mode, route_config) = match (&draft.mode, service) {
             (ListenerMode::Split, None) => (Mode::Split, self.by_host(&site)),
             (ListenerMode::Split, Some(known)) => (Mode::Split, self.split(known, &site)),
@@ -126,6 +127,7 @@ impl<'l, 'd> Linker<'l, 'd> {
             stat_prefix: draft.name.clone(),
             route_config,
             mode,
+            needs_host,
             use_remote_address: draft.use_remote_address,
         };
         Some(Listener {
