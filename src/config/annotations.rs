@@ -2,39 +2,32 @@
 //!
 //! Law: `weir/` is ours, so an unknown one is refused; all others are somebody else's and are left alone.
 
+mod key;
+mod said;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::decode::Field;
 use super::diagnostic::Place;
 use super::draft::{ActionDraft, RouteDraft, RuleDraft};
 use super::names::{is_dns_label, is_istio_label_part, nearest};
-use super::networking::version_header;
-use super::values;
-use crate::snapshot::route::OrdName;
-use crate::snapshot::{Cookie, HashKey, Labels, Sticky};
+use crate::snapshot::Labels;
+use said::Said;
 
 const PREFIX: &str = "weir/";
-const STICKY: &str = "sticky";
-const SALT: &str = "sticky-salt";
-const VERSION_HEADER: &str = "version-header";
-const REPEATABLE: &str = "repeatable";
 /// Followed by a service's name.
 const BACKEND: &str = "backend.";
-const STICKY_HELP: &str =
-    "header:NAME, cookie:NAME[;set=TTL][;path=/][;Secure], metadata:NAME, query:NAME or source";
 
 /// What an object's annotations say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Annotations {
-    /// `weir/sticky`: what chooses a version; none: the schedule.
-    sticky: Vec<HashKey>,
-    /// `weir/sticky-salt`; by default each rule's name.
-    salt: Option<Arc<str>>,
-    /// `weir/version-header`: the answer's field that names the chosen version.
-    version_header: Option<OrdName>,
-    /// `weir/repeatable`: whether a POST may be sent again when the connection failed.
-    repeatable: Option<bool>,
+    /// Of all its rules: `weir/NAME`.
+    all: Said,
+    /// Of one rule, by its name or number: `weir/NAME.RULE`. It goes before what is said of all.
+    of_rules: BTreeMap<Box<str>, Said>,
     /// `weir/backend.NAME`: the endpoints that a backend of this name means.
     pub(crate) backends: Vec<Backend>,
 }
@@ -57,37 +50,42 @@ impl Annotations {
         let traffic = matches!(kind, "DestinationRule" | "DestinationPolicy");
         let gateway_api = matches!(kind, "HTTPRoute" | "GRPCRoute");
         let mut own = Annotations::default();
-        let mut salt = None;
+        let mut salts = Vec::new();
         for (key, value) in field.pairs().unwrap_or_default() {
             let Some(name) = key.strip_prefix(PREFIX) else { continue };
             let Some(text) = value.filled() else { continue };
-            match name {
-                _ if traffic => elsewhere(&value, name, "the object with the routes"),
-                STICKY => own.sticky = keys(&value, text).unwrap_or_default(),
-                SALT => {
-                    own.salt = Some(text.into());
-                    salt = Some(value);
+            if traffic {
+                elsewhere(&value, name, "the object with the routes");
+            } else if let Some(service) = name.strip_prefix(BACKEND).filter(|service| is_dns_label(service)) {
+                if !gateway_api {
+                    elsewhere(&value, name, "an HTTPRoute or a GRPCRoute");
+                    continue;
                 }
-                VERSION_HEADER => {
-                    own.version_header = header(&value, text).and_then(|name| version_header(&value, name));
+                let (place, name) = (value.place(), service.into());
+                let labels = labels(&value, text);
+                own.backends.extend(labels.map(|labels| Backend { place, name, labels }));
+            } else {
+                let (kind, rule) = parts(name);
+                if !said::KNOWN.contains(&kind) {
+                    unknown(&value, name);
+                    continue;
                 }
-                REPEATABLE => own.repeatable = value.word(&[("true", true), ("false", false)]),
-                _ => match name.strip_prefix(BACKEND).filter(|service| is_dns_label(service)) {
-                    Some(_) if !gateway_api => elsewhere(&value, name, "an HTTPRoute or a GRPCRoute"),
-                    Some(service) => {
-                        let (place, name) = (value.place(), service.into());
-                        own.backends.extend(labels(&value, text).map(|labels| Backend {
-                            place,
-                            name,
-                            labels,
-                        }));
-                    }
-                    None => unknown(&value, name),
-                },
+                let said = match rule {
+                    None => &mut own.all,
+                    Some(rule) => own.of_rules.entry(rule.into()).or_default(),
+                };
+                said.read(kind, &value, text);
+                if kind == said::SALT {
+                    salts.push((rule, value));
+                }
             }
         }
-        if let Some(salt) = salt.filter(|_| own.sticky.is_empty()) {
-            salt.fault_with("annotation", "a salt without `weir/sticky`", STICKY_HELP);
+        let sticky = |rule: Option<&str>| match rule {
+            None => own.all.is_sticky() || own.of_rules.values().any(Said::is_sticky),
+            Some(rule) => own.all.is_sticky() || own.of_rules.get(rule).is_some_and(Said::is_sticky),
+        };
+        for (_, salt) in salts.iter().filter(|(rule, _)| !sticky(*rule)) {
+            salt.fault_with("annotation", "a salt without `weir/sticky`", key::HELP);
         }
         own
     }
@@ -95,51 +93,76 @@ impl Annotations {
     /// Adds what they say to each rule of the object. `object` is where one is told of that no rule takes.
     pub(crate) fn apply(&self, draft: &mut RouteDraft, object: &Field<'_>) {
         let mut rules = std::mem::take(&mut draft.rules);
-        let mut forwards = false;
-        for rule in &mut rules {
-            if matches!(rule.action, ActionDraft::Whole | ActionDraft::Shares(_)) {
-                forwards = true;
-                self.apply_to(rule, draft);
-            }
-        }
-        if !forwards && !rules.is_empty() {
-            tell_of_what_never_acts(object);
+        self.tell_of_what_never_acts(&rules, object);
+        for rule in rules.iter_mut().filter(|rule| forwards(rule)) {
+            let own = self.of_rules.iter().find(|(name, _)| is_called(rule, name));
+            let said = own.map_or_else(|| self.all.clone(), |(_, own)| own.clone().or(&self.all));
+            said.apply(rule, draft);
         }
         draft.rules = rules;
     }
 
-    fn apply_to(&self, rule: &mut RuleDraft, object: &RouteDraft) {
-        rule.repeatable = self.repeatable.or(rule.repeatable);
-        if self.sticky.is_empty() && self.version_header.is_none() {
+    /// Tells of rules that are not there, and of what concerns no request.
+    fn tell_of_what_never_acts(&self, rules: &[RuleDraft], object: &Field<'_>) {
+        if *self == Annotations::default() {
             return;
         }
-        let draft = Arc::make_mut(rule.policy.get_or_insert_default());
-        if !self.sticky.is_empty() {
-            let name = || object.rule_name(rule.label.as_deref()).into();
-            let salt = self.salt.clone().unwrap_or_else(name);
-            draft.policy.sticky = Some(Sticky { keys: self.sticky.clone(), salt });
-        }
-        if self.version_header.is_some() {
-            draft.policy.version_header.clone_from(&self.version_header);
+        for (key, value) in own(object) {
+            let (kind, named) = parts(key.strip_prefix(PREFIX).unwrap_or_default());
+            let concerned = || rules.iter().filter(|rule| named.is_none_or(|name| is_called(rule, name)));
+            if named.is_some() && concerned().next().is_none() {
+                let names: Vec<&str> = rules.iter().filter_map(|rule| rule.label.as_deref()).collect();
+                let help = match names.is_empty() {
+                    true => format!("its rule has no name: `{PREFIX}{kind}`"),
+                    false => format!("its rules: {}", names.join(", ").replace('#', "")),
+                };
+                value.fault_with("annotation", "the object has no rule of that name", help);
+            } else if !rules.is_empty() && !concerned().any(forwards) {
+                let help = format!("leave `{key}` out");
+                let reason = match named {
+                    None => "no request of this object is forwarded",
+                    Some(_) => "no request of this rule is forwarded",
+                };
+                value.warn_with("never-acts", reason, help);
+            } else if said::is_of_retries(kind) && !concerned().any(retries) {
+                value.warn_with("never-acts", "nothing is tried again here", "retries beside it");
+            }
         }
     }
 }
 
-/// An object that forwards nothing chooses no version.
-fn tell_of_what_never_acts(object: &Field<'_>) {
-    let Some(node) = object.node.get("metadata") else { return };
+/// The annotations of `object` that are about its rules.
+fn own<'n>(object: &Field<'n>) -> Vec<(&'n str, Field<'n>)> {
+    let Some(node) = object.node.get("metadata") else { return Vec::new() };
     let metadata = object.child("metadata", node);
-    let Some(node) = node.get("annotations") else { return };
-    for (key, value) in metadata.child("annotations", node).pairs().unwrap_or_default() {
-        let own = key.strip_prefix(PREFIX).is_some_and(|name| !name.starts_with(BACKEND));
-        if own {
-            value.warn_with(
-                "never-acts",
-                "no request of this object is forwarded",
-                format!("leave `{key}` out"),
-            );
-        }
+    let Some(node) = node.get("annotations") else { return Vec::new() };
+    let mut pairs = metadata.child("annotations", node).pairs().unwrap_or_default();
+    pairs.retain(|(key, _)| key.strip_prefix(PREFIX).is_some_and(|name| !name.starts_with(BACKEND)));
+    pairs
+}
+
+/// `NAME` or `NAME.RULE`.
+fn parts(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('.') {
+        Some((kind, rule)) if !rule.is_empty() => (kind, Some(rule)),
+        _ => (name, None),
     }
+}
+
+/// Whether an annotation means `rule` by `name`. A rule without a name of its own has a number, which stands behind a `#` in
+/// the names of rules.
+fn is_called(rule: &RuleDraft, name: &str) -> bool {
+    let of_number = |label: &str| label.rsplit_once('#').is_some_and(|(_, number)| number == name);
+    rule.label.as_deref().is_some_and(|label| label == name || of_number(label))
+}
+
+fn forwards(rule: &RuleDraft) -> bool {
+    matches!(rule.action, ActionDraft::Whole | ActionDraft::Shares(_))
+}
+
+fn retries(rule: &RuleDraft) -> bool {
+    let policy = rule.policy.as_deref().and_then(|draft| draft.policy.retry.as_ref());
+    policy.is_some_and(|retry| retry.retries > 0)
 }
 
 fn elsewhere(field: &Field<'_>, name: &str, whose: &str) {
@@ -148,104 +171,15 @@ fn elsewhere(field: &Field<'_>, name: &str, whose: &str) {
 }
 
 fn unknown(field: &Field<'_>, name: &str) {
-    let known = [STICKY, SALT, VERSION_HEADER, REPEATABLE, BACKEND];
-    let help = match nearest(name, known) {
+    let known = said::KNOWN.iter().copied().chain([BACKEND]);
+    let help = match nearest(parts(name).0, known.clone()) {
         Some(BACKEND) => "weir/backend.NAME, where NAME is a Service's".into(),
         Some(near) => format!("did you mean `{PREFIX}{near}`?"),
-        None => format!("known: {}", known.map(|name| format!("{PREFIX}{name}")).join(", ")),
+        None => {
+            format!("known: {}", known.map(|name| format!("{PREFIX}{name}")).collect::<Vec<_>>().join(", "))
+        }
     };
     field.fault_with("unknown-annotation", format!("`{PREFIX}{name}` is not known"), help);
-}
-
-fn header(field: &Field<'_>, text: &str) -> Option<OrdName> {
-    let name = http::HeaderName::from_bytes(text.to_ascii_lowercase().as_bytes()).ok();
-    if name.is_none() {
-        field.fault_with("annotation", format!("`{text}` is no header name"), "letters, digits and hyphens");
-    }
-    name.map(OrdName)
-}
-
-/// Keys joined by commas; the first that a request has counts.
-fn keys(field: &Field<'_>, text: &str) -> Option<Vec<HashKey>> {
-    let all: Vec<_> = text.split(',').map(|one| key(field, one.trim())).collect();
-    all.into_iter().collect()
-}
-
-fn key(field: &Field<'_>, text: &str) -> Option<HashKey> {
-    if text == "source" {
-        return Some(HashKey::SourceAddress);
-    }
-    match text.split_once(':') {
-        Some(("header" | "metadata", name)) => header(field, name).map(HashKey::Header),
-        Some(("query", name)) if !name.is_empty() => Some(HashKey::Query(name.into())),
-        Some(("cookie", rest)) => cookie(field, rest).map(HashKey::Cookie),
-        _ => {
-            field.fault_with("annotation", format!("`{text}` is no part of a request"), STICKY_HELP);
-            None
-        }
-    }
-}
-
-/// `NAME[;set=TTL][;path=/][;attribute]...`
-fn cookie(field: &Field<'_>, text: &str) -> Option<Cookie> {
-    let mut parts = text.split(';').map(str::trim);
-    let name = parts.next().filter(|name| is_token(name));
-    let Some(name) = name else {
-        field.fault_with("annotation", format!("`{text}` does not start with a cookie's name"), STICKY_HELP);
-        return None;
-    };
-    let mut cookie = Cookie { name: name.into(), set: None, path: None, attributes: None };
-    let mut attributes: Vec<&str> = Vec::new();
-    for part in parts {
-        match part.split_once('=') {
-            None if part == "set" => cookie.set = Some(Duration::ZERO),
-            Some(("set", ttl)) => cookie.set = Some(max_age(field, ttl)?),
-            Some(("path", path)) if is_path(path) => cookie.path = Some(path.into()),
-            _ if is_attribute(part) => attributes.push(part),
-            _ => {
-                let help = "set, set=TTL, path=/, Domain=, Secure, HttpOnly, Partitioned, SameSite=Lax";
-                field.fault_with("annotation", format!("`{part}` is no attribute of a cookie"), help);
-                return None;
-            }
-        }
-    }
-    cookie.attributes = (!attributes.is_empty()).then(|| attributes.join("; ").into());
-    if cookie.set.is_none() && (cookie.path.is_some() || cookie.attributes.is_some()) {
-        field.fault_with("annotation", "attributes of a cookie that is not set", "say `;set=TTL` too");
-        return None;
-    }
-    Some(cookie)
-}
-
-/// `Max-Age` has whole seconds.
-fn max_age(field: &Field<'_>, text: &str) -> Option<Duration> {
-    let read = values::parse_duration(text).and_then(|age| match age.subsec_nanos() {
-        0 => Ok(age),
-        _ => Err(format!("`{text}` is no whole number of seconds")),
-    });
-    read.map_err(|reason| {
-        field.fault_with("annotation", reason, "such as set=0s, for the session, or set=24h")
-    })
-    .ok()
-}
-
-fn is_token(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
-}
-
-fn is_path(text: &str) -> bool {
-    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn is_attribute(text: &str) -> bool {
-    match text.split_once('=') {
-        None => ["secure", "httponly", "partitioned"].iter().any(|known| known.eq_ignore_ascii_case(text)),
-        Some((name, value)) if name.eq_ignore_ascii_case("samesite") => {
-            ["lax", "strict", "none"].iter().any(|known| known.eq_ignore_ascii_case(value))
-        }
-        Some((name, value)) => name.eq_ignore_ascii_case("domain") && is_token(value),
-    }
 }
 
 /// `key=value`, joined by commas.
@@ -261,96 +195,4 @@ fn labels(field: &Field<'_>, text: &str) -> Option<Labels> {
         field.fault_with("annotation", format!("`{text}` is no list of labels"), "such as version=v1");
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::decode::Scope;
-    use crate::config::yaml;
-
-    fn read(text: &str) -> (Annotations, Vec<String>) {
-        let scope = Scope::new("a.yaml");
-        let nodes = yaml::parse(text.as_bytes()).expect("is YAML");
-        let own = Annotations::read(&Field::root(&nodes[0], &scope), "HTTPRoute");
-        (own, scope.into_found().iter().map(|one| format!("{} {}", one.code, one.reason)).collect())
-    }
-
-    fn sticky(text: &str) -> Vec<HashKey> {
-        let (own, found) = read(&format!("weir/sticky: \"{text}\""));
-        assert_eq!(found, [""; 0], "{text}");
-        own.sticky
-    }
-
-    #[test]
-    fn sticky_names_parts_of_a_request_in_order() {
-        let header = |name: &str| HashKey::Header(OrdName(http::HeaderName::try_from(name).expect("a name")));
-        assert_eq!(sticky("header:X-User"), [header("x-user")]);
-        assert_eq!(
-            sticky("metadata:user, query:u, source"),
-            [header("user"), HashKey::Query("u".into()), HashKey::SourceAddress]
-        );
-    }
-
-    #[test]
-    fn a_cookie_is_set_only_if_asked_and_with_what_is_asked() {
-        let plain = Cookie { name: "m".into(), set: None, path: None, attributes: None };
-        assert_eq!(sticky("cookie:m"), [HashKey::Cookie(plain.clone())]);
-        let session = Cookie { set: Some(Duration::ZERO), ..plain.clone() };
-        assert_eq!(sticky("cookie:m;set"), [HashKey::Cookie(session)]);
-        let full = Cookie {
-            set: Some(Duration::from_secs(3600)),
-            path: Some("/v1".into()),
-            attributes: Some("Secure; SameSite=Lax".into()),
-            ..plain
-        };
-        assert_eq!(sticky("cookie:m; set=1h; path=/v1; Secure; SameSite=Lax"), [HashKey::Cookie(full)]);
-    }
-
-    #[test]
-    fn what_is_no_sticky_key_is_refused() {
-        for bad in [
-            "user",
-            "header:a b",
-            "header:",
-            "query:",
-            "cookie:",
-            "cookie:a b",
-            "cookie:a;path=/",
-            "cookie:a;set=1.5s",
-            "cookie:a;set=x",
-            "cookie:a;set;path=v1",
-            "cookie:a;set;Evil=1",
-            "source,",
-            "cookie:a;set;Domain=a b",
-        ] {
-            let (own, found) = read(&format!("weir/sticky: \"{bad}\""));
-            assert!(own.sticky.is_empty() && found.len() == 1, "{bad}: {found:?}");
-            assert!(found[0].starts_with("annotation "), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_one_of_ours_is_refused_and_those_of_others_are_left_alone() {
-        let (own, found) = read("weir/stiky: source\nexample.com/x: 7\nkubectl: {}\n");
-        assert_eq!(
-            (own, &found[..]),
-            (Annotations::default(), &["unknown-annotation `weir/stiky` is not known".into()][..])
-        );
-        assert_eq!(read("weir/backend.A_b: version=v1").1.len(), 1);
-        assert_eq!(read("weir/sticky-salt: x").1, ["annotation a salt without `weir/sticky`"]);
-        assert_eq!(read("weir/repeatable: maybe").1.len(), 1);
-        assert_eq!(read("weir/version-header: \"a b\"").1.len(), 1);
-    }
-
-    #[test]
-    fn a_backend_means_labels() {
-        let (own, found) = read("weir/backend.inception-v1: \"version=v1, track=\"");
-        assert_eq!(found, [""; 0]);
-        let labels = [("version", "v1"), ("track", "")];
-        let labels: Labels = labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        let [one] = &own.backends[..] else { panic!("{own:?}") };
-        assert_eq!((&*one.name, &one.labels), ("inception-v1", &labels));
-        assert_eq!(read("weir/backend.a: v1").1, ["annotation `v1` is no list of labels"]);
-    }
 }

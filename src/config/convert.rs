@@ -1,8 +1,8 @@
 //! RouteRules and DestinationPolicies -> the dialects that came after them.
 //!
-//! Law: what is written says the same, and what has no equal is told of, never dropped in silence: a rule whose condition
-//! cannot be said is left out, so that no rule ever holds for more requests than it did. Works on drafts, so that every
-//! spelling of a rule comes out the same.
+//! Law: what is written says the same, and what has no equal is told of, never dropped in silence. No condition is ever
+//! made wider: a rule whose condition cannot be said is left out, and whom its requests fall to is told. Works on drafts, so
+//! that every spelling of a rule comes out the same.
 
 mod http_route;
 mod said;
@@ -19,6 +19,7 @@ use super::draft::{Claim, Dialect, HostRef, Order, RouteDraft, RuleDraft, Traffi
 use super::input::Document;
 use super::link;
 use super::names::is_dns_label;
+use crate::snapshot::{PathMatch, StringMatch};
 
 /// What RouteRules become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,31 @@ struct Host<'d> {
     rules: Vec<(&'d RouteDraft, &'d RuleDraft)>,
 }
 
+impl Host<'_> {
+    /// Tells whom the requests of rules fall to that were left out; `lost`: their places.
+    fn tell_of_lost(&self, lost: &[usize], notes: &mut Notes) {
+        for (place, (object, rule)) in lost.iter().filter_map(|&place| Some((place, self.rules.get(place)?)))
+        {
+            let behind = self.rules.iter().enumerate().skip(place + 1);
+            let heir = behind
+                .filter(|(other, (_, later))| !lost.contains(other) && !excludes(rule, later))
+                .map(|(_, (object, _))| object.full_name())
+                .next()
+                .unwrap_or_else(|| "the whole service".into());
+            let refuses = rule
+                .policy
+                .as_ref()
+                .is_some_and(|draft| draft.policy.fault.as_ref().is_some_and(|fault| fault.abort.is_some()));
+            let name = object.full_name();
+            let reason = match refuses {
+                true => format!("what `{name}` aborted is served from now on, first by `{heir}`"),
+                false => format!("the requests of `{name}` fall to `{heir}` first"),
+            };
+            notes.tell(&rule.place, reason, "write by hand what keeps them apart, before you take the rest");
+        }
+    }
+}
+
 /// A host as objects of its namespace call it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
@@ -164,6 +190,20 @@ fn label(object: &RouteDraft, namespace: &str) -> String {
         true => object.name.to_string(),
         false => format!("{}.{}", object.name, object.namespace),
     }
+}
+
+/// Whether no request can satisfy both, as far as exact values tell.
+fn excludes(a: &RuleDraft, b: &RuleDraft) -> bool {
+    let paths = match (&a.path, &b.path) {
+        (Some(PathMatch::Exact(a)), Some(PathMatch::Exact(b))) => a != b,
+        _ => false,
+    };
+    let differ = |a: &StringMatch, b: &StringMatch| match (a, b) {
+        (StringMatch::Exact(a), StringMatch::Exact(b)) => a != b,
+        _ => false,
+    };
+    let pairs = a.headers.iter().flat_map(|one| b.headers.iter().map(move |other| (one, other)));
+    paths || pairs.into_iter().any(|(one, other)| one.name == other.name && differ(&one.value, &other.value))
 }
 
 /// An object with its first keys.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::said;
-use super::{Host, Name, Notes, Settings, label, object, put, why_refused};
+use super::{Host, Name, Notes, Settings, excludes, label, object, put, why_refused};
 use crate::config::draft::{ActionDraft, HostRef, RouteDraft, RuleDraft, Select, ShareDraft, TrafficDraft};
 use crate::snapshot::{
     Cors, Fraction, HeaderEdit, HeaderName, Labels, PathMatch, PathRewrite, Redirect, RedirectPort,
@@ -54,8 +54,12 @@ pub(super) fn write(
 fn of_host(host: &Host<'_>, settings: &Settings<'_>, notes: &mut Notes) -> Vec<Value> {
     let mut writer = Writer { host: &host.name, settings, notes, backends: BTreeMap::new() };
     let mut written: Vec<(&RouteDraft, &RuleDraft, Written)> = Vec::new();
-    for (object, rule) in &host.rules {
-        let Some(one) = writer.rule(object, rule) else { continue };
+    let mut lost = Vec::new();
+    for (place, (object, rule)) in host.rules.iter().enumerate() {
+        let Some(one) = writer.rule(object, rule) else {
+            lost.push(place);
+            continue;
+        };
         let alone = http_route(
             &host.name,
             &host.name.short,
@@ -67,9 +71,11 @@ fn of_host(host: &Host<'_>, settings: &Settings<'_>, notes: &mut Notes) -> Vec<V
             Some(reason) => {
                 let reason = format!("an HTTPRoute would not be taken, and the rule is left out: {reason}");
                 writer.notes.tell(&rule.place, reason, "");
+                lost.push(place);
             }
         }
     }
+    host.tell_of_lost(&lost, writer.notes);
     tell_of_order(&written, writer.notes);
     let mut rules: Vec<(Map<String, Value>, Value)> =
         written.into_iter().map(|(_, _, one)| (one.annotations, one.rule)).collect();
@@ -151,20 +157,6 @@ fn tell_of_order(written: &[(&RouteDraft, &RuleDraft, Written)], notes: &mut Not
             notes.tell(&rule.place, reason, "a condition more for the one that should come first");
         }
     }
-}
-
-/// Whether no request can satisfy both, as far as exact values tell.
-fn excludes(a: &RuleDraft, b: &RuleDraft) -> bool {
-    let paths = match (&a.path, &b.path) {
-        (Some(PathMatch::Exact(a)), Some(PathMatch::Exact(b))) => a != b,
-        _ => false,
-    };
-    let differ = |a: &StringMatch, b: &StringMatch| match (a, b) {
-        (StringMatch::Exact(a), StringMatch::Exact(b)) => a != b,
-        _ => false,
-    };
-    let pairs = a.headers.iter().flat_map(|one| b.headers.iter().map(move |other| (one, other)));
-    paths || pairs.into_iter().any(|(one, other)| one.name == other.name && differ(&one.value, &other.value))
 }
 
 impl Writer<'_, '_> {

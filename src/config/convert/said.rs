@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::config::draft::RuleDraft;
-use crate::snapshot::{Fraction, HashKey, Labels, StringMatch};
+use crate::config::values::print_duration;
+use crate::snapshot::{Fraction, HashKey, HeaderName, Labels, StringMatch};
 
 /// What a rule's annotations have said, as annotations again.
 pub(super) fn annotations(rule: &RuleDraft) -> Map<String, Value> {
@@ -24,6 +25,25 @@ pub(super) fn annotations(rule: &RuleDraft) -> Map<String, Value> {
     }
     if let Some(name) = &policy.version_header {
         all.insert("weir/version-header".into(), name.0.as_str().into());
+    }
+    let retry = policy.retry.as_ref();
+    let times = [
+        ("weir/idle-timeout", policy.timeouts.idle),
+        ("weir/max-grpc-timeout", policy.timeouts.grpc_max),
+        ("weir/per-try-idle-timeout", retry.and_then(|retry| retry.per_try_idle_timeout)),
+    ];
+    for (name, time) in times {
+        all.extend(time.map(|time| (name.to_owned(), print_duration(time).into())));
+    }
+    let headers = retry.into_iter().flat_map(|retry| &retry.headers);
+    let names: Vec<&str> = headers
+        .filter_map(|header| match &header.name {
+            HeaderName::Header(name) => Some(name.0.as_str()),
+            _ => None, // no annotation says it
+        })
+        .collect();
+    if !names.is_empty() {
+        all.insert("weir/retriable-headers".into(), names.join(",").into());
     }
     all
 }

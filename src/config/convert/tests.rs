@@ -224,7 +224,7 @@ fn what_no_rule_holds_for_goes_to_the_whole_service_as_before() {
 }
 
 #[test]
-fn annotations_are_kept_where_they_hold_for_all() {
+fn annotations_are_kept_for_all_rules_or_by_rule() {
     let annotated = rule("canary", SPLIT).replace(
         "{name: canary}",
         "{name: canary, annotations: {weir/sticky: \"cookie:id;set=1h;path=/;Secure, header:x-a\", \
@@ -236,9 +236,25 @@ fn annotations_are_kept_where_they_hold_for_all() {
         "other",
         "precedence: 1, websocketUpgrade: true, match: {request: {headers: {x-a: {exact: a}}}}",
     );
-    let (_, told) = converted(&(annotated.clone() + &other), Target::VirtualService);
-    assert!(told.len() == 1 && told[0].contains("annotations hold for all rules"), "{told:?}");
-    means_the_same(&(annotated + &other), Target::HttpRoute);
+    for target in [Target::VirtualService, Target::HttpRoute] {
+        means_the_same(&(annotated.clone() + &other), target);
+    }
+    let (text, _) = converted(&(annotated + &other), Target::VirtualService);
+    assert!(text.contains("weir/version-header.canary: x-version"), "{text}");
+    let long = "a".repeat(60);
+    let long = rule(&long, SPLIT).replace("{name: a", "{annotations: {weir/repeatable: \"true\"}, name: a");
+    let (text, told) = converted(&(long + &other), Target::VirtualService);
+    assert!(!text.contains("repeatable") && told.iter().any(|one| one.contains("longer than")), "{told:?}");
+    let tries = rule(
+        "canary",
+        &format!("{SPLIT}, httpReqRetries: {{simpleRetry: {{attempts: 3, perTryTimeout: 250ms}}}}"),
+    );
+    let tries = tries.replace(
+        "{name: canary}",
+        "{name: canary, annotations: {weir/idle-timeout: 1m30s, weir/max-grpc-timeout: 5s, \
+         weir/per-try-idle-timeout: 100ms, weir/retriable-headers: \"x-a,x-b\"}}",
+    );
+    means_the_same(&tries, Target::VirtualService);
 }
 
 #[test]
@@ -292,6 +308,33 @@ fn a_condition_without_an_equal_leaves_the_rule_out_and_a_policy_without_one_onl
             "{reason}: {told:?}"
         );
         linked(&text);
+    }
+}
+
+#[test]
+fn whom_the_requests_of_a_rule_that_is_left_out_fall_to_is_told_and_what_it_refused_loudest() {
+    let of = |path: &str, more: &str| {
+        format!("match: {{{more}request: {{headers: {{uri: {{exact: {path}}}}}}}}}, {SPLIT}")
+    };
+    let deny = format!(
+        "precedence: 5, {}, httpFault: {{abort: {{percent: 100, httpStatus: 403}}}}",
+        of("/a", "source: {name: web}, ")
+    );
+    let elsewhere = format!("precedence: 4, {}", of("/b", ""));
+    let lost_too = format!("precedence: 3, {}", of("/a", "source: {name: api}, "));
+    let heir = format!("precedence: 2, {}", of("/a", ""));
+    let rules = rule("deny", &deny) + &rule("b", &elsewhere) + &rule("lost", &lost_too) + &rule("pre", &heir);
+    for target in [Target::VirtualService, Target::HttpRoute] {
+        let (_, told) = converted(&rules, target);
+        for note in [
+            "no-equal what `deny.default` aborted is served from now on, first by `pre.default`",
+            "no-equal the requests of `lost.default` fall to `pre.default` first",
+        ] {
+            assert!(told.iter().any(|one| one == note), "{target:?}: {told:?}");
+        }
+        let (_, told) = converted(&rule("deny", &deny), target);
+        let note = "no-equal what `deny.default` aborted is served from now on, first by `the whole service`";
+        assert!(told.iter().any(|one| one == note), "{target:?}: {told:?}");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::draft::{
 };
 use crate::snapshot::{
     AbortStatus, Cors, Fault, HeaderEdits, HeaderName, Labels, LbPolicy, PathMatch, PathRewrite, Redirect,
-    RetryPolicy, RoutePolicy,
+    RetryCondition, RetryPolicy, RoutePolicy,
 };
 
 const API_VERSION: &str = "networking.istio.io/v1";
@@ -75,26 +75,33 @@ fn virtual_service(
     subsets: &mut Subsets,
     notes: &mut Notes,
 ) -> Value {
-    let annotations = annotations(host, notes);
-    let whole = |http: Vec<Value>| {
+    let whole = |annotations: Map<String, Value>, http: Vec<Value>| {
         let (name, namespace) = (&host.name.short, &host.name.namespace);
-        let mut whole = object(API_VERSION, "VirtualService", name, namespace, annotations.clone());
+        let mut whole = object(API_VERSION, "VirtualService", name, namespace, annotations);
         whole["spec"] = json!({"hosts": [name], "http": http});
         whole
     };
     let mut writer = Writer { host: &host.name, settings, subsets, notes };
     let mut http: Vec<Value> = Vec::new();
+    let (mut said, mut lost) = (Vec::new(), Vec::new());
     let mut everything = false;
-    for (object, rule) in &host.rules {
-        let Some(written) = writer.rule(object, rule) else { continue };
-        if let Some(reason) = why_refused(&whole(vec![written.clone()])) {
+    for (place, (object, rule)) in host.rules.iter().enumerate() {
+        let Some(written) = writer.rule(object, rule) else {
+            lost.push(place);
+            continue;
+        };
+        let own = said::annotations(rule);
+        if let Some(reason) = why_refused(&whole(own.clone(), vec![written.clone()])) {
             let reason = format!("a VirtualService would not be taken, and the rule is left out: {reason}");
             writer.notes.tell(&rule.place, reason, "");
+            lost.push(place);
             continue;
         }
+        said.push((*rule, label(object, &host.name.namespace), own));
         everything |= written.get("match").is_none();
         http.push(written);
     }
+    host.tell_of_lost(&lost, writer.notes);
     if !everything {
         let destination = json!({"host": host.name.from(&host.name.namespace)});
         http.push(json!({"name": "default-route", "route": [{"destination": destination}]}));
@@ -103,25 +110,36 @@ fn virtual_service(
         let reason = "without `websocketUpgrade` upgrades were refused; a VirtualService always lets them";
         notes.tell(&rule.place, reason, "");
     }
-    whole(http)
+    whole(annotations(said, notes), http)
 }
 
 fn forwards(rule: &RuleDraft) -> bool {
     matches!(rule.action, ActionDraft::Whole | ActionDraft::Shares(_))
 }
 
-/// Those of all rules, which are one object from now on.
-fn annotations(host: &Host<'_>, notes: &mut Notes) -> Map<String, Value> {
-    let all: Vec<_> = host.rules.iter().map(|(_, rule)| (rule, said::annotations(rule))).collect();
-    let first = all.first().map(|(_, first)| first.clone()).unwrap_or_default();
-    if all.iter().all(|(_, one)| *one == first) {
+/// The longest name of an annotation that Kubernetes takes.
+const MAX_NAME_BYTES: usize = 63;
+
+/// Those of all rules, which are one object from now on: by rule where they differ.
+fn annotations(said: Vec<(&RuleDraft, String, Map<String, Value>)>, notes: &mut Notes) -> Map<String, Value> {
+    let first = said.first().map(|(_, _, first)| first.clone()).unwrap_or_default();
+    if said.iter().all(|(_, _, one)| *one == first) {
         return first;
     }
-    for (rule, _) in all.iter().filter(|(_, one)| !one.is_empty()) {
-        let reason = "annotations hold for all rules of a VirtualService, and these are not of all of them";
-        notes.tell(&rule.place, reason, "write `weir/...` where it should hold for all");
+    let mut all = Map::new();
+    for (rule, label, own) in said {
+        for (key, value) in own {
+            let key = format!("{key}.{label}");
+            if key.rsplit('/').next().is_some_and(|name| name.len() <= MAX_NAME_BYTES) {
+                all.insert(key, value);
+            } else {
+                let reason =
+                    format!("the annotation `{key}` is longer than Kubernetes takes: it is left out");
+                notes.tell(&rule.place, reason, "a shorter name of the rule");
+            }
+        }
     }
-    Map::new()
+    all
 }
 
 impl Writer<'_, '_> {
@@ -242,7 +260,9 @@ fn policy(policy: &RoutePolicy, http: &mut Map<String, Value>) {
 }
 
 fn retries(retry: &RetryPolicy) -> Value {
-    let on: Vec<&str> = retry.on.iter().map(|condition| condition.as_str()).collect();
+    // An annotation names the headers, and asks for it with that.
+    let said = |condition: &RetryCondition| *condition != RetryCondition::RetriableHeaders;
+    let on: Vec<&str> = retry.on.iter().filter(said).map(|condition| condition.as_str()).collect();
     let mut all = Map::new();
     put(&mut all, "attempts", retry.retries);
     put(&mut all, "perTryTimeout", retry.per_try_timeout.map(said::seconds));

@@ -61,7 +61,11 @@ fn retry_on(field: &Field<'_>, text: &str, policy: &mut RetryPolicy) -> Option<(
         match (status, RetryCondition::parse(word)) {
             (None, Some(RetryCondition::RetriableHeaders)) => {
                 let reason = "`retriable-headers` is not supported: no field names the headers";
-                field.fault_with("not-supported", reason, "a status, such as 503");
+                field.fault_with(
+                    "not-supported",
+                    reason,
+                    "the annotation `weir/retriable-headers: NAME` in its place",
+                );
                 whole = false;
             }
             (Some(status), _) => {
