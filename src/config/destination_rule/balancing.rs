@@ -19,9 +19,9 @@ const MAX_RING: u32 = 8 << 20;
 /// Reads `loadBalancer:` into `settings`.
 pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()> {
     const KEYS: Keys = Keys {
-        known: &["simple", "consistentHash", "warmup", "warmupDurationSecs"],
+        known: &["simple", "consistentHash", "warmup", "warmupDurationSecs", "localityLbSetting"],
         later: &[],
-        never: &[("localityLbSetting", "endpoints have no localities here")],
+        never: &[],
         proto: true,
     };
     let table = Table::new(field, &KEYS)?;
@@ -29,7 +29,9 @@ pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()>
     let hash = maybe(&table, "consistentHash", consistent_hash);
     let warmup = maybe(&table, "warmup", warmup);
     let old = maybe(&table, "warmupDurationSecs", Field::whole_ms);
+    let locality = maybe(&table, "localityLbSetting", locality);
     let (simple, hash, warmup, old) = (simple?, hash?, warmup?, old?);
+    locality?;
     if let (true, Some(field)) = (table.get("simple").is_some(), table.get("consistentHash")) {
         field.fault_with("hash", "`simple` and `consistentHash` exclude each other", "one of the two");
         return None;
@@ -62,6 +64,32 @@ pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()>
         }
     }
     Some(())
+}
+
+/// `localityLbSetting:` asks for nothing where it is switched off, whatever else stands in it. Left out, `enabled` is true.
+/// Source: Istio's `GetLocalityLbSetting`.
+fn locality(field: &Field<'_>) -> Option<()> {
+    const KEYS: Keys = Keys {
+        known: &["enabled", "distribute", "failover", "failoverPriority"],
+        later: &[],
+        never: &[],
+        proto: true,
+    };
+    const HELP: &str = "`enabled: false` alone, or nothing";
+    let table = Table::new(field, &KEYS)?;
+    let off = maybe(&table, "enabled", Field::boolean)? == Some(false);
+    let parts: Vec<_> = KEYS.known[1..].iter().filter_map(|key| table.get(key)).collect();
+    if off {
+        parts.iter().for_each(|part| part.warn_with("never-acts", "`enabled` is false", HELP));
+        return Some(());
+    }
+    let whole = table.get("enabled").unwrap_or_else(|| field.clone());
+    let asks = if parts.is_empty() { vec![whole] } else { parts };
+    for part in asks {
+        let reason = "balancing by locality is not supported: endpoints have no localities here";
+        part.fault_with("not-supported", reason, HELP);
+    }
+    None
 }
 
 #[allow(clippy::option_option)] // the outer one is the fault

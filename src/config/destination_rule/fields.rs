@@ -72,10 +72,25 @@ pub(crate) const FIELDS: &[FieldRow] = &[
         "warmupDurationSecs: 30s",
         "the old form",
     ),
+    FieldRow::inert(
+        "spec.trafficPolicy.loadBalancer.localityLbSetting.enabled",
+        "enabled: false",
+        "true, which is also what `localityLbSetting: {}` means, is refused: endpoints have no localities here",
+    ),
     FieldRow::refused(
-        "spec.trafficPolicy.loadBalancer.localityLbSetting",
-        "localityLbSetting: {}",
-        "endpoints have no localities here",
+        "spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[]",
+        "distribute: [{from: a, to: {b: 100}}]",
+        "beside `enabled: false` it has no effect, as in Istio: a warning",
+    ),
+    FieldRow::refused(
+        "spec.trafficPolicy.loadBalancer.localityLbSetting.failover[]",
+        "failover: [{from: a, to: b}]",
+        "as `distribute`",
+    ),
+    FieldRow::refused(
+        "spec.trafficPolicy.loadBalancer.localityLbSetting.failoverPriority[]",
+        "failoverPriority: [topology.kubernetes.io/region]",
+        "as `distribute`",
     ),
     FieldRow::supported(
         "spec.trafficPolicy.connectionPool.tcp.maxConnections",

@@ -87,10 +87,27 @@ fn endpoints_are_chosen_by_istios_names() {
     assert_eq!((lb("RANDOM"), lb("UNSPECIFIED")), (Some(LbPolicy::Random), None));
     assert_eq!(with("loadBalancer: {simple: PASSTHROUGH}"), ["not-supported loadBalancer.simple"]);
     assert_eq!(with("loadBalancer: {simple: BEST}"), ["unknown-word loadBalancer.simple"]);
+}
+
+#[test]
+fn localities_are_refused_unless_they_are_switched_off() {
+    let locality = |text: &str| with(&format!("loadBalancer: {{localityLbSetting: {{{text}}}}}"));
+    let at = |key: &str| format!("not-supported loadBalancer.localityLbSetting{key}");
+    assert_eq!(locality(""), [at("")]);
+    assert_eq!(locality("enabled: true"), [at(".enabled")]);
     assert_eq!(
-        with("loadBalancer: {localityLbSetting: {}}"),
-        ["not-supported loadBalancer.localityLbSetting"]
+        locality("distribute: [], failover: [], failover_priority: []"),
+        [".distribute", ".failover", ".failover_priority"].map(at)
     );
+    assert_eq!(locality("enabled: 1"), ["type loadBalancer.localityLbSetting.enabled"]);
+    assert_eq!(locality("enable: false"), ["unknown-key loadBalancer.localityLbSetting.enable", &at("")]);
+    assert_eq!(policy("loadBalancer: {localityLbSetting: {enabled: false}}").lb, None);
+    let spec = "  host: m\n  trafficPolicy: {loadBalancer: {simple: RANDOM, localityLbSetting: {enabled: false, failover: []}}}\n";
+    let (drafts, found) = read(spec);
+    assert_eq!(drafts[0].all.lb, Some(LbPolicy::Random));
+    let told: Vec<_> = found.iter().map(|one| (one.severity, one.code, &*one.path)).collect();
+    let path = "spec.trafficPolicy.loadBalancer.localityLbSetting.failover";
+    assert_eq!(told, [(Severity::Warning, "never-acts", path)]);
 }
 
 #[test]

@@ -146,7 +146,7 @@ pub(crate) const HTTP_ROUTE: &[FieldRow] = &[
     FieldRow::supported(
         "spec.rules[].filters[].requestRedirect.port",
         "port: 8443",
-        "unsaid: that of a scheme that is said, else the listener's; of a Service's route, the request's",
+        "unsaid: that of a scheme that is said, else the listener's; of a Service's route, the request's where the host stays",
     ),
     FieldRow::supported(
         "spec.rules[].filters[].requestRedirect.statusCode",
