@@ -10,6 +10,7 @@ mod common {
 }
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use common::clusters::{EJECTED, caller, outlier, put_under, scraped, serve, throwing_out};
@@ -84,6 +85,26 @@ fn who_fails_every_call_in_its_trailers_is_thrown_out() {
             }
             assert_eq!((failed, good.seen().len()), (3, 17), "{script:?}");
             assert_eq!(scraped(&engine, EJECTED), 1.0);
+        }
+    });
+}
+
+/// `docs/metrics.md` says so, and that Envoy waits for the trailers.
+#[test]
+fn an_endpoints_own_counts_go_by_the_head_of_each_answer_whoever_watches() {
+    run(async || {
+        for traffic in [TrafficPolicy::default(), traffic()] {
+            let bad = ending(&[Ends::With("14")]).await;
+            let engine = serve(Http::Two, &[&bad.at()], &traffic);
+            let answer = caller(Http::Two, &engine).await.send(grpc_call("/s.S/M", b"hi")).await;
+            assert_eq!(answer.grpc_status(), Some("14"));
+            let plane = engine.shared.plane.load_full().expect("a plane");
+            let members = plane.clusters.iter().flat_map(|cluster| &cluster.state.members);
+            let counts: Vec<(u64, u64)> = members
+                .map(|member| &member.state.counts)
+                .map(|counts| (counts.rq_success.load(Relaxed), counts.rq_error.load(Relaxed)))
+                .collect();
+            assert!(counts.contains(&(1, 0)) && !counts.iter().any(|(_, error)| *error > 0), "{counts:?}");
         }
     });
 }

@@ -22,11 +22,12 @@ mod written;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Instant;
 
 use common::parts::part;
 use common::world::client::Client;
 use common::world::raw::{Raw, header_of};
-use common::world::{Http, World, lines_of, run, until};
+use common::world::{Http, SOON, World, lines_of, run, until};
 use differences::Difference;
 use envoy::Envoy;
 use tokio::task::spawn_local;
@@ -39,17 +40,22 @@ const LOG_FORMAT: &str = "%REQ(:AUTHORITY)% %REQ(:PATH)% %RESPONSE_FLAGS% %RESPO
 const REQUESTS: usize = 3;
 
 /// As Envoy names them, of a cluster.
-const OF_CLUSTER: [&str; 17] = [
+const OF_CLUSTER: [&str; 22] = [
     "upstream_rq_total",
     "upstream_rq_completed",
     "upstream_rq_2xx",
     "upstream_rq_5xx",
+    "upstream_rq_503",
+    "retry.upstream_rq_completed",
+    "retry.upstream_rq_5xx",
+    "retry.upstream_rq_503",
     "upstream_rq_timeout",
     "upstream_rq_per_try_timeout",
     "upstream_rq_rx_reset",
     "upstream_rq_tx_reset",
     "upstream_rq_cancelled",
     "upstream_rq_pending_failure_eject",
+    "upstream_rq_pending_active",
     "upstream_rq_pending_overflow",
     "upstream_rq_retry",
     "upstream_rq_retry_overflow",
@@ -91,17 +97,17 @@ fn compare(title: &str, up: Http) {
         let weir = World::with_rules(&yaml, &[("rules.yaml", &rules)]).await;
         let mut found = Vec::new();
         for (kind, again) in of_envoy.iter().zip(&of_weir) {
-            let answers = ask(envoy.address, kind).await;
             let counted =
                 async || written::counted_by_envoy(&pages(envoy.admin, ["/stats", "/clusters"]).await, kind);
+            let answers = ask(envoy.address, kind, &counted).await;
             let envoy = told(answers, kind, &envoy.log, counted).await;
-            let answers = ask(weir.addr("in"), again).await;
             let counted = async || {
                 let page =
                     Client::connect(Http::One, weir.metrics()).await.get("/metrics").await.text().to_owned();
                 let [clusters] = pages(weir.admin(), ["/clusters"]).await;
                 written::counted_by_weir(&[page, clusters], again)
             };
+            let answers = ask(weir.addr("in"), again, &counted).await;
             let weir = told(answers, again, &log, counted).await;
             found.extend(difference(kind.name, &envoy, &weir));
         }
@@ -173,22 +179,29 @@ fn without_cause(line: &str) -> String {
 }
 
 /// Sends the requests of a kind, and tells in words what came back.
-async fn ask(to: SocketAddr, kind: &Kind) -> Vec<String> {
+async fn ask(to: SocketAddr, kind: &Kind, counted: &impl AsyncFn() -> BTreeMap<String, u64>) -> Vec<String> {
     let request = |path: &str| {
         format!("POST {path} HTTP/1.1\r\nhost: {}.example\r\ncontent-length: 0\r\n\r\n", kind.name)
     };
     let held = request("/held");
-    // Takes the only connection for as long as it lasts.
-    let holds = kind.held.then(|| {
+    // Takes what it gets for as long as it lasts.
+    let hold = || {
+        let held = held.clone();
         spawn_local(async move {
             let mut raw = Raw::connect(to).await;
             raw.write(&held).await;
             std::future::pending::<()>().await;
             drop(raw);
         })
-    });
+    };
+    let mut holds = Vec::new();
     if kind.held {
+        holds.push(hold());
         until("the connection is taken", || (kind.begun.get() > 0).then_some(())).await;
+    }
+    if kind.in_line {
+        holds.push(hold());
+        until_in_line(counted, 1).await;
     }
     let mut answers = Vec::new();
     for _ in 0..REQUESTS {
@@ -207,10 +220,22 @@ async fn ask(to: SocketAddr, kind: &Kind) -> Vec<String> {
             None => answers.push(answer(&mut raw, kind).await),
         }
     }
-    if let Some(holds) = holds {
-        holds.abort();
+    // Who waits leaves first, or it would have its turn.
+    while let Some(last) = holds.pop() {
+        last.abort();
+        if !holds.is_empty() {
+            until_in_line(counted, 0).await;
+        }
     }
     answers
+}
+
+/// Waits until so many requests wait for a connection.
+async fn until_in_line(counted: &impl AsyncFn() -> BTreeMap<String, u64>, count: u64) {
+    let start = Instant::now();
+    while counted().await["upstream_rq_pending_active"] != count {
+        assert!(start.elapsed() < SOON, "there are not {count} requests in the line");
+    }
 }
 
 async fn answer(raw: &mut Raw, kind: &Kind) -> String {

@@ -16,6 +16,7 @@ mod envoy;
 use std::any::Any;
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ use common::parts::part;
 use common::policed::{Policed, policy};
 use common::world::client::{Client, post, request};
 use common::world::upstream::{Upstream, channel, echoed, full};
-use common::world::{Http, one_service, rule, run, soon, split_rule};
-use envoy::{Envoy, bootstrap, cluster};
+use common::world::{Http, lines_of, one_service, rule, run, soon, split_rule, until};
+use envoy::{Envoy, access_log, bootstrap, cluster};
 use futures_util::future::join_all;
 use http::{Method, Request, Response};
 use http_body::Frame;
@@ -32,6 +33,10 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use weir::snapshot::{Action, RetryCondition, RetryPolicy};
+
+/// Of Envoy's access log. Weir's has the version behind that.
+const LOG_FORMAT: &str =
+    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%\\n";
 
 /// A path's times: the whole request's, an attempt's, and an attempt's without a byte.
 struct Route {
@@ -61,17 +66,38 @@ struct Side {
     /// Requests that the upstream has read to their end.
     read: Rc<Cell<usize>>,
     open: watch::Sender<bool>,
+    log: PathBuf,
     _proxy: Box<dyn Any>,
 }
 
+/// A proxy that runs: where it listens, its access log, and what ends it.
+type Running = (SocketAddr, PathBuf, Box<dyn Any>);
+
 impl Side {
-    async fn start(name: &'static str, proxy: impl FnOnce(SocketAddr) -> (SocketAddr, Box<dyn Any>)) -> Side {
+    async fn start(name: &'static str, proxy: impl FnOnce(SocketAddr) -> Running) -> Side {
         let (open, gate) = watch::channel(false);
         let read: Rc<Cell<usize>> = Rc::default();
         let count = read.clone();
         let upstream = Upstream::handling(move |request| serve(request, gate.clone(), count.clone())).await;
-        let (address, proxy) = proxy(upstream.addr());
-        Side { name, address, upstream, read, open, _proxy: proxy }
+        let (address, log, proxy) = proxy(upstream.addr());
+        Side { name, address, upstream, read, open, log, _proxy: proxy }
+    }
+
+    /// The lines of its access log: status, flags, details, attempts.
+    fn lines(&self) -> Vec<String> {
+        let lines = lines_of(&self.log).into_iter();
+        lines.map(|line| line.split_whitespace().take(4).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    /// Asks an upstream that falls silent; what came of it, and what the log says.
+    async fn unanswered(&self, down: Http, path: &str) -> String {
+        let (before, mut caller) = (self.lines().len(), Client::connect(down, self.address).await);
+        let answer = soon("a head", caller.begin(post(path, "1"))).await.expect("a head");
+        let status = answer.status().as_u16();
+        let body = soon("an end", answer.into_body().collect()).await;
+        let end = body.map_or("cut".to_owned(), |body| format!("{:?}", body.to_bytes()));
+        let line = until("a line in the log", || self.lines().get(before).cloned()).await;
+        format!("{status} {end}, log {line}")
     }
 
     /// Sends a part of a request, and the rest after a silence; what came of it.
@@ -138,6 +164,15 @@ async fn serve(
     if request.into_body().collect().await.is_ok() {
         read.set(read.get() + 1);
     }
+    if path.ends_with("/stall") {
+        let (sender, body) = channel();
+        sender.send(Frame::data("begun".into())).expect("the body is here");
+        tokio::task::spawn_local(async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        return Response::new(body);
+    }
     if path.ends_with("/hold") {
         std::future::pending::<()>().await;
     }
@@ -147,7 +182,7 @@ async fn serve(
     Response::new(full("answered"))
 }
 
-fn weir(upstream: SocketAddr, connections: usize) -> (SocketAddr, Box<dyn Any>) {
+fn weir(upstream: SocketAddr, connections: usize) -> Running {
     let breaker = format!("circuit_breakers: {{connections: {connections}}}");
     let yaml = one_service(&["protocol: http1", &breaker], &[(&upstream.to_string(), "v1")]);
     let rules: Vec<String> = ROUTES
@@ -174,10 +209,10 @@ fn weir(upstream: SocketAddr, connections: usize) -> (SocketAddr, Box<dyn Any>) 
             });
         }
     });
-    (proxy.addr(), Box::new(proxy))
+    (proxy.addr(), proxy.log_path().to_owned(), Box::new(proxy))
 }
 
-fn configuration(upstream: SocketAddr, connections: usize) -> String {
+fn configuration(upstream: SocketAddr, connections: usize, log: &Path) -> String {
     let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs_f64();
     let routes: Vec<String> = ROUTES
         .iter()
@@ -198,14 +233,14 @@ fn configuration(upstream: SocketAddr, connections: usize) -> String {
         .collect();
     let hosts = format!("virtual_hosts: [{{name: all, domains: [\"*\"], routes: [{}]}}]", routes.join(", "));
     let breakers = format!("circuit_breakers: {{thresholds: [{{max_connections: {connections}}}]}}");
-    bootstrap("", &[], &hosts, &[cluster("x", Some(upstream), &breakers)])
+    bootstrap(&access_log(log, LOG_FORMAT), &[], &hosts, &[cluster("x", Some(upstream), &breakers)])
 }
 
 /// Envoy and Weir, each before an upstream of its own that has so many connections.
-async fn both(program: &std::path::Path, connections: usize) -> [Side; 2] {
+async fn both(program: &Path, connections: usize) -> [Side; 2] {
     let envoy = Side::start("envoy", |upstream| {
-        let envoy = Envoy::with(program, |_| configuration(upstream, connections));
-        (envoy.address, Box::new(envoy) as Box<dyn Any>)
+        let envoy = Envoy::with(program, |log| configuration(upstream, connections, log));
+        (envoy.address, envoy.log.clone(), Box::new(envoy) as Box<dyn Any>)
     });
     let envoy = envoy.await;
     [envoy, Side::start("weir", |upstream| weir(upstream, connections)).await]
@@ -243,6 +278,28 @@ fn in_the_queue_for_a_connection_a_requests_time_runs_and_an_attempts_does_not()
                     let told = side.waiting(down, path, true).await;
                     assert_eq!(told, "200 OK then 200 OK of 2 begun", "{} {down:?} {path}", side.name);
                 }
+            }
+        });
+        join_all(trials).await;
+    });
+}
+
+#[test]
+fn an_attempt_that_is_idle_for_too_long_ends_as_envoys() {
+    let Some(program) = part("envoy") else { return };
+    run(async || {
+        let trials = both(&program, 1_024).await.map(|side| async move {
+            for down in Http::BOTH {
+                let told = side.unanswered(down, "/idle/hold").await;
+                let late =
+                    "504 b\"upstream request timeout\", log 504 URX,UT upstream_per_try_idle_timeout 2";
+                assert_eq!(told, late, "{} {down:?}", side.name);
+                let told = side.unanswered(down, "/idle/stall").await;
+                assert_eq!(
+                    told, "200 cut, log 200 UT upstream_per_try_idle_timeout 1",
+                    "{} {down:?}",
+                    side.name
+                );
             }
         });
         join_all(trials).await;

@@ -86,7 +86,7 @@ fn a_delayed_request_waits_and_then_goes_on() {
             let answer = Client::connect(down, world.addr()).await.get("/").await;
             assert_eq!(answer.upstream(), "v1");
             assert!(start.elapsed() >= SHORT, "{:?}", start.elapsed());
-            assert_eq!(world.last_log(1).await, "200 DI - 1 v1");
+            assert_eq!(world.last_log(1).await, "200 DI via_upstream 1 v1");
             assert_eq!(world.metric("envoy_http_fault_delays_injected"), 1.0);
         }
     });

@@ -135,7 +135,7 @@ fn a_shadow_that_refuses_resets_or_hangs_neither_delays_nor_fails_the_request() 
                     assert_eq!(caller.send(post("/m", "{}")).await.text(), "v1", "{down:?} {up:?} {shadow}");
                 }
                 proxy.copied("failed", 3.0).await;
-                assert!(proxy.log(3).await.iter().all(|line| line == "200 - - 1"));
+                assert!(proxy.log(3).await.iter().all(|line| line == "200 - via_upstream 1"));
                 nothing_is_kept(&proxy).await;
             }
         }

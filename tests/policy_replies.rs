@@ -93,7 +93,7 @@ fn a_plain_route_logs_its_version_too_and_says_nothing_to_the_caller() {
         for (place, down) in Http::BOTH.into_iter().enumerate() {
             let answer = Client::connect(down, world.addr()).await.get("/").await;
             assert!(!answer.headers.iter().any(|(name, value)| name != "x-upstream" && value == "v1"));
-            assert_eq!(world.last_log(place + 1).await, "200 - - 1 v1");
+            assert_eq!(world.last_log(place + 1).await, "200 - via_upstream 1 v1");
         }
     });
 }

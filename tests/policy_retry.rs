@@ -151,7 +151,7 @@ fn a_refused_stream_is_made_again_with_and_without_its_condition() {
             let upstream = fails_first(Http::Two, h2::Reason::REFUSED_STREAM).await;
             let proxy = Policed::retrying(Http::Two, &[&upstream.at()], on(&[condition]));
             assert_eq!(proxy.caller(Http::Two).await.send(post("/m", "{}")).await.status, 200);
-            assert_eq!(proxy.log(1).await, ["200 - - 2"]);
+            assert_eq!(proxy.log(1).await, ["200 - via_upstream 2"]);
         }
     });
 }
@@ -367,6 +367,37 @@ fn a_body_beyond_what_is_kept_is_sent_once_and_its_answer_passed_on() {
             assert_eq!(proxy.metric("weir_replay_exceeded_total"), 1.0);
             assert_eq!(caller.send(post("/m", vec![7; 99 << 10])).await.text(), "503");
             assert_eq!(upstream.seen().len(), 3, "one that fits is sent again");
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_asked_for_again_counts_as_retried_and_the_one_that_is_passed_on_as_answered() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let turn = Cell::new(0);
+            let upstream = Upstream::remembering(move |_| {
+                answer([503, 502, 200][turn.replace(turn.get() + 1).min(2)], &[])
+            })
+            .await;
+            let retry = RetryPolicy { retries: 2, ..on(&[On::ServerError]) };
+            let proxy = Policed::retrying(up, &[&upstream.at()], retry);
+            assert_eq!(proxy.caller(down).await.send(get("/m")).await.status, 200);
+            assert_eq!(proxy.log(1).await, ["200 - via_upstream 3"]);
+            for (family, count) in [
+                ("retry_upstream_rq_completed", 2.0),
+                ("retry_upstream_rq_xx{envoy_response_code_class=\"5\"", 2.0),
+                ("retry_upstream_rq{envoy_response_code=\"503\"", 1.0),
+                ("retry_upstream_rq{envoy_response_code=\"502\"", 1.0),
+                ("upstream_rq_completed", 1.0),
+                ("upstream_rq_xx", 1.0),
+                ("upstream_rq{envoy_response_code=\"200\"", 1.0),
+                ("upstream_rq_time_count", 1.0),
+                ("upstream_rq_total", 3.0),
+            ] {
+                let counted = proxy.metric(&format!("envoy_cluster_{family}"));
+                assert_eq!(counted, count, "{down:?} {up:?} {family}");
+            }
         }
     });
 }

@@ -104,9 +104,9 @@ fn a_status_in_the_head_is_asked_for_again() {
     run(async || {
         let (answer, log) = called(&[Does::TrailersOnly("14")], on(&[On::Unavailable], 1)).await;
         assert_eq!((answer.grpc_status(), &answer.body), (Some("0"), &grpc_message(b"hello")));
-        assert_eq!(log, "200 - - 2");
+        assert_eq!(log, "200 - via_upstream 2");
         let (answer, log) = called(&[Does::TrailersOnly("14")], on(&[On::Cancelled], 1)).await;
-        assert_eq!((answer.grpc_status(), log), (Some("14"), "200 - - 1".into()));
+        assert_eq!((answer.grpc_status(), log), (Some("14"), "200 - via_upstream 1".into()));
     });
 }
 
@@ -117,7 +117,7 @@ fn a_status_in_the_trailers_is_asked_for_again_while_no_message_has_come() {
         let (answer, log) = called(FIRST, on(&[On::Unavailable, On::ResourceExhausted], 3)).await;
         assert_eq!((answer.grpc_status(), &answer.body), (Some("0"), &grpc_message(b"hello")));
         assert_eq!(answer.headers.get_all("x-initial").iter().count(), 1, "of the last attempt alone");
-        assert_eq!(log, "200 - - 4");
+        assert_eq!(log, "200 - via_upstream 4");
     });
 }
 
@@ -147,7 +147,7 @@ fn the_last_attempt_is_not_waited_for_and_its_trailers_go_down_as_they_came() {
         let (answer, log) = called(FIRST, on(&[On::Unavailable], 2)).await;
         assert_eq!((answer.grpc_status(), answer.header("x-initial")), (Some("14"), Some("1")));
         assert!(answer.trailers.is_some() && answer.body.is_empty());
-        assert_eq!(log, "200 - - 3");
+        assert_eq!(log, "200 - via_upstream 3");
     });
 }
 
@@ -156,7 +156,7 @@ fn once_a_message_has_come_the_call_is_passed_on_whatever_its_status() {
     run(async || {
         let (answer, log) = called(&[Does::Message("14")], on(&[On::Unavailable], 3)).await;
         assert_eq!((answer.grpc_status(), &answer.body), (Some("14"), &grpc_message(b"hello")));
-        assert_eq!(log, "200 - - 1");
+        assert_eq!(log, "200 - via_upstream 1");
     });
 }
 
@@ -164,7 +164,7 @@ fn once_a_message_has_come_the_call_is_passed_on_whatever_its_status() {
 fn a_reset_between_the_head_and_the_first_message_is_one_before_the_answer() {
     run(async || {
         let (answer, log) = called(&[Does::Reset], on(&[On::Unavailable, On::Reset], 1)).await;
-        assert_eq!((answer.grpc_status(), log), (Some("0"), "200 - - 2".into()));
+        assert_eq!((answer.grpc_status(), log), (Some("0"), "200 - via_upstream 2".into()));
         let (answer, log) = called(&[Does::Reset], on(&[On::Unavailable], 1)).await;
         assert_eq!(answer.grpc_status(), Some("14"));
         assert_eq!(log, "200 UR upstream_reset_before_response_started{remote_reset} 1");
@@ -247,7 +247,7 @@ fn the_head_of_a_stream_is_not_held_back_until_its_first_message_and_ends_the_at
             open.send_replace(true);
             let answer = soon("the rest", read(response)).await.expect("a whole answer");
             assert_eq!((answer.grpc_status(), &answer.body), (Some("0"), &grpc_message(b"late")));
-            assert_eq!(proxy.log(1).await, ["200 - - 1"]);
+            assert_eq!(proxy.log(1).await, ["200 - via_upstream 1"]);
         }
     });
 }
@@ -270,7 +270,7 @@ fn an_attempts_own_time_bounds_its_head() {
         let proxy = Policed::retrying(Http::Two, &[&upstream.at()], retry);
         let answer = proxy.caller(Http::Two).await.send(grpc_call("/s.S/M", b"hi")).await;
         assert_eq!(answer.grpc_status(), Some("0"));
-        assert_eq!(proxy.log(1).await, ["200 - - 2"]);
+        assert_eq!(proxy.log(1).await, ["200 - via_upstream 2"]);
     });
 }
 

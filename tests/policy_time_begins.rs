@@ -70,7 +70,7 @@ fn a_request_that_comes_slowly_has_all_its_time_when_it_is_whole() {
                     let answer = proxy.caller(down).await.post_slowly("/m", SILENCE).await;
                     assert_eq!(answer.text(), "v1", "{down:?} {up:?} {what:?}");
                     assert_eq!(v1.only().body, "first last");
-                    assert_eq!(proxy.log(1).await, ["200 - - 1"], "{down:?} {up:?} {what:?}");
+                    assert_eq!(proxy.log(1).await, ["200 - via_upstream 1"], "{down:?} {up:?} {what:?}");
                 });
             }
         }

@@ -111,7 +111,7 @@ fn an_attempt_on_which_nothing_moves_is_given_up_but_not_one_that_is_only_long()
             let proxy = Policed::split(&[&protocol], &[(&silent.at(), "v1")], "", idle_only);
             let answer = proxy.caller(Http::One).await.send(get("/m")).await;
             assert_eq!(answer.status, 504);
-            assert_eq!(proxy.log(1).await, ["504 UT upstream_per_try_timeout 1"]);
+            assert_eq!(proxy.log(1).await, ["504 UT upstream_per_try_idle_timeout 1"]);
             // A body that moves every fourth part of that, for thrice as long in all.
             let v1 = Upstream::start("v1").await;
             let proxy = Policed::split(&[&protocol], &[(&v1.at(), "v1")], "", idle_only);

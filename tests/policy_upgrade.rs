@@ -102,7 +102,7 @@ fn a_caller_that_sends_no_more_is_still_told_what_the_upstream_says() {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.expect("an end in good order");
         assert_eq!(rest, b"goodbye");
-        assert_eq!(world.last_log(1).await, "101 - - 1 v1");
+        assert_eq!(world.last_log(1).await, "101 - via_upstream 1 v1");
     });
 }
 
@@ -118,7 +118,7 @@ fn an_upstream_that_closes_ends_the_tunnel_and_so_does_a_caller_that_leaves() {
         let world = world(&upstream.at());
         let (mut raw, _) = switched(&world).await;
         assert_eq!(raw.read_to_end().await, "first", "what came behind the head is not lost");
-        assert_eq!(world.last_log(1).await, "101 - - 1 v1");
+        assert_eq!(world.last_log(1).await, "101 - via_upstream 1 v1");
 
         let upstream = echo().await;
         let world = self::world(&upstream.at());
@@ -208,7 +208,7 @@ fn an_upstream_that_does_not_agree_is_passed_on_and_the_connection_closes() {
         let answer = raw.read_to_end().await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nv1"), "{answer}");
         assert_eq!(header_of(&answer, "connection"), Some("close"));
-        assert_eq!(world.last_log(1).await, "200 - - 1 v1");
+        assert_eq!(world.last_log(1).await, "200 - via_upstream 1 v1");
     });
 }
 

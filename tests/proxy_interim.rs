@@ -135,7 +135,7 @@ fn an_attempt_that_is_lost_behind_an_interim_answer_is_made_again_as_one_without
             let world = serving(up, &upstream.at(), &[], &split_rule(&[("v1", 100)])).await;
             let answer = Client::connect(down, world.addr("in")).await.get("/").await;
             assert_eq!((answer.status.as_u16(), answer.text()), (200, "ok"), "{down:?} {up:?}");
-            assert!(world.log(1).await[0].starts_with("200 - - 2 "), "{:?}", world.log(1).await);
+            assert!(world.log(1).await[0].starts_with("200 - via_upstream 2 "), "{:?}", world.log(1).await);
         }
     });
 }

@@ -14,7 +14,7 @@ use common::world::run;
 use wire_upstream::battery::Ours::{Closed, Protocol, Refused, Reset};
 use wire_upstream::battery::Outcome::{Cut, Ours as Is, Whole};
 use wire_upstream::battery::Reuse::{May, Must, Never};
-use wire_upstream::battery::Step::{Fin, Head, Hold, Rst};
+use wire_upstream::battery::Step::{Begun, Fin, Head, Hold, Rst};
 use wire_upstream::battery::Upload::{Large, Open};
 use wire_upstream::battery::{Battery, Book, Outcome, Reuse, Row, Step, frames, write};
 use wire_upstream::http2_server::{data, goaway, headers, ok, rst, window_update};
@@ -56,7 +56,7 @@ fn an_http1_answer_before_the_end_of_the_request_is_passed_on_and_its_connection
             row("half a body, then resets", vec![write(TEN), Head, Rst], Cut(413, uc));
         }
         // Where the end of the connection is the end of the answer, it must come in order.
-        let steps = vec![write(GONE), Fin];
+        let steps = vec![Begun, write(GONE), Fin];
         rows.push(Row::new("413 until it closes", "RFC 9112 6.3", steps, no, Never).uploading(Open));
         let book = Rc::<Book>::default();
         let upstream = http1_server::serve(book.clone()).await;

@@ -4,8 +4,8 @@
 
 use std::rc::Rc;
 
-use http::Response;
 use http::request::Parts;
+use http::{Response, StatusCode};
 
 use super::deadline;
 use super::exchange::Exchange;
@@ -108,6 +108,9 @@ pub(super) async fn run(
         Ok(permit) => permit,
         Err(()) => return Err(failure.reason),
     };
+    if reason == RetryReason::Misdirected {
+        way.cluster.meter.retried(StatusCode::MISDIRECTED_REQUEST.as_u16());
+    }
     let second = pick(&exchange.downstream.lane, way.cluster, None, &[first]).ok_or(Reason::NoEndpoint)?;
     deadline::tell_again(exchange, &mut head.headers);
     match once(exchange, way, second, &mut head, Keeping { body: false, bears_loss: false }, permit).await {

@@ -214,6 +214,9 @@ impl Exchange {
         let (parts, body) = response.into_parts();
         let mut record = self.record.borrow_mut();
         record.status = parts.status.as_u16();
+        if let Some(lease) = &lease {
+            lease.passes_on(&record);
+        }
         if record.protocol == Protocol::Grpc || record.logged.is_some() {
             record.grpc_status = grpc_outcome(&parts.headers);
         }

@@ -292,6 +292,7 @@ impl Lane {
             let limit = match reason {
                 Reason::GrpcDeadline => None, // its task counts it
                 Reason::Timeout => Some(families::weir::Limit::RequestTimeout),
+                Reason::PerTryIdle => Some(families::weir::Limit::StreamIdle),
                 _ => {
                     exchange.seat.listener.http.rq_idle_timeout.increment(1);
                     Some(families::weir::Limit::StreamIdle)

@@ -67,6 +67,8 @@ pub(super) enum Reason {
     GrpcDeadline,
     /// The last attempt took longer than one may.
     PerTryTimeout,
+    /// In the last attempt no byte moved for longer than one may be idle.
+    PerTryIdle,
     /// No byte moved for too long.
     StreamIdle,
     /// The same, and the request is not whole: its caller was waited for.
@@ -155,6 +157,9 @@ impl Reason {
                 Some(Flag::UpstreamRequestTimeout),
                 "upstream_per_try_timeout",
             ),
+            Reason::PerTryIdle => {
+                Row { details: "upstream_per_try_idle_timeout", ..Reason::PerTryTimeout.row() }
+            }
             Reason::StreamIdle => row(
                 S::GATEWAY_TIMEOUT,
                 "stream timeout",
@@ -249,6 +254,7 @@ impl Reason {
                 | Reason::Timeout
                 | Reason::GrpcDeadline
                 | Reason::PerTryTimeout
+                | Reason::PerTryIdle
         );
         is.then(|| self.row().status)
     }
@@ -298,6 +304,7 @@ mod tests {
             (Reason::Timeout, 504, "UT"),
             (Reason::GrpcDeadline, 504, "UT"),
             (Reason::PerTryTimeout, 504, "UT"),
+            (Reason::PerTryIdle, 504, "UT"),
             (Reason::StreamIdle, 504, "SI"),
             (Reason::RequestIdle, 408, "SI"),
             (Reason::ClusterNotFound(500), 500, "NC"),

@@ -114,8 +114,8 @@ enum Ended {
     Answered(Response<Body>, Lease, Option<GrpcStatus>),
     /// Without.
     Failed(Failure),
-    /// Its own time was up.
-    TryTimeout,
+    /// Its own time was up: which of them, as the caller is told it.
+    TryTimeout(Reason),
 }
 
 /// What allows another attempt.
@@ -145,6 +145,7 @@ impl Series<'_> {
                 return self.done(ended, cause, head);
             };
             if let Ended::Answered(response, lease, status) = ended {
+                self.way.cluster.meter.retried(response.status().as_u16());
                 attempt::note_status(self.exchange, status);
                 read_out(response.into_body(), &lease);
             }
@@ -205,10 +206,10 @@ impl Series<'_> {
             None => sent.await,
             Some(clock) => match select(sent, pin!(self.out_of_time(clock))).await {
                 Either::Left((answered, _)) => answered,
-                Either::Right(_) => {
+                Either::Right((reason, _)) => {
                     let member = &self.way.cluster.state.members[member];
                     attempt::note_try_timeout(self.exchange, self.way, member);
-                    return Ended::TryTimeout;
+                    return Ended::TryTimeout(reason);
                 }
             },
         };
@@ -222,7 +223,7 @@ impl Series<'_> {
     }
 
     /// Until the present attempt has taken too long, or has been idle for too long.
-    async fn out_of_time(&self, clock: &Clock) {
+    async fn out_of_time(&self, clock: &Clock) -> Reason {
         let whole = pin!(async {
             let Some(bound) = self.times.per_try else { return pending().await };
             clock.until_try_late(bound).await;
@@ -231,7 +232,10 @@ impl Series<'_> {
             let Some(bound) = self.times.per_try_idle else { return pending().await };
             clock.until_try_idle(self.exchange, bound).await;
         });
-        select(whole, idle).await;
+        match select(whole, idle).await {
+            Either::Left(_) => Reason::PerTryTimeout,
+            Either::Right(_) => Reason::PerTryIdle,
+        }
     }
 
     /// What allows another attempt after this one.
@@ -256,7 +260,7 @@ impl Series<'_> {
                 self.safe(*failure).or_else(|| asked(Outcome::Failed(*failure)))
             }
             Ended::Failed(failure) => asked(Outcome::Failed(*failure)).or_else(|| self.safe(*failure)),
-            Ended::TryTimeout => asked(Outcome::TryTimeout),
+            Ended::TryTimeout(_) => asked(Outcome::TryTimeout),
         })
     }
 
@@ -315,10 +319,7 @@ impl Series<'_> {
         match ended {
             Ended::Answered(response, ..) if attempt::is_misdirected(&response) => Err(Reason::NoEndpoint),
             Ended::Answered(response, lease, _) => {
-                if cause.is_some() {
-                    // The flag beside it says why no other attempt was made.
-                    self.exchange.record.borrow_mut().details = "via_upstream";
-                } else if self.retries > 0 {
+                if cause.is_none() && self.retries > 0 {
                     self.way.cluster.meter.rq_retry_success.increment(1);
                 }
                 Ok(attempt::settled(self.exchange, head, response, lease))
@@ -329,7 +330,7 @@ impl Series<'_> {
                 }
                 Err(failure.reason)
             }
-            Ended::TryTimeout => Err(Reason::PerTryTimeout),
+            Ended::TryTimeout(reason) => Err(reason),
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct VersionLabels {
     pub service_name: Arc<str>,
     /// Its namespace.
     pub service_namespace: Arc<str>,
-    /// The rule that chose; `none` when no rule matched.
+    /// The rule that chose; of a request that no rule takes `default-route`, and `none` where a route has no name.
     pub rule: Arc<str>,
     /// The version that was chosen.
     pub version: Arc<str>,

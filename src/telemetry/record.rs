@@ -63,6 +63,9 @@ impl Outcome {
     }
 }
 
+/// The details of an answer that is an upstream's own.
+pub const VIA_UPSTREAM: &str = "via_upstream";
+
 /// What is known of one request.
 #[derive(Debug)]
 pub struct RequestRecord {
@@ -80,7 +83,8 @@ pub struct RequestRecord {
     pub grpc_status: GrpcOutcome,
     /// Why it ended as it did.
     pub flags: Flags,
-    /// Envoy's `%RESPONSE_CODE_DETAILS%`; empty when nothing is known.
+    /// Envoy's `%RESPONSE_CODE_DETAILS%`: [`VIA_UPSTREAM`] until somebody answers in the upstream's place, or ends what it
+    /// has begun, and says so.
     pub details: &'static str,
     /// Body bytes from the caller.
     pub request_bytes: u64,
@@ -126,7 +130,7 @@ impl RequestRecord {
             status: 0,
             grpc_status: GrpcOutcome::Absent,
             flags: Flags::NONE,
-            details: "",
+            details: VIA_UPSTREAM,
             request_bytes: 0,
             response_bytes: 0,
             request_messages: 0,

@@ -15,10 +15,10 @@ pub enum Flag {
     UpstreamRetryLimitExceeded,
     /// `UH`: no healthy upstream endpoint.
     NoHealthyUpstream,
+    /// `UO`: a circuit breaker was open, to the request or to another attempt after what stands behind it.
+    UpstreamOverflow,
     /// `UF`: the upstream connection failed.
     UpstreamConnectionFailure,
-    /// `UO`: a circuit breaker was open.
-    UpstreamOverflow,
     /// `NR`: no route.
     NoRoute,
     /// `NC`: the route names an unknown cluster.
@@ -53,8 +53,8 @@ impl Flag {
         Flag::DelayInjected,
         Flag::UpstreamRetryLimitExceeded,
         Flag::NoHealthyUpstream,
-        Flag::UpstreamConnectionFailure,
         Flag::UpstreamOverflow,
+        Flag::UpstreamConnectionFailure,
         Flag::NoRoute,
         Flag::NoCluster,
         Flag::FaultInjected,
@@ -167,6 +167,9 @@ mod tests {
         flags.raise(Flag::UpstreamRetryLimitExceeded);
         flags.raise(Flag::DelayInjected);
         assert_eq!(flags.to_string(), "DI,URX,UF");
+        let mut flags = Flags::from(Flag::UpstreamConnectionFailure);
+        flags.raise(Flag::UpstreamOverflow);
+        assert_eq!(flags.to_string(), "UO,UF");
         assert_eq!(Flags::NONE.to_string(), "-");
     }
 

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
@@ -96,6 +97,11 @@ impl Policed {
     /// Where the listener `in` listens.
     pub fn addr(&self) -> SocketAddr {
         self.engine.address("in")
+    }
+
+    /// Where its access log is.
+    pub fn log_path(&self) -> &Path {
+        self.log.path()
     }
 
     /// A caller's connection.

@@ -36,10 +36,12 @@ pub(super) struct Kind {
     pub(super) retries: bool,
     /// One connection, one stream.
     pub(super) single: bool,
-    /// Nobody may wait for a connection.
-    pub(super) nobody_waits: bool,
+    /// What the cluster's breakers allow, as Envoy and Weir name it.
+    pub(super) most: &'static [(&'static str, &'static str, u32)],
     /// A request without a bound is held there first.
     pub(super) held: bool,
+    /// Another one waits for a connection behind it.
+    pub(super) in_line: bool,
     pub(super) leaves: Option<Leaves>,
     /// Opened when the caller has the beginning of the body, where the upstream waits for that.
     pub(super) gate: Option<Rc<Notify>>,
@@ -100,12 +102,30 @@ pub(super) async fn all(up: Http) -> Vec<Kind> {
     kinds.push(tried(Kind::doing(up, "reset-twice", Does::Resets).await));
     kinds.push(tried(Kind::at("refused-twice", format!("127.0.0.1:{}", free_port()))));
     let nobody_waits = Kind::doing(up, "nobody-may-wait", Does::Says503).await;
-    kinds.push(Kind { nobody_waits: true, ..nobody_waits });
+    kinds.push(Kind { most: &[("max_pending_requests", "pending", 0)], ..nobody_waits });
+    kinds.extend(overflowing(up).await);
     let leaves = |kind: Kind, when| Kind { leaves: Some(when), ..kind };
     let before = Kind::doing(up, "the-caller-leaves", Does::Waits).await;
     kinds.push(leaves(before, Leaves::BeforeTheHead));
     let inside = Kind::doing(up, "the-caller-leaves-in-the-body", Does::WaitsInTheBody).await;
     kinds.push(leaves(inside, Leaves::InTheBody));
+    kinds
+}
+
+/// Where a request meets a breaker that another one has opened, or that lets nothing through.
+async fn overflowing(up: Http) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    let held = Kind::doing(up, "no-further-request", Does::Waits).await;
+    kinds.push(Kind { held: true, most: &[("max_requests", "requests", 1)], ..held });
+    let one_waits = &[("max_connections", "connections", 1), ("max_pending_requests", "pending", 1)];
+    let held = Kind::doing(up, "no-further-place-in-the-line", Does::Waits).await;
+    kinds.push(Kind { single: true, held: true, in_line: true, most: one_waits, ..held });
+    let no_retries: &[_] = &[("max_retries", "retries", 0)];
+    for (name, does) in [("no-retry-of-an-answer", Does::Says503), ("no-retry-of-a-reset", Does::Resets)] {
+        kinds.push(Kind { retries: true, most: no_retries, ..Kind::doing(up, name, does).await });
+    }
+    let refused = Kind::at("no-retry-of-a-connection", format!("127.0.0.1:{}", free_port()));
+    kinds.push(Kind { retries: true, most: no_retries, ..refused });
     kinds
 }
 
@@ -128,8 +148,9 @@ impl Kind {
             per_try: None,
             retries: false,
             single: false,
-            nobody_waits: false,
+            most: &[],
             held: false,
+            in_line: false,
             leaves: None,
             gate: None,
             begun: Rc::default(),

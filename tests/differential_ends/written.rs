@@ -45,8 +45,8 @@ fn cluster(kind: &Kind, up: Http) -> String {
     if kind.single {
         thresholds["max_connections"] = json!(1);
     }
-    if kind.nobody_waits {
-        thresholds["max_pending_requests"] = json!(0);
+    for (name, _, most) in kind.most {
+        thresholds[*name] = json!(most);
     }
     let up = envoy::speaks(match up {
         Http::One => "http_protocol_options: {}",
@@ -70,8 +70,8 @@ pub(super) fn for_weir(kinds: &[Kind], up: Http, log: &Path) -> (String, String)
     for kind in kinds {
         let Kind { name, at, .. } = kind;
         let mut breakers = Vec::new();
-        breakers.extend(kind.single.then_some("connections: 1"));
-        breakers.extend(kind.nobody_waits.then_some("pending: 0"));
+        breakers.extend((kind.single && kind.most.is_empty()).then(|| "connections: 1".to_owned()));
+        breakers.extend(kind.most.iter().map(|(_, name, most)| format!("{name}: {most}")));
         yaml += &format!(
             "- name: {name}\n  protocol: {}\n  circuit_breakers: {{{}}}\n  endpoints: [{{address: \"{at}\"}}]\n",
             up.protocol(),
@@ -136,18 +136,25 @@ fn of_endpoint(clusters: &str, kind: &Kind) -> BTreeMap<String, u64> {
     OF_ENDPOINT.iter().map(|name| (format!("endpoint {name}"), of(name))).collect()
 }
 
+/// The family that a count of Envoy's has on a page for Prometheus, and the label that says which status it is of.
+fn prometheus(name: &str) -> (String, String) {
+    let family = format!("envoy_cluster_{}", name.replace('.', "_"));
+    let Some((family, of)) = family.rsplit_once("_rq_") else { return (family, String::new()) };
+    match of.strip_suffix("xx") {
+        Some(class) => (format!("{family}_rq_xx"), format!("response_code_class=\"{class}\"")),
+        None if of.parse::<u16>().is_ok() => (format!("{family}_rq"), format!("response_code=\"{of}\"")),
+        None => (format!("{family}_rq_{of}"), String::new()),
+    }
+}
+
 /// From the metrics and `/clusters`.
 pub(super) fn counted_by_weir(pages: &[String; 2], kind: &Kind) -> BTreeMap<String, u64> {
     let [metrics, clusters] = pages;
     let label = format!("envoy_cluster_name=\"out.{}.", kind.name);
     let of_cluster = |name: &str| -> u64 {
-        let (family, class) = match name.strip_prefix("upstream_rq_").and_then(|rest| rest.strip_suffix("xx"))
-        {
-            Some(class) => ("envoy_cluster_upstream_rq_xx".to_owned(), format!("class=\"{class}\"")),
-            None => (format!("envoy_cluster_{name}"), String::new()),
-        };
+        let (family, label_of_status) = prometheus(name);
         let of_family = metrics.lines().filter_map(|line| line.strip_prefix(&family)?.strip_prefix('{'));
-        let of_kind = of_family.filter(|line| line.contains(&label) && line.contains(&class));
+        let of_kind = of_family.filter(|line| line.contains(&label) && line.contains(&label_of_status));
         let counts = of_kind.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
         counts.sum()
     };

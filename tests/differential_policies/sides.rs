@@ -125,9 +125,7 @@ impl Side {
             let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for line in lines_of(&self.log) {
                 if let Some((probe, rest)) = line.split_once(' ') {
-                    // Envoy says so of every answer of an upstream's, Weir where retries were used up.
-                    let rest = rest.replace(" via_upstream ", " - ");
-                    lines.entry(probe.to_owned()).or_default().push(rest);
+                    lines.entry(probe.to_owned()).or_default().push(rest.to_owned());
                 }
             }
             probes.iter().all(|probe| lines.contains_key(probe)).then_some(lines)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::battery::{Book, Step};
+use super::battery::{BEGUN, Book, Step};
 use crate::common::world::raw::{RawUpstream, header_of};
 
 /// One connection, of which reads and writes may fail without harm to the test.
@@ -111,6 +111,12 @@ async fn act_on(peer: &mut Peer, book: &Book, id: usize, stream: u32, steps: &[S
         match step {
             Step::Write(make) => {
                 if peer.write(&make(stream)).await.is_none() {
+                    return Then::Ends;
+                }
+            }
+            Step::Begun => {
+                let chunk = [BEGUN, b"\r\n"].concat();
+                if peer.until(&chunk).await.is_none() {
                     return Then::Ends;
                 }
             }

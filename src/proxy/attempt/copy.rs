@@ -128,10 +128,9 @@ impl Attempt {
         };
         self.stage = Stage::Answered;
         let (_, refusal) = outcome::take_hop(&mut response, way.member, way.lane);
-        let service_time = self.lease.service_time();
+        way.cluster.meter.answered(response.status().as_u16(), self.lease.service_time());
         let refuses = refusal.is_some();
-        let owes_status =
-            outcome::answered(way.cluster, way.member, &response, service_time, refuses, || way.protocol);
+        let owes_status = outcome::answered(way.cluster, way.member, &response, refuses, || way.protocol);
         let Ok(status) = read_out(response.into_body()).await else { return Ended::Cut };
         if owes_status {
             outcome::ended(way.cluster, way.member, status);

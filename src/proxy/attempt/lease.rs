@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::stream::Stream;
-use crate::telemetry::ClusterMeter;
+use crate::telemetry::{ClusterMeter, RequestRecord};
 use crate::upstream::breaker::Permit;
 use crate::upstream::cluster::{EndpointState, InFlight};
 use crate::upstream::http1::Http1Lease;
@@ -70,6 +70,11 @@ impl Lease {
         if let Some(Connection::Http2(stream)) = &*self.connection.borrow() {
             stream.end();
         }
+    }
+
+    /// Its answer is the one that is passed on, so that its cluster counts it.
+    pub(in crate::proxy) fn passes_on(&self, record: &RequestRecord) {
+        self.meter.answered(record.status, record.service_time.unwrap_or_default());
     }
 
     /// Requests in flight at the endpoint.

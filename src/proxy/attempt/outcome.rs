@@ -5,7 +5,6 @@
 //! Source: Envoy's router (`onUpstreamReset`, `onResponseTimeout`, `onPerTryTimeout`).
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode};
 
@@ -55,7 +54,7 @@ pub(super) fn note_answer(
         way.target.hop.error(why);
         response.extensions_mut().insert(Refusal(why));
     }
-    if answered(way.cluster, member, response, service_time, refusal.is_some(), || exchange.protocol()) {
+    if answered(way.cluster, member, response, refusal.is_some(), || exchange.protocol()) {
         exchange.owes_status.set(true);
     }
     let is_hop = in_flight.is_some() || refusal.is_some();
@@ -81,20 +80,18 @@ pub(super) fn take_hop(
     (in_flight, refusal)
 }
 
-/// What an answer's head says of `member`, whoever asked. Whether its status is still to come: a gRPC call's stands in the
+/// What an answer's head says of `member`, whoever asked; its cluster counts it where it is passed on. Whether its status is still to come: a gRPC call's stands in the
 /// trailers, where the head does not say it, and is what outlier detection goes by.
 pub(super) fn answered(
     cluster: &ClusterPlane,
     member: &Member,
     response: &Response<Body>,
-    service_time: Duration,
     refuses_hop: bool,
     protocol: impl FnOnce() -> Protocol,
 ) -> bool {
-    let status = response.status().as_u16();
-    cluster.meter.answered(status, service_time);
     let counts = &member.state.counts;
-    if status >= 500 { &counts.rq_error } else { &counts.rq_success }.fetch_add(1, Ordering::Relaxed);
+    if response.status().as_u16() >= 500 { &counts.rq_error } else { &counts.rq_success }
+        .fetch_add(1, Ordering::Relaxed);
     if member.watch.is_none() || refuses_hop {
         return false;
     }

@@ -22,12 +22,17 @@ impl Exchange {
         }
         let (route, _) = self.chosen_target()?;
         let policy = &route.filters.as_ref()?.policy;
-        let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_idle_timeout);
-        let per_try = per_try.filter(|_| self.download.borrow().started);
-        match (policy.timeouts.idle, per_try) {
+        match (policy.timeouts.idle, self.try_idle()) {
             (Some(idle), Some(per_try)) if !idle.is_zero() => Some(idle.min(per_try)),
             (idle, per_try) => per_try.or(idle),
         }
+    }
+
+    /// What its route says of an attempt without a byte whose answer has begun, if anything.
+    fn try_idle(&self) -> Option<Duration> {
+        let (route, _) = self.chosen_target()?;
+        let retry = route.filters.as_ref()?.policy.retry.as_ref()?;
+        retry.per_try_idle_timeout.filter(|_| self.download.borrow().started)
     }
 
     /// Why it should be given up at `now`, if it should.
@@ -48,7 +53,11 @@ impl Exchange {
             // itself: it leaves in time.
             Some(Reason::GrpcDeadline)
         } else if !stream_idle.is_zero() && now.since(self.progress.get()) > stream_idle {
-            Some(if self.upload.is_complete() { Reason::StreamIdle } else { Reason::RequestIdle })
+            Some(match self.upload.is_complete() {
+                _ if self.try_idle() == Some(stream_idle) => Reason::PerTryIdle,
+                true => Reason::StreamIdle,
+                false => Reason::RequestIdle,
+            })
         } else {
             None
         }

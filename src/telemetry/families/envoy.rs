@@ -46,7 +46,7 @@ meter! {
     /// What one cluster counts, but for the response codes.
     ClusterMeter, ClusterSeries {
         rq_total: Counter counter "envoy_cluster_upstream_rq_total" "Attempts sent to the cluster.",
-        rq_completed: Counter counter "envoy_cluster_upstream_rq_completed" "Attempts that got an answer, and requests that Weir answered as none came.",
+        rq_completed: Counter counter "envoy_cluster_upstream_rq_completed" "Requests that got an answer of the cluster's, or Weir's own as none came.",
         rq_time: Histogram histogram "envoy_cluster_upstream_rq_time" "Milliseconds of an attempt.",
         rq_active: Gauge gauge "envoy_cluster_upstream_rq_active" "Attempts in flight.",
         rq_pending_total: Counter counter "envoy_cluster_upstream_rq_pending_total"
@@ -110,6 +110,29 @@ static CLUSTER_RQ_XX: Family =
     Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.").on_envoys_page();
 static CLUSTER_RQ: Family =
     Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page();
+static CLUSTER_RETRY_RQ_COMPLETED: Family = Family::counter(
+    "envoy_cluster_retry_upstream_rq_completed",
+    "Answers for which another attempt was made.",
+)
+.on_envoys_page();
+static CLUSTER_RETRY_RQ_XX: Family = Family::counter(
+    "envoy_cluster_retry_upstream_rq_xx",
+    "Answers for which another attempt was made, by class of status.",
+)
+.on_envoys_page();
+static CLUSTER_RETRY_RQ: Family = Family::counter(
+    "envoy_cluster_retry_upstream_rq",
+    "Answers for which another attempt was made, by status.",
+)
+.on_envoys_page();
+
+/// The answers of one cluster that nobody got, as another attempt was made for each.
+#[derive(Debug)]
+struct Retried {
+    completed: Counter,
+    classes: ByClass,
+    codes: ByCode,
+}
 
 /// What one cluster counts. Shared by all workers; a deref leads to the plain series, and makes them if need be.
 #[derive(Debug)]
@@ -119,6 +142,7 @@ pub struct ClusterMeter {
     series: OnceLock<ClusterSeries>,
     classes: ByClass,
     codes: ByCode,
+    retried: OnceLock<Box<Retried>>,
 }
 
 impl ClusterMeter {
@@ -130,6 +154,7 @@ impl ClusterMeter {
             series: OnceLock::new(),
             classes: ByClass::default(),
             codes: ByCode::default(),
+            retried: OnceLock::new(),
         }
     }
 
@@ -146,7 +171,7 @@ impl ClusterMeter {
         self.series.get()
     }
 
-    /// Counts an attempt's answer: completed, its code, its class and its time.
+    /// Counts an attempt's answer that is passed on: completed, its code, its class and its time.
     pub fn answered(&self, status: u16, time: Duration) {
         self.rq_time.observe(time.as_secs_f64() * 1e3);
         self.ended(status);
@@ -163,6 +188,23 @@ impl ClusterMeter {
         self.codes.count(status, |code| {
             self.recorder
                 .counter(&CLUSTER_RQ, &[("envoy_response_code", code), ("envoy_cluster_name", cluster)])
+        });
+    }
+
+    /// Counts an attempt's answer that is not passed on, as another attempt is made: completed, its code and its class.
+    pub fn retried(&self, status: u16) {
+        let (recorder, cluster) = (&self.recorder, &*self.cluster);
+        let of_cluster = ("envoy_cluster_name", cluster);
+        let retried = self.retried.get_or_init(|| {
+            let completed = recorder.counter(&CLUSTER_RETRY_RQ_COMPLETED, &[of_cluster]);
+            Box::new(Retried { completed, classes: ByClass::default(), codes: ByCode::default() })
+        });
+        retried.completed.increment(1);
+        retried.classes.count(status, |class| {
+            recorder.counter(&CLUSTER_RETRY_RQ_XX, &[("envoy_response_code_class", class), of_cluster])
+        });
+        retried.codes.count(status, |code| {
+            recorder.counter(&CLUSTER_RETRY_RQ, &[("envoy_response_code", code), of_cluster])
         });
     }
 }

@@ -20,6 +20,7 @@ fn everything() -> Recorder {
         http.answered(status, Duration::from_millis(3));
         listener.answered(status);
     }
+    cluster.retried(503);
     cluster.rq_active.increment(1.0);
     ServerMeter::new(&recorder, Instant::now(), 2).refresh(Instant::now());
     envoy_server::PlannerSeries::new(&recorder).cluster_added.increment(1);
@@ -80,11 +81,32 @@ fn envoys_page_shows_the_families_under_envoys_and_istios_names_only() {
         "envoy_cluster_upstream_rq_active{envoy_cluster_name=\"half-v1\"} 1",
         "envoy_cluster_upstream_rq_completed{envoy_cluster_name=\"half-v1\"} 9",
         "envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"half-v1\",le=\"5\"} 9",
+        "envoy_cluster_retry_upstream_rq{envoy_response_code=\"503\",envoy_cluster_name=\"half-v1\"} 1",
+        "envoy_cluster_retry_upstream_rq_xx{envoy_response_code_class=\"5\",envoy_cluster_name=\"half-v1\"} 1",
+        "envoy_cluster_retry_upstream_rq_completed{envoy_cluster_name=\"half-v1\"} 1",
         "envoy_http_downstream_rq_xx{envoy_response_code_class=\"5\",envoy_http_conn_manager_prefix=\"split\"} 2",
         "envoy_listener_downstream_cx_total{envoy_listener_address=\"127.0.0.1_8500\"} 0",
         "envoy_server_concurrency{} 2",
     ] {
         assert!(page.lines().any(|seen| seen == line), "{line}");
+    }
+}
+
+#[test]
+fn the_document_lists_every_reason() {
+    let document = include_str!("../../../docs/metrics.md");
+    let row = |start: &str| {
+        document.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no row {start}"))
+    };
+    let all = [
+        ("| reason (retry) |", RetryReason::ALL.map(RetryReason::as_str).to_vec()),
+        ("| reason (hop) |", HopError::ALL.map(HopError::as_str).to_vec()),
+        ("| `weir_mirror_requests_total` |", MirrorResult::ALL.map(MirrorResult::as_str).to_vec()),
+    ];
+    for (start, words) in all {
+        let row = row(start);
+        let missing: Vec<_> = words.iter().filter(|word| !row.contains(&format!("`{word}`"))).collect();
+        assert!(missing.is_empty(), "{start} {missing:?}");
     }
 }
 

@@ -18,9 +18,9 @@ pub static REQUEST_DURATION: Family = Family::histogram(
     "Seconds from a request's head to the end of its answer, retries included.",
     SECONDS,
 );
-/// Requests handed to another pod.
+/// Requests that another pod's Weir answered.
 pub static HOP_REQUESTS: Family =
-    Family::counter("weir_hop_requests_total", "Requests handed to another Weir for delivery.");
+    Family::counter("weir_hop_requests_total", "Requests that another Weir answered, with whatever.");
 /// Hops that failed.
 pub static HOP_ERRORS: Family = Family::counter(
     "weir_hop_errors_total",

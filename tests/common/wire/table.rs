@@ -519,7 +519,7 @@ fn of_row<'l>(lines: &'l [String], from: &str) -> impl Iterator<Item = &'l str> 
 fn in_log(case: &Case, lines: &[String], from: &str, again: bool) -> Option<String> {
     let (passed, own) = expected_lines(case, again);
     let (good, rest): (Vec<&str>, Vec<&str>) =
-        of_row(lines, from).partition(|line| line.starts_with('2') && line.contains(" - "));
+        of_row(lines, from).partition(|line| line.starts_with('2') && line.ends_with(" - via_upstream"));
     let fits = match (&own, rest.as_slice()) {
         (None, []) => true,
         (Some(own), [line]) => line.starts_with(own.as_str()) && line.split(' ').count() == 3,
