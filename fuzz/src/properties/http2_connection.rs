@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -34,6 +35,7 @@ const SETTINGS: Settings = Settings {
     unseen_resets: 3,
     remembered_resets: 4,
     interim_answers: 2,
+    untaken: Duration::from_secs(5),
 };
 /// A request's block and a response's, of the static table and a literal.
 const REQUEST: &[u8] = b"\x83\x86\x84\x41\x01x";
