@@ -22,6 +22,9 @@ const TABLE_SIZE: usize = 4_096;
 const PATIENCE: u8 = 4;
 /// A name that was patient long enough is patient for so much longer.
 const MOST_PATIENCE: u8 = 8;
+/// Blocks after which a name that has no patience left is tried once more: callers come and leave, and what one of them says
+/// is not what the next one does.
+const TRIED_AGAIN: u16 = 1_024;
 /// Larger fields do not go into the table: they would push out what is worth more.
 const LARGE: usize = 512;
 
@@ -35,6 +38,8 @@ const SECRET: (u8, u8) = (0x10, 0xf);
 pub struct Encoder {
     /// The oldest first.
     entries: VecDeque<Entry>,
+    /// Blocks since names were tried again.
+    blocks: u16,
     /// The number of the oldest entry. Numbers go up by one, and start again after 256: there are at most 128 entries.
     oldest: u8,
     size: usize,
@@ -76,6 +81,7 @@ impl Encoder {
     pub fn new() -> Encoder {
         Encoder {
             entries: VecDeque::new(),
+            blocks: 0,
             oldest: 0,
             size: 0,
             max_size: TABLE_SIZE,
@@ -149,6 +155,16 @@ impl Encoder {
             }
             number(out, 0x20, 0x1f, self.max_size);
         }
+        self.blocks += 1;
+        if self.blocks == TRIED_AGAIN {
+            self.try_again();
+        }
+    }
+
+    #[cold]
+    fn try_again(&mut self) {
+        self.blocks = 0;
+        self.slots.iter_mut().filter(|slot| slot.patience == 0).for_each(|slot| slot.patience = 1);
     }
 
     fn fields(&mut self, fields: &HeaderMap, out: &mut Vec<u8>) {

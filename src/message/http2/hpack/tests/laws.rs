@@ -149,6 +149,30 @@ fn a_name_whose_value_never_comes_again_is_learnt_no_more() {
     assert_eq!(decoder.table().0.len(), 4);
 }
 
+/// One caller of many on a connection, who sends another value each time, does not end it for the others.
+#[test]
+fn a_name_whose_values_were_different_is_learnt_again_when_they_are_not() {
+    let (mut encoder, mut decoder) = (Encoder::new(), BlockDecoder::new(4096));
+    let mut send = |value: &str| {
+        let mut fields = HeaderMap::new();
+        fields.insert(HeaderName::from_static("x-model"), HeaderValue::from_str(value).expect("a value"));
+        let block = trailers(&mut encoder, &fields);
+        assert_eq!(decode(&mut decoder, &block), Ok(vec![(b"x-model".to_vec(), value.as_bytes().to_vec())]));
+        block.len()
+    };
+    for number in 0..10 {
+        send(&format!("v{number}"));
+    }
+    assert!(send("v1") > 1 && send("v1") > 1);
+    let lengths: Vec<usize> = (0..1_100).map(|_| send("v1")).collect();
+    assert_eq!(lengths.last(), Some(&1));
+    // And one that goes on to say something else each time costs the table an entry now and then.
+    for number in 0..3_000 {
+        send(&format!("n{number:04}"));
+    }
+    assert!(decoder.table().0.len() < 24);
+}
+
 #[test]
 fn no_table_keeps_a_secret() {
     let mut sensitive = HeaderValue::from_static("key");
