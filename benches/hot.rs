@@ -103,6 +103,7 @@ fn config(matches: impl Iterator<Item = RouteMatch>) -> RouteConfig {
     let host = VirtualHost {
         name: "bench".into(),
         domains: vec![Domain::Exact("bench.default.svc.cluster.local".into())],
+        after: None,
         routes,
     };
     RouteConfig { name: "bench".into(), virtual_hosts: vec![host] }

@@ -7,47 +7,18 @@
 
 #[path = "common/child.rs"]
 mod child;
+#[path = "common/many.rs"]
+mod many;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use child::Weir;
+use many::Shape;
 
 const MIB: u64 = 1 << 20;
 /// Unoptimised, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Two endpoints for each of so many services, where nobody listens.
-fn services(count: usize) -> String {
-    let mut services = "workers: 2\nservices:\n".to_owned();
-    for service in 0..count {
-        writeln!(
-            services,
-            "- {{name: s{service}, endpoints: [{{grpc: '127.0.0.1:9', http: '127.0.0.1:7', labels: {{version: v1}}}}, \
-             {{grpc: '127.0.0.2:9', http: '127.0.0.2:7', labels: {{version: v2}}}}]}}"
-        )
-        .unwrap();
-    }
-    services
-}
-
-fn rules(services: usize, of_each: usize) -> String {
-    let mut rules = String::new();
-    for rule in 0..services * of_each {
-        let (service, rule) = (rule / of_each, rule % of_each);
-        writeln!(
-            rules,
-            "---\napiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {{name: r{rule}-{service}}}\n\
-             spec: {{destination: {{name: s{service}}}, precedence: {}, \
-             match: {{request: {{headers: {{x-user: {{exact: user-{rule}}}}}}}}}, \
-             route: [{{labels: {{version: v1}}, weight: 95}}, {{labels: {{version: v2}}, weight: 5}}]}}",
-            of_each - rule
-        )
-        .unwrap();
-    }
-    rules
-}
 
 /// Bytes of a process that no file stands for.
 fn anonymous(weir: &Weir) -> u64 {
@@ -58,15 +29,40 @@ fn anonymous(weir: &Weir) -> u64 {
 
 #[tokio::test]
 async fn an_idle_proxy_takes_four_mebibytes_beside_its_program() {
-    let weir = Weir::start_gateway(&services(1), &rules(1, 1));
+    let weir = Weir::start_gateway(&many::services(1), &Shape::RouteRules.rules(1, 1));
     let took = anonymous(&weir);
     assert!(took <= 4 * MIB, "{} KiB", took >> 10);
 }
 
 #[tokio::test]
 async fn ten_thousand_rules_over_a_thousand_services_take_96_mebibytes_and_a_short_page() {
-    let weir = Weir::start_gateway(&services(1_000), &rules(1, 1));
-    fs::write(weir.rules(), rules(1_000, 10)).unwrap();
+    take_96_mebibytes(&Shape::RouteRules.rules(1_000, 10)).await;
+}
+
+#[tokio::test]
+async fn as_many_rules_of_virtual_services_take_no_more() {
+    take_96_mebibytes(&Shape::VirtualServices.rules(1_000, 10)).await;
+}
+
+#[tokio::test]
+async fn as_many_rules_of_http_routes_take_no_more() {
+    take_96_mebibytes(&Shape::HttpRoutes.rules(1_000, 10)).await;
+}
+
+#[tokio::test]
+async fn as_many_rules_of_one_virtual_service_for_every_host_take_no_more() {
+    take_96_mebibytes(&Shape::StarredVirtualService.rules(1_000, 10)).await;
+}
+
+#[tokio::test]
+async fn as_many_rules_of_http_routes_for_every_host_take_no_more() {
+    take_96_mebibytes(&Shape::StarredHttpRoutes.rules(1_000, 10)).await;
+}
+
+/// A proxy that reads these rules about a thousand services while it serves.
+async fn take_96_mebibytes(rules: &str) {
+    let weir = Weir::start_gateway(&many::services(1_000), &Shape::RouteRules.rules(1, 1));
+    fs::write(weir.rules(), rules).unwrap();
     let until = Instant::now() + PATIENCE;
     loop {
         let (_, page) = weir.page("/metrics").await;

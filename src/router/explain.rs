@@ -92,7 +92,7 @@ pub fn explain(config: &RouteConfig, head: &Head<'_>, draw: u64) -> Explanation 
         Hosts::build(&config.virtual_hosts).find(head.host).and_then(|place| config.virtual_hosts.get(place));
     let mut tried = Vec::new();
     let mut choice: Option<&Arc<Route>> = None;
-    for route in host.into_iter().flat_map(|host| &host.routes) {
+    for route in host.into_iter().flat_map(|host| config.routes_of(host)) {
         let miss = first_miss(&route.matches, head, draw).map(|miss| miss.to_string());
         let why_not = match (choice, miss) {
             (None, miss) => miss,

@@ -18,13 +18,13 @@ const SCAN_MAX_ROUTES: usize = 8;
 /// How many parts of the request line count as headers.
 const PSEUDO_HEADERS: usize = 3;
 
-/// How to find the first matching route among those it was built from.
-#[derive(Debug)]
+/// How to find the first matching route among those it was built from. A copy shares what it knows.
+#[derive(Clone, Debug)]
 pub(super) enum RouteIndex {
     /// Try the first so many in order.
     Scan(usize),
     /// Try those that may match.
-    Buckets(Box<Buckets>),
+    Buckets(Arc<Buckets>),
 }
 
 /// Routes by their path condition.
@@ -66,7 +66,7 @@ impl RouteIndex {
         if routes.len() <= SCAN_MAX_ROUTES {
             return RouteIndex::Scan(routes.len());
         }
-        RouteIndex::Buckets(Box::new(Buckets::build(routes)))
+        RouteIndex::Buckets(Arc::new(Buckets::build(routes)))
     }
 
     /// The place of the first of `routes` that matches; `routes` starts with those the index was built from.

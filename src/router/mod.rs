@@ -8,6 +8,7 @@ mod explain;
 mod hosts;
 mod index;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -46,15 +47,23 @@ pub struct Head<'a> {
 pub struct RouteTable {
     hosts: Hosts,
     virtual_hosts: Vec<SearchedHost>,
+    /// The own routes of virtual hosts that stand after another, by their places: for requests that find nothing there.
+    behind: HashMap<usize, Searched>,
     /// The routes of all virtual hosts, one behind the other.
     routes: Vec<Arc<Route>>,
     asks_scheme: bool,
 }
 
-/// A virtual host: its routes are `RouteTable::routes[first..]`, as far as its index knows.
+/// A virtual host, and the routes that it asks first.
 #[derive(Debug)]
 struct SearchedHost {
     name: Arc<str>,
+    routes: Searched,
+}
+
+/// Routes of one virtual host: `RouteTable::routes[first..]`, as far as the index knows.
+#[derive(Clone, Debug)]
+struct Searched {
     first: usize,
     index: RouteIndex,
 }
@@ -76,15 +85,13 @@ impl RouteTable {
         let mut routes = Vec::new();
         let mut virtual_hosts = Vec::with_capacity(config.virtual_hosts.len());
         for host in &config.virtual_hosts {
-            virtual_hosts.push(SearchedHost {
-                name: host.name.clone(),
-                first: routes.len(),
-                index: RouteIndex::build(&host.routes),
-            });
+            let own = Searched { first: routes.len(), index: RouteIndex::build(&host.routes) };
+            virtual_hosts.push(SearchedHost { name: host.name.clone(), routes: own });
             routes.extend(host.routes.iter().cloned());
         }
         let asks_scheme = routes.iter().any(|route| asks_scheme(&route.matches));
-        RouteTable { hosts: Hosts::build(&config.virtual_hosts), virtual_hosts, routes, asks_scheme }
+        let behind = put_before(config, &mut virtual_hosts);
+        RouteTable { hosts: Hosts::build(&config.virtual_hosts), virtual_hosts, behind, routes, asks_scheme }
     }
 
     /// Whether a route has a condition on the scheme: else [`Head::scheme`] is of no meaning.
@@ -94,10 +101,25 @@ impl RouteTable {
 
     /// The first route of the best host that `head` satisfies. `draw` decides the shares of `runtime_fraction`.
     pub fn find(&self, head: &Head<'_>, draw: u64) -> Option<Found<'_>> {
-        let host = self.virtual_hosts.get(self.hosts.find(head.host)?)?;
-        let routes = self.routes.get(host.first..)?;
-        let index = host.first + host.index.first_match(routes, head, draw)?;
-        Some(Found { index, route: self.routes.get(index)?, virtual_host: &host.name })
+        let SearchedHost { name, routes } = self.virtual_hosts.get(self.hosts.find(head.host)?)?;
+        let all = self.routes.get(routes.first..)?;
+        let Some(place) = routes.index.first_match(all, head, draw) else {
+            return self.find_behind(head, draw);
+        };
+        let index = routes.first + place;
+        Some(Found { index, route: self.routes.get(index)?, virtual_host: name })
+    }
+
+    /// What stands behind the routes that are shared. Looks the host up once more, so that who needs nothing of this pays
+    /// nothing for it.
+    #[cold]
+    #[inline(never)]
+    fn find_behind(&self, head: &Head<'_>, draw: u64) -> Option<Found<'_>> {
+        let host = self.hosts.find(head.host)?;
+        let Searched { first, index } = self.behind.get(&host)?;
+        let index = first + index.first_match(self.routes.get(*first..)?, head, draw)?;
+        let virtual_host = &self.virtual_hosts.get(host)?.name;
+        Some(Found { index, route: self.routes.get(index)?, virtual_host })
     }
 
     /// How many routes there are.
@@ -119,6 +141,25 @@ impl RouteTable {
     pub fn routes(&self) -> impl ExactSizeIterator<Item = &Arc<Route>> {
         self.routes.iter()
     }
+}
+
+/// Lets every virtual host that stands after another ask that one's routes first. Returns what they have themselves.
+fn put_before(config: &RouteConfig, hosts: &mut [SearchedHost]) -> HashMap<usize, Searched> {
+    let of_name: HashMap<Arc<str>, Searched> =
+        match config.virtual_hosts.iter().any(|one| one.after.is_some()) {
+            true => hosts.iter().map(|host| (host.name.clone(), host.routes.clone())).collect(),
+            false => HashMap::new(),
+        };
+    let mut behind = HashMap::new();
+    for (place, (host, searched)) in config.virtual_hosts.iter().zip(hosts).enumerate() {
+        if let Some(before) = host.after.as_ref().and_then(|name| of_name.get(name)) {
+            let own = std::mem::replace(&mut searched.routes, before.clone());
+            if !host.routes.is_empty() {
+                behind.insert(place, own);
+            }
+        }
+    }
+    behind
 }
 
 fn asks_scheme(matches: &RouteMatch) -> bool {

@@ -50,7 +50,7 @@ fn with_path(path: PathMatch) -> RouteMatch {
 }
 
 fn virtual_host(name: &str, domains: Vec<Domain>, routes: Vec<Arc<Route>>) -> VirtualHost {
-    VirtualHost { name: name.into(), domains, routes }
+    VirtualHost { name: name.into(), domains, after: None, routes }
 }
 
 fn config(virtual_hosts: Vec<VirtualHost>) -> RouteConfig {
@@ -130,6 +130,46 @@ fn a_host_that_nobody_answers_to_finds_nothing_and_the_best_host_is_not_left_for
     assert!(table.find(&head("inception", "/v2", &none), 0).is_none());
     assert_eq!(table.find(&head("inception", "/v1/models", &none), 0).unwrap().index, 1);
     assert!(RouteTable::build(&config(vec![])).find(&head("inception", "/", &none), 0).is_none());
+}
+
+#[test]
+fn a_host_that_stands_after_another_asks_that_ones_routes_first_then_its_own_and_keeps_its_name() {
+    // Few enough to be tried in turn, and more.
+    for count in [1, 20] {
+        let star = |i| route("star", with_path(PathMatch::Prefix(format!("/{i}/").into())));
+        let own = |name: &str, routes| VirtualHost {
+            after: Some("star".into()),
+            ..virtual_host(name, vec![Domain::Exact(name.into())], routes)
+        };
+        let config = config(vec![
+            own("a", vec![route("of a", RouteMatch::any())]),
+            virtual_host("star", Vec::new(), (0..count).map(star).collect()),
+            own("b", Vec::new()),
+            own("c", vec![route("of c", with_path(PathMatch::Exact("/c".into())))]),
+        ]);
+        let table = RouteTable::build(&config);
+        assert_eq!(table.len(), count + 2, "shared routes are there once");
+        let none = HeaderMap::new();
+        for (host, path, expected) in [
+            ("a", "/0/", Some("star")),
+            ("a", "/c", Some("of a")),
+            ("b", "/0/", Some("star")),
+            ("b", "/c", None),
+            ("c", "/0/", Some("star")),
+            ("c", "/c", Some("of c")),
+            ("c", "/d", None),
+            ("star", "/0/", None),
+        ] {
+            let head = head(host, path, &none);
+            let found = table.find(&head, 0);
+            let name = found.map(|found| &*found.route.name);
+            assert_eq!(name, expected, "{host}{path} of {count}");
+            assert!(found.is_none_or(|found| **found.virtual_host == *host), "{host}{path} of {count}");
+            assert!(found.is_none_or(|found| Arc::ptr_eq(table.route(found.index).unwrap(), found.route)));
+            let told = explain(&config, &head, 0);
+            assert_eq!(told.choice.as_ref().map(|choice| &*choice.name), expected, "{host}{path} of {count}");
+        }
+    }
 }
 
 #[test]
@@ -416,17 +456,16 @@ fn domain() -> impl Strategy<Value = Domain> {
 fn route_config() -> impl Strategy<Value = RouteConfig> {
     let routes =
         prop_oneof![prop::collection::vec(route_match(), 0..5), prop::collection::vec(route_match(), 9..60),];
-    let hosts = prop::collection::vec((prop::collection::vec(domain(), 1..4), routes), 1..4);
+    let hosts = prop::collection::vec((prop::collection::vec(domain(), 1..4), routes, any::<bool>()), 1..4);
     hosts.prop_map(|hosts| {
         let mut seen = std::collections::BTreeSet::new();
-        let build = |(place, (domains, matches)): (usize, (Vec<Domain>, Vec<RouteMatch>))| {
-            let domains = domains.into_iter().filter(|domain| seen.insert(domain.clone())).collect();
-            virtual_host(
-                &place.to_string(),
-                domains,
-                matches.into_iter().map(|matches| route("r", matches)).collect(),
-            )
-        };
+        let build =
+            |(place, (domains, matches, is_behind)): (usize, (Vec<Domain>, Vec<RouteMatch>, bool))| {
+                let domains = domains.into_iter().filter(|domain| seen.insert(domain.clone())).collect();
+                let routes = matches.into_iter().map(|matches| route("r", matches)).collect();
+                let after = (is_behind && place > 0).then(|| "0".into());
+                VirtualHost { after, ..virtual_host(&place.to_string(), domains, routes) }
+            };
         config(hosts.into_iter().enumerate().map(build).collect())
     })
 }

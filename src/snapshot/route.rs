@@ -26,10 +26,23 @@ pub struct RouteConfig {
 pub struct VirtualHost {
     /// `<host>`, the service's full host.
     pub name: Arc<str>,
-    /// Normal form: lower case, without a port; every short form of the service.
+    /// Normal form: lower case, without a port; every short form of the service. None where it only stands before others.
     pub domains: Vec<Domain>,
+    /// The virtual host of this configuration whose routes go before its own; that one has none before it. A star holds for
+    /// thousands of services, and its routes stand there once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Arc<str>>,
     /// In order of precedence; nothing stands behind a catch-all.
     pub routes: Vec<Arc<Route>>,
+}
+
+impl RouteConfig {
+    /// Every route that `host`, one of this configuration, asks, in order.
+    pub fn routes_of<'c>(&'c self, host: &'c VirtualHost) -> impl Iterator<Item = &'c Arc<Route>> {
+        let before =
+            host.after.as_ref().and_then(|name| self.virtual_hosts.iter().find(|one| one.name == *name));
+        before.into_iter().chain([host]).flat_map(|host| &host.routes)
+    }
 }
 
 /// A host that a virtual host answers to, in Envoy's order of preference.

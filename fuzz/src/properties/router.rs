@@ -84,9 +84,15 @@ impl Request {
         let found = table.find(&head, self.draw);
         let expected = best_host(config, &self.host).and_then(|place| {
             let host = &config.virtual_hosts[place];
-            let before: usize = config.virtual_hosts[..place].iter().map(|host| host.routes.len()).sum();
-            let first = host.routes.iter().position(|route| alone(route, &head, self.draw))?;
-            Some((before + first, &host.routes[first], &host.name))
+            let first_of = |place: usize| -> usize {
+                config.virtual_hosts[..place].iter().map(|host| host.routes.len()).sum()
+            };
+            // Only the first stands before others.
+            let places = host.after.is_some().then_some(0).into_iter().chain([place]);
+            let mut routes =
+                places.flat_map(|place| config.virtual_hosts[place].routes.iter().zip(first_of(place)..));
+            let (route, index) = routes.find(|(route, _)| alone(route, &head, self.draw))?;
+            Some((index, route, &host.name))
         });
         let same = match (&found, &expected) {
             (Some(found), Some((index, route, name))) => {
@@ -103,7 +109,12 @@ impl Request {
 
 /// Whether `route`, in a table of its own, takes `head`: one route is not indexed.
 fn alone(route: &Arc<Route>, head: &Head<'_>, draw: u64) -> bool {
-    let host = VirtualHost { name: "one".into(), domains: vec![Domain::Any], routes: vec![route.clone()] };
+    let host = VirtualHost {
+        name: "one".into(),
+        domains: vec![Domain::Any],
+        after: None,
+        routes: vec![route.clone()],
+    };
     RouteTable::build(&RouteConfig { name: "one".into(), virtual_hosts: vec![host] })
         .find(head, draw)
         .is_some()
@@ -136,6 +147,7 @@ fn config(input: &mut Input<'_>) -> RouteConfig {
         .map(|number| VirtualHost {
             name: format!("host {number}").into(),
             domains: (0..1 + input.below(3)).map(|_| domain(input)).collect(),
+            after: (number > 0 && input.flag()).then(|| "host 0".into()),
             // More than eight are indexed.
             routes: (0..input.below(24)).map(|number| Arc::new(route(number, input))).collect(),
         })

@@ -81,8 +81,12 @@ pub fn holds_together(loaded: &Loaded) {
             for domain in &host.domains {
                 assert!(domains.insert(domain), "{domain:?} stands twice in {name}");
             }
-            let last = host.routes.len().saturating_sub(1);
-            for (place, route) in host.routes.iter().enumerate() {
+            let before =
+                host.after.as_ref().map(|name| config.virtual_hosts.iter().find(|one| one.name == *name));
+            assert!(before.is_none_or(|one| one.is_some_and(|one| one.after.is_none())), "{:?}", host.after);
+            let routes: Vec<_> = config.routes_of(host).collect();
+            let last = routes.len().saturating_sub(1);
+            for (place, route) in routes.into_iter().enumerate() {
                 assert!(place == last || !route.matches.is_catch_all(), "{} hides others", route.name);
                 let Some(forward) = route.forward() else { continue };
                 let sum: u64 = forward.versions.iter().map(|version| u64::from(version.weight)).sum();

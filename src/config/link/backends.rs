@@ -8,7 +8,7 @@ use super::clusters::Clusters;
 use super::hosts::{Known, Registry};
 use super::routes::Builder;
 use super::shares::unserved;
-use crate::config::draft::{Dialect, HostRef, RouteDraft, ShareDraft};
+use crate::config::draft::{Dialect, HostRef, RouteDraft, Select, ShareDraft};
 use crate::config::names::nearest;
 use crate::snapshot::{Labels, RoutePolicy, VersionTarget};
 
@@ -90,6 +90,11 @@ pub(super) fn find<'r, 'd>(
         return versions.find_map(|(known, version)| Some((known, labels(known, version)?)));
     }
     versions.next().map(|(known, _)| known).or(claimed).map(|known| (known, said.clone()))
+}
+
+/// Whether a backend's name means no service, so that what an annotation says of it is of the service that is asked for.
+pub(super) fn names_none(registry: &Registry<'_>, host: (&HostRef, &str), select: &Select) -> bool {
+    matches!(select, Select::Backend(said) if !said.is_empty() && find(registry, None, host, said).is_none())
 }
 
 /// The label of the version that the end of a name means: itself, or the only one that looks like it where a name of a

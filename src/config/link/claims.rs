@@ -151,12 +151,35 @@ impl<'d> Claims<'d> {
         alone: Option<Alone<'_, '_>>,
         found: &mut Vec<Diagnostic>,
     ) -> Won<'d> {
-        let own = self.services.get(&known.host).map_or(&[][..], Vec::as_slice);
-        let won = win(&known.host, own.iter().filter(|one| site.takes(one.object)), site, found);
-        if won.is_claimed {
-            return won;
+        let stars = match self.has_own(known, site) {
+            true => Vec::new(),
+            false => self.stars(site, alone),
+        };
+        match narrowest(&stars, &known.host) {
+            Some(star) => self.of_star(star, site, alone, found),
+            None => self.own(known, site, found),
         }
-        let Some(star) = self.star(&known.host, site, alone) else { return won };
+    }
+
+    /// Whether somebody claims the service itself.
+    pub(super) fn has_own(&self, known: &Known<'_>, site: &Site<'_>) -> bool {
+        self.services.get(&known.host).is_some_and(|own| own.iter().any(|one| site.takes(one.object)))
+    }
+
+    /// Those about the service itself.
+    pub(super) fn own(&self, known: &Known<'_>, site: &Site<'_>, found: &mut Vec<Diagnostic>) -> Won<'d> {
+        let own = self.services.get(&known.host).map_or(&[][..], Vec::as_slice);
+        win(&known.host, own.iter().filter(|one| site.takes(one.object)), site, found)
+    }
+
+    /// Those about a star, at the hosts of services under it.
+    pub(super) fn of_star(
+        &self,
+        star: &Domain,
+        site: &Site<'_>,
+        alone: Option<Alone<'_, '_>>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Won<'d> {
         let mut won = self.of_domain(star, site, alone, found);
         // What comes in by a gateway takes nothing from callers beside us, nor does what only answers.
         let spares = |one: &Candidate<'_>| {
@@ -167,19 +190,11 @@ impl<'d> Claims<'d> {
         won
     }
 
-    /// The narrowest star with rules for this site that `host` falls under.
-    fn star(&self, host: &str, site: &Site<'_>, alone: Option<Alone<'_, '_>>) -> Option<&Domain> {
-        let rank = |domain: &Domain| match domain {
-            Domain::Suffix(end) if host.len() > end.len() && host.ends_with(&**end) => Some((2, end.len())),
-            Domain::Prefix(start) if host.len() > start.len() && host.starts_with(&**start) => {
-                Some((1, start.len()))
-            }
-            Domain::Any => Some((0, 0)),
-            _ => None,
-        };
-        let stars = self.domains.iter().filter(|(_, all)| all.iter().any(|one| holds(one, site, alone)));
-        let ranked = stars.filter_map(|(domain, _)| Some((rank(domain)?, domain)));
-        ranked.max_by_key(|(rank, _)| *rank).map(|(_, domain)| domain)
+    /// The stars with rules for this site.
+    pub(super) fn stars(&self, site: &Site<'_>, alone: Option<Alone<'_, '_>>) -> Vec<Domain> {
+        let stars = self.domains.iter().filter(|(domain, _)| !matches!(domain, Domain::Exact(_)));
+        let held = stars.filter(|(_, all)| all.iter().any(|one| holds(one, site, alone)));
+        held.map(|(domain, _)| domain.clone()).collect()
     }
 
     /// Those about a service at a listener that is for it alone, for hosts that are not its own: `*` means it too. Where
@@ -227,6 +242,20 @@ impl<'d> Claims<'d> {
         let all = self.domains.get(domain).map_or(&[][..], Vec::as_slice);
         win(&text(domain), all.iter().filter(|one| holds(one, site, alone)), site, found)
     }
+}
+
+/// The narrowest of `stars` that `host` falls under.
+pub(super) fn narrowest<'s>(stars: &'s [Domain], host: &str) -> Option<&'s Domain> {
+    let rank = |domain: &Domain| match domain {
+        Domain::Suffix(end) if host.len() > end.len() && host.ends_with(&**end) => Some((2, end.len())),
+        Domain::Prefix(start) if host.len() > start.len() && host.starts_with(&**start) => {
+            Some((1, start.len()))
+        }
+        Domain::Any => Some((0, 0)),
+        _ => None,
+    };
+    let ranked = stars.iter().filter_map(|star| Some((rank(star)?, star)));
+    ranked.max_by_key(|(rank, _)| *rank).map(|(_, star)| star)
 }
 
 /// Whether an object has a say at a site.

@@ -10,6 +10,7 @@ use super::hosts::{Known, Registry};
 use super::precedence::Won;
 use super::routes::{self, Builder};
 use super::service;
+use super::stars::Stars;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::draft::{GatewayRef, RouteDraft, RuleDraft};
 use crate::config::weir_yaml::{ListenerDraft, ListenerMode};
@@ -146,19 +147,26 @@ impl<'l, 'd> Linker<'l, 'd> {
         let mut domains = self.registry.domains();
         let registry = self.registry;
         let mut virtual_hosts = Vec::new();
+        let mut stars = Stars::new(&self.claims, site);
         for known in registry.iter() {
             let domains = domains.remove(&known.host).unwrap_or_default();
-            virtual_hosts.push(VirtualHost {
-                name: known.host.clone(),
-                domains: domains.into_iter().map(Domain::Exact).collect(),
-                routes: self.of_service(known, site),
-            });
+            let routes = match stars.of(known, &self.claims, site) {
+                None => self.of_claimed(known, site),
+                Some(star) => {
+                    self.used.insert(known.host.clone());
+                    let place = (known, virtual_hosts.len());
+                    stars.routes(place, star, (&self.claims, site), &mut self.builder)
+                }
+            };
+            let domains = domains.into_iter().map(Domain::Exact).collect();
+            virtual_hosts.push(VirtualHost { name: known.host.clone(), domains, after: None, routes });
         }
         for domain in self.claims.domains(site, None) {
             let won = self.claims.of_domain(&domain, site, None, &mut self.builder.found);
             let routes = self.builder.routes(None, &won);
-            virtual_hosts.push(VirtualHost { name: text(&domain).into(), domains: vec![domain], routes });
+            virtual_hosts.push(host(text(&domain), vec![domain], routes));
         }
+        stars.put_before(&mut virtual_hosts);
         self.add(RouteConfig { name: name.clone(), virtual_hosts });
         name
     }
@@ -170,8 +178,7 @@ impl<'l, 'd> Linker<'l, 'd> {
             return name;
         }
         let whole = self.of_only_service(known, site);
-        let mut hosts =
-            vec![VirtualHost { name: known.host.clone(), domains: vec![Domain::Any], routes: whole.clone() }];
+        let mut hosts = vec![host(known.host.clone(), vec![Domain::Any], whole.clone())];
         if self.claims.has_domains() {
             self.before(&mut hosts, known, site);
         }
@@ -198,8 +205,7 @@ impl<'l, 'd> Linker<'l, 'd> {
                 }
             }
             _ => {
-                let name = format!("own:{}", known.host).into();
-                hosts.push(VirtualHost { name, domains, routes: own });
+                hosts.push(host(format!("own:{}", known.host), domains, own));
             }
         }
         for domain in others {
@@ -209,7 +215,7 @@ impl<'l, 'd> Linker<'l, 'd> {
             if is_open && won.only_answers() {
                 routes.extend(whole.iter().cloned());
             }
-            hosts.push(VirtualHost { name: text(&domain).into(), domains: vec![domain], routes });
+            hosts.push(host(text(&domain), vec![domain], routes));
         }
     }
 
@@ -226,8 +232,7 @@ impl<'l, 'd> Linker<'l, 'd> {
             forward.timeout = None; // whoever split the request holds its time limit
         }
         let name: Arc<str> = format!("deliver:{}", known.host).into();
-        let routes = vec![Arc::new(route)];
-        let host = VirtualHost { name: known.host.clone(), domains: vec![Domain::Any], routes };
+        let host = host(known.host.clone(), vec![Domain::Any], vec![Arc::new(route)]);
         self.add(RouteConfig { name: name.clone(), virtual_hosts: vec![host] });
         name
     }
@@ -236,10 +241,10 @@ impl<'l, 'd> Linker<'l, 'd> {
         self.route_configs.entry(config.name.clone()).or_insert_with(|| Arc::new(config));
     }
 
-    /// The routes of a service among others.
-    fn of_service(&mut self, known: &Known<'_>, site: &Site<'_>) -> Vec<Arc<Route>> {
+    /// The routes of a service that no star holds for.
+    fn of_claimed(&mut self, known: &Known<'_>, site: &Site<'_>) -> Vec<Arc<Route>> {
         let key = (known.host.to_string(), site.suffix());
-        self.once(key, known, |claims, found| claims.of_service(known, site, None, found))
+        self.once(key, known, |claims, found| claims.own(known, site, found))
     }
 
     /// The routes of a service that a listener is for alone, at the service's own hosts.
@@ -251,7 +256,7 @@ impl<'l, 'd> Linker<'l, 'd> {
     /// The routes of a service that a listener is for alone, at any other host.
     fn of_only_service(&mut self, known: &Known<'_>, site: &Site<'_>) -> Vec<Arc<Route>> {
         if !self.claims.has_domains() {
-            return self.of_service(known, site);
+            return self.of_claimed(known, site);
         }
         let (key, alone) = ((format!("{} alone", known.host), site.suffix()), (known, self.registry));
         self.once(key, known, |claims, found| claims.of_only_service(alone, site, found))
@@ -290,6 +295,11 @@ impl<'l, 'd> Linker<'l, 'd> {
             self.builder.found.push(known.draft.place.warning("unused-service", reason));
         }
     }
+}
+
+/// One that stands after no other.
+fn host(name: impl Into<Arc<str>>, domains: Vec<Domain>, routes: Vec<Arc<Route>>) -> VirtualHost {
+    VirtualHost { name: name.into(), domains, after: None, routes }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod overlay;
 mod precedence;
 mod routes;
 mod shares;
+mod stars;
 #[cfg(test)]
 mod tests;
 mod traffic;

@@ -17,6 +17,28 @@ use crate::snapshot::{
 };
 use crate::words::Protocol;
 
+/// Which requests routes are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a, 'd> {
+    /// The service that has their host, if one has: what is said without a name means it.
+    service: Option<&'a Known<'d>>,
+    /// The service whose time limit and the like hold where a rule has none of its own; without one the first that the rule
+    /// leads to.
+    settings: Option<&'a Known<'d>>,
+}
+
+impl<'a, 'd> About<'a, 'd> {
+    /// Those for the hosts of a service, or for hosts that no service has.
+    fn host(service: Option<&'a Known<'d>>) -> About<'a, 'd> {
+        About { service, settings: service }
+    }
+
+    /// Those of a star for the hosts of all services with the settings of `one`.
+    pub(super) fn services_like(one: &'a Known<'d>) -> About<'a, 'd> {
+        About { service: None, settings: Some(one) }
+    }
+}
+
 /// What routes are built from.
 pub(super) struct Builder<'b, 'd> {
     pub(super) registry: &'b Registry<'d>,
@@ -28,6 +50,13 @@ pub(super) struct Builder<'b, 'd> {
 impl Builder<'_, '_> {
     /// The routes of a host under the rules about it. `service` is the one that has the host, if one has.
     pub(super) fn routes(&mut self, service: Option<&Known<'_>>, won: &Won<'_>) -> Vec<Arc<Route>> {
+        let (mut routes, is_open) = self.rules(About::host(service), won);
+        routes.extend(service.filter(|_| is_open).and_then(|service| self.rest(service, won)));
+        routes
+    }
+
+    /// The routes of the rules alone, and whether they leave something.
+    pub(super) fn rules(&mut self, about: About<'_, '_>, won: &Won<'_>) -> (Vec<Arc<Route>>, bool) {
         let mut routes: Vec<Arc<Route>> = Vec::with_capacity(won.rules.len() + 1);
         let mut catch_all: Option<&Candidate<'_>> = None;
         for rule in &won.rules {
@@ -38,34 +67,39 @@ impl Builder<'_, '_> {
                 }
                 continue;
             }
-            let mut route = self.route(service, rule);
+            let mut route = self.route(about, rule);
             share_policies(&mut route, routes.last());
             if route.matches == all_of(rule.only) {
                 catch_all = Some(rule);
             }
             routes.push(Arc::new(route));
         }
-        if let Some(service) = service.filter(|_| won.falls_back && catch_all.is_none()) {
+        (routes, catch_all.is_none())
+    }
+
+    /// Where what the rules leave goes to all of the service.
+    pub(super) fn rest(&mut self, service: &Known<'_>, won: &Won<'_>) -> Option<Arc<Route>> {
+        won.falls_back.then(|| {
             let whole = self.clusters.select(service, &Labels::new(), 100);
             let route = plain_route("default-route", service, whole);
             let (matches, policy) = (all_of(won.only), named(Some(service), None).map(Arc::new));
-            routes.push(Arc::new(Route { matches, policy, ..route }));
-        }
-        routes
+            Arc::new(Route { matches, policy, ..route })
+        })
     }
 
-    fn route(&mut self, service: Option<&Known<'_>>, candidate: &Candidate<'_>) -> Route {
+    fn route(&mut self, about: About<'_, '_>, candidate: &Candidate<'_>) -> Route {
+        let About { service, settings } = about;
         let Candidate { object, rule, only, .. } = *candidate;
         let action = match &rule.action {
             ActionDraft::Redirect(redirect) => Action::Redirect(redirect.clone()),
             ActionDraft::Direct(response) => Action::DirectResponse(response.clone()),
             ActionDraft::Whole => {
                 let whole = service.map(|known| self.clusters.select(known, &Labels::new(), 100));
-                self.forward(service, candidate, whole.into_iter().collect())
+                self.forward(about, candidate, whole.into_iter().collect())
             }
             ActionDraft::Shares(shares) => {
                 let versions = self.shares(service, object, shares);
-                self.forward(service, candidate, versions)
+                self.forward(about, candidate, versions)
             }
         };
         let matches = RouteMatch {
@@ -85,7 +119,7 @@ impl Builder<'_, '_> {
         let policy = match &action {
             Action::Forward(forward) => {
                 let policy = draft.map(|draft| self.policy(service, object, draft));
-                named(service, self.answering(object, &forward.versions, policy))
+                named(settings, self.answering(object, &forward.versions, policy))
             }
             Action::Redirect(_) | Action::DirectResponse(_) => draft.and_then(of_answers),
         };
@@ -95,7 +129,7 @@ impl Builder<'_, '_> {
 
     fn forward(
         &mut self,
-        service: Option<&Known<'_>>,
+        About { service, settings }: About<'_, '_>,
         candidate: &Candidate<'_>,
         mut versions: Vec<VersionTarget>,
     ) -> Action {
@@ -105,10 +139,8 @@ impl Builder<'_, '_> {
         let known = named.find(|host| self.registry.get(host).is_some());
         let first = known.or_else(|| versions.first().and_then(|version| version.service.clone()));
         let known = service.or_else(|| self.registry.get(first.as_deref()?));
-        let base = match known {
-            Some(known) => forward(known),
-            None => Forward { service: first.unwrap_or_default(), ..Forward::default() },
-        };
+        let service = known.map_or_else(|| first.clone().unwrap_or_default(), |known| known.host.clone());
+        let base = Forward { service, ..settings.or(known).map(forward).unwrap_or_default() };
         for version in &mut versions {
             version.service = version.service.take().filter(|own| *own != base.service);
         }

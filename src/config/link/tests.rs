@@ -1,5 +1,7 @@
 //! Whose rules hold at which host, whatever the dialect: the laws of `claims` and `listeners`, on drafts written by hand.
 
+mod stars;
+
 use super::*;
 use crate::config::decode::Scope;
 use crate::config::diagnostic::{Origin, Place};
@@ -75,9 +77,13 @@ fn listed(name: &str, claim: &str, to: &str) -> RouteDraft {
 }
 
 fn linked(listeners: &str, routes: Vec<RouteDraft>) -> (Snapshot, Vec<String>) {
+    linked_with(&format!("{listeners}{SERVICES}"), routes)
+}
+
+fn linked_with(main: &str, routes: Vec<RouteDraft>) -> (Snapshot, Vec<String>) {
     let scope = Scope::new("weir.yaml");
     let environment = Environment::default();
-    let nodes = yaml::parse(format!("{listeners}{SERVICES}").as_bytes()).expect("is YAML");
+    let nodes = yaml::parse(main.as_bytes()).expect("is YAML");
     let draft = weir_yaml::decode(&nodes[0], &scope, &environment).expect("is right");
     let (snapshot, found) = link(&draft, &Objects { routes, traffic: Vec::new() }, &environment);
     let codes = found.iter().filter(|one| one.code != "unused-service");
@@ -92,7 +98,7 @@ fn config(snapshot: &Snapshot) -> &RouteConfig {
 fn names(snapshot: &Snapshot, host: &str) -> Vec<String> {
     let hosts = &config(snapshot).virtual_hosts;
     let host = hosts.iter().find(|one| *one.name == *host).unwrap_or_else(|| panic!("{host}: {hosts:?}"));
-    host.routes.iter().map(|route| route.name.to_string()).collect()
+    config(snapshot).routes_of(host).map(|route| route.name.to_string()).collect()
 }
 
 const A: &str = "a.default.svc.cluster.local";
@@ -244,7 +250,8 @@ fn at(snapshot: &Snapshot, name: &str, host: &str) -> Vec<String> {
     let ranked =
         config.virtual_hosts.iter().filter_map(|one| Some((one.domains.iter().filter_map(rank).max()?, one)));
     let found = ranked.max_by_key(|(rank, _)| *rank).map(|(_, one)| one);
-    found.map(|one| one.routes.iter().map(|route| route.name.to_string()).collect()).unwrap_or_default()
+    let names = |one| config.routes_of(one).map(|route| route.name.to_string()).collect();
+    found.map(names).unwrap_or_default()
 }
 
 const BOTH: &str = "listeners:\n- {name: hosts, address: \"0.0.0.0:80\"}\n\

@@ -44,7 +44,12 @@ fn forward(versions: Vec<VersionTarget>) -> Action {
 fn snapshot(route: Route, clusters: Vec<Cluster>) -> Snapshot {
     let name: Arc<str> = "model".into();
     let (domain, labels) = (name.clone(), Labels::new());
-    let host = VirtualHost { name: name.clone(), domains: vec![Domain::Any], routes: vec![Arc::new(route)] };
+    let host = VirtualHost {
+        name: name.clone(),
+        domains: vec![Domain::Any],
+        after: None,
+        routes: vec![Arc::new(route)],
+    };
     let routes = RouteConfig { name: name.clone(), virtual_hosts: vec![host] };
     let service = |host: &str| {
         let (host, namespace) = (Arc::<str>::from(host), "n".into());

@@ -18,7 +18,10 @@ pub(super) fn find<'c>(config: &'c RouteConfig, head: &Head<'_>, draw: u64) -> O
         .iter()
         .filter_map(|host| Some((host.domains.iter().filter_map(rank).max()?, host)));
     let (_, host) = ranked.max_by_key(|(rank, _)| *rank)?;
-    host.routes.iter().find(|route| holds(&route.matches, head, draw))
+    let before =
+        host.after.as_ref().map(|name| config.virtual_hosts.iter().find(|one| one.name == *name).unwrap());
+    let mut routes = before.into_iter().flat_map(|host| &host.routes).chain(&host.routes);
+    routes.find(|route| holds(&route.matches, head, draw))
 }
 
 fn holds(matches: &RouteMatch, head: &Head<'_>, draw: u64) -> bool {
