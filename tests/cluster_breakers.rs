@@ -109,46 +109,12 @@ fn a_worker_without_a_connection_opens_one_whatever_the_limit() {
     });
 }
 
-/// An upstream that refuses a request when it comes first, keeps its retry, and refuses all others.
-async fn refusing_but_one(up: Http, kept: &Rc<Notify>) -> RawUpstream {
-    let kept = kept.clone();
-    match up {
-        Http::One => {
-            RawUpstream::start(move |mut raw, number| {
-                let kept = kept.clone();
-                async move {
-                    let head = raw.read_head().await.unwrap_or_default();
-                    if number == 1 {
-                        kept.notify_one();
-                        std::future::pending::<()>().await;
-                    }
-                    head
-                }
-            })
-            .await
-        }
-        Http::Two => {
-            RawUpstream::start_h2(move |mut request, number| {
-                let kept = kept.clone();
-                async move {
-                    if number == 1 {
-                        kept.notify_one();
-                        std::future::pending::<()>().await;
-                    }
-                    request.reset(h2::Reason::REFUSED_STREAM);
-                }
-            })
-            .await
-        }
-    }
-}
-
 #[test]
 fn retries_of_both_workers_count_against_one_limit() {
     run(async || {
         for (down, up) in Http::matrix() {
             let kept = Rc::new(Notify::new());
-            let upstream = refusing_but_one(up, &kept).await;
+            let upstream = RawUpstream::refusing_but_the_second(up, &kept).await;
             let world = serve(up, "retries: 1", &upstream.at()).await;
             let _first = begin(down, &world);
             soon("a retry is under way", kept.notified()).await;

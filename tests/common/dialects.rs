@@ -37,6 +37,22 @@ pub fn destination_rule(more: &str) -> String {
     )
 }
 
+/// A DestinationRule without subsets, and with this traffic policy in YAML's flow style.
+pub fn traffic_policy(policy: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: x}}\n\
+         spec: {{host: x, trafficPolicy: {{{policy}}}}}\n"
+    )
+}
+
+/// A DestinationPolicy with `spec` as further keys, in YAML's flow style.
+pub fn destination_policy(spec: &str) -> String {
+    format!(
+        "---\napiVersion: config.istio.io/v1alpha2\nkind: DestinationPolicy\nmetadata: {{name: p}}\n\
+         spec: {{destination: {{name: x}}, {spec}}}\n"
+    )
+}
+
 /// A share of a VirtualService that is all of one subset.
 pub fn to(subset: &str) -> String {
     format!("route: [{{destination: {{host: x, subset: {subset}}}}}]")

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 
 use super::client::connect_from;
@@ -165,6 +165,44 @@ impl RawUpstream {
             Http::Two => {
                 RawUpstream::start_h2(|mut request, _| async move {
                     request.reset(h2::Reason::INTERNAL_ERROR);
+                })
+                .await
+            }
+        }
+    }
+
+    /// One that keeps the second request that it reads, tells `kept` of it, and refuses all others: of two callers the
+    /// first one's retry is under way for as long as it likes.
+    pub async fn refusing_but_the_second(up: Http, kept: &Rc<Notify>) -> RawUpstream {
+        let kept = kept.clone();
+        let keep = move |number| {
+            let kept = kept.clone();
+            async move {
+                if number == 1 {
+                    kept.notify_one();
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        match up {
+            Http::One => {
+                RawUpstream::start(move |mut raw, number| {
+                    let keep = keep.clone();
+                    async move {
+                        let head = raw.read_head().await.unwrap_or_default();
+                        keep(number).await;
+                        head
+                    }
+                })
+                .await
+            }
+            Http::Two => {
+                RawUpstream::start_h2(move |mut request, number| {
+                    let keep = keep.clone();
+                    async move {
+                        keep(number).await;
+                        request.reset(h2::Reason::REFUSED_STREAM);
+                    }
                 })
                 .await
             }
