@@ -82,25 +82,27 @@ fn who_was_thrown_out_comes_back_when_its_time_is_over() {
 #[test]
 fn failures_count_over_all_workers_and_when_nobody_is_left_the_answer_is_ours() {
     run(async || {
-        let bad = saying(&Rc::new(Cell::new(503))).await;
-        let outlier = Outlier { consecutive_5xx: 8, max_ejection_percent: 100, ..outlier() };
-        let traffic = throwing_out(outlier);
-        let change =
-            |cluster: &mut weir::snapshot::Cluster| cluster.traffic = Some(Box::new(traffic.clone()));
-        let engine = Engine::serving(4, snapshot(Http::One, &[&bad.at()], change));
-        let mut clients = Vec::new();
-        for _ in 0..4 {
-            clients.push(caller(Http::One, &engine).await);
+        for (down, up) in Http::matrix() {
+            let bad = saying(&Rc::new(Cell::new(503))).await;
+            let outlier = Outlier { consecutive_5xx: 8, max_ejection_percent: 100, ..outlier() };
+            let traffic = throwing_out(outlier);
+            let change =
+                |cluster: &mut weir::snapshot::Cluster| cluster.traffic = Some(Box::new(traffic.clone()));
+            let engine = Engine::serving(4, snapshot(up, &[&bad.at()], change));
+            let mut clients = Vec::new();
+            for _ in 0..4 {
+                clients.push(caller(down, &engine).await);
+            }
+            for turn in 0..8 {
+                assert_eq!(clients[turn % 4].get("/m").await.text(), "bad", "{down:?} {up:?} {turn}");
+            }
+            for client in &mut clients {
+                let answer = client.get("/m").await;
+                assert_eq!((answer.status.as_u16(), answer.text()), (503, NOBODY), "{down:?} {up:?}");
+            }
+            assert_eq!(bad.seen().len(), 8, "{down:?} {up:?}");
+            assert_eq!(scraped(&engine, "envoy_cluster_upstream_cx_none_healthy"), 4.0);
         }
-        for turn in 0..8 {
-            assert_eq!(clients[turn % 4].get("/m").await.text(), "bad", "{turn}");
-        }
-        for client in &mut clients {
-            let answer = client.get("/m").await;
-            assert_eq!((answer.status.as_u16(), answer.text()), (503, NOBODY));
-        }
-        assert_eq!(bad.seen().len(), 8);
-        assert_eq!(scraped(&engine, "envoy_cluster_upstream_cx_none_healthy"), 4.0);
     });
 }
 
@@ -145,20 +147,22 @@ fn a_grpc_status_in_the_head_counts_as_the_http_status_that_it_stands_for() {
 #[test]
 fn a_reload_lets_nobody_in_again() {
     run(async || {
-        let (bad, good) = (saying(&Rc::new(Cell::new(500))).await, Upstream::start("good").await);
-        let at = [&*bad.at(), &*good.at()];
-        let engine = serve(Http::One, &at, &throwing_out(outlier()));
-        let mut client = caller(Http::One, &engine).await;
-        for _ in 0..6 {
-            client.get("/m").await;
+        for (down, up) in Http::matrix() {
+            let (bad, good) = (saying(&Rc::new(Cell::new(500))).await, Upstream::start("good").await);
+            let at = [&*bad.at(), &*good.at()];
+            let engine = serve(up, &at, &throwing_out(outlier()));
+            let mut client = caller(down, &engine).await;
+            for _ in 0..6 {
+                client.get("/m").await;
+            }
+            assert_eq!(bad.seen().len(), 3);
+            let other = throwing_out(Outlier { consecutive_5xx: 4, ..outlier() });
+            engine.publish(snapshot(up, &at, |cluster| cluster.traffic = Some(Box::new(other.clone()))));
+            for _ in 0..10 {
+                assert_eq!(client.get("/m").await.text(), "good", "{down:?} {up:?}");
+            }
+            assert_eq!(scraped(&engine, EJECTED), 1.0);
         }
-        assert_eq!(bad.seen().len(), 3);
-        let other = throwing_out(Outlier { consecutive_5xx: 4, ..outlier() });
-        engine.publish(snapshot(Http::One, &at, |cluster| cluster.traffic = Some(Box::new(other.clone()))));
-        for _ in 0..10 {
-            assert_eq!(client.get("/m").await.text(), "good");
-        }
-        assert_eq!(scraped(&engine, EJECTED), 1.0);
     });
 }
 

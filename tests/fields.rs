@@ -5,12 +5,16 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a panic here is the report
 
+#[path = "fields/shown.rs"]
+mod shown;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use shown::SHOWN;
 use syn::visit::Visit;
 use weir::config::fields::{FieldRow, Support, of_each_kind};
 use weir::config::{self, Diagnostics, Document};
@@ -447,6 +451,34 @@ fn no_key_that_a_reader_knows_is_missing() {
         missing.extend(known.0.difference(&told).map(|key| format!("{folder}: {key}")));
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn every_supported_field_has_a_test_that_shows_it() {
+    let mut wrong = Vec::new();
+    let mut shown = BTreeSet::new();
+    for one in SHOWN {
+        let (file, function) = one.test.split_once("::").expect("a file and a function");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file).with_extension("rs");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if !text.contains(&format!("#[test]\nfn {function}() {{")) {
+            wrong.push(format!("there is no test {}", one.test));
+        }
+        for end in one.ends {
+            let path = format!("{} {}{end}", one.kind, one.stem);
+            if !shown.insert(path.clone()) {
+                wrong.push(format!("{path} stands twice"));
+            }
+        }
+    }
+    let of_kind = |(kind, rows): (&'static str, &'static [FieldRow])| {
+        let supported = rows.iter().filter(|row| row.is == Support::Supported);
+        supported.map(move |row| format!("{kind} {}", row.path))
+    };
+    let supported: BTreeSet<_> = of_each_kind().into_iter().flat_map(of_kind).collect();
+    wrong.extend(supported.difference(&shown).map(|path| format!("{path} has no test")));
+    wrong.extend(shown.difference(&supported).map(|path| format!("{path} is no supported field")));
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -95,7 +95,14 @@ fn each_condition_of_a_match_takes_exactly_what_it_says() {
                     (|| get("/"), "v1"),
                 ],
             ),
-            ("{scheme: {exact: https}}", &[(|| get("/"), "v1")]),
+            (
+                "{scheme: {exact: https}}",
+                &[
+                    (|| with("/", &[("x-forwarded-proto", "https")]), "v2"),
+                    (|| with("/", &[("x-forwarded-proto", "http")]), "v1"),
+                    (|| get("/"), "v1"),
+                ],
+            ),
         ];
         for (matches, cases) in table {
             let (world, _v1, _v2) = matching(matches).await;
