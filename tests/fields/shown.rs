@@ -77,7 +77,6 @@ pub const SHOWN: &[Shown] = &[
     by("virtual_service::each_condition_of_a_match_takes_exactly_what_it_says", VIRTUAL, "spec.http[].match[].", &["uri", "ignoreUriCase", "scheme", "method", "authority", "headers", "withoutHeaders", "queryParams"]),
     by("virtual_service::who_calls_and_by_which_port_is_a_condition", VIRTUAL, "spec.http[].match[].", &["sourceLabels", "sourceNamespace"]),
     by("virtual_service::weights_are_relative_and_every_share_is_exact", VIRTUAL, "spec.http[].route[].", &["destination.host", "destination.subset", "weight"]),
-    by("dialects_targets::a_share_for_a_port_goes_to_the_endpoints_that_have_it", VIRTUAL, "spec.http[].route[].destination.", &["port.number"]),
     by("virtual_service_effects::headers_are_set_added_and_removed_both_ways_by_the_share_and_then_by_the_rule", VIRTUAL, "spec.http[].", &["route[].headers", "headers.request", "headers.response"]),
     by("virtual_service_effects::a_redirect_changes_the_parts_that_it_names_and_has_the_status_that_it_says", VIRTUAL, "spec.http[].redirect.", &["uri", "authority", "port", "derivePort", "scheme", "redirectCode"]),
     by("virtual_service_effects::a_direct_response_has_the_status_and_the_body_that_it_says", VIRTUAL, "spec.http[].directResponse.", &["status", "body.string", "body.bytes"]),

@@ -78,10 +78,10 @@ pub(crate) const FIELDS: &[FieldRow] = &[
         "subset: v1",
         "of a DestinationRule; one that nobody describes gets 503, flag NC",
     ),
-    FieldRow::supported(
+    FieldRow::inert(
         "spec.http[].route[].destination.port.number",
         "number: 8500",
-        "of the endpoints; one that none has is told of, and their own are used",
+        "an endpoint's ports are those of weir.yaml; one that none has is told of",
     ),
     FieldRow::supported("spec.http[].route[].weight", "weight: 1", "relative; a lone share has all"),
     FieldRow::supported(
