@@ -160,9 +160,12 @@ fn a_service_as_parent_is_that_of_its_namespace() {
 fn a_backend_is_the_service_of_its_namespace() {
     run(async || {
         for (kind, asks) in KINDS {
-            for (said, wanted) in
-                [("", "own"), (", namespace: default", "own"), (", namespace: web", "other")]
-            {
+            for (said, wanted) in [
+                ("", "own"),
+                (", namespace: default", "own"),
+                (", namespace: web", "other"),
+                (", namespace: web, group: \"\", kind: Service", "other"),
+            ] {
                 let (own, other) = (Upstream::start("own").await, Upstream::start("other").await);
                 let parent = "parentRefs: [{group: \"\", kind: Service, name: y}]";
                 let rules = route(kind, "r", parent, &format!("name: x{said}"));
