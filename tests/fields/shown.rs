@@ -3,12 +3,12 @@
 //! Law: a field stands here with its whole path, so that a new one is missed.
 
 /// Fields of one kind that a test shows: `stem` and each of `ends` are a path.
-pub struct Shown {
-    pub kind: &'static str,
-    pub stem: &'static str,
-    pub ends: &'static [&'static str],
+pub(crate) struct Shown {
+    pub(crate) kind: &'static str,
+    pub(crate) stem: &'static str,
+    pub(crate) ends: &'static [&'static str],
     /// The file in `tests/` and the function.
-    pub test: &'static str,
+    pub(crate) test: &'static str,
 }
 
 /// One line of the table.
@@ -35,7 +35,7 @@ const TCP: &str = "spec.trafficPolicy.connectionPool.tcp.";
 const HTTP: &str = "spec.trafficPolicy.connectionPool.http.";
 
 #[rustfmt::skip]
-pub const SHOWN: &[Shown] = &[
+pub(crate) const SHOWN: &[Shown] = &[
     by("dialects_targets::a_route_rule_is_about_the_service_that_it_names_in_any_form", RULE, "spec.destination.", &["name", "namespace", "domain", "service"]),
     by("proxy_routing::all_conditions_of_a_rule_must_hold_and_the_highest_precedence_that_matches_wins", RULE, "spec.", &["precedence"]),
     by("proxy_routing::a_source_is_who_the_callers_list_says_the_peer_is", RULE, "spec.match.", &["source"]),
