@@ -36,7 +36,7 @@ const HTTP: &str = "spec.trafficPolicy.connectionPool.http.";
 
 #[rustfmt::skip]
 pub(crate) const SHOWN: &[Shown] = &[
-    by("dialects_targets::a_route_rule_is_about_the_service_that_it_names_in_any_form", RULE, "spec.destination.", &["name", "namespace", "domain", "service"]),
+    by("dialect_destinations::a_route_rule_is_about_the_service_that_its_destination_names_in_any_form_and_about_no_other", RULE, "spec.destination.", &["name", "namespace", "domain", "service"]),
     by("proxy_routing::all_conditions_of_a_rule_must_hold_and_the_highest_precedence_that_matches_wins", RULE, "spec.", &["precedence"]),
     by("proxy_routing::a_source_is_who_the_callers_list_says_the_peer_is", RULE, "spec.match.", &["source"]),
     by("proxy_routing::each_kind_of_match_takes_exactly_what_it_says", RULE, "spec.match.request.headers", &["", ".uri", ".method", ".authority"]),
@@ -73,7 +73,7 @@ pub(crate) const SHOWN: &[Shown] = &[
 
     by("virtual_service::hosts_beside_the_service_are_served_where_the_host_decides", VIRTUAL, "spec.", &["hosts[]"]),
     by("virtual_service_effects::gateways_and_ports_say_at_which_listeners_a_rule_holds", VIRTUAL, "spec.", &["gateways[]", "http[].match[].gateways[]", "http[].match[].port"]),
-    by("dialects_targets::a_rule_is_called_by_its_object_and_its_own_name", VIRTUAL, "spec.http[].", &["name"]),
+    by("dialect_destinations::the_name_of_a_rule_stands_in_the_log_and_in_the_metrics", VIRTUAL, "spec.http[].", &["name"]),
     by("virtual_service::each_condition_of_a_match_takes_exactly_what_it_says", VIRTUAL, "spec.http[].match[].", &["uri", "ignoreUriCase", "scheme", "method", "authority", "headers", "withoutHeaders", "queryParams"]),
     by("virtual_service::who_calls_and_by_which_port_is_a_condition", VIRTUAL, "spec.http[].match[].", &["sourceLabels", "sourceNamespace"]),
     by("virtual_service::weights_are_relative_and_every_share_is_exact", VIRTUAL, "spec.http[].route[].", &["destination.host", "destination.subset", "weight"]),
@@ -124,7 +124,7 @@ pub(crate) const SHOWN: &[Shown] = &[
     by("gateway_api_parents::a_gateway_of_another_namespace_is_another_gateway", ROUTE, "spec.parentRefs[].", &["namespace"]),
     by("gateway_api_parents::a_part_of_a_gateway_is_the_listener_of_that_name_or_port", ROUTE, "spec.parentRefs[].", &["sectionName", "port"]),
     by("gateway_api_parents::host_names_choose_the_route_and_what_none_names_is_lost", ROUTE, "spec.", &["hostnames"]),
-    by("dialects_targets::a_rule_is_called_by_its_object_and_its_own_name", ROUTE, "spec.rules[].", &["name"]),
+    by("dialect_destinations::the_name_of_a_rule_stands_in_the_log_and_in_the_metrics", ROUTE, "spec.rules[].", &["name"]),
     by("gateway_api::each_kind_of_match_takes_exactly_what_it_says", ROUTE, "spec.rules[].matches[].", &["path.type", "path.value", "headers[].type", "headers[].name", "headers[].value", "queryParams[].type", "queryParams[].name", "queryParams[].value", "method"]),
     by("gateway_api::headers_are_edited_both_ways_for_a_rule_and_for_a_backend_alone", ROUTE, "spec.rules[].", &["filters[].type"]),
     by("gateway_api_filters::each_modifier_edits_its_own_way_alone_for_a_rule_and_for_a_backend", ROUTE, "spec.rules[].", &["filters[].requestHeaderModifier.set", "filters[].requestHeaderModifier.add", "filters[].requestHeaderModifier.remove", "filters[].responseHeaderModifier.set", "filters[].responseHeaderModifier.add", "filters[].responseHeaderModifier.remove", "backendRefs[].filters[].requestHeaderModifier", "backendRefs[].filters[].responseHeaderModifier"]),
@@ -145,7 +145,7 @@ pub(crate) const SHOWN: &[Shown] = &[
 
     by("gateway_api_parents::a_part_of_a_gateway_is_the_listener_of_that_name_or_port", CALLS, "spec.", &["parentRefs"]),
     by("gateway_api_parents::host_names_choose_the_route_and_what_none_names_is_lost", CALLS, "spec.", &["hostnames"]),
-    by("dialects_targets::a_rule_is_called_by_its_object_and_its_own_name", CALLS, "spec.rules[].", &["name"]),
+    by("dialect_destinations::the_name_of_a_rule_stands_in_the_log_and_in_the_metrics", CALLS, "spec.rules[].", &["name"]),
     by("gateway_api_grpc::each_kind_of_match_takes_exactly_what_it_says", CALLS, "spec.rules[].matches[].", &["method.type", "method.service", "method.method", "headers[].type", "headers[].name", "headers[].value"]),
     by("gateway_api_grpc::metadata_is_edited_both_ways", CALLS, "spec.rules[].filters[].", &["type", "requestHeaderModifier", "responseHeaderModifier"]),
     by("gateway_api_attempts::a_grpcroute_mirrors_calls", CALLS, "spec.rules[].filters[].", &["requestMirror"]),
