@@ -211,9 +211,30 @@ proptest! {
     }
 }
 
-/// Services and listeners for whatever the good files speak of.
-const MAIN: &str = "listeners: [{name: l, address: \"127.0.0.1:80\"}]\n\
-                    services: [{name: m, endpoints: [{address: \"127.0.0.1:81\"}]}]\n";
+/// Listeners, services and callers for whatever the good files speak of: each alone is right.
+const MAINS: &[&str] = &[
+    "listeners: [{name: l, address: \"127.0.0.1:80\"}]\n\
+     services: [{name: m, endpoints: [{address: \"127.0.0.1:81\"}]}]\n",
+    "listeners: [{name: l, address: \"127.0.0.1:80\", service: m}]\n\
+     services: [{name: m, timeout: 1s, endpoints: [{address: \"127.0.0.1:81\", labels: {version: v1}}]}]\n",
+    "\
+node: {namespace: kubeflow, domain: cluster.local}
+callers: [{cidr: 10.8.0.0/14, service: frontend.web, labels: {app: frontend}}]
+listeners:
+- {name: edge, address: \"127.0.0.1:80\", gateways: [public, kubeflow/inference]}
+- {name: both, address: \"127.0.0.1:81\", gateways: [mesh, public]}
+- {name: alone, address: \"127.0.0.1:82\", service: inception, gateways: [public]}
+- {name: hosts, address: \"127.0.0.1:83\"}
+- {name: delivery, address: \"127.0.0.1:84\", service: inception, mode: deliver, allow: [10.8.0.0/14]}
+services:
+- name: inception
+  endpoints:
+  - {grpc: \"127.0.0.1:90\", http: \"127.0.0.1:91\", labels: {version: v1}, local: true}
+  - {address: \"10.0.0.2:80\", labels: {version: v2}}
+- {name: m, namespace: kubeflow, endpoints: [{address: \"10.0.0.3:80\", labels: {version: v1}}]}
+- {name: mnist, namespace: web, lb: ring_hash, endpoints: [{address: \"10.0.0.4:80\"}]}
+",
+];
 
 /// A line of a good file without its value, or with another one.
 fn changed_line(good: &str, at: usize, word: &str, cut: bool) -> String {
@@ -227,21 +248,59 @@ fn changed_line(good: &str, at: usize, word: &str, cut: bool) -> String {
     lines.join("\n") + "\n"
 }
 
+/// A good file, with one line changed or with none.
+fn near_good() -> impl Strategy<Value = String> {
+    let change = (0..1usize << 16, prop::sample::select(WORDS), any::<bool>());
+    (prop::sample::select(&GOOD[1..]), prop::option::of(change)).prop_map(|(good, change)| match change {
+        Some((at, word, cut)) => changed_line(good, at, word, cut),
+        None => good.to_owned(),
+    })
+}
+
+fn errors(found: Option<config::Diagnostics>) -> Vec<String> {
+    let all = found.into_iter().flatten();
+    all.filter(|one| one.severity == config::Severity::Error).map(|one| one.to_string()).collect()
+}
+
+#[test]
+fn each_weir_yaml_that_rules_are_put_beside_is_right_and_takes_every_good_file() {
+    for main in MAINS {
+        for good in &GOOD[1..] {
+            let rules = Document { name: "b.yaml".into(), bytes: (*good).into() };
+            let found = config::load(&document(*main), &[rules], &Environment::default()).err();
+            assert_eq!(errors(found), [""; 0], "{main}");
+        }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn rules_that_pass_alone_are_taken_with_a_weir_yaml_and_no_others(
-        good in prop::sample::select(&GOOD[1..]), at in 0..1usize << 16, word in prop::sample::select(WORDS), cut in any::<bool>(),
+        main in prop::sample::select(MAINS), files in prop::collection::vec(near_good(), 1..4),
     ) {
-        let rules = [document(changed_line(good, at, word, cut))];
-        let errors = |found: Option<config::Diagnostics>| -> Vec<String> {
-            let all = found.into_iter().flatten();
-            all.filter(|one| one.severity == config::Severity::Error).map(|one| one.to_string()).collect()
-        };
+        let named = |(number, text): (usize, String)| Document { name: format!("{number}.yaml"), bytes: text.into() };
+        let rules: Vec<_> = files.into_iter().enumerate().map(named).collect();
         let alone = errors(config::validate_rules(&rules).err());
-        let linked = errors(config::load(&document(MAIN), &rules, &Environment::default()).err());
+        let linked = errors(config::load(&document(main), &rules, &Environment::default()).err());
         prop_assert_eq!(alone, linked);
+    }
+}
+
+#[test]
+fn a_file_that_stands_twice_is_refused_for_each_of_its_objects_alone_and_with_a_weir_yaml() {
+    for good in &GOOD[1..] {
+        let file = |name: &str| Document { name: name.into(), bytes: (*good).into() };
+        let (objects, _) = config::validate_rules(&[file("0.yaml")]).expect("good");
+        let twice = [file("0.yaml"), file("1.yaml")];
+        let alone = errors(config::validate_rules(&twice).err());
+        assert_eq!(alone.len(), objects, "{alone:?}");
+        assert!(alone.iter().all(|one| one.contains("duplicate-rule")), "{alone:?}");
+        for main in MAINS {
+            let linked = config::load(&document(*main), &twice, &Environment::default()).err();
+            assert_eq!(errors(linked), alone, "{main}");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Law: it asks the very code that routes requests, about the configuration as it is on disk; it sends nothing.
 
 mod report;
-mod requests;
+pub mod requests;
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::words::{GrpcStatus, Protocol};
 
+pub mod timeout;
+
 /// The field that says how a call has ended, in its trailers or, where it has no others, in its head.
 pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 

@@ -12,7 +12,10 @@ use percent_encoding::percent_decode_str;
 pub fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, [u8]>> {
     query.split('&').find_map(|parameter| {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let found = key == name || key.contains('%') && percent_decode_str(key).eq(name.bytes());
+        let found = match key.contains('%') {
+            false => key == name,
+            true => percent_decode_str(key).eq(name.bytes()),
+        };
         (found && !parameter.is_empty()).then(|| percent_decode_str(value).into())
     })
 }
@@ -32,6 +35,7 @@ mod tests {
         assert_eq!(value("a=1&b%20c=x%2fy+z", "b c").as_deref(), Some("x/y+z"));
         assert_eq!(value("a=%zz%4", "a").as_deref(), Some("%zz%4"));
         assert_eq!(value("a=1", "A"), None);
+        assert_eq!((value("%41=1", "%41"), value("%2541=1", "%41").as_deref()), (None, Some("1")));
     }
 
     #[test]

@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use super::exchange::Exchange;
 use super::headers;
+use crate::message::grpc::timeout;
 use crate::snapshot::RoutePolicy;
 use crate::words::Protocol;
 
@@ -20,8 +21,6 @@ pub(super) use clock::{Clock, until_late};
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 const PER_TRY_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
-/// Digits of a `grpc-timeout`.
-const DIGITS: usize = 8;
 
 /// The bounds of one request, from the moment at which its attempts begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,9 +80,9 @@ pub(super) fn take_grpc(exchange: &Exchange, headers: &mut HeaderMap, route: Opt
     let Some(told) = headers.get_mut(GRPC_TIMEOUT).filter(|_| protocol == Protocol::Grpc) else {
         return false;
     };
-    let Some(grpc) = parse_grpc(told.as_bytes()) else { return false };
+    let Some(grpc) = timeout::parse(told.as_bytes()) else { return false };
     let times = Times::new(route, Some(grpc), None, start.elapsed());
-    *told = grpc_value(times.total().unwrap_or_default());
+    *told = timeout::value(times.total().unwrap_or_default());
     exchange.deadline.set(start.checked_add(grpc));
     exchange.swept.set(times.of_grpc());
     times.of_grpc()
@@ -97,9 +96,9 @@ pub(super) fn tell_again(exchange: &Exchange, headers: &mut HeaderMap) {
     }
     let total = exchange.deadline.get().map(|at| at.saturating_duration_since(Instant::now()));
     let grpc = exchange.record.borrow().protocol == Protocol::Grpc;
-    let told = headers.get_mut(GRPC_TIMEOUT).filter(|told| grpc && parse_grpc(told.as_bytes()).is_some());
+    let told = headers.get_mut(GRPC_TIMEOUT).filter(|told| grpc && timeout::parse(told.as_bytes()).is_some());
     if let (Some(told), Some(left)) = (told, total.into_iter().chain(route).min()) {
-        *told = grpc_value(left);
+        *told = timeout::value(left);
     }
 }
 
@@ -152,7 +151,7 @@ impl Times {
             headers::expect_no_timeout(headers); // what an earlier attempt was told
         }
         if self.tells_grpc {
-            headers.insert(GRPC_TIMEOUT, grpc_value(left));
+            headers.insert(GRPC_TIMEOUT, timeout::value(left));
         }
     }
 
@@ -165,97 +164,14 @@ impl Times {
 
 /// The caller's `grpc-timeout`; `None`: there is none that can be read.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    parse_grpc(headers.get(GRPC_TIMEOUT)?.as_bytes())
-}
-
-/// Up to eight digits and a unit.
-fn parse_grpc(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > DIGITS || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let count = digits.iter().fold(0, |count: u64, digit| count * 10 + u64::from(digit - b'0'));
-    Some(match unit {
-        b'H' => Duration::from_secs(count * 3600),
-        b'M' => Duration::from_secs(count * 60),
-        b'S' => Duration::from_secs(count),
-        b'm' => Duration::from_millis(count),
-        b'u' => Duration::from_micros(count),
-        b'n' => Duration::from_nanos(count),
-        _ => return None,
-    })
-}
-
-/// `left` in the finest unit that its digits leave room for, rounded down: an upstream must not take longer.
-fn grpc_value(left: Duration) -> HeaderValue {
-    const MOST: u64 = 10_u64.pow(DIGITS as u32) - 1;
-    let seconds = left.as_secs();
-    let (count, unit) = if seconds <= MOST / 1_000_000 {
-        (seconds * 1_000_000 + u64::from(left.subsec_micros()), b'u')
-    } else if seconds <= MOST / 1_000 {
-        (seconds * 1_000 + u64::from(left.subsec_millis()), b'm')
-    } else if seconds <= MOST {
-        (seconds, b'S')
-    } else if seconds / 60 <= MOST {
-        (seconds / 60, b'M')
-    } else {
-        (MOST.min(seconds / 3600), b'H')
-    };
-    let (mut text, mut digits) = ([0; DIGITS + 1], itoa::Buffer::new());
-    let digits = digits.format(count).as_bytes();
-    text[..digits.len()].copy_from_slice(digits);
-    text[digits.len()] = unit;
-    HeaderValue::from_bytes(&text[..=digits.len()]).unwrap_or_else(|_| HeaderValue::from_static("0u"))
+    timeout::parse(headers.get(GRPC_TIMEOUT)?.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
-
-    #[test]
-    fn a_grpc_timeout_is_eight_digits_at_most_and_a_unit() {
-        for (text, expected) in [
-            ("1H", Some(3_600_000 * MS)),
-            ("2M", Some(120_000 * MS)),
-            ("99999999S", Some(Duration::from_secs(99_999_999))),
-            ("250m", Some(250 * MS)),
-            ("1500u", Some(Duration::from_micros(1500))),
-            ("7n", Some(Duration::from_nanos(7))),
-            ("0m", Some(Duration::ZERO)),
-            ("00000001S", Some(1000 * MS)),
-            ("000000001S", None),
-            ("100000000n", None),
-            ("S", None),
-            ("", None),
-            ("1", None),
-            ("1s", None),
-            ("-1S", None),
-            ("+1S", None),
-            (" 1S", None),
-            ("1 S", None),
-            ("1.5S", None),
-        ] {
-            assert_eq!(parse_grpc(text.as_bytes()), expected, "{text:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_left_is_told_in_eight_digits_and_never_as_more(micros in 0_u64..u64::MAX / 2) {
-            let left = Duration::from_micros(micros);
-            let value = grpc_value(left);
-            let read = parse_grpc(value.as_bytes());
-            prop_assert!(read.is_some_and(|read| read <= left), "{left:?} as {value:?}");
-            // No more is lost than one step of the unit: an hour beside ten thousand years.
-            let lost = left - read.unwrap_or_default();
-            let bounded = left >= Duration::from_secs(99_999_999 * 3600) || lost * 1000 <= left.max(MS);
-            prop_assert!(bounded, "{left:?} as {value:?}");
-        }
-    }
 
     #[test]
     fn the_shorter_of_route_and_grpc_counts_and_grpcs_has_run_since_the_head() {

@@ -34,3 +34,5 @@ mod request;
 mod retry;
 mod switch;
 mod tries;
+
+pub use retry::conditions::{asked as asked_retries, strip_asked as strip_asked_retries};

@@ -27,7 +27,7 @@ use outlier::Scene;
 use usable::Usable;
 use watch::{Census, MAX_CHECKS};
 
-mod health;
+pub mod health;
 #[cfg(all(test, feature = "models"))]
 #[path = "guard_models.rs"]
 mod models;

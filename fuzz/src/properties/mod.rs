@@ -4,9 +4,12 @@
 //! Law: no `check` depends on anything but its bytes, so that what one run finds another repeats.
 
 pub mod access_log_format;
+pub mod caller_asks;
 pub mod convert;
+pub mod explain_requests;
 pub mod grpc_frames;
 pub mod header_edits;
+pub mod health_answers;
 pub mod host;
 pub mod hpack;
 pub mod http1_chunks;
@@ -24,9 +27,12 @@ pub mod weir_yaml;
 /// Every target: its name, which is its folder in the corpus, and its property.
 pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("access_log_format", access_log_format::check),
+    ("caller_asks", caller_asks::check),
     ("convert", convert::check),
+    ("explain_requests", explain_requests::check),
     ("grpc_frames", grpc_frames::check),
     ("header_edits", header_edits::check),
+    ("health_answers", health_answers::check),
     ("host", host::check),
     ("hpack", hpack::check),
     ("http1_chunks", http1_chunks::check),

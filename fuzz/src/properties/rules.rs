@@ -7,12 +7,15 @@ use super::weir_yaml::{document, holds_together, load_all, readable};
 const MAIN: &str = "
 listeners:
 - {name: predict, address: '0.0.0.0:8500'}
+- {name: edge, address: '0.0.0.0:8501', gateways: [edge]}
+- {name: alone, address: '0.0.0.0:8502', service: inception}
+- {name: delivery, address: '0.0.0.0:8503', service: mnist.web, mode: deliver, allow: any}
 services:
 - name: inception
   endpoints:
   - {address: '10.0.0.1:8500', labels: {version: v1}}
   - {address: '10.0.0.2:8500', labels: {version: v2, track: canary}}
-- {name: mnist, namespace: web, endpoints: [{address: '10.0.0.3:8500'}]}
+- {name: mnist, namespace: web, endpoints: [{address: '10.0.0.3:8500', local: true}]}
 callers:
 - {cidr: 10.1.0.0/16, service: mnist.web, labels: {app: mnist}}
 ";
@@ -34,6 +37,10 @@ pub fn check(data: &[u8]) {
             assert!(
                 found.iter().any(|one| &*one.origin.file == "rules.yaml"),
                 "the configuration is right: {found:?}"
+            );
+            assert!(
+                validate_rules(std::slice::from_ref(&rules)).is_err(),
+                "wrong in company only: {found:?}"
             );
         }
     }

@@ -25,16 +25,17 @@ static DEFAULT_HOST: HeaderValue = HeaderValue::from_static("localhost");
 
 /// What is asked about, as it is typed.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: Method,
-    pub(super) url: String,
-    pub(super) headers: HeaderMap,
-    pub(super) from: Option<IpAddr>,
+#[allow(missing_docs)] // as they are typed
+pub struct Request {
+    pub method: Method,
+    pub url: String,
+    pub headers: HeaderMap,
+    pub from: Option<IpAddr>,
 }
 
 impl Request {
     /// Its head, as the engine of HTTP/1.1 reads it off the wire; else what the proxy answers.
-    pub(super) fn head(&self, limits: &Limits) -> Result<Box<Parts>, String> {
+    pub fn head(&self, limits: &Limits) -> Result<Box<Parts>, String> {
         let mut bytes = BytesMut::from(format!("{} {} HTTP/1.1\r\n", self.method, self.url).as_str());
         let name = HOST;
         let host = (!self.headers.contains_key(&name)).then_some((&name, &DEFAULT_HOST));
@@ -87,7 +88,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Each line with its number, from 1; empty ones and those that begin with `#` are passed over.
-pub(super) fn of_lines(text: &str) -> impl Iterator<Item = (usize, Result<Request, String>)> {
+pub fn of_lines(text: &str) -> impl Iterator<Item = (usize, Result<Request, String>)> {
     let numbered = text.lines().enumerate().map(|(place, line)| (place + 1, line.trim()));
     numbered
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
@@ -97,12 +98,13 @@ pub(super) fn of_lines(text: &str) -> impl Iterator<Item = (usize, Result<Reques
 /// `name: value`
 pub(super) fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("a header is written 'name: value'")?;
-    header(name.trim(), value.trim())
+    header(name.trim(), value)
 }
 
+/// Blanks around the value are not of it, as on the wire.
 fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = name.parse::<HeaderName>().map_err(|error| error.to_string())?;
-    let value = value.parse::<HeaderValue>().map_err(|error| error.to_string())?;
+    let value = value.trim_matches([' ', '\t']).parse::<HeaderValue>().map_err(|error| error.to_string())?;
     Ok((name, value))
 }
 

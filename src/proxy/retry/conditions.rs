@@ -109,10 +109,7 @@ fn holds(condition: &HeaderMatch, headers: &HeaderMap) -> bool {
 
 /// The route's policy with what an internal caller asks for: conditions, statuses and fields in addition, the number of
 /// retries in place of the route's. Of a list, what is unknown is passed over, as in Envoy.
-pub(in crate::proxy) fn asked<'a>(
-    route: Option<&'a RetryPolicy>,
-    headers: &HeaderMap,
-) -> Option<Cow<'a, RetryPolicy>> {
+pub fn asked<'a>(route: Option<&'a RetryPolicy>, headers: &HeaderMap) -> Option<Cow<'a, RetryPolicy>> {
     let asks = CONTROLS.iter().any(|name| headers.contains_key(name));
     if !asks {
         return route.map(Cow::Borrowed);
@@ -139,7 +136,7 @@ pub(in crate::proxy) fn asked<'a>(
 }
 
 /// Takes out what an internal caller said to its proxy alone.
-pub(in crate::proxy) fn strip_asked(headers: &mut HeaderMap) {
+pub fn strip_asked(headers: &mut HeaderMap) {
     for name in CONTROLS {
         headers.remove(name);
     }

@@ -25,6 +25,9 @@ mod grpc;
 mod http;
 mod model;
 
+pub use grpc::{message_of, says_serving};
+pub use model::{json_says_available, says_available};
+
 /// Questions of one cluster that are open at once: each is a connection, and the control thread has other things to do.
 pub(super) const AT_ONCE: usize = 128;
 

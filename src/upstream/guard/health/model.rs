@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Found;
 use super::ask::Wanted;
-use super::grpc::{Called, Field, call, fields, put_bytes, put_integer, put_text};
+use super::grpc::{Called, Field, call, fields, number, put_bytes, put_integer, put_text};
 use super::http::get;
 use crate::snapshot::{Cluster, UpstreamProtocol};
 use crate::transport::io::Stream;
@@ -49,7 +49,7 @@ fn path(name: &str, version: Option<u64>) -> String {
 }
 
 /// `{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}`
-fn json_says_available(body: &[u8], version: Option<u64>) -> bool {
+pub fn json_says_available(body: &[u8], version: Option<u64>) -> bool {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else { return false };
     let statuses = answer["model_version_status"].as_array();
     statuses.into_iter().flatten().any(|status| {
@@ -72,18 +72,14 @@ fn question(name: &str, version: Option<u64>) -> BytesMut {
 }
 
 /// `GetModelStatusResponse{repeated ModelVersionStatus{version: 1, state: 2} = 1}`
-fn says_available(message: &[u8], version: Option<u64>) -> bool {
-    let statuses = fields(message).filter_map(|field| match field {
-        Field::Bytes(1, status) => Some(status),
+pub fn says_available(message: &[u8], version: Option<u64>) -> bool {
+    let statuses = fields(message).unwrap_or_default().into_iter().filter_map(|field| match field {
+        Field::Bytes(1, status) => Some(fields(status)),
         _ => None,
     });
-    statuses.into_iter().any(|status| {
-        let number = |wanted| {
-            let of = |field| matches!(field, Field::Number(known, _) if known == wanted).then_some(field);
-            let last = fields(status).filter_map(of).last();
-            last.map_or(0, |field| if let Field::Number(_, value) = field { value } else { 0 })
-        };
-        number(2) == AVAILABLE && version.is_none_or(|version| number(1) == version)
+    let Some(statuses) = statuses.collect::<Option<Vec<_>>>() else { return false };
+    statuses.iter().any(|status| {
+        number(status, 2) == AVAILABLE && version.is_none_or(|version| number(status, 1) == version)
     })
 }
 
@@ -118,6 +114,10 @@ mod tests {
         assert!(says_available(&message, None) && says_available(&message, Some(1)));
         assert!(!says_available(&message, Some(2)) && !says_available(&message, Some(3)));
         assert!(!says_available(&[], None));
+        for ending in [&[0xff][..], &[0x0a, 1, 0x10]] {
+            let message = [&message, ending].concat();
+            assert!(!says_available(&message, Some(1)), "not all of it has a reading");
+        }
     }
 
     #[test]
