@@ -58,7 +58,7 @@ fn plain_deadline(text: &[u8]) -> Option<u128> {
     let units = units.into_iter().chain([('m', 1_000_000), ('u', 1_000), ('n', 1)]);
     let (digits, unit) =
         units.into_iter().find_map(|(unit, nanos)| Some((text.strip_suffix(unit)?, nanos)))?;
-    let is_number = (1..=8).contains(&digits.len()) && digits.chars().all(|c| ('0'..='9').contains(&c));
+    let is_number = (1..=8).contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_digit());
     is_number.then(|| digits.parse::<u128>().expect("digits") * unit)
 }
 

@@ -153,7 +153,7 @@ fn written_json(input: &mut Input<'_>) {
         .iter()
         .map(|(version, state)| {
             let state = STATES[(*state / 10) as usize];
-            let mut fields = vec![
+            let mut fields = [
                 format!("\"version\": \"{version}\""),
                 format!("\"state\":\t\"{state}\""),
                 "\"status\": {\"error_code\": \"OK\", \"state\": \"AVAILABLE\", \"error_message\": \"\"}"
