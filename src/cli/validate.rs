@@ -15,13 +15,13 @@ use crate::sources;
 
 const EXAMPLES: &str = "Examples:
   weir validate weir.yaml
-  weir validate -o json rules/*.yaml";
+  weir validate -o json rules/";
 
 /// Check configurations without using them
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct ValidateArgs {
-    /// A weir.yaml (the rules it names are read as well) or a file of rules
+    /// A weir.yaml (the rules it names are read as well), a file of rules, or a folder of such files
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// How to tell
@@ -90,15 +90,22 @@ struct Counts {
 }
 
 fn load(path: &Path, environment: &Environment) -> Result<(Counts, Diagnostics), Diagnostics> {
+    if path.is_dir() {
+        return Ok(of_rules(config::validate_rules(&sources::read_folder(path)?)?));
+    }
     let main = sources::read_file(path)?;
     if config::file_kind(&main)? == FileKind::Rules {
-        let (rules, warnings) = config::validate_rules(&[main])?;
-        return Ok((Counts { rules, ..Counts::default() }, warnings));
+        return Ok(of_rules(config::validate_rules(&[main])?));
     }
     let loaded = sources::read(path)?.load(environment)?;
     let (listeners, services) = (loaded.snapshot.listeners.len(), loaded.snapshot.services.len());
     let counts = Counts { listeners: Some(listeners), services: Some(services), rules: loaded.rules };
     Ok((counts, loaded.warnings))
+}
+
+/// What is told of rules alone.
+fn of_rules((rules, warnings): (usize, Diagnostics)) -> (Counts, Diagnostics) {
+    (Counts { rules, ..Counts::default() }, warnings)
 }
 
 fn print(report: &Report, out: &mut dyn Write, colours: bool) -> io::Result<()> {
@@ -173,6 +180,15 @@ mod tests {
         let (good, text) = told(&world(), &["weir.yaml", "more.yaml"], Output::Text);
         assert_eq!(text, "weir.yaml: OK (1 listener, 1 service, 3 rules)\nmore.yaml: OK (1 rule)\n");
         assert!(good);
+    }
+
+    #[test]
+    fn a_folder_of_rules_is_read_as_one_that_a_configuration_names() {
+        let folder = world();
+        assert_eq!(told(&folder, &["rules"], Output::Text), (true, "rules: OK (2 rules)\n".into()));
+        fs::write(folder.path().join("rules/c.yaml"), rule("a", "")).expect("written");
+        let (good, text) = told(&folder, &["rules"], Output::Text);
+        assert!(!good && text.contains("duplicate"), "{text}");
     }
 
     #[test]

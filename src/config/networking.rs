@@ -134,6 +134,17 @@ pub(super) fn editable(field: &Field<'_>, name: &OrdName) -> Option<()> {
     Some(())
 }
 
+/// What asks for localities, where it is `wanted`.
+pub(super) fn no_localities(field: &Field<'_>, wanted: bool) -> Option<()> {
+    if !wanted {
+        return Some(()); // what is not asked for is not missed
+    }
+    let key = field.path.rsplit('.').next().unwrap_or_default();
+    let reason = format!("`{key}` is not supported: endpoints have no localities here");
+    field.fault_with("not-supported", reason, "leave it out");
+    None
+}
+
 /// The name of the answer's header that tells the chosen version: one that means nothing to whoever reads the answer.
 pub(super) fn version_header(field: &Field<'_>, name: OrdName) -> Option<OrdName> {
     const MEANT: [&str; 9] = [

@@ -18,7 +18,6 @@ const SUPPORTED: &str = "supported: RouteRule and DestinationPolicy of config.is
 const OLD_ISTIO: &str = "config.istio.io";
 const ISTIO: &str = "networking.istio.io";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
-const GATEWAY: &str = "listeners stand in weir.yaml; `gateways` there names those it stands for";
 const NO_CONNECTIONS: &str = "Weir splits HTTP and gRPC";
 
 /// Kinds that stand beside routes, by their group, and why they are refused.
@@ -27,18 +26,32 @@ const REFUSED: &[(&str, &str, &str)] = &[
     (OLD_ISTIO, "IngressRule", "listeners stand in weir.yaml"),
     (OLD_ISTIO, "QuotaSpec", "there is no Mixer"),
     (OLD_ISTIO, "QuotaSpecBinding", "there is no Mixer"),
-    (ISTIO, "Gateway", GATEWAY),
     (ISTIO, "ServiceEntry", "services stand in weir.yaml"),
     (ISTIO, "WorkloadEntry", "endpoints stand in weir.yaml"),
     (ISTIO, "WorkloadGroup", "endpoints stand in weir.yaml"),
     (ISTIO, "Sidecar", "what a proxy sees stands in weir.yaml"),
     (ISTIO, "EnvoyFilter", "there is no Envoy to patch"),
-    (GATEWAY_API, "Gateway", GATEWAY),
-    (GATEWAY_API, "GatewayClass", "Weir stands for every gateway that a listener names"),
     (GATEWAY_API, "TCPRoute", NO_CONNECTIONS),
     (GATEWAY_API, "TLSRoute", NO_CONNECTIONS),
     (GATEWAY_API, "UDPRoute", NO_CONNECTIONS),
     (GATEWAY_API, "ReferenceGrant", "files are not kept apart by namespace: every reference is granted"),
+];
+
+const GATEWAY: &str = "a listener with `gateways: [NAME]`, or without `gateways` for all";
+
+/// Kinds that only say what weir.yaml says, and where that is said there. They stand beside routes in files that are written
+/// for others, and a route does not change its meaning without them.
+const SAID_ELSEWHERE: &[(&str, &str, &str)] = &[
+    (ISTIO, "Gateway", GATEWAY),
+    (GATEWAY_API, "Gateway", GATEWAY),
+    (GATEWAY_API, "GatewayClass", "nothing: a listener stands for gateways of any class"),
+];
+
+/// The kinds that are read, by group, and a version in which they are.
+const READ: &[(&str, &[&str], &str)] = &[
+    (OLD_ISTIO, &["RouteRule", "DestinationPolicy"], "v1alpha2"),
+    (ISTIO, &["VirtualService", "DestinationRule"], "v1"),
+    (GATEWAY_API, &["HTTPRoute", "GRPCRoute"], "v1"),
 ];
 
 /// What rule files say.
@@ -84,9 +97,17 @@ fn object(field: &Field<'_>, patterns: &Patterns, into: &mut Objects) {
     };
     match (version.text(), kind.text()) {
         (Some("v1"), Some("List")) => list(field, patterns, into),
+        (Some(version), Some(name)) if is_list(version, name) => list(field, patterns, into),
         (Some(version), Some(name)) => one(field, &kind, (version, name), patterns, into),
         _ => {}
     }
+}
+
+/// Whether it is the list of a kind that is read, as the API server answers. Each item says its own version.
+fn is_list(version: &str, name: &str) -> bool {
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let kind = name.strip_suffix("List").unwrap_or_default();
+    READ.iter().any(|(of, kinds, _)| *of == group && kinds.contains(&kind))
 }
 
 fn list(field: &Field<'_>, patterns: &Patterns, into: &mut Objects) {
@@ -132,16 +153,30 @@ fn one(
             into.traffic.extend(read(field, "DestinationRule", destination_rule::decode));
         }
         _ => {
-            let group = version.split_once('/').map_or("", |(group, _)| group);
-            let known = REFUSED.iter().find(|(of, kind, _)| (*of, *kind) == (group, name));
-            let (code, why) = match known {
-                Some((_, _, why)) => ("not-supported", format!(": {why}")),
-                None => ("unknown-kind", String::new()),
-            };
-            let reason = format!("`{name}` of `{version}` is not supported{why}");
-            kind.fault_with(code, reason, SUPPORTED);
+            tell_of_unread(kind, (version, name));
         }
     }
+}
+
+/// Tells of an object that nobody reads.
+fn tell_of_unread(kind: &Field<'_>, (version, name): (&str, &str)) {
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let of = |table: &'static [(&str, &str, &'static str)]| {
+        table.iter().find(|(of, kind, _)| (*of, *kind) == (group, name)).map(|(_, _, why)| *why)
+    };
+    if let Some(instead) = of(SAID_ELSEWHERE) {
+        let reason = format!("`{name}` says what weir.yaml says: it is passed over");
+        kind.warn_with("ignored", reason, instead);
+        return;
+    }
+    let other = READ.iter().find(|(of, kinds, _)| *of == group && kinds.contains(&name));
+    let (code, why) = match (of(REFUSED), other) {
+        (Some(why), _) => ("not-supported", format!(": {why}")),
+        (None, Some((_, _, version))) => ("unknown-kind", format!(": write `{group}/{version}`")),
+        (None, None) => ("unknown-kind", String::new()),
+    };
+    let reason = format!("`{name}` of `{version}` is not supported{why}");
+    kind.fault_with(code, reason, SUPPORTED);
 }
 
 /// Reads one object with routes, and adds what its annotations say of them.
@@ -169,4 +204,62 @@ fn read<T>(
     let metadata = Metadata::read(field, kind, table.require("metadata").as_ref());
     let draft = table.require("spec").and_then(|spec| decode(&spec, &metadata));
     draft.filter(|_| field.scope.errors() == errors_before)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Diagnostics, Document, read_rules};
+
+    /// How many objects are read of `text`, and what is told.
+    fn read(text: &str) -> (usize, Vec<String>) {
+        let mut found = Diagnostics::new();
+        let document = Document { name: "a.yaml".into(), bytes: text.into() };
+        let objects = read_rules(&[document], &mut found);
+        let told = found.iter().map(|one| format!("{} {} {}", one.severity, one.code, one.reason));
+        (objects.len(), told.collect())
+    }
+
+    #[test]
+    fn the_list_of_a_kind_is_read_as_the_api_server_answers_it() {
+        let item = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: m}, \
+                    spec: {hosts: [m], http: [{route: [{destination: {host: m}}]}]}}";
+        let list = |version: &str, kind: &str| {
+            read(&format!(
+                "apiVersion: {version}\nkind: {kind}\nmetadata: {{resourceVersion: \"7\"}}\nitems: [{item}, {item}]\n"
+            ))
+        };
+        assert_eq!(list("networking.istio.io/v1", "VirtualServiceList"), (2, Vec::new()));
+        assert_eq!(list("v1", "List"), (2, Vec::new()));
+        let (read, found) = list("v1", "PodList");
+        assert!(read == 0 && found[0].starts_with("error unknown-kind `PodList` of `v1`"), "{found:?}");
+    }
+
+    #[test]
+    fn another_version_of_a_kind_that_is_read_is_told_with_the_one_that_is() {
+        let (_, found) =
+            read("apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: GRPCRoute\nmetadata: {name: m}\n");
+        let reason = "`GRPCRoute` of `gateway.networking.k8s.io/v1alpha2` is not supported: \
+                      write `gateway.networking.k8s.io/v1`";
+        assert_eq!(found, [format!("error unknown-kind {reason}")]);
+    }
+
+    #[test]
+    fn what_weir_yaml_says_is_passed_over_beside_the_routes_that_hold() {
+        for (version, kind) in [
+            ("networking.istio.io/v1alpha3", "Gateway"),
+            ("gateway.networking.k8s.io/v1", "Gateway"),
+            ("gateway.networking.k8s.io/v1beta1", "GatewayClass"),
+        ] {
+            let (read, found) = read(&format!(
+                "apiVersion: {version}\nkind: {kind}\nmetadata: {{name: g}}\nspec: {{anything: [1]}}\n---\n\
+                 apiVersion: config.istio.io/v1alpha2\nkind: RouteRule\nmetadata: {{name: r}}\n\
+                 spec: {{destination: {{name: m}}}}\n"
+            ));
+            let told = format!("warning ignored `{kind}` says what weir.yaml says: it is passed over");
+            assert_eq!((read, found), (1, vec![told]));
+        }
+        let (_, found) =
+            read("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: s}\n");
+        assert!(found[0].starts_with("error not-supported"), "{found:?}");
+    }
 }

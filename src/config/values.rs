@@ -43,14 +43,29 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
                 _ => format!("`{text}` is no duration"),
             });
         };
-        let ns = scaled(number, *unit_ns).ok_or_else(|| format!("`{text}` is no duration"))?;
-        total_ns = total_ns.checked_add(ns).ok_or_else(|| format!("`{text}` is too long"))?;
+        let ns = scaled(number, *unit_ns).ok_or_else(|| match is_too_long(number, *unit_ns) {
+            true => too_long(text),
+            false => format!("`{text}` is no duration"),
+        })?;
+        total_ns = total_ns.checked_add(ns).ok_or_else(|| too_long(text))?;
         rest = tail;
     }
     match Duration::from_nanos(total_ns) {
         duration if duration <= MAX_DURATION => Ok(duration),
-        _ => Err(format!("`{text}` is too long")),
+        _ => Err(too_long(text)),
     }
+}
+
+fn too_long(text: &str) -> String {
+    format!("`{text}` is too long: at most {}", print_duration(MAX_DURATION))
+}
+
+/// Whether a number that cannot be counted is one all the same, beyond every bound.
+fn is_too_long(number: &str, unit: u64) -> bool {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let bound = MAX_DURATION.as_nanos() / u128::from(unit);
+    digits(whole) && digits(fraction) && whole.parse::<u128>().map_or(true, |whole| whole > bound)
 }
 
 /// The shortest text that [`parse_duration`] reads as `duration`, in one unit.
@@ -198,6 +213,20 @@ mod tests {
         ] {
             assert!(parse_duration(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_duration_that_is_too_long_is_told_with_the_bound_and_is_one_all_the_same() {
+        for long in ["87841h", "99999999h", "999999999999999999999999999999999999999999h", "1h87840h", "1e3s"]
+        {
+            let reason = parse_duration(long).expect_err(long);
+            let expected = match long {
+                "1e3s" => "`1e3s` is no duration".to_owned(),
+                _ => format!("`{long}` is too long: at most 87840h"),
+            };
+            assert_eq!(reason, expected);
+        }
+        assert!(parse_duration("87840h").is_ok());
     }
 
     #[test]

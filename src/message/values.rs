@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// All values of `name` as one, joined by commas (RFC 9110 section 5.3). Allocates only for a name that has several.
+/// All values of `name` as one, joined by commas (RFC 9110 section 5.3), those of `cookie` by `; ` as HTTP/2 joins them
+/// (RFC 9113 section 8.2.3). Allocates only for a name that has several.
 #[inline]
 pub fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
@@ -12,7 +14,7 @@ pub fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [
     let mut joined = Cow::Borrowed(first);
     for value in values {
         let joined = joined.to_mut();
-        joined.push(b',');
+        joined.extend_from_slice(if *name == COOKIE { b"; " } else { b"," });
         joined.extend_from_slice(value);
     }
     Some(joined)
@@ -28,6 +30,14 @@ pub fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Ite
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_cookies_are_one_as_http_2_has_them() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=b"));
+        headers.append(COOKIE, HeaderValue::from_static("user=jason"));
+        assert_eq!(joined(&headers, &COOKIE).as_deref(), Some(&b"a=b; user=jason"[..]));
+    }
 
     #[test]
     fn several_values_are_one_with_commas_and_one_is_lent() {

@@ -1,7 +1,7 @@
 //! Whether a request head satisfies the conditions of a route, and which one fails first.
 //!
 //! Law: the search and the explanation ask this one function, so that they cannot disagree. An absent header never
-//! matches; several values of one name are one value, joined by commas (RFC 9110 section 5.3). Envoy looks at each by itself:
+//! matches; several values of one name are one value, joined by commas (RFC 9110 section 5.3), cookies by `; `. Envoy looks at each by itself:
 //! `docs/routing.md` tells of the difference.
 
 use std::borrow::Cow;

@@ -13,7 +13,7 @@ mod watch;
 
 use crate::config::{Diagnostics, Loaded};
 
-pub use read::{Documents, read, read_file};
+pub use read::{Documents, read, read_file, read_folder};
 pub use start::{FileSource, Start, start};
 pub use watch::{Bell, Watcher};
 

@@ -74,6 +74,13 @@ pub fn read_file(path: &Path) -> Result<Document, Diagnostics> {
     reader.file(path).ok_or(reader.unread)
 }
 
+/// Reads the rule files of a directory, as one that a main file names is read.
+pub fn read_folder(path: &Path) -> Result<Vec<Document>, Diagnostics> {
+    let mut reader = Reader { unread: Diagnostics::new(), bytes_left: TOTAL_MAX_BYTES };
+    let rules = reader.rules(path);
+    if reader.unread.is_empty() { Ok(rules) } else { Err(reader.unread) }
+}
+
 /// The rule files and directories that `main`, at `path`, names. `None`: it does not tell, and it will not load.
 pub(super) fn rule_paths(path: &Path, main: &Document) -> Option<Vec<PathBuf>> {
     let folder = path.parent().unwrap_or(Path::new(""));

@@ -196,7 +196,7 @@ pub(crate) const FIELDS: &[FieldRow] = &[
     FieldRow::refused(
         "spec.trafficPolicy.outlierDetection.consecutiveErrors",
         "consecutiveErrors: 5",
-        "Istio has dropped it; `consecutiveGatewayErrors`",
+        "Istio has dropped it; `consecutive5xxErrors`, or `consecutiveGatewayErrors` for 502 to 504 alone",
     ),
     FieldRow::supported(
         "spec.trafficPolicy.portLevelSettings[]",

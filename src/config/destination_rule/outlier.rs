@@ -22,7 +22,10 @@ pub(super) fn read(field: &Field<'_>, settings: &mut ClusterDraft) -> Option<()>
             "minHealthPercent",
         ],
         later: &[],
-        never: &[("consecutiveErrors", "Istio has dropped it; write `consecutiveGatewayErrors`")],
+        never: &[(
+            "consecutiveErrors",
+            "Istio has dropped it; write `consecutive5xxErrors`, or `consecutiveGatewayErrors` for 502 to 504 alone",
+        )],
         proto: true,
     };
     let table = Table::new(field, &KEYS)?;

@@ -132,7 +132,7 @@ pub(crate) const FIELDS: &[FieldRow] = &[
     FieldRow::supported(
         "spec.http[].retries.retryOn",
         "retryOn: \"5xx,unavailable,429\"",
-        "Envoy's conditions and statuses; by default connect-failure, refused-stream, unavailable, cancelled",
+        "Envoy's conditions and statuses, of which the annotation `weir/retriable-headers` stands for `retriable-headers`; by default connect-failure, refused-stream, unavailable, cancelled",
     ),
     FieldRow::supported(
         "spec.http[].retries.retryIgnorePreviousHosts",
@@ -147,7 +147,7 @@ pub(crate) const FIELDS: &[FieldRow] = &[
     FieldRow::refused(
         "spec.http[].retries.retryRemoteLocalities",
         "retryRemoteLocalities: true",
-        "endpoints have no localities here",
+        "endpoints have no localities here; `false` is taken",
     ),
     FieldRow::supported("spec.http[].fault.delay.fixedDelay", "fixedDelay: 5s", "1ms or more"),
     FieldRow::supported(

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::{Context, action};
 use crate::config::decode::Field;
 use crate::config::draft::MirrorDraft;
-use crate::config::networking::{acts, fraction, header_name, origin, string_match, whole_percent};
+use crate::config::networking::{
+    acts, fraction, header_name, no_localities, origin, string_match, whole_percent,
+};
 use crate::config::table::{Keys, Table, each, filled, maybe};
 use crate::snapshot::policy::{Cors, UnmatchedPreflights};
 use crate::snapshot::retry::{BackOff, RetryCondition, RetryPolicy};
@@ -16,14 +18,22 @@ use crate::snapshot::{Fraction, StringMatch};
 /// `retries:`
 pub(super) fn retries(field: &Field<'_>) -> Option<RetryPolicy> {
     const KEYS: Keys = Keys {
-        known: &["attempts", "perTryTimeout", "retryOn", "retryIgnorePreviousHosts", "backoff"],
+        known: &[
+            "attempts",
+            "perTryTimeout",
+            "retryOn",
+            "retryIgnorePreviousHosts",
+            "backoff",
+            "retryRemoteLocalities",
+        ],
         later: &[],
-        never: &[("retryRemoteLocalities", "endpoints have no localities here")],
+        never: &[],
         proto: true,
     };
     let table = Table::new(field, &KEYS)?;
     let attempts = table.get("attempts").map_or(Some(0), |field| field.integer(0..=i32::MAX.into()));
     let per_try = maybe(&table, "perTryTimeout", Field::whole_ms);
+    maybe(&table, "retryRemoteLocalities", |field| no_localities(field, field.boolean()?))?;
     let elsewhere = table.get("retryIgnorePreviousHosts").map_or(Some(true), |field| field.boolean());
     let back_off = maybe(&table, "backoff", Field::whole_ms);
     let mut policy =

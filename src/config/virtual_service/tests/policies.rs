@@ -176,6 +176,7 @@ fn retries_have_istios_conditions_unless_said_and_none_at_all_for_0() {
     assert_eq!(faults("attempts: 1, perTryTimeout: 0s"), ["duration spec.http[0].retries.perTryTimeout"]);
     assert_eq!(faults("attempts: 1, backoff: 1.5ms"), ["duration spec.http[0].retries.backoff"]);
     assert_eq!(faults("attempts: 1, retryOn: \"5xx,6xx\""), ["retry-on spec.http[0].retries.retryOn"]);
+    assert_eq!(faults("attempts: 1, retryRemoteLocalities: false"), [""; 0]);
     assert_eq!(
         faults("attempts: 1, retryRemoteLocalities: true"),
         ["not-supported spec.http[0].retries.retryRemoteLocalities"]
