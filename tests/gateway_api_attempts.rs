@@ -125,23 +125,6 @@ fn a_status_that_is_listed_is_retried_as_often_as_is_said_and_no_other() {
     });
 }
 
-/// The wait is drawn: of a thousand hours less than the request's time is drawn once in ten million runs.
-#[test]
-fn a_retry_waits_for_as_long_as_may_be_drawn() {
-    run(async || {
-        for (backoff, attempts) in [("1ms", 2), ("1000h", 1)] {
-            for http in Http::BOTH {
-                let x = answering(&[503]).await;
-                let rule = format!(
-                    "[{{timeouts: {{request: 300ms}}, retry: {{codes: [503], backoff: {backoff}}}, {BACKEND}}}]"
-                );
-                ask(http, &world(&[], &[(&x, "v1")], &rule).await, "/").await;
-                assert_eq!(x.seen().len(), attempts, "{backoff} {http:?}");
-            }
-        }
-    });
-}
-
 #[test]
 fn a_retry_stays_with_the_backend_that_was_chosen() {
     run(async || {

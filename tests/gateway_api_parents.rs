@@ -1,5 +1,5 @@
 //! Where routes of the Gateway API hold, and whose endpoints they lead to: parents by name, part and namespace, host names,
-//! and backends in another namespace. HTTPRoutes by both HTTPs, GRPCRoutes by calls.
+//! and backends in another namespace; what their rules are called. HTTPRoutes by both HTTPs, GRPCRoutes by calls.
 // What stands outside a `#[test]` is a test's all the same.
 #![allow(clippy::expect_used)]
 
@@ -13,7 +13,8 @@ use common::dialects::with;
 use common::engine::Engine;
 use common::world::client::{Answer, Client, get, grpc_call};
 use common::world::upstream::Upstream;
-use common::world::{Http, free_port, one_service, run};
+use common::world::{Http, free_port, one_service, run, until};
+use weir::telemetry::Page;
 
 /// How requests come that a kind of route is about.
 #[derive(Clone, Copy, Debug)]
@@ -204,6 +205,31 @@ fn host_names_choose_the_route_and_what_none_names_is_lost() {
                         None => assert!(ask.is_lost(&answer), "{kind} {ask:?} {host}: {answer:?}"),
                     }
                 }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_rule_is_called_by_its_route_and_its_own_name() {
+    run(async || {
+        for (kind, asks) in KINDS {
+            for ask in asks {
+                let (v1, v2) = two().await;
+                let parent = "parentRefs: [{group: \"\", kind: Service, name: x}]";
+                let rules = route(kind, "r", parent, "name: x-v1")
+                    .replace("{backendRefs", "{name: canary, backendRefs");
+                let engine =
+                    Engine::start(1, &one_service(&[], &[(&v1.at(), "v1"), (&v2.at(), "v2")]), &rules);
+                assert_eq!(ask.ask(&engine, "in", "a.example").await.upstream(), "v1");
+                until(&format!("{kind} {ask:?} is counted"), || {
+                    let page = engine.shared.recorder.render(Page::Metrics);
+                    let mut counts = page.lines().filter(|line| line.starts_with("weir_requests_total{"));
+                    let is_it =
+                        |line: &str| line.contains("rule=\"r.default/canary\"") && line.ends_with(" 1");
+                    counts.any(is_it).then_some(())
+                })
+                .await;
             }
         }
     });

@@ -370,23 +370,6 @@ fn a_retry_goes_to_another_endpoint_unless_that_is_turned_off() {
     });
 }
 
-/// The wait is drawn: of a thousand hours less than the request's time is drawn once in ten million runs.
-#[test]
-fn a_retry_waits_for_as_long_as_may_be_drawn() {
-    run(async || {
-        for (backoff, attempts) in [("1ms", 2), ("1000h", 1)] {
-            for (down, up) in Http::matrix() {
-                let v1 = Upstream::failing(503).await;
-                let retries =
-                    format!("timeout: 300ms, retries: {{attempts: 1, retryOn: 5xx, backoff: {backoff}}}");
-                let served = Served::with(up, v1, &saying(&retries)).await;
-                served.send(down, get("/")).await;
-                assert_eq!(served.v1.begun(), attempts, "{backoff} {down:?} {up:?}");
-            }
-        }
-    });
-}
-
 #[test]
 fn gateways_and_ports_say_at_which_listeners_a_rule_holds() {
     run(async || {
