@@ -157,8 +157,11 @@ fn items(headers: &HeaderMap, name: &str) -> Vec<String> {
 fn number(text: &str) -> Option<u128> {
     let digits = text.strip_prefix('+').unwrap_or(text);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number
-        .then(|| digits.bytes().fold(0, |sum: u128, digit| sum.saturating_mul(10) + u128::from(digit - b'0')))
+    is_number.then(|| {
+        digits
+            .bytes()
+            .fold(0, |sum: u128, digit| sum.saturating_mul(10).saturating_add(u128::from(digit - b'0')))
+    })
 }
 
 /// RFC 9110 section 5.6.2.
