@@ -104,17 +104,17 @@ impl Host<'_> {
             let behind = self.rules.iter().enumerate().skip(place + 1);
             let heir = behind
                 .filter(|(other, (_, later))| !lost.contains(other) && !excludes(rule, later))
-                .map(|(_, (object, _))| object.full_name())
+                .map(|(_, (object, _))| format!("`{}`", object.full_name()))
                 .next()
-                .unwrap_or_else(|| "the whole service".into());
+                .unwrap_or_else(|| "what the service has for requests without a rule".into());
             let refuses = rule
                 .policy
                 .as_ref()
                 .is_some_and(|draft| draft.policy.fault.as_ref().is_some_and(|fault| fault.abort.is_some()));
             let name = object.full_name();
             let reason = match refuses {
-                true => format!("what `{name}` aborted is served from now on, first by `{heir}`"),
-                false => format!("the requests of `{name}` fall to `{heir}` first"),
+                true => format!("what `{name}` aborted is served from now on, first by {heir}"),
+                false => format!("the requests of `{name}` fall to {heir} first"),
             };
             notes.tell(&rule.place, reason, "write by hand what keeps them apart, before you take the rest");
         }

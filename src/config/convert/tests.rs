@@ -333,7 +333,7 @@ fn whom_the_requests_of_a_rule_that_is_left_out_fall_to_is_told_and_what_it_refu
             assert!(told.iter().any(|one| one == note), "{target:?}: {told:?}");
         }
         let (_, told) = converted(&rule("deny", &deny), target);
-        let note = "no-equal what `deny.default` aborted is served from now on, first by `the whole service`";
+        let note = "no-equal what `deny.default` aborted is served from now on, first by what the service has for requests without a rule";
         assert!(told.iter().any(|one| one == note), "{target:?}: {told:?}");
     }
 }
