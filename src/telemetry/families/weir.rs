@@ -1,5 +1,5 @@
 //! Weir's own metrics: their names, and what hops, copies and the process itself went through. What each version did is
-//! [`own`](super::own)'s.
+//! `own`'s.
 //!
 //! Law: few labels, all values from the configuration or from closed sets. Units are seconds and bytes.
 
