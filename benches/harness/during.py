@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import re
 import threading
 import time
@@ -14,6 +15,9 @@ from .sites import Site
 from .weir import RULES, rules
 
 PAGE_SECONDS = 10.0
+FIRST_EDITION = 7_000_000  # a number that stands nowhere else in the rules
+# No edition comes back: of two that take turns a look might find the one in force, and nothing to do.
+EDITIONS = itertools.count(FIRST_EDITION + 1)
 
 
 class Repeated:
@@ -51,15 +55,12 @@ class Repeated:
 def reloading(scenario: Scenario, site: Site) -> Repeated:
     """Another edition of the rules each time, put in place at once, as one would by hand."""
     names = [service_name(number) for number in range(scenario.shape.services)]
-    editions = [rules(names, scenario.shape.rules_by_service, edition) for edition in (1, 2)]
+    edition = rules(names, scenario.shape.rules_by_service, FIRST_EDITION)
     # Outside of the folder of rules, in which a half-written file would be a fault.
     place, fresh = site.folder / RULES / "0.yaml", site.folder / "next"
-    turn = 0
 
     def change() -> None:
-        nonlocal turn
-        fresh.write_text(editions[turn % 2])
-        turn += 1
+        fresh.write_text(edition.replace(str(FIRST_EDITION), str(next(EDITIONS))))
         fresh.replace(place)
 
     return Repeated(change, 1 / scenario.changes_per_second, 0.0)
