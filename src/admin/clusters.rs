@@ -7,18 +7,14 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
-use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use super::reply::{Query, Reply};
+use super::reply::{Query, Reply, filter};
 use crate::proxy::plane::ClusterPlane;
 use crate::snapshot::CircuitBreakers;
 use crate::transport::dial::Target;
 use crate::upstream::cluster::{ClusterState, EndpointState, Member};
-
-/// Memory that a filter may take.
-const MAX_FILTER_BYTES: usize = 1 << 20;
 
 /// See the module.
 pub(super) fn clusters(admin: &Admin, query: &Query) -> Reply {
@@ -42,12 +38,6 @@ pub(super) fn clusters(admin: &Admin, query: &Query) -> Reply {
         write_cluster(&mut text, cluster);
     }
     Reply::text(text)
-}
-
-fn filter(source: &str) -> Result<Regex, String> {
-    let built =
-        RegexBuilder::new(source).size_limit(MAX_FILTER_BYTES).dfa_size_limit(MAX_FILTER_BYTES).build();
-    built.map_err(|error| format!("Invalid regex: {error}\n"))
 }
 
 fn write_cluster(text: &mut String, cluster: &ClusterState) {

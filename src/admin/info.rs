@@ -2,7 +2,7 @@
 //!
 //! The shape of `/config_dump`: `{"generation": N, "plane": N, "snapshot": {…}, "verdicts": […]}`. The generation counts
 //! accepted configurations, the plane also changes of endpoints; the snapshot is what serves, `null` before the first;
-//! the verdicts are the last ones, oldest first. Law: no page holds a secret.
+//! the verdicts are the last ones, oldest first; `?verdicts` leaves the snapshot out. Law: no page holds a secret.
 
 use std::fmt::Write as _;
 
@@ -56,17 +56,20 @@ pub(super) fn server_info(admin: &Admin, _: &Query) -> Reply {
 struct Dump<'a> {
     generation: u64,
     plane: u64,
-    snapshot: Option<&'a Snapshot>,
+    /// Left out where the verdicts alone are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<Option<&'a Snapshot>>,
     verdicts: &'a Reloads,
 }
 
 /// See the module.
-pub(super) fn config_dump(admin: &Admin, _: &Query) -> Reply {
+pub(super) fn config_dump(admin: &Admin, query: &Query) -> Reply {
     let plane = admin.plane.load_full();
+    let is_whole = query.get("verdicts").is_none();
     Reply::json(&Dump {
         generation: plane.as_ref().map_or(0, |plane| plane.generation),
         plane: plane.as_ref().map_or(0, |plane| plane.number),
-        snapshot: plane.as_ref().map(|plane| &*plane.snapshot),
+        snapshot: is_whole.then(|| plane.as_ref().map(|plane| &*plane.snapshot)),
         verdicts: &admin.reloads.borrow(),
     })
 }

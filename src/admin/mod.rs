@@ -1,15 +1,19 @@
 //! The admin pages: what the proxy is doing, for people and for scrapers, and the few things that may be asked of it.
 //!
 //! Two handlers over one [`Admin`]: every page, for loopback, and those that anybody may read. Law: GET and HEAD change
-//! nothing; a page is answered from memory, at once. What is asked (drain, quit) is handed on as a [`Command`]; nothing
+//! nothing; a page is answered from memory, at once; other web sites get nothing. What is asked (drain, quit) is handed on as a [`Command`]; nothing
 //! here knows how it is done. It lives on the control thread.
 
 mod clusters;
+mod explain;
+mod guard;
 mod info;
+mod live;
 mod logging;
 mod pages;
 mod reloads;
 mod reply;
+mod rules;
 mod splits;
 
 use std::cell::RefCell;
@@ -117,7 +121,7 @@ struct Pages {
 
 impl Handler for Pages {
     fn answer(&self, request: Request<Bytes>) -> Answer {
-        pages::answer(&self.admin, self.only_public, request.method(), request.uri())
+        pages::answer(&self.admin, self.only_public, &request)
     }
 }
 

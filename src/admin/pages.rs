@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::reply::{Query, Reply};
-use super::{Admin, Command, clusters, info, logging, splits};
+use super::{Admin, Command, clusters, explain, guard, info, live, logging, rules, splits};
 use crate::proxy::census::VersionEndpoints;
 use crate::runtime::readiness::State;
 use crate::telemetry::families::envoy_server::ServerState;
@@ -23,35 +23,58 @@ struct Entry {
     /// Whether `metrics_address` shows it, too.
     public: bool,
     help: &'static str,
-    answer: fn(&Admin, &Query) -> Reply,
+    answer: Page,
+}
+
+/// What makes it.
+enum Page {
+    Of(fn(&Admin, &Query) -> Reply),
+    /// Of a form, which writes its parameters in a way of its own.
+    OfForm(fn(&Admin, &Uri) -> Reply),
 }
 
 const fn page(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
-    Entry { path, changes: false, public: false, help, answer }
+    Entry { path, changes: false, public: false, help, answer: Page::Of(answer) }
 }
 
 const fn public(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
-    Entry { path, changes: false, public: true, help, answer }
+    Entry { path, changes: false, public: true, help, answer: Page::Of(answer) }
 }
 
 const fn change(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
-    Entry { path, changes: true, public: false, help, answer }
+    Entry { path, changes: true, public: false, help, answer: Page::Of(answer) }
+}
+
+const fn form(path: &'static str, help: &'static str, answer: fn(&Admin, &Uri) -> Reply) -> Entry {
+    Entry { path, changes: false, public: false, help, answer: Page::OfForm(answer) }
 }
 
 /// By path.
 const ENTRIES: &[Entry] = &[
-    page("/", "this list", |_, _| Reply::text(help())),
+    page("/", "this list; for a browser the live page", |_, _| Reply::text(help())),
     page(
         "/clusters",
         "endpoints of every cluster, with their counts; ?format=json, ?filter=regex",
         clusters::clusters,
     ),
-    page("/config_dump", "what serves, its generation and the last verdicts, as JSON", info::config_dump),
+    page(
+        "/config_dump",
+        "what serves, its generation and the last verdicts, as JSON; ?verdicts without what serves",
+        info::config_dump,
+    ),
     change("/drain_listeners", "leave: as SIGTERM does", |admin, _| command(admin, Command::DrainListeners)),
+    form(
+        "/explain",
+        "which rule a request meets and why, as JSON; ?method=GET&url=/path&header=name:value&from=IP",
+        explain::explain,
+    ),
     change("/healthcheck/fail", "make /ready answer 503", |admin, _| set_failed(admin, true)),
     change("/healthcheck/ok", "undo /healthcheck/fail", |admin, _| set_failed(admin, false)),
     page("/help", "this list", |_, _| Reply::text(help())),
     page("/listeners", "names and addresses of the listeners; ?format=json", info::listeners),
+    page("/live.css", "of the live page", |_, _| live::style()),
+    page("/live.js", "of the live page", |_, _| live::script()),
+    page("/live.svg", "of the live page", |_, _| live::icon()),
     change(
         "/logging",
         "show the log's levels; ?level=debug, ?paths=weir::proxy:debug,… sets them",
@@ -60,15 +83,26 @@ const ENTRIES: &[Entry] = &[
     public("/metrics", "every metric, for Prometheus", |admin, _| scrape(admin, telemetry::Page::Metrics)),
     change("/quitquitquit", "leave without the grace", |admin, _| command(admin, Command::Quit)),
     public("/ready", "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
+    page("/rules", "the rules in force, in order and in words, as JSON; ?filter=regex, ?limit=N", rules::rules),
     page("/server_info", "version, state, uptime, options and node, as JSON", info::server_info),
-    page("/splits", "figures of each version of each rule, as JSON", splits::splits),
+    page(
+        "/splits",
+        "figures of each version of each rule, as JSON; ?minutes=1 to 5, ?filter=regex, ?limit=N",
+        splits::splits,
+    ),
+    page("/splits.csv", "the same as a table; ?filter=regex, ?limit=N", splits::table),
     public("/stats/prometheus", "the metrics that Envoy and Istio have, in Envoy's form", |admin, _| {
         scrape(admin, telemetry::Page::Envoy)
     }),
 ];
 
 /// The answer to a request.
-pub(super) fn answer(admin: &Admin, only_public: bool, method: &Method, uri: &Uri) -> Answer {
+pub(super) fn answer(admin: &Admin, only_public: bool, request: &Request<Bytes>) -> Answer {
+    let (method, uri) = (request.method(), request.uri());
+    // Figures and readiness are nobody's secret: what scrapes them may use any name.
+    if let Some(reason) = guard::refusal(method, request.headers()).filter(|_| !only_public) {
+        return Reply::text(reason).with_status(StatusCode::FORBIDDEN).into_answer();
+    }
     let entry = ENTRIES.iter().find(|entry| entry.path == uri.path() && (entry.public || !only_public));
     let Some(entry) = entry else { return not_found(only_public).into_answer() };
     let allowed = match entry.changes {
@@ -83,7 +117,12 @@ pub(super) fn answer(admin: &Admin, only_public: bool, method: &Method, uri: &Ur
         answer.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allow));
         return answer;
     }
-    (entry.answer)(admin, &Query::of(uri)).into_answer()
+    let reply = match &entry.answer {
+        Page::Of(_) if entry.path == "/" && let Some(page) = live::document(request.headers()) => page,
+        Page::Of(answer) => answer(admin, &Query::of(uri)),
+        Page::OfForm(answer) => answer(admin, uri),
+    };
+    reply.into_answer()
 }
 
 fn not_found(only_public: bool) -> Reply {

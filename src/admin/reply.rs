@@ -1,16 +1,28 @@
 //! What a page gives back, and what is asked of it beside its path.
 //!
-//! Law: every answer forbids keeping it and guessing its type.
+//! Law: every answer forbids keeping it and guessing its type, and to one for a browser nothing comes from elsewhere.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
+use regex::{Regex, RegexBuilder};
 use serde::Serialize;
 
 use crate::transport::endpoint::{Answer, AnswerBody};
 
 const TEXT: &str = "text/plain; charset=UTF-8";
 const JSON: &str = "application/json";
+const CSV: &str = "text/csv; charset=UTF-8; header=present";
+/// What a browser shows as a page.
+pub(super) const HTML: &str = "text/html; charset=UTF-8";
+/// Nothing but this server's own files, and in nobody's frame.
+const SELF_ONLY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Memory that a filter may take.
+const MAX_FILTER_BYTES: usize = 1 << 20;
 
 /// A page as it was made.
 #[derive(Debug)]
@@ -39,6 +51,24 @@ impl Reply {
         }
     }
 
+    /// The same for programs that ask often.
+    pub(super) fn compact_json(value: &impl Serialize) -> Reply {
+        match serde_json::to_vec(value) {
+            Ok(body) => Reply { status: StatusCode::OK, content_type: JSON, body: body.into() },
+            Err(error) => Reply::text(format!("{error}\n")).with_status(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// A table whose first row names the columns.
+    pub(super) fn csv(body: String) -> Reply {
+        Reply { status: StatusCode::OK, content_type: CSV, body: body.into() }
+    }
+
+    /// What was there when this was built.
+    pub(super) fn file(content_type: &'static str, body: &'static str) -> Reply {
+        Reply { status: StatusCode::OK, content_type, body: bytes::Bytes::from_static(body.as_bytes()).into() }
+    }
+
     /// As it goes out.
     pub(super) fn into_answer(self) -> Answer {
         let mut answer = Response::new(self.body);
@@ -47,6 +77,11 @@ impl Reply {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if self.content_type == HTML {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SELF_ONLY));
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            headers.insert(VARY, HeaderValue::from_static("accept"));
+        }
         answer
     }
 }
@@ -58,7 +93,16 @@ pub(super) struct Query(Vec<(String, String)>);
 impl Query {
     /// Of this target.
     pub(super) fn of(uri: &Uri) -> Query {
-        let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Query::decoded(uri, |text| percent_decode_str(text).decode_utf8_lossy().into_owned())
+    }
+
+    /// Of this target, as forms write it: a plus is a space.
+    pub(super) fn of_form(uri: &Uri) -> Query {
+        let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+        Query::decoded(uri, decode)
+    }
+
+    fn decoded(uri: &Uri, decode: impl Fn(&str) -> String) -> Query {
         let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Query(
             pairs
@@ -75,8 +119,20 @@ impl Query {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
+    /// All, in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// Whether JSON is asked for.
     pub(super) fn wants_json(&self) -> bool {
         self.get("format") == Some("json")
     }
+}
+
+/// A regular expression that somebody typed, within bounds.
+pub(super) fn filter(source: &str) -> Result<Regex, String> {
+    let built =
+        RegexBuilder::new(source).size_limit(MAX_FILTER_BYTES).dfa_size_limit(MAX_FILTER_BYTES).build();
+    built.map_err(|error| format!("Invalid regex: {error}\n"))
 }

@@ -1,18 +1,26 @@
-//! `/splits`: per rule and version its weight, and what became of its requests, since the start and over the last minute.
+//! `/splits`: per rule and version its weight, its endpoints, and what became of its requests, since the start and over
+//! the last minute.
+//! `/splits.csv` is the same as a table.
 //!
 //! Law: figures come from the series that are scraped, so the page and Prometheus agree. A version keeps its minute
 //! over reloads for as long as its rule names it.
+
+mod csv;
+mod endpoints;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+use regex::Regex;
 use serde::Serialize;
 
 use super::Admin;
-use super::reply::{Query, Reply};
+use super::reply::{Query, Reply, filter};
 use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane};
 use crate::snapshot::Labels;
+use crate::telemetry::history::{Point, STEP};
 use crate::telemetry::{Figures, Recorder, UNKNOWN, VersionMeter, VersionStats};
 
 /// A tick stands for one second.
@@ -21,6 +29,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MAX_TICKS: u32 = 61;
 /// The route where no rule applies.
 const DEFAULT_ROUTE: &str = "default-route";
+/// Minutes that may be asked for.
+const MAX_MINUTES: usize = 5;
 
 /// Service, rule and version.
 type Key = (Arc<str>, Arc<str>, Arc<str>);
@@ -31,12 +41,14 @@ pub struct SplitStats {
     recorder: Recorder,
     versions: HashMap<Key, VersionStats>,
     ticked: Instant,
+    /// How often.
+    ticks: u64,
 }
 
 impl SplitStats {
     /// No version yet.
     pub fn new(recorder: Recorder, now: Instant) -> SplitStats {
-        SplitStats { recorder, versions: HashMap::new(), ticked: now }
+        SplitStats { recorder, versions: HashMap::new(), ticked: now, ticks: 0 }
     }
 
     /// Takes over what a new plane declares: versions that were there keep their minute, others begin one.
@@ -57,8 +69,10 @@ impl SplitStats {
         let passed = now.saturating_duration_since(self.ticked) + SECOND / 2;
         let seconds = u32::try_from(passed.as_secs()).unwrap_or(u32::MAX);
         self.ticked += SECOND * seconds;
+        let ticks = seconds.min(MAX_TICKS);
+        self.ticks += u64::from(ticks);
         for stats in self.versions.values_mut() {
-            for _ in 0..seconds.min(MAX_TICKS) {
+            for _ in 0..ticks {
                 stats.tick();
             }
         }
@@ -68,12 +82,20 @@ impl SplitStats {
     fn figures(&self, key: &Key, uptime: Duration) -> Option<(Figures, Figures)> {
         self.versions.get(key).map(|stats| (stats.since_start(uptime), stats.last_minute()))
     }
+
+    /// Step by step. From now on they are kept, for as long as somebody asks.
+    fn steps(&mut self, key: &Key, minutes: usize) -> Vec<Point> {
+        self.versions.get_mut(key).map(|stats| stats.steps(self.ticks, minutes * 60)).unwrap_or_default()
+    }
 }
 
 #[derive(Serialize)]
 struct View {
     generation: u64,
     splits: Vec<SplitRow>,
+    /// Rules beyond `limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -93,8 +115,20 @@ struct VersionRow {
     labels: Labels,
     /// `null` where the rule gives the version none of its own.
     weight: Option<u32>,
+    endpoints: endpoints::Row,
     start: FiguresRow,
     minute: FiguresRow,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<StepsRow>,
+}
+
+/// What `?minutes=` asks for; oldest first.
+#[derive(Serialize)]
+struct StepsRow {
+    /// How long a step is.
+    seconds: usize,
+    requests: Vec<u64>,
+    server_errors: Vec<u64>,
 }
 
 /// Shares and rates go from 0 to 1; what cannot be said without requests is `null`.
@@ -113,34 +147,90 @@ struct FiguresRow {
     qps: Option<f64>,
 }
 
-/// See the module.
-pub(super) fn splits(admin: &Admin, _: &Query) -> Reply {
-    let (stats, uptime) = (admin.stats.borrow(), admin.start.elapsed());
-    let view = match admin.plane.load_full() {
-        Some(plane) => View { generation: plane.generation, splits: rows(&plane, &stats, uptime) },
-        None => View { generation: 0, splits: Vec::new() },
-    };
-    Reply::json(&view)
+/// What of it is asked for.
+#[derive(Default)]
+struct Asked {
+    minutes: Option<usize>,
+    limit: Option<usize>,
+    filter: Option<Regex>,
 }
 
-fn rows(plane: &Plane, stats: &SplitStats, uptime: Duration) -> Vec<SplitRow> {
-    plane.splits().map(|route| split_row(route, &plane.clusters, stats, uptime)).collect()
+impl Asked {
+    fn of(query: &Query) -> Result<Asked, String> {
+        let number = |name, most: usize| {
+            let read = |text: &str| text.parse().ok().filter(|number| (1..=most).contains(number));
+            let wrong = |text| format!("`{name}` is a number from 1 to {most}, not `{text}`\n");
+            query.get(name).map(|text| read(text).ok_or_else(|| wrong(text))).transpose()
+        };
+        Ok(Asked {
+            minutes: number("minutes", MAX_MINUTES)?,
+            limit: number("limit", u32::MAX as usize)?,
+            filter: query.get("filter").map(filter).transpose()?,
+        })
+    }
+
+    fn wants(&self, route: &RoutePlane) -> bool {
+        let matches = |filter: &Regex| filter.is_match(&format!("{} {}", route.service.host, route.route.name));
+        self.filter.as_ref().is_none_or(matches)
+    }
+}
+
+/// See the module.
+pub(super) fn splits(admin: &Admin, query: &Query) -> Reply {
+    match Asked::of(query) {
+        // Those who draw it ask often, and need no layout.
+        Ok(asked) if asked.minutes.is_some() => Reply::compact_json(&view(admin, &asked)),
+        Ok(asked) => Reply::json(&view(admin, &asked)),
+        Err(reason) => Reply::text(reason).with_status(StatusCode::BAD_REQUEST),
+    }
+}
+
+/// The same as a table: a row a version.
+pub(super) fn table(admin: &Admin, query: &Query) -> Reply {
+    match Asked::of(query) {
+        Ok(asked) => Reply::csv(csv::table(&view(admin, &Asked { minutes: None, ..asked }))),
+        Err(reason) => Reply::text(reason).with_status(StatusCode::BAD_REQUEST),
+    }
+}
+
+fn view(admin: &Admin, asked: &Asked) -> View {
+    let (mut stats, uptime) = (admin.stats.borrow_mut(), admin.start.elapsed());
+    let Some(plane) = admin.plane.load_full() else {
+        return View { generation: 0, splits: Vec::new(), left_out: None };
+    };
+    let mut wanted = plane.splits().filter(|route| asked.wants(route));
+    let shown = wanted.by_ref().take(asked.limit.unwrap_or(usize::MAX));
+    let splits = shown.map(|route| split_row(route, &plane, &mut stats, uptime, asked.minutes)).collect();
+    View { generation: plane.generation, splits, left_out: asked.limit.map(|_| wanted.count()) }
 }
 
 fn split_row(
     route: &RoutePlane,
-    clusters: &[Arc<ClusterPlane>],
-    stats: &SplitStats,
+    plane: &Plane,
+    stats: &mut SplitStats,
     uptime: Duration,
+    minutes: Option<usize>,
 ) -> SplitRow {
     let (service, rule) = (&route.service.host, &route.route.name);
     let mut versions = Vec::new();
-    for Version { name, service: of, labels, weight } in versions_of(route, clusters) {
-        let figures = stats.figures(&(of.clone(), rule.clone(), name.clone()), uptime);
+    for Version { name, service: of, labels, weight } in versions_of(route, &plane.clusters) {
+        let key = (of.clone(), rule.clone(), name.clone());
+        let figures = stats.figures(&key, uptime);
         let (start, minute) =
             figures.map(|(start, minute)| (row(&start, false), row(&minute, true))).unwrap_or_default();
+        let steps = minutes.map(|minutes| steps(&stats.steps(&key, minutes)));
+        let endpoints = endpoints::of(route, &of, &name, &plane.clusters);
         let of = (of != *service).then_some(of);
-        versions.push(VersionRow { version: name, service: of, labels, weight, start, minute });
+        versions.push(VersionRow {
+            version: name,
+            service: of,
+            labels,
+            weight,
+            endpoints,
+            start,
+            minute,
+            steps,
+        });
     }
     share_out(&mut versions, |version| &mut version.start);
     share_out(&mut versions, |version| &mut version.minute);
@@ -153,6 +243,14 @@ fn share_out(versions: &mut [VersionRow], of: impl Fn(&mut VersionRow) -> &mut F
     for version in versions.iter_mut().filter(|_| total > 0) {
         let row = of(version);
         row.share = Some(row.requests as f64 / total as f64);
+    }
+}
+
+fn steps(points: &[Point]) -> StepsRow {
+    StepsRow {
+        seconds: STEP,
+        requests: points.iter().map(|point| point.requests).collect(),
+        server_errors: points.iter().map(|point| point.server_errors).collect(),
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Law: it asks the very code that routes requests, about the configuration as it is on disk; it sends nothing.
 
-mod report;
 pub mod requests;
 #[cfg(test)]
 mod tests;
@@ -17,10 +16,9 @@ use serde::Serialize;
 
 use super::{Output, write_json};
 use crate::config::Environment;
+use crate::proxy::explain::{Report, Request, request};
 use crate::snapshot::Snapshot;
 use crate::sources;
-use report::Report;
-use requests::{Request, parse_header};
 
 const EXAMPLES: &str = "Examples:
   weir explain -c weir.yaml POST /v1/models/inception:predict
@@ -42,10 +40,10 @@ pub struct ExplainArgs {
     #[arg(required_unless_present = "requests")]
     pub method: Option<Method>,
     /// `http://host:port/path?query`, or a path alone; a scheme is what `-H 'x-forwarded-proto: https'` says
-    #[arg(required_unless_present = "requests", value_parser = requests::url)]
+    #[arg(required_unless_present = "requests", value_parser = request::url)]
     pub url: Option<String>,
     /// A header of the request; may be given several times
-    #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = parse_header)]
+    #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = request::line)]
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The address that the request comes from; `callers:` tells who that is
     #[arg(long, value_name = "IP")]

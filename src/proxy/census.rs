@@ -65,7 +65,8 @@ impl VersionEndpoints {
     }
 }
 
-fn health(watches: &[Arc<Watch>]) -> EndpointHealth {
+/// What the clusters of an address know of it, together.
+pub fn health(watches: &[Arc<Watch>]) -> EndpointHealth {
     if watches.iter().any(|watch| watch.has_failed_check()) {
         EndpointHealth::FailedCheck
     } else if watches.iter().any(|watch| watch.is_ejected()) {

@@ -202,7 +202,7 @@ fn told(
 }
 
 /// A header's name, as it is called in a reason.
-struct Named<'a>(&'a HeaderName);
+pub(super) struct Named<'a>(pub(super) &'a HeaderName);
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 //! Law: it asks every route in order the same questions as the search, those behind the choice too. For people and for
 //! tests; the request path never comes here.
 
+mod conditions;
 mod policies;
 
 use std::fmt;
@@ -84,6 +85,21 @@ pub struct Share {
     /// What is done to this share's requests alone, a line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
+}
+
+/// A rule that is in force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rule {
+    /// What must hold for a request, a line each; none: it takes all that come so far.
+    pub when: Vec<String>,
+    /// Where its requests go.
+    #[serde(flatten)]
+    pub choice: Choice,
+}
+
+/// The rules of `routes`, in the order in which they are tried.
+pub fn rules(routes: &[Arc<Route>]) -> impl Iterator<Item = Rule> {
+    routes.iter().map(|route| Rule { when: conditions::of(&route.matches), choice: Choice::of(route) })
 }
 
 /// Tries the routes of the best host in `config` one after the other.

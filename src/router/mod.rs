@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::snapshot::{Caller, HeaderName, Route, RouteConfig, RouteMatch};
 
-pub use explain::{Choice, Explanation, Share, Tried, explain};
+pub use explain::{Choice, Explanation, Rule, Share, Tried, explain, rules};
 use hosts::Hosts;
 use index::RouteIndex;
 

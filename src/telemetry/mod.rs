@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod families;
+pub mod history;
 pub mod line_queue;
 pub mod record;
 pub mod window;

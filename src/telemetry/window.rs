@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::families::buckets::SECONDS;
 use super::families::own::OwnSeries;
+use super::history::{History, Point};
 use super::labels::VersionLabels;
 use super::record::Outcome;
 use super::recorder::Recorder;
@@ -142,6 +143,11 @@ impl Window {
         }
     }
 
+    /// What it holds, second by second, oldest first.
+    fn seconds(&self) -> impl Iterator<Item = &Snapshot> {
+        self.ring.iter().flat_map(|(snapshot, seconds)| std::iter::repeat_n(snapshot, *seconds))
+    }
+
     /// What was counted over the last minute, or since the first snapshot if that is nearer, and how long that was.
     pub fn last_minute(&self) -> (Snapshot, Duration) {
         match (self.ring.front(), self.ring.back()) {
@@ -158,19 +164,37 @@ impl Window {
 pub struct VersionStats {
     own: OwnSeries,
     window: Window,
+    /// While somebody looks.
+    history: Option<Box<History>>,
 }
 
 impl VersionStats {
     /// Figures over all protocols and callers of the version. The minute begins now; the counts began with the series.
     pub fn new(recorder: &Recorder, labels: &VersionLabels) -> VersionStats {
-        let mut stats = VersionStats { own: OwnSeries::new(recorder, labels), window: Window::default() };
+        let own = OwnSeries::new(recorder, labels);
+        let mut stats = VersionStats { own, window: Window::default(), history: None };
         stats.tick();
         stats
     }
 
     /// Reads the series. Once a second.
     pub fn tick(&mut self) {
-        self.window.push(read(&self.own));
+        let now = read(&self.own);
+        if let Some(history) = &mut self.history {
+            history.push(&now);
+        }
+        if self.history.as_ref().is_some_and(|history| history.is_forgotten()) {
+            self.history = None;
+        }
+        self.window.push(now);
+    }
+
+    /// The whole steps of the last `seconds`, of at most five minutes, oldest first; `ticks` is how often all versions
+    /// have been read. The first who asks gets what the minute knows.
+    pub fn steps(&mut self, ticks: u64, seconds: usize) -> Vec<Point> {
+        let window = &self.window;
+        let history = self.history.get_or_insert_with(|| Box::new(History::new(window.seconds())));
+        history.steps(ticks, seconds)
     }
 
     /// The figures since the process started, `uptime` ago.

@@ -104,3 +104,28 @@ fn figures_follow_the_versions_meter_for_every_protocol_and_a_minute_begins_with
     assert_eq!((ever.success_rate, minute.success_rate), (Some(0.8), Some(0.75)));
     assert!(minute.p99_ms.is_some_and(|ms| ms > 1.6 && ms <= 2.0), "{minute:?}");
 }
+
+#[test]
+fn the_past_minute_is_there_for_the_first_who_looks_and_nothing_is_kept_when_nobody_does() {
+    let recorder = Recorder::new(1);
+    let labels = VersionLabels::new("half.default.svc.cluster.local", "split", "v2");
+    let meter = VersionMeter::declare(&recorder, &labels);
+    let mut stats = VersionStats::new(&recorder, &labels);
+    let second = |stats: &mut VersionStats| {
+        meter.report_source(&RequestRecord::new(
+            Instant::now(),
+            SystemTime::UNIX_EPOCH,
+            HttpVersion::Http2,
+            Protocol::Http,
+        ));
+        stats.tick();
+    };
+    (0..10).for_each(|_| second(&mut stats));
+    assert!(stats.history.is_none());
+    let told = |steps: Vec<Point>| steps.iter().map(|step| step.requests).collect::<Vec<_>>();
+    assert_eq!(told(stats.steps(10, 300)), [5, 5]);
+    (0..60).for_each(|_| second(&mut stats));
+    assert_eq!(told(stats.steps(70, 300)), [5; 14]);
+    (0..61).for_each(|_| second(&mut stats));
+    assert!(stats.history.is_none());
+}

@@ -72,6 +72,7 @@ pub(crate) const FLOORS: &[Row] = &[
         "cli",
         &[
             "app",
+            "proxy",
             "sources",
             "filters",
             "config",

@@ -3,73 +3,15 @@
 //! Law: a line that is no request is told of with its number, and hides no other.
 
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::path::Path;
 
-use bytes::BytesMut;
-use http::header::HOST;
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::HeaderMap;
 use serde_json::Value;
 
-use crate::message::host;
-use crate::message::http1::head::take_request;
-use crate::message::http1::{HeadBounds, HeadError, Malformed};
-use crate::snapshot::Limits;
+use crate::proxy::explain::{Request, request};
 
 /// A file of requests has at most so many bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-
-/// The host of a request for a bare path, as a client on this machine would send it.
-static DEFAULT_HOST: HeaderValue = HeaderValue::from_static("localhost");
-
-/// What is asked about, as it is typed.
-#[derive(Debug)]
-#[allow(missing_docs)] // as they are typed
-pub struct Request {
-    pub method: Method,
-    pub url: String,
-    pub headers: HeaderMap,
-    pub from: Option<IpAddr>,
-}
-
-impl Request {
-    /// Its head, as the engine of HTTP/1.1 reads it off the wire; else what the proxy answers.
-    pub fn head(&self, limits: &Limits) -> Result<Box<Parts>, String> {
-        let mut bytes = BytesMut::from(format!("{} {} HTTP/1.1\r\n", self.method, self.url).as_str());
-        let name = HOST;
-        let host = (!self.headers.contains_key(&name)).then_some((&name, &DEFAULT_HOST));
-        for (name, value) in host.into_iter().chain(&self.headers) {
-            let parts: [&[u8]; 4] = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
-            parts.iter().for_each(|part| bytes.extend_from_slice(part));
-        }
-        bytes.extend_from_slice(b"\r\n");
-        let bounds = HeadBounds { bytes: limits.head_bytes, count: limits.head_count };
-        let head = take_request(&mut bytes, bounds, &mut 0).map_err(|error| self.refusal(error))?;
-        let parts = head.ok_or("400: the head has no end")?.parts;
-        match parts.uri.path() {
-            _ if parts.method == Method::CONNECT => Err("404, flag NR: no tunnel is offered".into()),
-            "*" => Err("404, flag NR: it asks about the proxy itself".into()),
-            _ => Ok(parts),
-        }
-    }
-
-    /// What a caller gets whose head has no reading, or is beyond a bound.
-    fn refusal(&self, error: HeadError) -> String {
-        match error {
-            HeadError::TooLarge | HeadError::TooMany => format!("431: {error}"),
-            HeadError::Malformed(Malformed::Fragment) => {
-                "400: the URL has a fragment, which is never sent".into()
-            }
-            HeadError::Malformed(Malformed::InvalidHost) => {
-                let host = self.headers.get(HOST).and_then(|host| host.to_str().ok());
-                let reason = host.and_then(|host| host::normalise(host).err());
-                reason.map_or_else(|| format!("400: {error}"), |reason| format!("400: {reason}"))
-            }
-            HeadError::Malformed(_) => format!("400: {error}"),
-        }
-    }
-}
 
 /// The text of a file, or of the standard input for `-`.
 pub(super) fn read(path: &Path) -> Result<String, String> {
@@ -95,55 +37,24 @@ pub fn of_lines(text: &str) -> impl Iterator<Item = (usize, Result<Request, Stri
         .map(|(number, line)| (number, if line.starts_with('{') { of_json(line) } else { of_words(line) }))
 }
 
-/// `name: value`
-pub(super) fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("a header is written 'name: value'")?;
-    header(name.trim(), value)
-}
-
-/// Blanks around the value are not of it, as on the wire.
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let name = name.parse::<HeaderName>().map_err(|error| error.to_string())?;
-    let value = value.trim_matches([' ', '\t']).parse::<HeaderValue>().map_err(|error| error.to_string())?;
-    Ok((name, value))
-}
-
-fn method(text: &str) -> Result<Method, String> {
-    text.parse().map_err(|_| format!("`{text}` is no method"))
-}
-
-/// Whether it is one, or what the proxy answers to it, is said by the engine that reads it.
-pub(super) fn url(text: &str) -> Result<String, String> {
-    let is_word = |c: char| !c.is_whitespace() && !c.is_control();
-    match !text.is_empty() && text.chars().all(is_word) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("`{}` is no URL", text.escape_debug())),
-    }
-}
-
-fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is no address"))
-}
-
 fn of_words(line: &str) -> Result<Request, String> {
     let mut words = split(line)?.into_iter();
     let (Some(first), Some(second)) = (words.next(), words.next()) else {
         return Err("a request is written METHOD URL".into());
     };
-    let mut request =
-        Request { method: method(&first)?, url: url(&second)?, headers: HeaderMap::new(), from: None };
+    let mut asked = Request::new(&first, &second)?;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` has no value"));
         match word.as_str() {
             "-H" | "--header" => {
-                let (name, value) = parse_header(&value()?)?;
-                request.headers.append(name, value);
+                let (name, value) = request::line(&value()?)?;
+                asked.headers.append(name, value);
             }
-            "--from" => request.from = Some(address(&value()?)?),
+            "--from" => asked.from = Some(request::address(&value()?)?),
             _ => return Err(format!("`{word}` is not known: -H 'NAME: VALUE' or --from IP")),
         }
     }
-    Ok(request)
+    Ok(asked)
 }
 
 /// Words as a shell splits them: quotes of either kind hold one together.
@@ -176,14 +87,14 @@ fn of_json(line: &str) -> Result<Request, String> {
     let (mut given_method, mut given_url, mut headers, mut from) = (None, None, HeaderMap::new(), None);
     for (key, value) in &fields {
         match (key.as_str(), value) {
-            ("method", Value::String(text)) => given_method = Some(method(text)?),
-            ("url", Value::String(text)) => given_url = Some(url(text)?),
-            ("from", Value::String(text)) => from = Some(address(text)?),
+            ("method", Value::String(text)) => given_method = Some(text),
+            ("url", Value::String(text)) => given_url = Some(text),
+            ("from", Value::String(text)) => from = Some(request::address(text)?),
             ("from", Value::Null) => {}
             ("headers", Value::Object(all)) => {
                 for (name, value) in all {
                     for text in texts(value).ok_or_else(|| format!("header {name} is no text"))? {
-                        let (name, value) = header(name, text)?;
+                        let (name, value) = request::header(name, text)?;
                         headers.append(name, value);
                     }
                 }
@@ -193,7 +104,7 @@ fn of_json(line: &str) -> Result<Request, String> {
         }
     }
     match (given_method, given_url) {
-        (Some(method), Some(url)) => Ok(Request { method, url, headers, from }),
+        (Some(method), Some(url)) => Ok(Request { headers, from, ..Request::new(method, url)? }),
         _ => Err("`method` or `url` is missing".into()),
     }
 }

@@ -1,6 +1,9 @@
-//! What is told of one request: what becomes of it, and why.
+//! What becomes of one request, and why; for `weir explain` and the admin page of that name.
 //!
-//! Law: the router's own search and normal forms; nothing is decided here a second time.
+//! Law: the router's own search and normal forms; nothing is decided here a second time, and nothing is sent. The path of
+//! requests never comes here.
+
+pub mod request;
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +11,6 @@ use std::sync::Arc;
 use http::uri::Authority;
 use serde::Serialize;
 
-use super::requests::Request;
 use crate::filters::{key, redirect, sticky};
 use crate::message::{self, grpc};
 use crate::router::{self, Choice, Explanation, Head, Share};
@@ -17,14 +19,17 @@ use crate::snapshot::{
 };
 use crate::words::Protocol;
 
+pub use request::Request;
+
 /// What is printed; in JSON under these names.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub struct Report {
     listener: Arc<str>,
     address: String,
     /// `split`, or `deliver` where every request goes to the local model server.
-    pub(super) mode: &'static str,
-    pub(super) protocol: &'static str,
+    pub mode: &'static str,
+    /// `http` or `grpc`.
+    pub protocol: &'static str,
     method: String,
     /// In normal form.
     path: String,
@@ -35,35 +40,38 @@ pub(super) struct Report {
     says_https: bool,
     /// The caller's service.
     caller: Option<Arc<str>>,
+    /// Which routes were tried, and which was chosen.
     #[serde(flatten)]
-    pub(super) explanation: Explanation,
+    pub explanation: Explanation,
     /// Where a redirect sends the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<String>,
     /// The version that the request sticks to, where its rule has it so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sticks: Option<Sticks>,
-    pub(super) targets: Vec<Target>,
+    pub sticks: Option<Sticks>,
+    /// Where it may go, in the order of the rule.
+    pub targets: Vec<Target>,
 }
 
 /// What a request sticks by, and to.
 #[derive(Debug, Serialize)]
-pub(super) struct Sticks {
+pub struct Sticks {
     /// Nothing: it has none of the keys.
-    pub(super) key: Option<String>,
+    pub key: Option<String>,
     /// Nothing: whichever the schedule has next.
-    pub(super) version: Option<Arc<str>>,
+    pub version: Option<Arc<str>>,
     /// Its place among the rule's versions.
-    pub(super) place: Option<usize>,
+    pub place: Option<usize>,
 }
 
 /// Where a version's share goes.
 #[derive(Debug, Serialize)]
-pub(super) struct Target {
+pub struct Target {
     version: Option<Arc<str>>,
     percent: f64,
     cluster: Arc<str>,
-    pub(super) endpoints: Vec<TargetEndpoint>,
+    /// Who takes it there.
+    pub endpoints: Vec<TargetEndpoint>,
     /// What the share gets instead, where nothing can take it.
     answer: Option<String>,
     /// Where a redirect of this share alone sends the caller.
@@ -71,9 +79,11 @@ pub(super) struct Target {
     location: Option<String>,
 }
 
+/// An endpoint as it is configured.
 #[derive(Debug, Serialize)]
-pub(super) struct TargetEndpoint {
-    pub(super) address: String,
+pub struct TargetEndpoint {
+    /// Its address, or its name and port.
+    pub address: String,
     version: Arc<str>,
     local: bool,
     weight: u32,
@@ -81,7 +91,10 @@ pub(super) struct TargetEndpoint {
 
 impl Report {
     /// What becomes of `request`, as the listener of that name takes it.
-    pub(super) fn new(
+    ///
+    /// # Errors
+    /// Why it is no request to a listener, on one line.
+    pub fn new(
         snapshot: &Snapshot,
         listener: Option<&str>,
         request: &Request,

@@ -1,0 +1,58 @@
+//! `/explain`: what would become of a request, and why, under the configuration that serves.
+//!
+//! Law: as `weir explain`; nothing is sent. A parameter that is not known is refused by its name.
+
+use http::{StatusCode, Uri};
+
+use super::Admin;
+use super::reply::{Query, Reply};
+use crate::proxy::explain::{Report, Request, request};
+
+/// See the module.
+pub(super) fn explain(admin: &Admin, uri: &Uri) -> Reply {
+    let Some(plane) = admin.plane.load_full() else {
+        return Reply::text("no configuration is in force yet\n").with_status(StatusCode::SERVICE_UNAVAILABLE);
+    };
+    let told = Asked::of(&Query::of_form(uri)).and_then(|asked| {
+        let report = Report::new(&plane.snapshot, asked.listener.as_deref(), &asked.request)?;
+        Ok(if asked.as_text { Reply::text(report.to_string()) } else { Reply::json(&report) })
+    });
+    told.unwrap_or_else(|reason| Reply::text(reason + "\n").with_status(StatusCode::BAD_REQUEST))
+}
+
+/// The question.
+struct Asked {
+    request: Request,
+    listener: Option<String>,
+    as_text: bool,
+}
+
+impl Asked {
+    fn of(query: &Query) -> Result<Asked, String> {
+        let url = query.get("url").filter(|url| !url.is_empty());
+        let url = url.ok_or("`url` is missing: /explain?method=GET&url=/path&header=x-user:alice")?;
+        let mut asked = Asked {
+            request: Request::new(query.get("method").unwrap_or("GET"), url)?,
+            listener: None,
+            as_text: false,
+        };
+        for (name, value) in query.iter() {
+            match (name, value) {
+                ("method" | "url", _) | ("listener" | "from", "") => {}
+                ("header", lines) => {
+                    for line in lines.lines().filter(|line| !line.trim().is_empty()) {
+                        let (name, value) = request::line(line)?;
+                        asked.request.headers.append(name, value);
+                    }
+                }
+                ("from", address) => asked.request.from = Some(request::address(address)?),
+                ("listener", name) => asked.listener = Some(name.to_owned()),
+                ("format", "json") => asked.as_text = false,
+                ("format", "text") => asked.as_text = true,
+                ("format", _) => return Err(format!("`format` is json or text, not `{value}`")),
+                _ => return Err(format!("`{name}` is not known: method, url, header, from, listener, format")),
+            }
+        }
+        Ok(asked)
+    }
+}

@@ -1,0 +1,421 @@
+// The live page: asks the other pages once a second while somebody looks, and shows what they say.
+//
+// Laws: it asks nothing while the page is hidden or paused; whatever a page says is put in as text, never as markup; an
+// element is changed only when what it shows has changed, so that whoever reads or stands in it is not disturbed.
+"use strict";
+
+const EVERY_MS = 1000;
+const GIVE_UP_MS = 5000;
+const MOST_RULES = 100;
+// Steps of five seconds in five minutes.
+const STEPS = 60;
+const SVG = "http://www.w3.org/2000/svg";
+
+const $ = (id) => document.getElementById(id);
+const shown = { generation: null, verdict: null, filter: "", changedAt: 0, updates: 0, away: false };
+const splits = new Map();
+
+// ---- elements ------------------------------------------------------------------------------------------------------
+
+/** An element with attributes, and what is in it: text or other elements. */
+function make(name, attributes = {}, ...inside) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...inside);
+  return element;
+}
+
+function draw(name, attributes, ...inside) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...inside);
+  return element;
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function set(element, key, value) {
+  if (element.getAttribute(key) !== value) element.setAttribute(key, value);
+}
+
+/** Puts `children` into `parent` in this order; those that are there already are not touched. */
+function arrange(parent, children) {
+  children.forEach((child, place) => {
+    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
+  });
+  while (parent.children.length > children.length) parent.lastElementChild.remove();
+}
+
+// ---- words ---------------------------------------------------------------------------------------------------------
+
+const MARKS = { ok: ["✓", "good"], warn: ["!", "degraded"], bad: ["✕", "failing"], none: ["", ""] };
+
+/** A state: a mark and a colour for the eyes, a word for the ears. */
+function state() {
+  const mark = make("span", { class: "mark", "aria-hidden": "true" });
+  const word = make("span", { class: "hidden" });
+  const text = make("span");
+  const element = make("span", {}, mark, text, word);
+  return {
+    element,
+    show(level, label) {
+      set(element, "class", level);
+      setText(mark, MARKS[level][0]);
+      setText(text, label);
+      setText(word, MARKS[level][1] && ` (${MARKS[level][1]})`);
+    },
+  };
+}
+
+const known = (value) => value !== null && value !== undefined;
+const percent = (rate) => (known(rate) ? `${(rate * 100).toFixed(1)} %` : "–");
+const rate = (value) => (known(value) ? value.toFixed(value < 10 ? 2 : 1) : "–");
+const ms = (value) => (known(value) ? `${value < 10 ? value.toFixed(1) : Math.round(value)} ms` : "–");
+const clock = (time) => new Date(time).toLocaleTimeString();
+
+function duration(text) {
+  const seconds = parseInt(text, 10);
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const first = Math.max(0, units.findIndex(([size]) => seconds >= size));
+  const parts = units.slice(first, first + 2).map(([size, unit], place) => {
+    const count = place === 0 ? Math.floor(seconds / size) : Math.floor((seconds % units[first][0]) / size);
+    return `${count} ${unit}`;
+  });
+  return seconds === 0 ? "0 s" : parts.join(" ");
+}
+
+// ---- one version ---------------------------------------------------------------------------------------------------
+
+const COLUMNS = [
+  ["Weight", "weight"], ["Share", "share"], ["Requests/s", "rate"], ["Success", "success"], ["p50", "p50"],
+  ["p95", "p95"], ["p99", "p99"], ["Endpoints", "endpoints"], ["Last 5 minutes", "spark"],
+];
+
+function versionRow() {
+  const name = make("th", { scope: "row", role: "rowheader" });
+  const cells = {};
+  const row = make("tr", { role: "row" }, name);
+  for (const [label, key] of COLUMNS) {
+    cells[key] = make("td", { role: "cell", "data-label": label });
+    row.append(cells[key]);
+  }
+  const share = state();
+  const fill = draw("rect", { class: "fill", height: "7", width: "0" });
+  const target = draw("line", { class: "target", y1: "0", y2: "7" });
+  const gauge = draw("svg", { class: "share", viewBox: "0 0 100 7", preserveAspectRatio: "none", "aria-hidden": "true" },
+    draw("rect", { class: "track", height: "7", width: "100" }), fill, target);
+  cells.share.append(make("div", {}, share.element, gauge));
+  const success = state();
+  cells.success.append(success.element);
+  const endpoints = state();
+  const unwell = make("ul");
+  cells.endpoints.append(make("div", {}, endpoints.element, unwell));
+  const chart = sparkline();
+  cells.spark.append(chart.element);
+  return {
+    row,
+    show(version, sum) {
+      setText(name, version.service ? `${version.version} of ${version.service}` : version.version);
+      const minute = version.minute;
+      setText(cells.weight, known(version.weight) ? String(version.weight) : "–");
+      const wanted = known(version.weight) && sum > 0 ? version.weight / sum : null;
+      share.show(offTarget(minute, wanted) ? "warn" : "none", percent(minute.share));
+      set(fill, "width", String(100 * (minute.share ?? 0)));
+      set(target, "visibility", wanted === null ? "hidden" : "visible");
+      for (const end of ["x1", "x2"]) set(target, end, String(100 * (wanted ?? 0)));
+      setText(cells.rate, rate(minute.qps));
+      success.show(successLevel(minute.success_rate), percent(minute.success_rate));
+      for (const key of ["p50", "p95", "p99"]) setText(cells[key], ms(minute[`${key}_ms`]));
+      showEndpoints(endpoints, unwell, version.endpoints);
+      chart.show(version.steps);
+    },
+  };
+}
+
+/** Weights are kept exactly: so many requests more or less are no chance, but right after a change they are yesterday's. */
+function offTarget(minute, wanted) {
+  const settled = Date.now() - shown.changedAt > 65000;
+  return settled && wanted !== null && minute.requests >= 100 && Math.abs(minute.share - wanted) > 0.05;
+}
+
+function successLevel(value) {
+  if (!known(value)) return "none";
+  return value >= 0.999 ? "ok" : value >= 0.95 ? "warn" : "bad";
+}
+
+function showEndpoints(summary, list, endpoints) {
+  const all = endpoints.healthy + endpoints.ejected + endpoints.failed_check;
+  const level = endpoints.healthy === 0 ? "bad" : endpoints.healthy < all ? "warn" : "ok";
+  summary.show(level, all === 0 ? "none" : `${endpoints.healthy} of ${all} healthy`);
+  const lines = (endpoints.unwell ?? []).map((one) => `${one.address} ${one.state.replace("_", " ")}`);
+  if (list.dataset.shown !== lines.join("\n")) {
+    list.dataset.shown = lines.join("\n");
+    list.replaceChildren(...lines.map((line) => make("li", {}, line)));
+  }
+}
+
+/** Requests a second as a line; failures as bars that stand on the ground. */
+function sparkline() {
+  const area = draw("path", { class: "area" });
+  const line = draw("path", { class: "line" });
+  const errors = draw("path", { class: "errors" });
+  const svg = draw("svg", { class: "spark", viewBox: `0 0 ${STEPS} 32`, preserveAspectRatio: "none", role: "img" }, area, errors, line);
+  const peak = make("small");
+  let drawn = null;
+  return {
+    element: make("div", {}, svg, peak),
+    show(steps) {
+      if (drawn === JSON.stringify(steps)) return;
+      drawn = JSON.stringify(steps);
+      const rates = (steps?.requests ?? []).map((count) => count / steps.seconds);
+      const failed = (steps?.server_errors ?? []).map((count) => count / steps.seconds);
+      const most = Math.max(...rates, 0);
+      const first = STEPS - rates.length;
+      const y = (value) => (most > 0 ? 31 - (29 * value) / most : 31).toFixed(1);
+      const points = rates.map((value, place) => `${first + place + 0.5} ${y(value)}`);
+      const path = points.length > 1 ? `M${points.join("L")}` : "";
+      set(line, "d", path);
+      set(area, "d", path && `${path}L${STEPS - 0.5} 32L${first + 0.5} 32Z`);
+      const bars = failed.map((value, place) => (value > 0 ? `M${first + place} 32V${Math.min(28, y(value))}h1V32Z` : ""));
+      set(errors, "d", bars.join(""));
+      const errorsSum = failed.reduce((sum, value) => sum + value * steps.seconds, 0);
+      setText(peak, `peak ${rate(most)}/s${errorsSum > 0 ? `, ${errorsSum} failed` : ""}`);
+      const now = rates.at(-1);
+      set(svg, "aria-label", rates.length === 0 ? "no requests a second yet"
+        : `requests a second: now ${rate(now)}, at most ${rate(most)}; ${errorsSum} failed by the server`);
+    },
+  };
+}
+
+// ---- all versions --------------------------------------------------------------------------------------------------
+
+function splitTable(split) {
+  const rule = split.rule === null ? "No rule: all versions share" : split.rule;
+  const head = make("tr", { role: "row" }, make("th", { scope: "col", role: "columnheader" }, "Version"));
+  for (const [label, key] of COLUMNS) {
+    head.append(make("th", { scope: "col", role: "columnheader", ...(key === "spark" ? { class: "left" } : {}) }, label));
+  }
+  const body = make("tbody", { role: "rowgroup" });
+  const table = make("table", { role: "table" },
+    make("caption", {}, make("b", {}, rule), " ", make("span", {}, split.service)),
+    make("thead", { role: "rowgroup" }, head), body);
+  const rows = new Map();
+  return {
+    element: make("div", { class: "scroll", role: "region", "aria-label": `${rule}, ${split.service}` }, table),
+    show(versions) {
+      const sum = versions.every((one) => known(one.weight)) ? versions.reduce((all, one) => all + one.weight, 0) : 0;
+      const wanted = versions.map((version) => {
+        const key = `${version.service ?? ""} ${version.version}`;
+        if (!rows.has(key)) rows.set(key, versionRow());
+        rows.get(key).show(version, sum);
+        return [key, rows.get(key).row];
+      });
+      const keys = new Set(wanted.map(([key]) => key));
+      for (const key of rows.keys()) if (!keys.has(key)) rows.delete(key);
+      arrange(body, wanted.map(([, row]) => row));
+    },
+    settle() {
+      // Whoever has no mouse scrolls by keys: only what scrolls takes the focus.
+      if (this.element.scrollWidth > this.element.clientWidth) set(this.element, "tabindex", "0");
+      else this.element.removeAttribute("tabindex");
+    },
+  };
+}
+
+function showSplits(view) {
+  const wanted = view.splits.map((split) => {
+    const key = `${split.service} ${split.rule}`;
+    if (!splits.has(key)) splits.set(key, splitTable(split));
+    splits.get(key).show(split.versions);
+    return key;
+  });
+  const keys = new Set(wanted);
+  for (const key of splits.keys()) if (!keys.has(key)) splits.delete(key);
+  arrange($("splits"), wanted.map((key) => splits.get(key).element));
+  splits.forEach((split) => split.settle());
+  const nothing = view.splits.length === 0 ? "No rule splits here." : "";
+  setText($("left-out"), view.left_out > 0 ? `${view.left_out} more rules: say above which ones.` : nothing);
+}
+
+// ---- configurations ------------------------------------------------------------------------------------------------
+
+function place(diagnostic) {
+  const { file, line, column } = diagnostic;
+  return [file, ...(line > 0 ? [line] : []), ...(line > 0 && column > 0 ? [column] : [])].join(":");
+}
+
+function verdictText(verdict) {
+  const at = clock(verdict.time);
+  if (verdict.result === "accepted") return ["ok", `${at} generation ${verdict.generation} is in force`];
+  if (verdict.result === "restored") return ["ok", `${at} the files hold again what is in force, generation ${verdict.generation}`];
+  return ["bad", `${at} a configuration was refused; generation ${verdict.generation} stays in force`];
+}
+
+function verdictItem(verdict) {
+  const [level, text] = verdictText(verdict);
+  const mark = state();
+  mark.show(level, text);
+  const lines = verdict.diagnostics.slice(0, 20).map((one) =>
+    make("li", {}, make("code", {}, `${place(one)}: ${one.severity}[${one.code}] ${one.path ? `${one.path}: ` : ""}${one.reason}${one.help ? ` (${one.help})` : ""}`)));
+  const more = verdict.diagnostics.length - lines.length + (verdict.left_out ?? 0);
+  if (more > 0) lines.push(make("li", {}, `and ${more} more`));
+  if (verdict.reason) lines.push(make("li", {}, make("code", {}, verdict.reason)));
+  return make("li", {}, mark.element, ...(lines.length > 0 ? [make("ul", {}, ...lines)] : []));
+}
+
+function showVerdicts(verdicts) {
+  const last = verdicts.at(-1);
+  if (!last || shown.verdict === JSON.stringify(verdicts)) return;
+  shown.verdict = JSON.stringify(verdicts);
+  const [level, text] = verdictText(last);
+  const why = last.diagnostics.find((one) => one.severity === "error");
+  const reason = last.result === "refused" ? last.reason ?? (why && `${place(why)}: ${why.reason}`) : null;
+  const mark = state();
+  mark.show(level, reason ? `${text}. ${reason}` : text);
+  set($("verdict"), "class", level);
+  $("verdict").replaceChildren(mark.element);
+  $("verdicts").replaceChildren(...verdicts.toReversed().map(verdictItem));
+}
+
+// ---- rules ---------------------------------------------------------------------------------------------------------
+
+function sharesText(choice) {
+  if (choice.answer) return `answered here: ${choice.answer}`;
+  const shares = choice.versions.map((share) => {
+    const version = share.version ?? "all versions";
+    return `${Number(share.percent.toFixed(2))} % ${version}${share.service ? ` of ${share.service}` : ""}`;
+  });
+  return shares.join(", ");
+}
+
+function ruleItem(rule) {
+  const when = rule.when.length === 0 ? "every request" : rule.when.join("; ");
+  const more = [...(rule.policies ?? []), ...rule.versions.flatMap((share) =>
+    (share.policies ?? []).map((line) => `${share.version ?? "all versions"}: ${line}`))];
+  return make("li", { class: "rule" }, make("b", {}, rule.name), " ", make("small", {}, rule.origin),
+    make("div", {}, `${when} → ${sharesText(rule)}`),
+    ...(more.length > 0 ? [make("ul", {}, ...more.map((line) => make("li", {}, line)))] : []));
+}
+
+function showRules(view) {
+  const hosts = view.hosts.flatMap((host) => [
+    make("h3", {}, `${host.host} on ${host.listeners.join(", ")}`),
+    make("ol", {}, ...host.rules.map(ruleItem)),
+  ]);
+  if (view.left_out > 0) hosts.push(make("p", { class: "note" }, `${view.left_out} more rules: say above which ones.`));
+  if (hosts.length === 0) hosts.push(make("p", { class: "note" }, "None."));
+  $("rules").replaceChildren(...hosts);
+}
+
+// ---- explain -------------------------------------------------------------------------------------------------------
+
+function explanation(report) {
+  const choice = report.choice;
+  const verdict = state();
+  verdict.show(choice ? "ok" : "bad", choice ? `${choice.name} (${choice.origin}): ${sharesText(choice)}` : "no rule matches: 404, flag NR");
+  const tried = report.tried.map((one) => {
+    const mark = make("span", { class: "mark", "aria-hidden": "true" }, one.why_not ? "–" : "✓");
+    return make("li", { class: "rule" }, mark, make("b", {}, one.name), " ", make("small", {}, one.origin), ` ${one.why_not ?? "matches"}`);
+  });
+  const targets = report.targets.map((target) => {
+    const to = target.location ?? target.answer ?? target.endpoints.map((one) => one.address).join(", ");
+    return make("li", {}, `${target.version ?? "all versions"}: ${to}`);
+  });
+  const lines = [...(choice?.policies ?? [])];
+  if (report.location) lines.push(`location: ${report.location}`);
+  if (report.sticks) lines.push(report.sticks.key === null ? "it has none of the keys: the schedule chooses"
+    : `key ${JSON.stringify(report.sticks.key)} sticks to ${report.sticks.version ?? "all versions"}`);
+  return [
+    make("p", {}, verdict.element),
+    make("p", { class: "note" }, `${report.method} ${report.path}, ${report.protocol}, host ${report.host}, listener ${report.listener} (${report.mode}), caller ${report.caller ?? "unknown"}`),
+    ...(lines.length > 0 ? [make("ul", {}, ...lines.map((line) => make("li", {}, line)))] : []),
+    make("h3", {}, "Rules tried"), make("ol", {}, ...tried),
+    ...(targets.length > 0 ? [make("h3", {}, "Where it may go"), make("ul", {}, ...targets)] : []),
+  ];
+}
+
+async function explain(event) {
+  event.preventDefault();
+  const asked = new URLSearchParams(new FormData($("explain")));
+  const answer = $("explained");
+  try {
+    answer.replaceChildren(...explanation(await get(`explain?${asked}`)));
+  } catch (error) {
+    const mark = state();
+    mark.show("bad", error.message);
+    answer.replaceChildren(make("p", {}, mark.element));
+  }
+  answer.hidden = false;
+  answer.focus();
+}
+
+// ---- asking --------------------------------------------------------------------------------------------------------
+
+async function get(path) {
+  const response = await fetch(path, { signal: AbortSignal.timeout(GIVE_UP_MS), cache: "no-store" });
+  if (!response.ok) throw new Error((await response.text()).trim() || `status ${response.status}`);
+  return response.json();
+}
+
+function showServer(server) {
+  const level = server.state === "LIVE" ? "ok" : "warn";
+  const mark = state();
+  mark.show(level, server.state);
+  $("state").replaceChildren(mark.element);
+  setText($("node"), server.node.id || "–");
+  setText($("uptime"), duration(server.uptime_current_epoch));
+}
+
+async function ask() {
+  const filter = $("filter").value.trim();
+  const which = `limit=${MOST_RULES}${filter ? `&filter=${encodeURIComponent(filter)}` : ""}`;
+  const [view, dump, server] = await Promise.all([
+    get(`splits?minutes=5&${which}`), get("config_dump?verdicts"), get("server_info"),
+  ]);
+  if (view.generation !== shown.generation || filter !== shown.filter) {
+    showRules(await get(`rules?${which}`));
+    if (shown.generation !== null && view.generation !== shown.generation) shown.changedAt = Date.now();
+    shown.generation = view.generation;
+    shown.filter = filter;
+  }
+  setText($("generation"), String(view.generation));
+  showServer(server);
+  showVerdicts(dump.verdicts);
+  showSplits(view);
+}
+
+let timer = null;
+let asking = false;
+
+async function turn() {
+  clearTimeout(timer);
+  if (asking || isQuiet()) return;
+  asking = true;
+  try {
+    await ask();
+    document.body.classList.remove("stale");
+    shown.updates += 1;
+    document.body.dataset.updates = String(shown.updates);
+  } catch (error) {
+    // What was shown stays, and is said to be old.
+    document.body.classList.add("stale");
+    const mark = state();
+    mark.show("bad", `no answer: ${error.message}`);
+    $("state").replaceChildren(mark.element);
+  }
+  asking = false;
+  if (!isQuiet()) timer = setTimeout(turn, EVERY_MS);
+}
+
+const isQuiet = () => document.hidden || $("pause").getAttribute("aria-pressed") === "true";
+
+$("pause").addEventListener("click", () => {
+  set($("pause"), "aria-pressed", String($("pause").getAttribute("aria-pressed") !== "true"));
+  turn();
+});
+$("filter").addEventListener("input", turn);
+$("explain").addEventListener("submit", explain);
+document.addEventListener("visibilitychange", turn);
+turn();
