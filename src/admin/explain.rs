@@ -11,7 +11,8 @@ use crate::proxy::explain::{Report, Request, request};
 /// See the module.
 pub(super) fn explain(admin: &Admin, uri: &Uri) -> Reply {
     let Some(plane) = admin.plane.load_full() else {
-        return Reply::text("no configuration is in force yet\n").with_status(StatusCode::SERVICE_UNAVAILABLE);
+        return Reply::text("no configuration is in force yet\n")
+            .with_status(StatusCode::SERVICE_UNAVAILABLE);
     };
     let told = Asked::of(&Query::of_form(uri)).and_then(|asked| {
         let report = Report::new(&plane.snapshot, asked.listener.as_deref(), &asked.request)?;
@@ -50,7 +51,11 @@ impl Asked {
                 ("format", "json") => asked.as_text = false,
                 ("format", "text") => asked.as_text = true,
                 ("format", _) => return Err(format!("`format` is json or text, not `{value}`")),
-                _ => return Err(format!("`{name}` is not known: method, url, header, from, listener, format")),
+                _ => {
+                    return Err(format!(
+                        "`{name}` is not known: method, url, header, from, listener, format"
+                    ));
+                }
             }
         }
         Ok(asked)

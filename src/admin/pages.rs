@@ -83,7 +83,11 @@ const ENTRIES: &[Entry] = &[
     public("/metrics", "every metric, for Prometheus", |admin, _| scrape(admin, telemetry::Page::Metrics)),
     change("/quitquitquit", "leave without the grace", |admin, _| command(admin, Command::Quit)),
     public("/ready", "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
-    page("/rules", "the rules in force, in order and in words, as JSON; ?filter=regex, ?limit=N", rules::rules),
+    page(
+        "/rules",
+        "the rules in force, in order and in words, as JSON; ?filter=regex, ?limit=N",
+        rules::rules,
+    ),
     page("/server_info", "version, state, uptime, options and node, as JSON", info::server_info),
     page(
         "/splits",
@@ -118,7 +122,12 @@ pub(super) fn answer(admin: &Admin, only_public: bool, request: &Request<Bytes>)
         return answer;
     }
     let reply = match &entry.answer {
-        Page::Of(_) if entry.path == "/" && let Some(page) = live::document(request.headers()) => page,
+        Page::Of(_)
+            if entry.path == "/"
+                && let Some(page) = live::document(request.headers()) =>
+        {
+            page
+        }
         Page::Of(answer) => answer(admin, &Query::of(uri)),
         Page::OfForm(answer) => answer(admin, uri),
     };

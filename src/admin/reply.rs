@@ -66,7 +66,11 @@ impl Reply {
 
     /// What was there when this was built.
     pub(super) fn file(content_type: &'static str, body: &'static str) -> Reply {
-        Reply { status: StatusCode::OK, content_type, body: bytes::Bytes::from_static(body.as_bytes()).into() }
+        Reply {
+            status: StatusCode::OK,
+            content_type,
+            body: bytes::Bytes::from_static(body.as_bytes()).into(),
+        }
     }
 
     /// As it goes out.
@@ -98,7 +102,8 @@ impl Query {
 
     /// Of this target, as forms write it: a plus is a space.
     pub(super) fn of_form(uri: &Uri) -> Query {
-        let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+        let decode =
+            |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
         Query::decoded(uri, decode)
     }
 

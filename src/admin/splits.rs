@@ -170,7 +170,8 @@ impl Asked {
     }
 
     fn wants(&self, route: &RoutePlane) -> bool {
-        let matches = |filter: &Regex| filter.is_match(&format!("{} {}", route.service.host, route.route.name));
+        let matches =
+            |filter: &Regex| filter.is_match(&format!("{} {}", route.service.host, route.route.name));
         self.filter.as_ref().is_none_or(matches)
     }
 }

@@ -1,5 +1,7 @@
 //! The admin pages over a real socket, beside a small plane.
 
+mod live;
+
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -138,8 +140,12 @@ impl Answered {
 }
 
 async fn ask(address: SocketAddr, method: &str, path: &str) -> Answered {
+    ask_with(address, method, path, "host: admin\r\n").await
+}
+
+async fn ask_with(address: SocketAddr, method: &str, path: &str, fields: &str) -> Answered {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\n{fields}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -182,16 +188,21 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
 
 const CHANGES: [&str; 5] =
     ["/drain_listeners", "/healthcheck/fail", "/healthcheck/ok", "/quitquitquit", "/logging"];
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 15] = [
     "/",
     "/clusters",
     "/config_dump",
     "/help",
     "/listeners",
+    "/live.css",
+    "/live.js",
+    "/live.svg",
     "/metrics",
     "/ready",
+    "/rules",
     "/server_info",
     "/splits",
+    "/splits.csv",
     "/stats/prometheus",
 ];
 

@@ -15,10 +15,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::sidecar::{self, Leave, Sidecar};
+use super::top::table::{DEMO, Recent, Screen, summary_line};
+use super::top::view::{self, SplitsView};
 use crate::demo::files::{Addresses, Files};
 use crate::demo::model_server::{ModelServer, Options, ServiceTime};
-use crate::demo::splits::{self, SplitsView};
-use crate::demo::table::{Recent, Screen, summary_line};
 use crate::demo::traffic::{Counts, Traffic};
 use crate::runtime::worker;
 
@@ -49,7 +49,7 @@ impl Demo {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|fault| Fault::io("start the demo's runtime", fault))?;
         let start = async |config: &Path| start_proxy(config).await;
-        runtime.block_on(run(self, Screen::of_stdout(), &mut io::stdout().lock(), start))
+        runtime.block_on(run(self, Screen::of_stdout(&DEMO), &mut io::stdout().lock(), start))
     }
 }
 
@@ -180,7 +180,7 @@ async fn run<P>(
     let last = shown?;
     sent.map_err(|fault| Fault::io("send traffic", fault))?;
     // What the traffic sent last may have been counted after the last drawing.
-    let last = splits::fetch(admin).await.ok().or(last);
+    let last = view::fetch(admin).await.ok().or(last);
     summarize(out, last.as_ref(), &models, &counts).map_err(writing)?;
     drop(proxy);
     Ok(())
@@ -282,7 +282,7 @@ async fn show(
             () = end.as_mut() => return Ok(last),
             _ = ticks.tick() => {}
         }
-        let fetched = splits::fetch(admin).await;
+        let fetched = view::fetch(admin).await;
         let text = match &fetched {
             Ok(view) => screen.draw(started.elapsed(), &recent.rows(Instant::now(), view)),
             Err(_) if away => String::new(),
@@ -359,7 +359,7 @@ mod tests {
     async fn output(demo: &Demo) -> String {
         let mut out = Vec::new();
         let start = async |config: &Path| fake_proxy(config).await;
-        run(demo, Screen::new(false, false), &mut out, start).await.unwrap();
+        run(demo, Screen::new(&DEMO, false, false), &mut out, start).await.unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -8,3 +8,4 @@ mod log_lines;
 pub mod logging;
 pub mod sidecar;
 pub mod signals;
+pub mod top;

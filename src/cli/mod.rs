@@ -9,6 +9,7 @@ pub mod drain;
 pub mod duration;
 pub mod explain;
 pub mod proxy;
+pub mod top;
 pub mod validate;
 pub mod version;
 
@@ -66,6 +67,7 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     Convert(convert::ConvertArgs),
     Drain(drain::DrainArgs),
+    Top(top::TopArgs),
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     Version(version::VersionArgs),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args, &sidecar::environment()),
         Command::Convert(args) => convert::run(&args),
         Command::Drain(args) => drain::run(&args),
+        Command::Top(args) => top::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(&args),
         Command::Version(args) => version::run(&args),
@@ -134,6 +137,14 @@ mod tests {
         assert_eq!(args.admin, ([127, 0, 0, 1], 15000).into());
         assert!(parse("weir drain --wait --admin [::1]:15000 --timeout 500ms").is_ok());
         assert!(parse("weir drain --timeout 10").is_err());
+    }
+
+    #[test]
+    fn a_table_is_of_the_usual_admin_each_second_and_no_faster_than_sense() {
+        let Ok(Command::Top(args)) = parse("weir top") else { panic!("no top") };
+        assert_eq!((args.admin, args.interval), (([127, 0, 0, 1], 15000).into(), Duration::from_secs(1)));
+        assert!(parse("weir top --once -o json --filter canary --interval 100ms").is_ok());
+        assert!(parse("weir top --interval 99ms").is_err());
     }
 
     #[test]

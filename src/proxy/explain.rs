@@ -94,11 +94,7 @@ impl Report {
     ///
     /// # Errors
     /// Why it is no request to a listener, on one line.
-    pub fn new(
-        snapshot: &Snapshot,
-        listener: Option<&str>,
-        request: &Request,
-    ) -> Result<Report, String> {
+    pub fn new(snapshot: &Snapshot, listener: Option<&str>, request: &Request) -> Result<Report, String> {
         let parts = request.head(&snapshot.limits)?;
         let (method, headers, from) = (&parts.method, &parts.headers, &request.from);
         let authority = message::host::authority(&parts.uri, headers).unwrap_or_default();

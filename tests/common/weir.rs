@@ -96,6 +96,11 @@ impl Weir {
         }
     }
 
+    /// Puts other rules in place of those it was started with.
+    pub fn write_rules(&self, rules: &str) {
+        fs::write(self.folder.path().join("rules.yaml"), rules).unwrap();
+    }
+
     /// Ends the process at once, as a node that loses its power would; returns when it is gone.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

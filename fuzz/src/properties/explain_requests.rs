@@ -1,7 +1,8 @@
 //! The lines of `weir explain --requests`, of any text: each that says something is told of by its own number and hides no
 //! other, and a request that is read says the same when it is written again, as typed and in JSON.
 
-use weir::cli::explain::requests::{Request, of_lines};
+use weir::cli::explain::requests::of_lines;
+use weir::proxy::explain::Request;
 use weir::snapshot::Limits;
 
 /// See the module.

@@ -131,10 +131,7 @@ mod tests {
         assert!(lines[0].ends_with(",start_p99_ms,minute_requests,minute_share,minute_success_rate,\
             minute_client_errors,minute_server_errors,minute_cancelled,minute_p50_ms,minute_p95_ms,minute_p99_ms,\
             minute_qps"), "{}", lines[0]);
-        assert_eq!(
-            lines[1],
-            "3,s,,\"v\"\"1,\",,app=a;version=v1,95,0,0,0,0,,,0,0,0,,,,4,0.5,,0,0,0,,,,2.5"
-        );
+        assert_eq!(lines[1], "3,s,,\"v\"\"1,\",,app=a;version=v1,95,0,0,0,0,,,0,0,0,,,,4,0.5,,0,0,0,,,,2.5");
         assert_eq!(lines[0].split(',').count(), VERSION.len() + 2 * FIGURES.len() - 1);
     }
 }

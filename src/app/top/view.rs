@@ -1,26 +1,22 @@
-//! What the proxy's admin tells of its splits: `GET /splits`, fetched and read.
+//! What a proxy's admin tells of its splits: `GET /splits`, fetched and read.
 //!
-//! Law: unknown keys are skipped and missing figures are `None`, so that the admin may tell more than the demo shows.
-//! It must not know who draws it.
+//! Law: unknown keys are skipped and missing figures are `None`, so that the admin may tell more than is shown. It must
+//! not know who draws it.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The admin answers from memory on loopback: what takes longer is not coming.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// A page of splits is a few hundred bytes a version.
-const PAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
+const PAGE_MAX_BYTES: u64 = 64 << 20;
 
 /// All splits of the proxy, in one generation of its configuration.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -52,18 +48,34 @@ pub struct SplitView {
 pub struct VersionView {
     /// The version's name.
     pub version: String,
+    /// Its service, where that is not the rule's.
+    #[serde(default)]
+    pub service: Option<String>,
     /// The labels that select its endpoints.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Its weight in the rule.
     #[serde(default)]
     pub weight: Option<u32>,
+    /// Who takes its requests.
+    #[serde(default)]
+    pub endpoints: Option<Endpoints>,
     /// Since the proxy started.
     #[serde(default)]
     pub start: Figures,
     /// Over the last minute.
     #[serde(default)]
     pub minute: Figures,
+}
+
+/// Addresses of endpoints by state.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+#[allow(missing_docs)] // the names are those of `weir_endpoints`
+pub struct Endpoints {
+    pub healthy: usize,
+    pub ejected: usize,
+    pub failed_check: usize,
 }
 
 /// What was counted of one version over one span of time. Shares and rates go from 0 to 1.
@@ -97,39 +109,47 @@ pub struct Figures {
 /// # Errors
 /// When it cannot be reached within two seconds, answers with another status than 200, or says what cannot be read.
 pub async fn fetch(admin: SocketAddr) -> io::Result<SplitsView> {
-    let page = timeout(FETCH_TIMEOUT, get(admin, "/splits")).await;
-    let page =
-        page.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the admin did not answer in time"))??;
-    serde_json::from_slice(&page).map_err(io::Error::other)
+    read(&page(admin, "/splits").await?)
 }
 
-async fn get(admin: SocketAddr, path: &str) -> io::Result<Bytes> {
-    let stream = TcpStream::connect(admin).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let request = Request::get(path).header(header::HOST, admin.to_string()).body(Empty::<Bytes>::new());
-    let request = request.map_err(io::Error::other)?;
-    let exchange = async move {
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
-        if response.status() != StatusCode::OK {
-            return Err(io::Error::other(format!("the admin answered {path} with {}", response.status())));
-        }
-        let body = Limited::new(response.into_body(), PAGE_MAX_BYTES).collect().await;
-        Ok(body.map_err(io::Error::other)?.to_bytes())
-    };
-    let mut exchange = std::pin::pin!(exchange);
-    // The connection ends with the exchange: nothing is left running behind.
-    tokio::select! {
-        page = exchange.as_mut() => page,
-        ended = connection => {
-            ended.map_err(io::Error::other)?;
-            exchange.await
-        }
+/// What a page of splits says.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(page: &[u8]) -> io::Result<SplitsView> {
+    serde_json::from_slice(page).map_err(io::Error::other)
+}
+
+/// A page of the admin.
+///
+/// # Errors
+/// When it cannot be reached within two seconds, or answers with another status than 200.
+pub async fn page(admin: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the admin did not answer in time");
+    let answer = timeout(FETCH_TIMEOUT, exchange(admin, path)).await.map_err(late)??;
+    let invalid = || io::Error::other("its answer is not HTTP/1");
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or_else(invalid)?;
+    let (head, body) = (&answer[..end], &answer[end + 4..]);
+    let status = head.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5)).ok_or_else(invalid)?;
+    if status == b"200" {
+        return Ok(body.to_vec());
     }
+    let (status, reason) = (String::from_utf8_lossy(status), String::from_utf8_lossy(body));
+    Err(io::Error::other(format!("the admin answered {path} with {status}: {}", reason.trim())))
+}
+
+/// HTTP/1.0, so that the answer is in one piece and ends with the connection.
+async fn exchange(admin: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(admin).await?;
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {admin}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(PAGE_MAX_BYTES).read_to_end(&mut answer).await?;
+    Ok(answer)
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;

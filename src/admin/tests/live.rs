@@ -1,0 +1,187 @@
+//! The live page, its twins, and whom they are for.
+
+use super::*;
+
+const BROWSER: &str = "host: 127.0.0.1:15000\r\naccept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
+
+#[test]
+fn a_browser_gets_the_page_and_its_files_and_everybody_else_the_list() {
+    run(async |world| {
+        let page = ask_with(world.everything, "GET", "/", BROWSER).await;
+        assert!(page.body.starts_with("<!doctype html>"), "{}", page.body);
+        assert!(page.head.contains("content-type: text/html; charset=UTF-8\r\n"), "{}", page.head);
+        assert!(page.head.contains("content-security-policy: default-src 'none';"), "{}", page.head);
+        assert!(page.head.contains("vary: accept\r\n"), "{}", page.head);
+        // Nothing comes from elsewhere, and nothing is written into the document itself.
+        assert!(!page.body.contains("//") && !page.body.contains("<style") && !page.body.contains(" style="));
+        let files = page.body.split(['"']).filter(|part| part.starts_with("live."));
+        let files: std::collections::BTreeSet<&str> = files.collect();
+        assert_eq!(files.into_iter().collect::<Vec<_>>(), ["live.css", "live.js", "live.svg"]);
+        for (file, kind) in [("css", "text/css"), ("js", "text/javascript"), ("svg", "image/svg+xml")] {
+            let answer = world.get(&format!("/live.{file}")).await;
+            assert!(answer.status == 200 && answer.body.len() > 100, "{file}");
+            assert!(answer.head.contains(&format!("content-type: {kind}")), "{}", answer.head);
+        }
+        for fields in ["host: a\r\n", "host: a\r\naccept: */*\r\n", "host: a\r\naccept: application/json\r\n"]
+        {
+            let list = ask_with(world.everything, "GET", "/", fields).await;
+            assert!(list.body.starts_with("admin commands are:\n"), "{fields}: {}", list.body);
+        }
+        let public = ask_with(world.public, "GET", "/", BROWSER).await;
+        assert_eq!((public.status, &*public.body), (404, "invalid path.\n"));
+        assert_eq!(ask_with(world.everything, "POST", "/", BROWSER).await.status, 405);
+    });
+}
+
+#[test]
+fn another_site_reads_nothing_and_has_nothing_done() {
+    run(async |mut world| {
+        let evil = "host: evil.example:15000\r\n";
+        for (method, path) in
+            [("GET", "/"), ("GET", "/config_dump"), ("POST", "/quitquitquit"), ("GET", "/none")]
+        {
+            assert_eq!(ask_with(world.everything, method, path, evil).await.status, 403, "{path}");
+        }
+        let driven = "host: 127.0.0.1:15000\r\norigin: http://evil.example\r\ncontent-length: 0\r\n";
+        assert_eq!(ask_with(world.everything, "POST", "/quitquitquit", driven).await.status, 403);
+        assert!(world.commands.try_recv().is_err(), "it was handed on");
+        // Scrapers use whatever name their operator gave the address.
+        assert_eq!(ask_with(world.public, "GET", "/metrics", evil).await.status, 200);
+    });
+}
+
+#[test]
+fn splits_tell_of_endpoints_and_of_the_last_minutes_when_asked() {
+    run(async |world| {
+        let page = world.get("/splits").await.json();
+        let version = &page["splits"][0]["versions"][1];
+        // By gRPC and by HTTP: two addresses.
+        assert_eq!(version["endpoints"], json!({"healthy": 2, "ejected": 0, "failed_check": 0}));
+        assert_eq!((version.get("steps"), page.get("left_out")), (None, None));
+        let start = Instant::now();
+        let tick = |second: u64| world.admin.stats.borrow_mut().tick(start + Duration::from_secs(second));
+        world.report("v2", 200, 4, 8);
+        world.report("v2", 500, 4, 2);
+        tick(5);
+        let page = world.get("/splits?minutes=5").await.json();
+        let steps = json!({"seconds": 5, "requests": [10], "server_errors": [2]});
+        assert_eq!(page["splits"][0]["versions"][1]["steps"], steps);
+        tick(15);
+        let page = world.get("/splits?minutes=5").await.json();
+        assert_eq!(page["splits"][0]["versions"][1]["steps"]["requests"], json!([10, 0, 0]));
+    });
+}
+
+#[test]
+fn a_few_of_many_rules_are_asked_for_by_name_and_number() {
+    run(async |world| {
+        let page = world.get("/splits?limit=1").await.json();
+        assert_eq!((page["splits"].as_array().unwrap().len(), &page["left_out"]), (1, &json!(1)));
+        let page = world.get("/splits?filter=%20testers").await.json();
+        assert_eq!(page["splits"].as_array().unwrap().len(), 1);
+        assert_eq!(world.get("/splits?filter=nobody").await.json()["splits"], json!([]));
+        for wrong in ["minutes=6", "minutes=0", "minutes=a", "limit=0", "limit=-1", "filter=("] {
+            for path in ["/splits", "/splits.csv"] {
+                let answer = world.get(&format!("{path}?{wrong}")).await;
+                assert_eq!(answer.status, 400, "{wrong}: {}", answer.body);
+            }
+        }
+        assert_eq!(world.get("/rules?limit=x").await.status, 400);
+        assert_eq!(world.get("/rules?filter=(").await.status, 400);
+    });
+}
+
+#[test]
+fn the_table_says_what_the_json_says() {
+    run(async |world| {
+        world.report("v1", 200, 4, 19);
+        world.report("v2", 500, 4, 1);
+        world.admin.stats.borrow_mut().tick(Instant::now() + Duration::from_secs(10));
+        let json = world.get("/splits").await.json();
+        let table = world.get("/splits.csv").await;
+        assert!(table.head.contains("content-type: text/csv; charset=UTF-8; header=present\r\n"));
+        let mut lines = table.body.split_terminator("\r\n").map(|line| line.split(',').collect::<Vec<_>>());
+        let names = lines.next().unwrap();
+        let rows: Vec<Vec<&str>> = lines.collect();
+        let versions =
+            json["splits"].as_array().unwrap().iter().flat_map(|split| split["versions"].as_array().unwrap());
+        let versions: Vec<&Value> = versions.collect();
+        assert_eq!(rows.len(), versions.len());
+        for (row, version) in rows.iter().zip(versions) {
+            assert_eq!(row.len(), names.len());
+            for (name, field) in names.iter().zip(row) {
+                let (span, column) = name.split_once('_').unwrap_or(("", name));
+                let value = match span {
+                    "start" | "minute" | "endpoints" => &version[span][column],
+                    _ if ["version", "weight"].contains(name) => &version[*name],
+                    _ => continue,
+                };
+                let said = match value {
+                    Value::Null => String::new(),
+                    Value::String(text) => text.clone(),
+                    value => value.to_string(),
+                };
+                let alike = said == **field || said.parse::<f64>().ok() == field.parse::<f64>().ok();
+                assert!(alike, "{name}: {field:?}, not {said:?}");
+            }
+        }
+        assert_eq!(&rows[0][..4], ["1", HOST, "testers.kubeflow", "v1"]);
+    });
+}
+
+#[test]
+fn the_rules_in_force_are_told_in_order_and_in_words() {
+    run(async |world| {
+        let page = world.get("/rules").await.json();
+        assert_eq!(page["generation"], 1);
+        let host = &page["hosts"][0];
+        assert_eq!((&host["host"], &host["listeners"]), (&json!(HOST), &json!(["predict"])));
+        let rules = host["rules"].as_array().unwrap();
+        assert_eq!(rules[0]["name"], "testers.kubeflow");
+        assert_eq!(rules[0]["origin"], "rules.yaml:2");
+        assert_eq!(rules[0]["when"], json!(["header x-user is \"alice\""]));
+        assert_eq!(rules[0]["versions"][0]["percent"], 95.0);
+        assert_eq!((&rules[1]["name"], &rules[1]["when"]), (&json!("default-route"), &json!([])));
+        let few = world.get("/rules?limit=1").await.json();
+        assert_eq!((few["hosts"][0]["rules"].as_array().unwrap().len(), &few["left_out"]), (1, &json!(1)));
+        assert_eq!(world.get("/rules?filter=nobody").await.json()["hosts"], json!([]));
+    });
+}
+
+#[test]
+fn a_request_is_explained_as_the_command_does_by_query_and_by_form() {
+    run(async |world| {
+        let told = world.get("/explain?url=/v1/models&header=x-user:%20alice").await.json();
+        assert_eq!((&told["choice"]["name"], &told["method"]), (&json!("testers.kubeflow"), &json!("GET")));
+        // As a browser sends a form of which two fields are empty.
+        let form = "/explain?method=POST&url=%2Fv1&header=x-a%3A+b%0D%0Ax-user%3A+bob%0D%0A&from=&listener=";
+        let told = world.get(form).await.json();
+        assert_eq!(told["choice"]["name"], "default-route");
+        assert_eq!(told["tried"][0]["why_not"], "header x-user is \"bob\", not \"alice\"");
+        let text = world.get("/explain?url=/&format=text&listener=predict").await;
+        assert!(text.body.starts_with("GET / (http, caller unknown)\nlistener predict on "), "{}", text.body);
+        for (asked, reason) in [
+            ("", "`url` is missing"),
+            ("?url=", "`url` is missing"),
+            ("?url=/&method=G(T", "`G(T` is no method"),
+            ("?url=/&header=x", "a header is written 'name: value'"),
+            ("?url=/&from=here", "`here` is no address"),
+            ("?url=/&to=1", "`to` is not known: method, url, header, from, listener, format"),
+            ("?url=/&format=xml", "`format` is json or text, not `xml`"),
+            ("?url=/&listener=none", "there is no listener none; there are: "),
+        ] {
+            let answer = world.get(&format!("/explain{asked}")).await;
+            assert!(answer.status == 400 && answer.body.starts_with(reason), "{asked}: {}", answer.body);
+        }
+    });
+}
+
+#[test]
+fn the_verdicts_are_told_without_what_serves() {
+    run(async |world| {
+        let whole = world.get("/config_dump").await.json();
+        let short = world.get("/config_dump?verdicts").await.json();
+        assert!(whole.get("snapshot").is_some() && short.get("snapshot").is_none());
+        assert_eq!((&short["verdicts"], &short["generation"]), (&whole["verdicts"], &whole["generation"]));
+    });
+}

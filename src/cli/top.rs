@@ -1,0 +1,60 @@
+//! `weir top`: its arguments, and its fault as one line.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::Output;
+use crate::app::top::Top;
+
+const EXAMPLES: &str = "Examples:
+  weir top
+  weir top --once
+  weir top --filter inception --interval 5s
+  weir top --once -o json
+
+On a terminal the table is drawn in place; Ctrl-C ends it. Elsewhere there is one line a version each time. Share and
+req/s are those of the last five seconds, with --once of the last minute; success and latencies are of the last minute.";
+
+/// Between two looks, at least.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Show each version's share, requests, success and latency as they are now
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TopArgs {
+    /// The proxy's admin address
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15000")]
+    pub admin: SocketAddr,
+    /// Show it once and end
+    #[arg(long)]
+    pub once: bool,
+    /// How often to look, as in 500ms, 1s or 1m
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// Only services and rules that match: a regular expression on "SERVICE RULE"
+    #[arg(long, value_name = "REGEX")]
+    pub filter: Option<String>,
+    /// How to print: json is what the admin says, a document each time
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = super::duration::parse(text)?;
+    if interval < MIN_INTERVAL { Err("100ms at least".to_owned()) } else { Ok(interval) }
+}
+
+/// Shows; fails when there is no proxy.
+#[must_use]
+pub fn run(args: &TopArgs) -> ExitCode {
+    let TopArgs { admin, once, interval, filter, output } = args.clone();
+    match (Top { admin, once, interval, filter, json: output == Output::Json }).run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            let _ = writeln!(io::stderr(), "weir top: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

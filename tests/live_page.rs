@@ -1,0 +1,249 @@
+//! The live page in a real Chromium, before a real proxy with traffic: what it shows is what happened.
+//!
+//! With `WEIR_PICTURES=FOLDER` the pictures of the README are put there.
+
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a panic is the report
+
+mod common {
+    pub(crate) mod browser;
+    pub(crate) mod caller;
+    pub(crate) mod parts;
+    pub(crate) mod weir;
+}
+
+use std::fs;
+use std::path::PathBuf;
+
+use common::browser::Browser;
+use common::caller::{self, Protocol};
+use common::parts::part;
+use common::weir::{Pod, Weir, eventually, rule};
+use serde_json::{Value, json};
+use weir::demo::model_server::{ModelServer, Options};
+
+const RULES: [(&str, u32); 2] = [("v1", 90), ("v2", 10)];
+
+/// Versions 1 and 2 behind a proxy.
+async fn world() -> (Weir, [ModelServer; 2]) {
+    let servers =
+        [ModelServer::start(1, Options::default()).await, ModelServer::start(2, Options::default()).await];
+    let servers = servers.map(Result::unwrap);
+    let pod = Pod::new();
+    let [v1, v2] = servers.each_ref().map(|server| {
+        let (grpc, rest) = (server.grpc_addr(), server.rest_addr());
+        format!("grpc: '{grpc}', http: '{rest}'")
+    });
+    let config = format!(
+        "workers: 2\n{}services:\n- name: half-plus-two\n  namespace: models\n  endpoints:\n\
+         \x20 - {{{v1}, labels: {{version: v1}}}}\n  - {{{v2}, labels: {{version: v2}}}}\n",
+        pod.gateway_listener("half-plus-two")
+    );
+    (pod.start(&config, &rule(&RULES)), servers)
+}
+
+fn open(browser: &Browser, weir: &Weir) {
+    browser.open(&format!("http://{}/", weir.pod.admin));
+    eventually("the page shows figures", true, || updates(browser) > 0);
+}
+
+fn updates(browser: &Browser) -> u64 {
+    let count = browser.run("return document.body.dataset.updates ?? '0'", &[]);
+    count.as_str().unwrap().parse().unwrap()
+}
+
+/// The text of the first element, as a reader sees it.
+fn text(browser: &Browser, selector: &str) -> String {
+    let script = "return document.querySelector(arguments[0])?.textContent ?? ''";
+    browser.run(script, &[json!(selector)]).as_str().unwrap().to_owned()
+}
+
+/// The cells of each version: its name, then by the columns' labels.
+fn versions(browser: &Browser) -> Value {
+    let script = "return [...document.querySelectorAll('#splits tbody tr')].map((row) => Object.fromEntries([
+        ['version', row.cells[0].textContent],
+        ...[...row.cells].slice(1).map((cell) => [cell.dataset.label, cell.textContent]),
+    ]))";
+    browser.run(script, &[])
+}
+
+/// What axe finds wrong: the rule, and the elements.
+fn barriers(browser: &Browser, axe: &str) -> Vec<String> {
+    browser.run(axe, &[]);
+    let script = "const done = arguments[arguments.length - 1];
+        axe.run(document, {resultTypes: ['violations']}).then(
+            (found) => done(found.violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).join(' ')}`)),
+            (fault) => done([String(fault)]))";
+    let found = browser.run_async(script, &[]);
+    found.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+fn picture(browser: &Browser, name: &str) {
+    if let Some(folder) = std::env::var_os("WEIR_PICTURES").map(PathBuf::from) {
+        fs::create_dir_all(&folder).unwrap();
+        browser.picture(&folder.join(name));
+    }
+}
+
+async fn send(weir: &Weir, requests: u64) {
+    let tally = caller::predict(weir.pod.predict, Protocol::Rest, requests, 4).await;
+    assert_eq!(tally.values().sum::<u64>(), requests, "{tally:?}");
+}
+
+#[tokio::test]
+async fn the_page_shows_the_traffic_and_a_change_of_the_rule_within_two_seconds_and_explains_a_request() {
+    let Some(browser) = Browser::start() else { return };
+    let (weir, _servers) = world().await;
+    open(&browser, &weir);
+    assert_eq!(text(&browser, "#splits caption b"), "canary.models");
+    send(&weir, 400).await;
+    eventually("the shares of the traffic", json!(["90.0 %", "10.0 %"]), || {
+        let shown = versions(&browser);
+        json!([shown[0]["Share"], shown[1]["Share"]])
+    });
+    let shown = versions(&browser);
+    for (version, weight) in [(0, "90"), (1, "10")] {
+        let row = &shown[version];
+        assert_eq!(
+            (row["Weight"].as_str(), row["Success"].as_str()),
+            (Some(weight), Some("✓100.0 % (good)")),
+            "{row}"
+        );
+        assert_eq!(row["Endpoints"], "✓2 of 2 healthy (good)", "{row}");
+        assert!(row["p50"].as_str().unwrap().ends_with(" ms") && row["Requests/s"] != "0.00", "{row}");
+    }
+    eventually("the chart has the traffic", true, || {
+        let label = browser.run("return document.querySelector('svg.spark').getAttribute('aria-label')", &[]);
+        label.as_str().unwrap().starts_with("requests a second: now")
+            && !label.as_str().unwrap().contains("at most 0.00")
+    });
+
+    weir.write_rules(&rule(&[("v1", 50), ("v2", 50)]));
+    eventually("the proxy has the rule", true, || {
+        common::weir::get(weir.pod.admin, "/config_dump?verdicts").unwrap().1.contains("\"generation\": 2")
+    });
+    let before = updates(&browser);
+    eventually("the page has the rule", json!(["50", "50"]), || {
+        let shown = versions(&browser);
+        json!([shown[0]["Weight"], shown[1]["Weight"]])
+    });
+    // It asks each second: one that was under way does not know it yet, the next does.
+    let turns = updates(&browser) - before;
+    assert!(turns <= 2, "it took {turns} turns");
+    eventually("its verdict", true, || text(&browser, "#verdict").contains("generation 2 is in force"));
+    eventually("the rules in force", true, || text(&browser, "#rules").contains("50 % v1, 50 % v2"));
+
+    weir.write_rules(&rule(&[("v1", 51), ("v2", 50)]));
+    eventually("the refusal and its place", true, || {
+        let verdict = text(&browser, "#verdict");
+        verdict.contains("refused; generation 2 stays in force. ")
+            && verdict.contains("rules.yaml:7:3: the weights sum to 101")
+    });
+    assert_eq!(versions(&browser)[0]["Weight"], "50");
+
+    let ask = "document.getElementById('url').value = '/v1/models/half_plus_two:predict';
+        document.getElementById('header').value = 'x-user: alice\\nx-b: c';
+        document.querySelector('#explain button').click()";
+    browser.run(ask, &[]);
+    eventually("the explanation", true, || text(&browser, "#explained").contains("canary.models"));
+    let explained = text(&browser, "#explained");
+    assert!(explained.contains("50 % v1, 50 % v2") && explained.contains("Rules tried"), "{explained}");
+    assert_eq!(browser.run("return document.activeElement.id", &[]), "explained");
+    browser.run("document.getElementById('url').value = 'http://nobody.example/'; document.querySelector('#explain button').click()", &[]);
+    eventually("another answer", true, || text(&browser, "#explained").contains("404"));
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_page_has_no_barrier_and_no_fault_in_light_and_dark_and_on_a_phone() {
+    let (Some(browser), Some(axe)) = (Browser::start(), part("axe")) else { return };
+    let axe = fs::read_to_string(axe).unwrap();
+    let (weir, _servers) = world().await;
+    send(&weir, 200).await;
+    open(&browser, &weir);
+    weir.write_rules("none: of them\n");
+    browser.run(
+        "document.getElementById('url').value = '/v1'; document.querySelector('#explain button').click()",
+        &[],
+    );
+    eventually("everything is there", true, || {
+        text(&browser, "#explained").contains("canary.models")
+            && text(&browser, "#verdict").contains("refused")
+    });
+    for (width, height, scheme, name) in [
+        (1280, 900, "light", "live-light.png"),
+        (1280, 900, "dark", "live-dark.png"),
+        (390, 844, "light", "live-phone.png"),
+        (390, 844, "dark", "live-phone-dark.png"),
+        (320, 640, "light", "live-narrow.png"),
+    ] {
+        browser.look(width, height, scheme);
+        let before = updates(&browser);
+        eventually("drawn anew", true, || updates(&browser) > before);
+        assert_eq!(barriers(&browser, &axe), Vec::<String>::new(), "{name}");
+        let wide = browser.run("return document.documentElement.scrollWidth", &[]);
+        assert!(wide.as_u64().unwrap() <= u64::from(width), "{name}: the page is {wide} wide");
+        picture(&browser, name);
+    }
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_page_is_used_by_keys_alone_and_asks_nothing_while_it_is_paused_or_hidden() {
+    let Some(browser) = Browser::start() else { return };
+    let (weir, _servers) = world().await;
+    open(&browser, &weir);
+    let mut reached = Vec::new();
+    for _ in 0..12 {
+        browser.press("Tab", 9);
+        reached.push(browser.run("return document.activeElement.id || document.activeElement.tagName", &[]));
+    }
+    for wanted in ["pause", "filter", "method", "url", "header", "from", "BUTTON"] {
+        assert!(reached.contains(&json!(wanted)), "{wanted} is not among {reached:?}");
+    }
+    browser.run("document.getElementById('pause').click()", &[]);
+    // One that was under way may still come back.
+    let script = "const done = arguments[arguments.length - 1]; const asked = () => performance.getEntriesByType('resource').length;
+        setTimeout(() => { const before = asked(); setTimeout(() => done(asked() - before), 2500) }, 1500)";
+    assert_eq!(browser.run_async(script, &[]), 0, "it asks though it is paused");
+    browser.run("document.getElementById('pause').click()", &[]);
+    let before = updates(&browser);
+    eventually("it goes on", true, || updates(&browser) > before);
+    // Another tab in front.
+    browser.run(
+        "Object.defineProperty(document, 'hidden', {get: () => true, configurable: true});
+        document.dispatchEvent(new Event('visibilitychange'))",
+        &[],
+    );
+    assert_eq!(browser.run_async(script, &[]), 0, "it asks though nobody sees it");
+    browser.run("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))", &[]);
+    let before = updates(&browser);
+    eventually("it goes on", true, || updates(&browser) > before);
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_gone_is_told_and_its_last_figures_stay() {
+    let Some(browser) = Browser::start() else { return };
+    let (mut weir, _servers) = world().await;
+    open(&browser, &weir);
+    assert_eq!(text(&browser, "#state"), "✓LIVE (good)");
+    weir.kill();
+    eventually("it is gone", true, || text(&browser, "#state").starts_with("✕no answer: "));
+    assert_eq!(versions(&browser)[0]["Weight"], "90");
+    // Where nobody listens is the browser's own complaint.
+    let other: Vec<String> =
+        browser.console().into_iter().filter(|line| !line.contains("ERR_CONNECTION")).collect();
+    assert_eq!(other, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn whatever_a_rule_is_called_it_is_text() {
+    let Some(browser) = Browser::start() else { return };
+    let (weir, _servers) = world().await;
+    open(&browser, &weir);
+    let header = "  match: {request: {headers: {x-a: {exact: '<img src=x onerror=alert(1)>'}}}}\n  route:";
+    weir.write_rules(&rule(&RULES).replace("  route:", header));
+    eventually("the rule", true, || text(&browser, "#rules").contains("<img src=x onerror=alert(1)>"));
+    assert_eq!(browser.run("return document.querySelectorAll('#rules img').length", &[]), 0);
+}

@@ -1,0 +1,181 @@
+//! `weir top` as people and programs see it, beside a real proxy.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a panic is the report
+
+mod common {
+    pub(crate) mod weir;
+}
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use common::weir::{Pod, Weir, eventually, free_address, get, rule};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use serde_json::Value;
+
+/// Ended when the test ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A proxy with a rule for two versions, whose endpoints are nobody's.
+fn proxy() -> Weir {
+    let pod = Pod::new();
+    let [v1, v2] = [free_address(), free_address()];
+    let config = format!(
+        "{}services:\n- name: half-plus-two\n  namespace: models\n  endpoints:\n\
+         \x20 - {{address: '{v1}', labels: {{version: v1}}}}\n  - {{address: '{v2}', labels: {{version: v2}}}}\n",
+        pod.gateway_listener("half-plus-two")
+    );
+    pod.start(&config, &rule(&[("v1", 95), ("v2", 5)]))
+}
+
+fn top(weir: &Weir, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.arg("top").arg("--admin").arg(weir.pod.admin.to_string()).args(words).stdin(Stdio::null());
+    command
+}
+
+fn output(mut command: Command) -> Output {
+    command.output().expect("runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn once_it_is_a_table_of_the_last_minute_or_what_the_admin_says() {
+    let weir = proxy();
+    for _ in 0..20 {
+        assert_eq!(get(weir.pod.predict, "/").map(|(status, _)| status), Some(503));
+    }
+    eventually("the requests are counted", true, || {
+        text(&output(top(&weir, &["--once"])).stdout).contains(" 95.0 %")
+    });
+    let told = output(top(&weir, &["--once"]));
+    let lines: Vec<&str> = text(&told.stdout).lines().collect();
+    assert!(told.status.success() && told.stderr.is_empty());
+    assert_eq!(lines[0], " canary.models  half-plus-two.models.svc.cluster.local");
+    let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
+    assert_eq!(
+        words(1),
+        ["version", "weight", "share", "req/s", "success", "p50", "p95", "p99", "endpoints"]
+    );
+    assert_eq!(words(3)[..4], ["v1", "95", "95.0", "%"]);
+    assert_eq!((words(4)[..4].to_vec(), words(4).last()), (vec!["v2", "5", "5.0", "%"], Some(&"1/1")));
+
+    let json = output(top(&weir, &["--once", "-o", "json"]));
+    let said: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let (_, page) = get(weir.pod.admin, "/splits").unwrap();
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(said["splits"][0]["versions"][0]["labels"], page["splits"][0]["versions"][0]["labels"]);
+    assert_eq!(said["splits"][0]["versions"][1]["start"]["requests"], 1);
+
+    let other = output(top(&weir, &["--once", "--filter", "nobody"]));
+    assert_eq!(text(&other.stdout), "no split yet\n");
+    let wrong = output(top(&weir, &["--once", "--filter", "("]));
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("400: Invalid regex"), "{wrong:?}");
+}
+
+#[test]
+fn in_a_pipe_there_is_a_line_a_version_each_time_until_nobody_reads() {
+    let weir = proxy();
+    let mut child = Running(top(&weir, &["--interval", "100ms"]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    for version in ["v1", "v2", "v1", "v2", "v1", "v2"] {
+        let line = lines.next().unwrap().unwrap();
+        let expected = format!(
+            "s  service half-plus-two.models.svc.cluster.local  rule canary.models  version {version}  weight "
+        );
+        assert!(line.contains(&expected) && !line.contains('\x1b'), "{line:?}");
+    }
+    drop(lines);
+    let mut ended = None;
+    eventually("it has ended", true, || {
+        ended = child.0.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+
+    let mut child =
+        Running(top(&weir, &["--interval", "100ms", "-o", "json"]).stdout(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    for line in lines.take(2) {
+        let document: Value = serde_json::from_str(&line.unwrap()).expect("a document a line");
+        assert_eq!(document["generation"], 1);
+    }
+}
+
+#[test]
+fn without_a_proxy_it_says_so_in_a_line_and_one_that_goes_away_is_waited_for() {
+    let mut weir = proxy();
+    let child = top(&weir, &["--interval", "100ms"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = Running(child.unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("version v1"));
+    weir.kill();
+    let mut said = String::new();
+    BufReader::new(child.0.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.starts_with("weir top: "), "{said}");
+    assert_eq!(child.0.try_wait().unwrap(), None, "it ended");
+
+    let none = output(top(&weir, &["--once"]));
+    let line = format!(
+        "weir top: nothing listens at {}: is weir running, and is this its admin address?\n",
+        weir.pod.admin
+    );
+    assert_eq!((none.status.code(), text(&none.stderr), text(&none.stdout)), (Some(1), &*line, ""));
+}
+
+/// A terminal of that size: what a person sees of it, and what a program takes it for.
+fn terminal(columns: u16, rows: u16) -> (File, File) {
+    let seen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&seen).unwrap();
+    unlockpt(&seen).unwrap();
+    resize(&seen, columns, rows);
+    let name = PathBuf::from(std::ffi::OsString::from_vec(ptsname(&seen, Vec::new()).unwrap().into_bytes()));
+    (File::from(seen), OpenOptions::new().read(true).write(true).open(name).unwrap())
+}
+
+fn resize(seen: impl std::os::fd::AsFd, columns: u16, rows: u16) {
+    let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(seen, size).unwrap();
+}
+
+/// Reads until `wanted` holds for what was read; what is missing is told when the terminal ends.
+fn read_until(seen: &mut File, wanted: impl Fn(&str) -> bool) -> String {
+    let (mut read, mut some) = (Vec::new(), [0; 4096]);
+    loop {
+        let said = String::from_utf8_lossy(&read).into_owned();
+        if wanted(&said) {
+            return said;
+        }
+        assert!(read.len() < 1 << 20, "not seen: {said:?}");
+        let n = seen.read(&mut some).unwrap();
+        read.extend_from_slice(&some[..n]);
+    }
+}
+
+#[test]
+fn on_a_terminal_it_is_drawn_in_place_in_colours_and_as_wide_as_there_is_room() {
+    let weir = proxy();
+    let (mut seen, program) = terminal(40, 24);
+    let mut command = top(&weir, &["--interval", "100ms"]);
+    command.env_remove("NO_COLOR").stdout(program.try_clone().unwrap()).stderr(program);
+    let _child = Running(command.spawn().unwrap());
+    // Twice: the second begins where the first did.
+    let narrow = read_until(&mut seen, |said| said.matches("\x1b[5A\r\x1b[J").count() >= 2);
+    assert!(narrow.contains("\x1b[36m v1") || narrow.contains("\x1b[36mv1"), "{narrow:?}");
+    assert!(narrow.contains("version") && !narrow.contains("endpoints"), "{narrow:?}");
+    resize(&seen, 200, 24);
+    read_until(&mut seen, |said| said.contains("p95") && said.contains("endpoints"));
+}
