@@ -61,3 +61,31 @@ impl Asked {
         Ok(asked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_is_a_question_or_refused_with_a_reason(query in "[ -~]{0,60}", known in 0..7_usize) {
+            let name = ["url", "method", "header", "from", "listener", "format", ""][known];
+            let uri = format!("/explain?url=/a&{name}={query}").parse::<Uri>();
+            prop_assume!(uri.is_ok());
+            if let Err(reason) = Asked::of(&Query::of_form(&uri.expect("assumed"))) {
+                prop_assert!(!reason.is_empty());
+            }
+        }
+
+        #[test]
+        fn a_form_says_what_was_typed(name in "[a-z][a-z0-9-]{0,8}", value in "[!-~]([ -~]{0,8}[!-~])?") {
+            let encoded = percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
+            let encoded = encoded.to_string().replace("%20", "+");
+            let uri = format!("/explain?url=/a&header={name}:+{encoded}").parse::<Uri>().expect("a URI");
+            let asked = Asked::of(&Query::of_form(&uri)).expect("a question");
+            prop_assert_eq!(asked.request.headers.get(&name).map(|value| value.as_bytes()), Some(value.as_bytes()));
+        }
+    }
+}

@@ -39,7 +39,17 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_that_somebody_can_register_is_never_answered(name in "([a-z0-9-]{1,9}[.]){0,3}", port in "(:[0-9]{1,5})?") {
+            let host = format!("{name}evil.example{port}");
+            prop_assert!(refusal(&Method::GET, &headers(&host, None)).is_some(), "{}", host);
+        }
+    }
 
     fn headers(host: &str, origin: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -103,11 +103,12 @@ const ENTRIES: &[Entry] = &[
 /// The answer to a request.
 pub(super) fn answer(admin: &Admin, only_public: bool, request: &Request<Bytes>) -> Answer {
     let (method, uri) = (request.method(), request.uri());
+    let entry = ENTRIES.iter().find(|entry| entry.path == uri.path() && (entry.public || !only_public));
     // Figures and readiness are nobody's secret: what scrapes them may use any name.
-    if let Some(reason) = guard::refusal(method, request.headers()).filter(|_| !only_public) {
+    let is_public = only_public || entry.is_some_and(|entry| entry.public);
+    if let Some(reason) = guard::refusal(method, request.headers()).filter(|_| !is_public) {
         return Reply::text(reason).with_status(StatusCode::FORBIDDEN).into_answer();
     }
-    let entry = ENTRIES.iter().find(|entry| entry.path == uri.path() && (entry.public || !only_public));
     let Some(entry) = entry else { return not_found(only_public).into_answer() };
     let allowed = match entry.changes {
         true => method == Method::POST,

@@ -70,7 +70,8 @@ impl Pod {
         fs::write(folder.path().join("rules.yaml"), rules).unwrap();
         fs::write(folder.path().join("weir.yaml"), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(["proxy", "-c"]).arg(folder.path().join("weir.yaml"));
+        // As an operator would: what it says of its files is where they stand in the folder.
+        command.args(["proxy", "-c", "weir.yaml"]).current_dir(folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary that cargo built");
         let said = Arc::new(Mutex::new(Vec::new()));

@@ -46,7 +46,10 @@ fn another_site_reads_nothing_and_has_nothing_done() {
         assert_eq!(ask_with(world.everything, "POST", "/quitquitquit", driven).await.status, 403);
         assert!(world.commands.try_recv().is_err(), "it was handed on");
         // Scrapers use whatever name their operator gave the address.
-        assert_eq!(ask_with(world.public, "GET", "/metrics", evil).await.status, 200);
+        for address in [world.public, world.everything] {
+            assert_eq!(ask_with(address, "GET", "/metrics", evil).await.status, 200);
+            assert_eq!(ask_with(address, "GET", "/ready", evil).await.status, 200);
+        }
     });
 }
 

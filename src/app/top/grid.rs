@@ -75,14 +75,14 @@ impl Grid {
         let mut line = String::new();
         let mut left = self.room;
         for &(column, place, width) in &self.columns {
-            let gap = if line.is_empty() { 1 } else { GAP };
+            let gap = left.min(if line.is_empty() { 1 } else { GAP });
             // Only where not even the version and the share have room.
-            let width = width.min(left.saturating_sub(gap));
-            left = left.saturating_sub(gap + width);
+            let width = width.min(left - gap);
+            left -= gap + width;
             let text = cut(&text(column, place), width);
             let space = " ".repeat(width.saturating_sub(width_of(&text)));
             let laid = if column == Column::Version { text + &space } else { space + &text };
-            line.push_str(&" ".repeat(gap.min(self.room)));
+            line.push_str(&" ".repeat(gap));
             line.push_str(&paint(column, laid));
         }
         line
