@@ -1,5 +1,5 @@
-//! What callers send makes no series: `/metrics` has the lines that it had, whatever paths, hosts, methods, fields and
-//! gRPC methods have been asked for.
+//! What callers send makes no series: `/metrics` has the lines that it had, whatever paths, hosts, methods, fields (also
+//! those that dimensions are read from) and gRPC methods have been asked for.
 //!
 //! Each kind is sent once before, so that the series of its outcome are there.
 // What stands outside a `#[test]` is a test's all the same.
@@ -56,7 +56,7 @@ const PLAIN: [Kind; 5] = [
     ("methods", "in", |n| format!("M{n} / HTTP/1.1\r\nhost: x\r\n\r\n")),
     ("fields", "in", |n| {
         format!(
-            "GET / HTTP/1.1\r\nhost: x\r\nuser-agent: agent/{n}\r\nx-{n}: {n}\r\nx-request-id: {n}\r\n\
+            "GET / HTTP/1.1\r\nhost: x\r\nuser-agent: agent/{n}\r\nx-tenant: t{n}\r\nx-{n}: {n}\r\nx-request-id: {n}\r\n\
              x-forwarded-for: 10.{}.{}.1\r\nx-envoy-downstream-service-cluster: c{n}\r\n\
              x-envoy-downstream-service-node: n{n}\r\nx-envoy-peer-metadata-id: {n}\r\ncookie: c={n}\r\n\
              content-type: application/{n}\r\nreferer: http://{n}/\r\n\r\n",
@@ -150,7 +150,9 @@ fn a_hundred_thousand_requests_that_differ_in_all_that_callers_choose_make_no_se
     run(async || {
         let at = upstream();
         let world = World::start(&format!(
-            "listeners:\n- {{name: in, address: '127.0.0.1:0', service: x}}\n- {{name: all, address: '127.0.0.2:0'}}\n\
+            "metrics: {{dimensions: [{{name: tenant, header: x-tenant, values: [acme, globex]}},\n\
+             \x20 {{name: agent, header: user-agent, values: [curl]}}, {{name: kind, header: content-type, values: [a]}}]}}\n\
+             listeners:\n- {{name: in, address: '127.0.0.1:0', service: x}}\n- {{name: all, address: '127.0.0.2:0'}}\n\
              services: [{{name: x, endpoints: [{{http: '{at}', grpc: '{at}', labels: {{version: v1}}}}]}}]\n\
              access_log: off\n"
         ))
@@ -170,5 +172,14 @@ fn a_hundred_thousand_requests_that_differ_in_all_that_callers_choose_make_no_se
             sent + 4 * AT_ONCE * 7,
             "all are counted"
         );
+        // Each request for a version counts in each dimension, and what nobody listed is one value.
+        let of = async |dimension: &str, value: &str| {
+            let labels = [format!("dimension=\"{dimension}\""), format!("value=\"{value}\"")];
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            world.metric("weir_dimension_requests_total", &labels).await as usize
+        };
+        let each = EACH + 4 * AT_ONCE;
+        assert_eq!((of("tenant", "other").await, of("tenant", "acme").await), (each, 0));
+        assert_eq!((of("agent", "other").await, of("kind", "other").await), (2 * each, 3 * each));
     });
 }

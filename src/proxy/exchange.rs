@@ -6,6 +6,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,7 +22,8 @@ use super::reply::Reason;
 use crate::message::body::Body;
 use crate::message::grpc::{self, MessageCounter};
 use crate::runtime::clock::{self, Tick};
-use crate::telemetry::RequestRecord;
+use crate::telemetry::dimension::Tags;
+use crate::telemetry::{ClusterMeter, RequestRecord};
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, HttpVersion, Protocol};
 
@@ -71,6 +73,8 @@ pub(super) struct Exchange {
     pub(super) clock: OnceCell<Box<Clock>>,
     /// The deadline is gRPC's own, and no timer waits for it: the sweep does, before the answer's head too.
     pub(super) swept: Cell<bool>,
+    /// What its caller says in each dimension.
+    tags: Cell<Tags>,
     progress: Cell<Tick>,
     given_up: Cell<Option<Reason>>,
     task: RefCell<Option<Waker>>,
@@ -85,7 +89,7 @@ pub(super) struct Chosen {
     /// The route's target, by index.
     pub(super) target: u32,
     /// The version for labels.
-    pub(super) version: std::sync::Arc<str>,
+    pub(super) version: Arc<str>,
     /// A unit of the cluster's requests.
     pub(super) _permit: Option<Permit>,
 }
@@ -115,7 +119,11 @@ impl Exchange {
     pub(super) fn begin(downstream: &Rc<Downstream>, parts: &Parts, body: Body) -> DownloadBody {
         let protocol = grpc::classify(&parts.method, &parts.headers);
         let download = Exchange::begin_as(downstream, parts.version, protocol, body);
-        download.exchange.log_request_head(parts);
+        let exchange = &download.exchange;
+        exchange.log_request_head(parts);
+        if let Some(dimensions) = &exchange.seat.generation.plane.dimensions {
+            exchange.tags.set(dimensions.tags(&parts.headers));
+        }
         download
     }
 
@@ -160,6 +168,7 @@ impl Exchange {
             deadline: Cell::new(None),
             clock: OnceCell::new(),
             swept: Cell::new(false),
+            tags: Cell::default(),
             progress: Cell::new(clock::now()),
             given_up: Cell::new(None),
             task: RefCell::default(),
@@ -254,8 +263,15 @@ impl Exchange {
         Some(self.chosen.borrow().as_ref()?.find(&self.seat.generation.plane))
     }
 
+    /// What the cluster of the chosen version counts, once there is one.
+    pub(super) fn cluster_meter(&self) -> Option<&Arc<ClusterMeter>> {
+        let (_, target) = self.chosen_target()?;
+        let cluster = target.cluster(self.protocol())?;
+        Some(&self.seat.generation.plane.clusters.get(cluster)?.meter)
+    }
+
     /// Full host of the service that was chosen; empty before.
-    pub(super) fn service_host(&self) -> std::sync::Arc<str> {
+    pub(super) fn service_host(&self) -> Arc<str> {
         self.chosen_target().map_or_else(|| "".into(), |(_, target)| target.service.host.clone())
     }
 

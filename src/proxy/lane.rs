@@ -16,6 +16,7 @@ use rand::rngs::SmallRng;
 use slab::Slab;
 use tokio::task::yield_now;
 
+use super::dimensions;
 use super::downstream::{Downstream, Goodbye};
 use super::exchange::{Chosen, Exchange};
 use super::plane::Plane;
@@ -428,6 +429,9 @@ pub(super) fn version_labels(
                 principal: unknown.clone(),
             },
         };
+    }
+    if !delivers {
+        labels.dimensions = dimensions::labels(snapshot);
     }
     labels.reports_source = !delivers;
     labels.reports_destination = delivers;

@@ -7,6 +7,7 @@
 //! Law: nothing here has ever seen YAML, protobuf or Kubernetes.
 
 pub mod census;
+pub mod dimensions;
 pub mod explain;
 pub mod plane;
 pub mod planner;

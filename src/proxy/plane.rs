@@ -12,6 +12,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::census::VersionEndpoints;
+use super::dimensions::Dimensions;
 use super::split::Split;
 use crate::router::RouteTable;
 use crate::snapshot::{
@@ -43,6 +44,8 @@ pub struct Plane {
     pub clusters: Vec<Arc<ClusterPlane>>,
     /// For the metrics.
     pub endpoints: Vec<VersionEndpoints>,
+    /// What requests are counted by beside their versions, if anything.
+    pub dimensions: Option<Dimensions>,
     /// Where requests are logged.
     pub access_log: Option<AccessLog>,
 }
@@ -203,9 +206,15 @@ impl ClusterPlane {
         let Some(meter) = self.meter.declared() else { return };
         meter.membership_total.set(self.state.members.len() as f64);
         meter.membership_healthy.set(self.state.healthy() as f64);
-        let gauges = [&meter.cx_open, &meter.rq_pending_open, &meter.rq_open, &meter.rq_retry_open];
-        for (limit, gauge) in Limit::ALL.into_iter().zip(gauges) {
-            gauge.set(if self.state.breakers.is_open(limit) { 1.0 } else { 0.0 });
+        let weights = self.state.members.iter().map(|member| member.weight);
+        meter.max_host_weight.set(weights.max().unwrap_or(0).into());
+        let open = [&meter.cx_open, &meter.rq_pending_open, &meter.rq_open, &meter.rq_retry_open];
+        let remaining =
+            [&meter.remaining_cx, &meter.remaining_pending, &meter.remaining_rq, &meter.remaining_retries];
+        for ((limit, open), remaining) in Limit::ALL.into_iter().zip(open).zip(remaining) {
+            let left = self.state.breakers.remaining(limit);
+            open.set(if left == 0 { 1.0 } else { 0.0 });
+            remaining.set(left.into());
         }
     }
 }

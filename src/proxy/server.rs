@@ -161,6 +161,9 @@ impl Server {
         bound: Vec<(BindAddress, Listening)>,
     ) {
         self.room.connections.set(plane.snapshot.limits.connections);
+        if previous.is_none() {
+            self.meter.initialization_time.observe(self.shared.start.elapsed().as_secs_f64() * 1e3);
+        }
         for (address, listening) in bound {
             let listener = self.accept(address.clone(), listening);
             self.listeners.insert(address, listener);

@@ -6,6 +6,7 @@
 //! has no field for (versions of a split, `deliver`, `local`) stands beside it under Weir's own names.
 
 pub mod cluster;
+pub mod dimension;
 pub mod edit;
 pub mod hash;
 pub mod labels;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use cluster::{Address, CircuitBreakers, Cluster, Endpoint, LbPolicy, Locality, UpstreamProtocol};
+pub use dimension::Dimension;
 pub use edit::{DirectResponse, HeaderEdit, HeaderEdits, PathRewrite, Redirect, RedirectPort, Rewrite};
 pub use hash::{Cookie, HashKey, Sticky};
 pub use labels::Labels;
@@ -63,6 +65,9 @@ pub struct Snapshot {
     pub internal_cidrs: Vec<ipnet::IpNet>,
     /// Who a peer address is, in the order of the file; the longest prefix wins.
     pub callers: Vec<Arc<Caller>>,
+    /// What requests are counted by beside their versions, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dimensions: Vec<Dimension>,
     /// Sorted by name.
     pub listeners: Vec<Arc<Listener>>,
     /// By name; listeners refer to them.

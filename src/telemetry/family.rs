@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::formatting::{sanitize_label_key, sanitize_label_value};
 
+use super::contract::Label;
 use super::shard::CELLS_PER_BLOCK;
 
 /// What the values of a family mean.
@@ -45,22 +46,24 @@ pub struct Family {
     pub buckets: Option<&'static [f64]>,
     /// Whether it is shown on Envoy's page, `/stats/prometheus`, too.
     pub envoy: bool,
+    /// The labels of its series, in their order. `None`: nobody promised any, as in a test.
+    pub labels: Option<&'static [Label]>,
 }
 
 impl Family {
     /// A counter.
     pub const fn counter(name: &'static str, help: &'static str) -> Family {
-        Family { name, help, kind: Kind::Counter, buckets: None, envoy: false }
+        Family { name, help, kind: Kind::Counter, buckets: None, envoy: false, labels: None }
     }
 
     /// A counter of fractions, such as seconds.
     pub const fn real_counter(name: &'static str, help: &'static str) -> Family {
-        Family { name, help, kind: Kind::RealCounter, buckets: None, envoy: false }
+        Family { name, help, kind: Kind::RealCounter, buckets: None, envoy: false, labels: None }
     }
 
     /// A gauge.
     pub const fn gauge(name: &'static str, help: &'static str) -> Family {
-        Family { name, help, kind: Kind::Gauge, buckets: None, envoy: false }
+        Family { name, help, kind: Kind::Gauge, buckets: None, envoy: false, labels: None }
     }
 
     /// A histogram. Bounds that do not ascend, or too many of them, do not compile in a `static`.
@@ -71,12 +74,22 @@ impl Family {
             assert!(buckets[i - 1] < buckets[i], "buckets must ascend");
             i += 1;
         }
-        Family { name, help, kind: Kind::Histogram, buckets: Some(buckets), envoy: false }
+        Family { name, help, kind: Kind::Histogram, buckets: Some(buckets), envoy: false, labels: None }
     }
 
     /// The same family, shown on Envoy's page as well.
     pub const fn on_envoys_page(self) -> Family {
         Family { envoy: true, ..self }
+    }
+
+    /// The same family, each of whose series has exactly these labels.
+    pub const fn by(self, labels: &'static [Label]) -> Family {
+        Family { labels: Some(labels), ..self }
+    }
+
+    /// Whether series may have these labels.
+    pub(super) fn takes(&self, labels: &Labels) -> bool {
+        self.labels.is_none_or(|promised| promised.iter().map(|label| label.name).eq(labels.names()))
     }
 }
 
@@ -103,6 +116,24 @@ impl Labels {
     /// The rendered pairs.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The names alone, in their order.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (name, value) = rest.split_once("=\"")?;
+            // A quote within a value is escaped, and so is a backslash.
+            let mut escaped = false;
+            let end = value.bytes().position(|byte| {
+                let ends = byte == b'"' && !escaped;
+                escaped = byte == b'\\' && !escaped;
+                ends
+            })?;
+            rest = value.get(end + 1..).unwrap_or_default();
+            rest = rest.strip_prefix(',').unwrap_or(rest);
+            Some(name)
+        })
     }
 }
 
@@ -147,6 +178,27 @@ mod tests {
         assert_eq!(rendered("\\\n"), r#"a="\\\n""#);
         assert_eq!(rendered(r"\\"), r#"a="\\\\""#);
         assert_eq!(rendered("é\u{1f600}"), "a=\"é\u{1f600}\"");
+    }
+
+    #[test]
+    fn the_names_of_labels_are_read_past_whatever_their_values_hold() {
+        let labels = Labels::new(&[("a", r#"x",b="y"#), ("c", r"\"), ("d", "\\\""), ("e", "")]);
+        assert_eq!(labels.names().collect::<Vec<_>>(), ["a", "c", "d", "e"]);
+        assert_eq!(Labels::new(&[]).names().count(), 0);
+    }
+
+    #[test]
+    fn a_family_takes_the_labels_that_it_promises_in_their_order_and_no_others() {
+        const TWO: &[Label] = &[
+            Label::new("a", super::super::contract::Values::Configured, ""),
+            Label::new("b", super::super::contract::Values::Configured, ""),
+        ];
+        let family = Family::counter("x_total", "X.").by(TWO);
+        let takes = |pairs: &[(&str, &str)]| family.takes(&Labels::new(pairs));
+        assert!(takes(&[("a", "1"), ("b", "2")]));
+        assert!(!takes(&[("b", "1"), ("a", "2")]) && !takes(&[("a", "1")]) && !takes(&[]));
+        assert!(!takes(&[("a", "1"), ("b", "2"), ("c", "3")]));
+        assert!(Family::counter("x_total", "X.").takes(&Labels::new(&[("c", "1")])));
     }
 
     #[test]

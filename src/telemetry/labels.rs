@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use super::dimension::DimensionLabels;
+
 /// What runs behind a name, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // Istio's label names are the document
@@ -46,6 +48,8 @@ pub struct VersionLabels {
     pub workload: WorkloadLabels,
     /// Who calls.
     pub caller: CallerLabels,
+    /// What its requests are counted by beside it; mostly nothing.
+    pub dimensions: Arc<[DimensionLabels]>,
     /// Whether the old Istio family shows a gRPC failure as the HTTP code that TF Serving's REST side would give.
     pub grpc_as_http: bool,
     /// Whether this process splits requests to this version: its zero series are made.
@@ -90,6 +94,7 @@ impl VersionLabels {
             version: known(version),
             workload: WorkloadLabels::default(),
             caller: CallerLabels::default(),
+            dimensions: Arc::default(),
             grpc_as_http: true,
             reports_source: true,
             reports_destination: false,

@@ -4,6 +4,8 @@
 //! metrics. Knows no configuration, no route and no cluster: their names come in as label values.
 
 pub mod access_log;
+pub mod contract;
+pub mod dimension;
 pub mod families;
 pub mod history;
 pub mod line_queue;

@@ -74,6 +74,7 @@ impl Recorder {
 
     fn take_up(&self, family: &'static Family, kind: Kind, labels: Labels) -> Arc<Series> {
         debug_assert_eq!(family.kind, kind, "{} is used as what it is not", family.name);
+        debug_assert!(family.takes(&labels), "{} has no such labels: {}", family.name, labels.as_str());
         let declared = Declared {
             name: family.name.into(),
             help: family.help.into(),

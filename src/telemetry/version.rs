@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 
+use super::dimension::{DimensionSeries, Tags};
 use super::families::istio::{Answer, Measures, ModernSeries, Reporter};
 use super::families::istio_old::OldSeries;
 use super::families::own::OwnSeries;
@@ -21,6 +22,8 @@ pub struct VersionMeter {
     recorder: Recorder,
     labels: VersionLabels,
     own: OwnSeries,
+    /// Nothing where the configuration names no dimension.
+    dimensions: Option<Box<DimensionSeries>>,
     table: RefCell<Table>,
 }
 
@@ -31,6 +34,7 @@ impl VersionMeter {
             recorder: recorder.clone(),
             labels: labels.clone(),
             own: OwnSeries::new(recorder, labels),
+            dimensions: DimensionSeries::new(recorder, labels),
             table: RefCell::default(),
         };
         meter.declare_common();
@@ -64,6 +68,20 @@ impl VersionMeter {
             old.count(record);
         }
         series.modern.count(record, measures);
+    }
+
+    /// Makes the series of every value of every dimension, at zero; elsewhere they come with the first request that says it.
+    pub fn declare_dimensions(&self) {
+        if let Some(dimensions) = &self.dimensions {
+            dimensions.declare();
+        }
+    }
+
+    /// Counts a request under what it says in each dimension. Once a request.
+    pub fn count_dimensions(&self, record: &RequestRecord, tags: Tags) {
+        if let Some(dimensions) = &self.dimensions {
+            dimensions.count(record, tags);
+        }
     }
 
     /// Counts an attempt after the first.

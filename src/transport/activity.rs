@@ -44,6 +44,7 @@ pub struct Activity {
     bytes_written: Cell<u64>,
     ended: Cell<Option<End>>,
     watched: Cell<bool>,
+    ended_by_peer: Cell<bool>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -71,6 +72,7 @@ impl Activity {
             bytes_written: Cell::new(0),
             ended: Cell::new(None),
             watched: Cell::new(false),
+            ended_by_peer: Cell::new(false),
             task: RefCell::new(None),
         }
     }
@@ -84,6 +86,16 @@ impl Activity {
             self.stage.set(Stage::Head(now));
         }
         clock::note_read(n);
+    }
+
+    /// A read found the peer's end, or the socket failed.
+    pub(super) fn note_ended_by_peer(&self) {
+        self.ended_by_peer.set(true);
+    }
+
+    /// Whether the peer ended it, as far as somebody has looked.
+    pub fn is_ended_by_peer(&self) -> bool {
+        self.ended_by_peer.get()
     }
 
     /// The connection speaks HTTP/2: a PING between requests begins no head. The first head is due all the same.

@@ -163,10 +163,12 @@ impl AsyncRead for Io {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(this.stream.poll_read(cx, buf))?;
+        ready!(this.stream.poll_read(cx, buf)).inspect_err(|_| this.activity.note_ended_by_peer())?;
         let n = buf.filled().len() - before;
         if n > 0 {
             this.activity.read(n);
+        } else if buf.remaining() > 0 {
+            this.activity.note_ended_by_peer();
         }
         Poll::Ready(Ok(()))
     }
@@ -185,9 +187,10 @@ impl AsyncWrite for Io {
         let this = self.get_mut();
         this.check_ended()?;
         let n = match bufs {
-            [only] => ready!(this.stream.poll_write(cx, only))?, // a cheaper system call
-            _ => ready!(this.stream.poll_write_vectored(cx, bufs))?,
+            [only] => ready!(this.stream.poll_write(cx, only)), // a cheaper system call
+            _ => ready!(this.stream.poll_write_vectored(cx, bufs)),
         };
+        let n = n.inspect_err(|_| this.activity.note_ended_by_peer())?;
         this.activity.wrote(n);
         Poll::Ready(Ok(n))
     }

@@ -141,6 +141,11 @@ impl Breakers {
         self.of(limit).limit()
     }
 
+    /// Permits that there are now beside those out.
+    pub fn remaining(&self, limit: Limit) -> u32 {
+        self.allowed(limit).saturating_sub(self.of(limit).out())
+    }
+
     /// Whether there is no further permit now.
     pub fn is_open(&self, limit: Limit) -> bool {
         self.of(limit).out() >= self.allowed(limit)

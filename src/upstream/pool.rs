@@ -232,6 +232,8 @@ impl Drop for Open {
         let meter = &self.shared.meter;
         if let Some(flow) = self.shared.flows.borrow_mut().try_remove(self.slot) {
             flow.flush();
+            let by_peer = flow.activity.is_ended_by_peer();
+            if by_peer { &meter.cx_destroy_remote } else { &meter.cx_destroy_local }.increment(1);
         }
         meter.cx_active.decrement(1.0);
         meter.cx_destroy.increment(1);

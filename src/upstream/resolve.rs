@@ -86,6 +86,11 @@ impl Names {
         }
     }
 
+    /// Whether `name` stands for `targets` now.
+    pub fn is(&self, name: &Name, targets: &[Target]) -> bool {
+        self.known.get(name).is_some_and(|known| known == targets)
+    }
+
     /// Whether `name` ever resolved.
     pub fn knows(&self, name: &Name) -> bool {
         self.known.contains_key(name)

@@ -158,7 +158,7 @@ impl Control {
         let answers = resolver.ask_all(wanted.into_keys(), FIRST_LOOK_UP).await;
         let mut planner = self.planner.borrow_mut();
         for answer in answers {
-            planner.names.learn(answer);
+            planner.learn(answer);
         }
     }
 
@@ -168,7 +168,7 @@ impl Control {
             return;
         }
         let mut planner = self.planner.borrow_mut();
-        if planner.names.learn(answer) {
+        if planner.learn(answer) {
             planner.publish_endpoints();
             self.stats.borrow_mut().adopt(planner.declared());
         }

@@ -74,6 +74,7 @@ pub(crate) fn link(
         limits: draft.limits,
         internal_cidrs: draft.internal_cidrs.clone(),
         callers,
+        dimensions: draft.dimensions.clone(),
         listeners,
         route_configs,
         clusters,

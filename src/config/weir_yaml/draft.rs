@@ -11,7 +11,7 @@ use crate::config::diagnostic::Place;
 use crate::config::draft::ClusterDraft;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{
-    AccessLog, Address, Admin, BindAddress, CircuitBreakers, Drain, Labels, LbPolicy, Limits, Node,
+    AccessLog, Address, Admin, BindAddress, CircuitBreakers, Dimension, Drain, Labels, LbPolicy, Limits, Node,
     PeerFilter, UpstreamProtocol, Workers,
 };
 
@@ -27,6 +27,7 @@ pub(crate) struct WeirDraft {
     pub(crate) limits: Limits,
     pub(crate) internal_cidrs: Vec<IpNet>,
     pub(crate) callers: Vec<CallerDraft>,
+    pub(crate) dimensions: Vec<Dimension>,
     pub(crate) listeners: Vec<ListenerDraft>,
     pub(crate) services: Vec<ServiceDraft>,
 }

@@ -2,6 +2,7 @@
 //!
 //! Law: an unknown key is refused with the nearest known one; a key that does not work yet is refused by name.
 
+mod dimensions;
 mod draft;
 mod health;
 mod listeners;
@@ -31,6 +32,7 @@ const KEYS: Keys = Keys::of(&[
     "limits",
     "internal_cidrs",
     "callers",
+    "metrics",
     "listeners",
     "services",
     "rules",
@@ -62,6 +64,7 @@ pub(crate) fn decode(document: &Node, scope: &Scope, environment: &Environment) 
     let limits = settings::limits(get("limits").as_ref());
     let internal_cidrs = each(get("internal_cidrs").as_ref(), |field| field.cidr());
     let callers = each(get("callers").as_ref(), listeners::caller);
+    let dimensions = dimensions::dimensions(get("metrics").as_ref());
     let listeners = required(&table, "listeners", listeners::listener);
     let services = required(&table, "services", services::service);
     // Read here for its faults only: whoever called has read the files already, by `rule_paths`.
@@ -76,6 +79,7 @@ pub(crate) fn decode(document: &Node, scope: &Scope, environment: &Environment) 
         limits,
         internal_cidrs: internal_cidrs?,
         callers: callers?,
+        dimensions: dimensions?,
         listeners: listeners?,
         services: services?,
     })

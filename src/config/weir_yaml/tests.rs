@@ -126,6 +126,48 @@ fn slow_start_and_retry_budget_have_envoys_defaults() {
 }
 
 #[test]
+fn dimensions_are_few_and_list_what_they_count() {
+    let metrics = |text: &str| with(&format!("metrics: {{dimensions: [{text}]}}\n"));
+    let good = metrics("{name: tenant, header: X-Tenant, values: [acme, \"a b\", \"1\"]}").expect("loads");
+    let [tenant] = &good.snapshot.dimensions[..] else { panic!("one") };
+    assert_eq!((&*tenant.name, tenant.header.0.as_str(), tenant.values.len()), ("tenant", "x-tenant", 3));
+    assert!(with("metrics: {}\n").expect("loads").snapshot.dimensions.is_empty());
+    assert!(with("metrics: {dimensions: []}\n").expect("loads").snapshot.dimensions.is_empty());
+    let at = |code: &str, path: &str| vec![format!("{code} metrics.dimensions{path}")];
+    let faults = |text: &str| metrics(text).map(|loaded| loaded.rules).expect_err("refused");
+    let one = |name: &str, header: &str, values: &str| {
+        faults(&format!("{{name: {name}, header: {header}, values: {values}}}"))
+    };
+    for name in ["Tenant", "1a", "a-b", "\"\"", "ä", &"a".repeat(64)] {
+        let code = if name == "\"\"" { "empty" } else { "name" };
+        assert_eq!(one(name, "x-a", "[a]"), at(code, "[0].name"), "{name}");
+    }
+    for header in ["Authorization", "cookie", "set-cookie", "proxy-authorization", "host"] {
+        assert_eq!(one("a", header, "[a]"), at("dimension", "[0].header"), "{header}");
+    }
+    assert_eq!(one("a", "\":path\"", "[a]"), at("header-name", "[0].header"));
+    assert_eq!(one("a", "x-a", "[]"), at("missing", "[0].values"));
+    assert_eq!(one("a", "x-a", "[a, b, a]"), at("repeated", "[0].values[2]"));
+    assert_eq!(one("a", "x-a", "[other]"), at("dimension", "[0].values[0]"));
+    assert_eq!(one("a", "x-a", "[a, none]"), at("dimension", "[0].values[1]"));
+    assert_eq!(one("a", "x-a", "[\" a\"]"), at("header-value", "[0].values[0]"));
+    assert_eq!(one("a", "x-a", "[\"a\\n\"]"), at("header-value", "[0].values[0]"));
+    assert_eq!(one("a", "x-a", "[ä]"), at("header-value", "[0].values[0]"));
+    assert_eq!(one("a", "x-a", &format!("[{}]", "a".repeat(64))), at("length", "[0].values[0]"));
+    assert_eq!(one("a", "x-a", "[1]"), at("type", "[0].values[0]"));
+    let many: Vec<String> = (0..33).map(|number| format!("v{number}")).collect();
+    assert_eq!(one("a", "x-a", &format!("[{}]", many.join(", "))), at("too-many", "[0].values"));
+    assert_eq!(faults("{name: a, header: x-a}"), at("missing", "[0]"));
+    let twice = "{name: a, header: x-a, values: [a]}, {name: a, header: x-b, values: [a]}";
+    assert_eq!(faults(twice), at("repeated", "[1]"));
+    let five: Vec<String> =
+        (0..5).map(|number| format!("{{name: d{number}, header: x-a, values: [a]}}")).collect();
+    assert_eq!(faults(&five.join(", ")), at("too-many", ""));
+    let unknown = with("metrics: {dimension: []}\n").map(drop).expect_err("refused");
+    assert_eq!(unknown, ["unknown-key metrics.dimension"]);
+}
+
+#[test]
 fn upgrades_and_the_field_with_the_version_are_for_every_route_of_the_service() {
     let loaded = with("  upgrades: [WebSocket, h2c]\n  version_header: X-Version\n").expect("loads");
     let config = &loaded.snapshot.route_configs["service:m.default.svc.cluster.local"];

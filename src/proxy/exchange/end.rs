@@ -166,11 +166,21 @@ impl Exchange {
         let (generation, recorder) = (&self.seat.generation, &self.downstream.lane.shared.recorder);
         let meter = |delivers| generation.meter(recorder, chosen, self.seat.caller, delivers);
         let splits = matches!(self.seat.listener.chain().mode, crate::snapshot::Mode::Split);
-        match (splits, self.reached.get() == Reached::ModelServer) {
-            (true, true) => meter(false).report_both(record),
-            (true, false) => meter(false).report_source(record),
-            (false, true) => meter(true).report_destination(record),
-            (false, false) => {}
+        let served = self.reached.get() == Reached::ModelServer;
+        if !splits {
+            if served {
+                meter(true).report_destination(record);
+            }
+            return;
+        }
+        let meter = meter(false);
+        if served {
+            meter.report_both(record);
+        } else {
+            meter.report_source(record);
+        }
+        if generation.plane.dimensions.is_some() {
+            meter.count_dimensions(record, self.tags.get());
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Exchange;
 use crate::proxy::lane::Shared;
+use crate::telemetry::ClusterMeter;
 use crate::telemetry::families::weir::Limit;
 
 /// The copies' room is one part in so many of that of the retries; one body fits in any case.
@@ -46,9 +47,33 @@ impl<'a> OfProcess<&'a Arc<Shared>> {
         OfProcess { shared, most: limits.replay_bytes, budget: limits.replay_budget }
     }
 
-    /// The same, to be kept.
-    pub(super) fn kept(self) -> OfProcess<Arc<Shared>> {
-        OfProcess { shared: self.shared.clone(), most: self.most, budget: self.budget }
+    /// The same, to be kept for a request to `cluster`.
+    pub(super) fn kept(self, cluster: Option<Arc<ClusterMeter>>) -> TapeRoom {
+        let room = OfProcess { shared: self.shared.clone(), most: self.most, budget: self.budget };
+        TapeRoom { room, cluster }
+    }
+}
+
+/// The process's room as a tape keeps it, whose cluster is told of what is given up.
+pub(super) struct TapeRoom {
+    room: OfProcess<Arc<Shared>>,
+    cluster: Option<Arc<ClusterMeter>>,
+}
+
+impl Room for TapeRoom {
+    fn take(&self, whose: Whose, held: usize, bytes: usize) -> Result<(), Limit> {
+        self.room.take(whose, held, bytes)
+    }
+
+    fn give(&self, whose: Whose, bytes: usize) {
+        self.room.give(whose, bytes);
+    }
+
+    fn note(&self, whose: Whose, limit: Limit) {
+        self.room.note(whose, limit);
+        if let Some(cluster) = &self.cluster {
+            cluster.retry_or_shadow_abandoned.increment(1);
+        }
     }
 }
 

@@ -113,7 +113,8 @@ impl Upload {
     pub(in crate::proxy) fn share(&self, exchange: &Exchange) -> Rc<Tape> {
         let mut kept = self.kept.borrow_mut();
         let rare = kept.rare.get_or_insert_default();
-        let tape = rare.tape.get_or_insert_with(|| Rc::new(Tape::new(OfProcess::of(exchange).kept())));
+        let room = || OfProcess::of(exchange).kept(exchange.cluster_meter().cloned());
+        let tape = rare.tape.get_or_insert_with(|| Rc::new(Tape::new(room())));
         let tape = tape.clone();
         kept.keeping = Keeping::OnTape;
         if self.complete.get() {

@@ -112,7 +112,11 @@ impl Planner {
                 let place = known.iter().position(|meter| *meter.labels() == labels)?;
                 Some(known.swap_remove(place))
             });
-            known.unwrap_or_else(|| VersionMeter::declare(&self.recorder, &labels))
+            known.unwrap_or_else(|| {
+                let meter = VersionMeter::declare(&self.recorder, &labels);
+                meter.declare_dimensions();
+                meter
+            })
         });
         declared.collect()
     }

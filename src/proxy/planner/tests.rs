@@ -71,6 +71,7 @@ fn snapshot(route: Route, clusters: Vec<Cluster>) -> Snapshot {
         limits: Limits::default(),
         internal_cidrs: Vec::new(),
         callers: Vec::new(),
+        dimensions: Vec::new(),
         listeners: Vec::new(),
         route_configs: BTreeMap::from([(routes.name.clone(), Arc::new(routes))]),
         clusters: clusters.into_iter().map(|cluster| (cluster.name.clone(), Arc::new(cluster))).collect(),

@@ -1,4 +1,4 @@
-//! Envoy's families for clusters, HTTP connection managers and listeners, under Envoy's own names.
+//! Envoy's families for clusters, under Envoy's own names.
 //!
 //! Law: name, labels, unit (milliseconds) and buckets are Envoy's; the meaning of each is what Envoy's documentation
 //! says. All are shown on `/stats/prometheus`. Source: Envoy's "Statistics" pages, checked against Envoy 1.40.
@@ -6,14 +6,31 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::super::contract::{Label, Values};
 use super::super::family::{Family, Labels};
 use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
 use super::buckets::ENVOY;
 use super::codes::{ByClass, ByCode};
 
+const NAME: Label = Label::new(
+    "envoy_cluster_name",
+    Values::Configured,
+    "the cluster: `out.` and the service's host, `|`, the protocol where endpoints have an address for each, `|` and the labels of the version",
+);
+pub(super) const CLUSTER: &[Label] = &[NAME];
+/// A class of status codes.
+pub(super) const CLASS: Label = Label::new(
+    "envoy_response_code_class",
+    Values::Closed(&["1", "2", "3", "4", "5"]),
+    "the first digit of the status",
+);
+const BY_CLASS: &[Label] = &[CLASS, NAME];
+const BY_CODE: &[Label] =
+    &[Label::new("envoy_response_code", Values::Status(&[]), "the status of HTTP, also for gRPC"), NAME];
+
 /// A meter: a struct of handles, each with its family, all under the same labels.
 macro_rules! meter {
-    ($(#[$doc:meta])* $meter:ident, $series:ident {
+    ($(#[$doc:meta])* $series:ident by $labels:ident {
         $($field:ident: $kind:ident $make:ident $name:literal $help:literal,)+
     }) => {
         $(#[$doc])*
@@ -23,10 +40,14 @@ macro_rules! meter {
         }
 
         impl $series {
+            /// All of them, for the contract.
+            pub(super) const FAMILIES: &'static [Family] =
+                &[$(meter!(@family $make $name $help).by($labels)),+];
+
             fn resolve(recorder: &Recorder, labels: &Labels) -> $series {
                 $series {
                     $($field: {
-                        static FAMILY: Family = meter!(@family $make $name $help);
+                        static FAMILY: Family = meter!(@family $make $name $help).by($labels);
                         recorder.$make(&FAMILY, labels)
                     },)+
                 }
@@ -44,7 +65,7 @@ pub(super) use meter;
 
 meter! {
     /// What one cluster counts, but for the response codes.
-    ClusterMeter, ClusterSeries {
+    ClusterSeries by CLUSTER {
         rq_total: Counter counter "envoy_cluster_upstream_rq_total" "Attempts sent to the cluster.",
         rq_completed: Counter counter "envoy_cluster_upstream_rq_completed" "Requests that got an answer of the cluster's, or Weir's own as none came.",
         rq_time: Histogram histogram "envoy_cluster_upstream_rq_time" "Milliseconds of an attempt.",
@@ -82,6 +103,9 @@ meter! {
             "Milliseconds to open a connection.",
         cx_length_ms: Histogram histogram "envoy_cluster_upstream_cx_length_ms" "Milliseconds that connections lived.",
         cx_destroy: Counter counter "envoy_cluster_upstream_cx_destroy" "Connections that ended.",
+        cx_destroy_local: Counter counter "envoy_cluster_upstream_cx_destroy_local" "Connections that Weir ended.",
+        cx_destroy_remote: Counter counter "envoy_cluster_upstream_cx_destroy_remote"
+            "Connections that the upstream ended.",
         cx_overflow: Counter counter "envoy_cluster_upstream_cx_overflow"
             "Times that a circuit breaker refused a connection.",
         cx_idle_timeout: Counter counter "envoy_cluster_upstream_cx_idle_timeout" "Connections closed for being idle.",
@@ -96,6 +120,7 @@ meter! {
         membership_excluded: Gauge gauge "envoy_cluster_membership_excluded"
             "Always 0: no endpoint waits for its first health check outside the others.",
         membership_change: Counter counter "envoy_cluster_membership_change" "Changes of the endpoints.",
+        max_host_weight: Gauge gauge "envoy_cluster_max_host_weight" "The greatest weight of an endpoint.",
         cx_open: Gauge gauge "envoy_cluster_circuit_breakers_default_cx_open"
             "1 while the connection breaker is open.",
         rq_open: Gauge gauge "envoy_cluster_circuit_breakers_default_rq_open" "1 while the request breaker is open.",
@@ -103,28 +128,88 @@ meter! {
             "1 while the pending breaker is open.",
         rq_retry_open: Gauge gauge "envoy_cluster_circuit_breakers_default_rq_retry_open"
             "1 while the retry breaker is open.",
+        remaining_cx: Gauge gauge "envoy_cluster_circuit_breakers_default_remaining_cx"
+            "Connections before the breaker opens.",
+        remaining_pending: Gauge gauge "envoy_cluster_circuit_breakers_default_remaining_pending"
+            "Attempts that may still wait for a connection before the breaker opens.",
+        remaining_rq: Gauge gauge "envoy_cluster_circuit_breakers_default_remaining_rq"
+            "Requests before the breaker opens.",
+        remaining_retries: Gauge gauge "envoy_cluster_circuit_breakers_default_remaining_retries"
+            "Retries before the breaker opens.",
+        retry_or_shadow_abandoned: Counter counter "envoy_cluster_retry_or_shadow_abandoned"
+            "Requests that could no longer be retried, or copied whole, because their bodies passed the replay limit.",
+    }
+}
+
+meter! {
+    /// What the look-ups of a cluster's names count. A cluster of addresses has none.
+    NamesSeries by CLUSTER {
+        attempt: Counter counter "envoy_cluster_update_attempt" "Look-ups of a name of the cluster's endpoints.",
+        success: Counter counter "envoy_cluster_update_success" "Look-ups that gave addresses.",
+        failure: Counter counter "envoy_cluster_update_failure" "Look-ups that failed.",
+        empty: Counter counter "envoy_cluster_update_empty" "Look-ups that gave no address.",
+        no_rebuild: Counter counter "envoy_cluster_update_no_rebuild"
+            "Look-ups that gave the addresses that were known.",
+    }
+}
+
+/// What a look-up of a name gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookUp {
+    /// Addresses that are new.
+    Changed,
+    /// Those that were known.
+    Same,
+    /// None.
+    Empty,
+    /// A failure.
+    Failed,
+}
+
+impl NamesSeries {
+    /// Resolves the series of a cluster, at zero.
+    pub fn new(recorder: &Recorder, cluster: &str) -> NamesSeries {
+        NamesSeries::resolve(recorder, &Labels::new(&[("envoy_cluster_name", cluster)]))
+    }
+
+    /// Counts a look-up.
+    pub fn count(&self, gave: LookUp) {
+        self.attempt.increment(1);
+        match gave {
+            LookUp::Changed => self.success.increment(1),
+            LookUp::Same => {
+                self.success.increment(1);
+                self.no_rebuild.increment(1);
+            }
+            LookUp::Empty => self.empty.increment(1),
+            LookUp::Failed => self.failure.increment(1),
+        }
     }
 }
 
 static CLUSTER_RQ_XX: Family =
-    Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.").on_envoys_page();
+    Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.").on_envoys_page().by(BY_CLASS);
 static CLUSTER_RQ: Family =
-    Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page();
+    Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page().by(BY_CODE);
 static CLUSTER_RETRY_RQ_COMPLETED: Family = Family::counter(
     "envoy_cluster_retry_upstream_rq_completed",
     "Answers for which another attempt was made.",
 )
-.on_envoys_page();
+.on_envoys_page().by(CLUSTER);
 static CLUSTER_RETRY_RQ_XX: Family = Family::counter(
     "envoy_cluster_retry_upstream_rq_xx",
     "Answers for which another attempt was made, by class of status.",
 )
-.on_envoys_page();
+.on_envoys_page().by(BY_CLASS);
 static CLUSTER_RETRY_RQ: Family = Family::counter(
     "envoy_cluster_retry_upstream_rq",
     "Answers for which another attempt was made, by status.",
 )
-.on_envoys_page();
+.on_envoys_page().by(BY_CODE);
+
+/// Those of codes and classes, for the contract.
+pub(super) const FAMILIES: &[&Family] =
+    &[&CLUSTER_RQ_XX, &CLUSTER_RQ, &CLUSTER_RETRY_RQ_COMPLETED, &CLUSTER_RETRY_RQ_XX, &CLUSTER_RETRY_RQ];
 
 /// The answers of one cluster that nobody got, as another attempt was made for each.
 #[derive(Debug)]
@@ -215,147 +300,5 @@ impl std::ops::Deref for ClusterMeter {
     #[inline]
     fn deref(&self) -> &ClusterSeries {
         self.declare()
-    }
-}
-
-meter! {
-    /// What the connections and requests of one HTTP connection manager count, but for the status classes.
-    HttpMeter, HttpSeries {
-        rq_total: Counter counter "envoy_http_downstream_rq_total" "Requests.",
-        rq_http1_total: Counter counter "envoy_http_downstream_rq_http1_total" "HTTP/1 requests.",
-        rq_http2_total: Counter counter "envoy_http_downstream_rq_http2_total" "HTTP/2 requests.",
-        rq_active: Gauge gauge "envoy_http_downstream_rq_active" "Requests in flight.",
-        rq_completed: Counter counter "envoy_http_downstream_rq_completed" "Requests that got an answer.",
-        rq_time: Histogram histogram "envoy_http_downstream_rq_time" "Milliseconds of a request.",
-        rq_timeout: Counter counter "envoy_http_downstream_rq_timeout" "Requests whose body or head came too late.",
-        rq_idle_timeout: Counter counter "envoy_http_downstream_rq_idle_timeout" "Requests that were idle too long.",
-        rq_rx_reset: Counter counter "envoy_http_downstream_rq_rx_reset" "Requests reset by the client.",
-        rq_tx_reset: Counter counter "envoy_http_downstream_rq_tx_reset"
-            "Requests whose answer the proxy cut after its head.",
-        cx_total: Counter counter "envoy_http_downstream_cx_total" "Connections.",
-        cx_http1_total: Counter counter "envoy_http_downstream_cx_http1_total" "HTTP/1 connections.",
-        cx_http2_total: Counter counter "envoy_http_downstream_cx_http2_total" "HTTP/2 connections.",
-        cx_active: Gauge gauge "envoy_http_downstream_cx_active" "Connections that are open.",
-        cx_destroy: Counter counter "envoy_http_downstream_cx_destroy" "Connections that ended.",
-        cx_length_ms: Histogram histogram "envoy_http_downstream_cx_length_ms" "Milliseconds that connections lived.",
-        cx_rx_bytes_total: Counter counter "envoy_http_downstream_cx_rx_bytes_total" "Bytes received.",
-        cx_tx_bytes_total: Counter counter "envoy_http_downstream_cx_tx_bytes_total" "Bytes sent.",
-        cx_idle_timeout: Counter counter "envoy_http_downstream_cx_idle_timeout" "Connections closed for being idle.",
-        cx_drain_close: Counter counter "envoy_http_downstream_cx_drain_close" "Connections closed for the drain.",
-        cx_protocol_error: Counter counter "envoy_http_downstream_cx_protocol_error"
-            "Connections that broke the protocol.",
-        requests: Counter counter "envoy_http_rq_total" "Requests that were routed.",
-        no_route: Counter counter "envoy_http_no_route" "Requests without a route.",
-        no_cluster: Counter counter "envoy_http_no_cluster" "Requests whose route names an unknown cluster.",
-        rq_redirect: Counter counter "envoy_http_rq_redirect" "Requests that were sent elsewhere.",
-        rq_direct_response: Counter counter "envoy_http_rq_direct_response" "Requests that their route answered.",
-        delays_injected: Counter counter "envoy_http_fault_delays_injected" "Requests that were made to wait.",
-        aborts_injected: Counter counter "envoy_http_fault_aborts_injected" "Requests that were made to fail.",
-    }
-}
-
-static HTTP_RQ_XX: Family =
-    Family::counter("envoy_http_downstream_rq_xx", "Answers by class of status.").on_envoys_page();
-
-/// What one HTTP connection manager counts. Shared by all workers; a deref leads to the plain series.
-#[derive(Debug)]
-pub struct HttpMeter {
-    recorder: Recorder,
-    prefix: Box<str>,
-    series: HttpSeries,
-    classes: ByClass,
-}
-
-impl HttpMeter {
-    /// Resolves the series under the manager's `stat_prefix`, at zero.
-    pub fn new(recorder: &Recorder, prefix: &str) -> HttpMeter {
-        let labels = Labels::new(&[("envoy_http_conn_manager_prefix", prefix)]);
-        let (recorder, series) = (recorder.clone(), HttpSeries::resolve(recorder, &labels));
-        HttpMeter { recorder, prefix: prefix.into(), series, classes: ByClass::default() }
-    }
-
-    /// Counts an answer: completed, its class and its time.
-    pub fn answered(&self, status: u16, time: Duration) {
-        self.series.rq_completed.increment(1);
-        self.series.rq_time.observe(time.as_secs_f64() * 1e3);
-        self.classes.count(status, |class| {
-            let labels =
-                [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", &self.prefix)];
-            self.recorder.counter(&HTTP_RQ_XX, &labels)
-        });
-    }
-}
-
-impl std::ops::Deref for HttpMeter {
-    type Target = HttpSeries;
-
-    fn deref(&self) -> &HttpSeries {
-        &self.series
-    }
-}
-
-meter! {
-    /// What one listener counts, but for the status classes.
-    ListenerMeter, ListenerSeries {
-        cx_total: Counter counter "envoy_listener_downstream_cx_total" "Connections accepted.",
-        cx_active: Gauge gauge "envoy_listener_downstream_cx_active" "Connections that are open.",
-        cx_destroy: Counter counter "envoy_listener_downstream_cx_destroy" "Connections that ended.",
-        cx_overflow: Counter counter "envoy_listener_downstream_cx_overflow"
-            "Times that accepting paused for the connection limit.",
-    }
-}
-
-static LISTENER_RQ_XX: Family =
-    Family::counter("envoy_listener_http_downstream_rq_xx", "Answers by class of status.").on_envoys_page();
-static LISTENER_RQ_COMPLETED: Family =
-    Family::counter("envoy_listener_http_downstream_rq_completed", "Requests that got an answer.")
-        .on_envoys_page();
-
-/// What one listener counts. Shared by the acceptor and all workers; a deref leads to the plain series.
-#[derive(Debug)]
-pub struct ListenerMeter {
-    recorder: Recorder,
-    address: Box<str>,
-    prefix: Box<str>,
-    series: ListenerSeries,
-    completed: Counter,
-    classes: ByClass,
-}
-
-impl ListenerMeter {
-    /// Resolves the series of a listener (`127.0.0.1:8500`) with its manager's `stat_prefix`, at zero.
-    pub fn new(recorder: &Recorder, address: &str, prefix: &str) -> ListenerMeter {
-        let address = address.replace(':', "_");
-        let labels = Labels::new(&[("envoy_listener_address", &address)]);
-        let http = [("envoy_http_conn_manager_prefix", prefix), ("envoy_listener_address", &*address)];
-        ListenerMeter {
-            series: ListenerSeries::resolve(recorder, &labels),
-            completed: recorder.counter(&LISTENER_RQ_COMPLETED, &http),
-            recorder: recorder.clone(),
-            address: address.into(),
-            prefix: prefix.into(),
-            classes: ByClass::default(),
-        }
-    }
-
-    /// Counts an answer and its class.
-    pub fn answered(&self, status: u16) {
-        self.completed.increment(1);
-        self.classes.count(status, |class| {
-            let labels = [
-                ("envoy_response_code_class", class),
-                ("envoy_http_conn_manager_prefix", &self.prefix),
-                ("envoy_listener_address", &self.address),
-            ];
-            self.recorder.counter(&LISTENER_RQ_XX, &labels)
-        });
-    }
-}
-
-impl std::ops::Deref for ListenerMeter {
-    type Target = ListenerSeries;
-
-    fn deref(&self) -> &ListenerSeries {
-        &self.series
     }
 }

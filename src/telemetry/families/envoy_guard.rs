@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::family::{Family, Labels};
 use super::super::recorder::{Counter, Gauge, Recorder};
+use super::envoy::CLUSTER;
 
 /// Events, each with its family.
 macro_rules! events {
@@ -17,8 +18,8 @@ macro_rules! events {
             $(#[doc = $help] $event,)+
         }
 
-        static FAMILIES: [Family; [$($name),+].len()] =
-            [$(Family::counter(concat!("envoy_cluster_", $name), $help).on_envoys_page()),+];
+        pub(super) static FAMILIES: [Family; [$($name),+].len()] =
+            [$(Family::counter(concat!("envoy_cluster_", $name), $help).on_envoys_page().by(CLUSTER)),+];
     };
 }
 
@@ -60,10 +61,26 @@ events! {
 
 static EJECTED: Family =
     Family::gauge("envoy_cluster_outlier_detection_ejections_active", "Endpoints that are ejected now.")
-        .on_envoys_page();
+        .on_envoys_page()
+        .by(CLUSTER);
 static HEALTHY: Family =
     Family::gauge("envoy_cluster_health_check_healthy", "Endpoints that their health checks find well.")
-        .on_envoys_page();
+        .on_envoys_page()
+        .by(CLUSTER);
+static DETECTED_TOTAL: Family = Family::counter(
+    "envoy_cluster_outlier_detection_ejections_total",
+    "Ejections for whatever reason, enforced or not.",
+)
+.on_envoys_page()
+.by(CLUSTER);
+static DETECTED_5XX: Family = Family::counter(
+    "envoy_cluster_outlier_detection_ejections_consecutive_5xx",
+    "Ejections for a run of 5xx, enforced or not.",
+)
+.on_envoys_page()
+.by(CLUSTER);
+/// Those that are no event of their own, for the contract.
+pub(super) const DERIVED: &[&Family] = &[&EJECTED, &HEALTHY, &DETECTED_TOTAL, &DETECTED_5XX];
 
 /// How often each thing happened. Shared by all threads.
 #[derive(Debug, Default)]
@@ -86,9 +103,22 @@ impl GuardCounts {
 pub struct GuardMeter {
     counters: Vec<Counter>,
     told: GuardCounts,
+    /// Of any kind, and of runs of 5xx, enforced or not: names that older dashboards ask for.
+    detected: [Counter; 2],
     ejected: Gauge,
     healthy: Gauge,
 }
+
+/// What is an ejection, enforced or not.
+const DETECTED: [GuardEvent; 7] = [
+    GuardEvent::Detected5xx,
+    GuardEvent::DetectedGateway,
+    GuardEvent::DetectedLocalOrigin,
+    GuardEvent::DetectedSuccessRate,
+    GuardEvent::DetectedLocalSuccessRate,
+    GuardEvent::DetectedPercentage,
+    GuardEvent::DetectedLocalPercentage,
+];
 
 impl GuardMeter {
     /// Makes the series, at zero.
@@ -97,6 +127,7 @@ impl GuardMeter {
         GuardMeter {
             counters: FAMILIES.iter().map(|family| recorder.counter(family, &labels)).collect(),
             told: GuardCounts::default(),
+            detected: [&DETECTED_TOTAL, &DETECTED_5XX].map(|family| recorder.counter(family, &labels)),
             ejected: recorder.gauge(&EJECTED, &labels),
             healthy: recorder.gauge(&HEALTHY, &labels),
         }
@@ -104,13 +135,20 @@ impl GuardMeter {
 
     /// Brings the series up to date. For one thread at a time.
     pub fn refresh(&self, counts: &GuardCounts, ejected: usize, healthy: usize) {
-        for ((counter, told), now) in self.counters.iter().zip(&self.told.0).zip(&counts.0) {
-            let now = now.load(Ordering::Relaxed);
-            counter.increment(now.saturating_sub(told.swap(now, Ordering::Relaxed)));
-        }
+        let new: Vec<u64> = self.told.0.iter().zip(&counts.0).map(|(told, now)| advance(told, now)).collect();
+        self.counters.iter().zip(&new).for_each(|(counter, &new)| counter.increment(new));
+        let [all, of_5xx] = &self.detected;
+        all.increment(DETECTED.iter().filter_map(|&event| new.get(event as usize)).sum());
+        of_5xx.increment(new.get(GuardEvent::Detected5xx as usize).copied().unwrap_or(0));
         self.ejected.set(ejected as f64);
         self.healthy.set(healthy as f64);
     }
+}
+
+/// How far `now` is beyond what was told, which it then is.
+fn advance(told: &AtomicU64, now: &AtomicU64) -> u64 {
+    let now = now.load(Ordering::Relaxed);
+    now.saturating_sub(told.swap(now, Ordering::Relaxed))
 }
 
 #[cfg(test)]
@@ -126,12 +164,17 @@ mod tests {
         meter.refresh(&counts, 1, 2);
         meter.refresh(&counts, 1, 2);
         counts.count(GuardEvent::HealthyPanic);
+        counts.count(GuardEvent::Detected5xx);
+        counts.count(GuardEvent::DetectedGateway);
+        meter.refresh(&counts, 1, 2);
         meter.refresh(&counts, 1, 2);
         let page = recorder.render(Page::Envoy);
         for line in [
             "envoy_cluster_lb_healthy_panic{envoy_cluster_name=\"out.x\"} 2",
             "envoy_cluster_outlier_detection_ejections_active{envoy_cluster_name=\"out.x\"} 1",
             "envoy_cluster_outlier_detection_ejections_enforced_total{envoy_cluster_name=\"out.x\"} 0",
+            "envoy_cluster_outlier_detection_ejections_total{envoy_cluster_name=\"out.x\"} 2",
+            "envoy_cluster_outlier_detection_ejections_consecutive_5xx{envoy_cluster_name=\"out.x\"} 1",
             "envoy_cluster_health_check_healthy{envoy_cluster_name=\"out.x\"} 2",
         ] {
             assert!(page.lines().any(|shown| shown == line), "{line}\n{page}");

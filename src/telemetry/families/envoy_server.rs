@@ -5,10 +5,14 @@
 
 use std::time::Instant;
 
+use super::super::contract::Label;
 use super::super::family::{Family, Labels};
-use super::super::recorder::{Counter, Gauge, Recorder};
+use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
+use super::buckets::ENVOY;
 use super::envoy::meter;
 use super::process::UsageMeter;
+
+const NONE: &[Label] = &[];
 
 /// The values of `envoy_server_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub enum ServerState {
 
 meter! {
     /// What the server as a whole shows.
-    ServerMeter, ServerSeries {
+    ServerSeries by NONE {
         live: Gauge gauge "envoy_server_live" "1 while the server takes requests.",
         state: Gauge gauge "envoy_server_state" "0 live, 1 draining, 2 pre-initializing, 3 initializing.",
         uptime: Gauge gauge "envoy_server_uptime" "Seconds since the start.",
@@ -36,14 +40,20 @@ meter! {
         memory_physical_size: Gauge gauge "envoy_server_memory_physical_size" "Bytes of memory in use.",
         version: Gauge gauge "envoy_server_version" "The version as one number.",
         hot_restart_epoch: Gauge gauge "envoy_server_hot_restart_epoch" "Always 0: there is no hot restart.",
+        days_until_first_cert_expiring: Gauge gauge "envoy_server_days_until_first_cert_expiring"
+            "Always 4294967295, as in an Envoy without certificates: there is no TLS.",
         listeners_active: Gauge gauge "envoy_listener_manager_total_listeners_active" "Listeners that accept.",
+        listeners_warming: Gauge gauge "envoy_listener_manager_total_listeners_warming"
+            "Always 0: a configuration is in force whole, or not at all.",
         clusters_active: Gauge gauge "envoy_cluster_manager_active_clusters" "Clusters that are in use.",
+        clusters_warming: Gauge gauge "envoy_cluster_manager_warming_clusters"
+            "Always 0: a configuration is in force whole, or not at all.",
     }
 }
 
 meter! {
     /// What becomes of clusters and listeners from one configuration to the next.
-    PlannerMeter, PlannerSeries {
+    PlannerSeries by NONE {
         listener_added: Counter counter "envoy_listener_manager_listener_added" "Listeners added.",
         listener_modified: Counter counter "envoy_listener_manager_listener_modified" "Listeners changed.",
         listener_removed: Counter counter "envoy_listener_manager_listener_removed" "Listeners removed.",
@@ -55,12 +65,14 @@ meter! {
 
 meter! {
     /// What becomes of sockets and workers.
-    SocketsMeter, SocketsSeries {
+    SocketsSeries by NONE {
         create_failure: Counter counter "envoy_listener_manager_listener_create_failure"
             "Listeners that could not be bound.",
         draining: Gauge gauge "envoy_listener_manager_total_listeners_draining"
             "Listeners that were removed and still accept.",
         workers_started: Gauge gauge "envoy_listener_manager_workers_started" "1 when the workers run.",
+        initialization_time: Histogram histogram "envoy_server_initialization_time_ms"
+            "Milliseconds from the start to the first configuration in force.",
     }
 }
 
@@ -91,6 +103,7 @@ impl ServerMeter {
     pub fn new(recorder: &Recorder, started: Instant, workers: usize) -> ServerMeter {
         let series = ServerSeries::resolve(recorder, &Labels::new(&[]));
         series.concurrency.set(workers as f64);
+        series.days_until_first_cert_expiring.set(u32::MAX.into());
         series.version.set(version_number(env!("CARGO_PKG_VERSION")));
         let meter = ServerMeter { started, series, usage: UsageMeter::new(recorder) };
         meter.set_state(ServerState::PreInitializing);

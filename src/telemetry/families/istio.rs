@@ -3,6 +3,7 @@
 //! Law: exactly Istio's names, labels and buckets; a gRPC failure keeps its HTTP 200 here and shows in
 //! `grpc_response_status`. Source: istio/proxy 1.29, `istio_stats.cc`, and istio.io's page of standard metrics.
 
+use super::super::contract::{Label, Values};
 use super::super::family::{Family, Labels};
 use super::super::labels::VersionLabels;
 use super::super::record::RequestRecord;
@@ -10,28 +11,101 @@ use super::super::recorder::{Counter, Histogram, Placed, Recorder};
 use super::buckets::ENVOY;
 use crate::words::Protocol;
 
+const fn of_config(name: &'static str, origin: &'static str) -> Label {
+    Label::new(name, Values::Configured, origin)
+}
+
+/// Nobody knows it yet.
+const fn unknown(name: &'static str, origin: &'static str) -> Label {
+    Label::new(name, Values::Closed(&["unknown"]), origin)
+}
+
+const OF_REQUEST: &[Label] = &[
+    Label::new("reporter", Values::Closed(&["source", "destination"]), "[who reports](#who-reports-what)"),
+    unknown("source_workload", "`unknown` for now"),
+    of_config("source_workload_namespace", "namespace of the caller's `service:`"),
+    unknown("source_principal", "`unknown` for now: no TLS"),
+    of_config("source_app", "the caller's label `app`"),
+    of_config("source_version", "the caller's label `version`"),
+    of_config("source_canonical_service", "the short name of the caller's `service:`"),
+    of_config("source_canonical_revision", "the caller's label `version`"),
+    unknown("source_cluster", "`unknown` for now"),
+    of_config(
+        "destination_workload",
+        "by a delivery listener `node.workload`, else `WEIR_WORKLOAD`; `unknown` from split listeners for now",
+    ),
+    of_config(
+        "destination_workload_namespace",
+        "the service's `namespace:`; `unknown` for a service by `host:`",
+    ),
+    unknown("destination_principal", "`unknown` for now: no TLS"),
+    of_config("destination_app", "the service's short name"),
+    of_config("destination_version", "as `version` of Weir's own"),
+    of_config("destination_service", "the service's full host"),
+    of_config("destination_service_name", "its short name; the whole host for a service by `host:`"),
+    of_config("destination_service_namespace", "its `namespace:`; `unknown` for a service by `host:`"),
+    of_config("destination_canonical_service", "its short name"),
+    of_config("destination_canonical_revision", "as `version` of Weir's own"),
+    of_config(
+        "destination_cluster",
+        "`node.cluster`, else `WEIR_CLUSTER`, else the node's label `app`; `unknown` without these",
+    ),
+    Label::new("request_protocol", Values::Closed(&["grpc", "http"]), "as `protocol` of Weir's own"),
+    Label::new(
+        "response_code",
+        Values::Status(&["0", "unknown"]),
+        "the status of HTTP, also for gRPC; `0` if the caller had none; `unknown` for one that is none of HTTP's, or one too many",
+    ),
+    Label::new(
+        "grpc_response_status",
+        Values::GrpcStatus,
+        "the number of the gRPC status; empty for HTTP and if there was none; `unknown` for a number that is none, or one too many",
+    ),
+    Label::new("response_flags", Values::Flags, "why it ended as it did"),
+    Label::new(
+        "connection_security_policy",
+        Values::Closed(&["unknown", "none"]),
+        "`unknown` from source, `none` from destination: no TLS",
+    ),
+];
+const OF_BUILD: &[Label] = &[
+    Label::new("component", Values::Closed(&["proxy"]), "always `proxy`"),
+    Label::new("tag", Values::Program, "the program's own"),
+];
+
 /// Requests.
 pub static REQUESTS: Family =
-    Family::counter("istio_requests_total", "Requests, by who reports them.").on_envoys_page();
+    Family::counter("istio_requests_total", "Requests, by who reports them.").on_envoys_page().by(OF_REQUEST);
 /// Milliseconds a request took.
 pub static REQUEST_DURATION: Family =
     Family::histogram("istio_request_duration_milliseconds", "Duration of requests in milliseconds.", ENVOY)
-        .on_envoys_page();
+        .on_envoys_page().by(OF_REQUEST);
 /// Bytes of request bodies.
 pub static REQUEST_BYTES: Family =
-    Family::histogram("istio_request_bytes", "Size of request bodies in bytes.", ENVOY).on_envoys_page();
+    Family::histogram("istio_request_bytes", "Size of request bodies in bytes.", ENVOY).on_envoys_page().by(OF_REQUEST);
 /// Bytes of response bodies.
 pub static RESPONSE_BYTES: Family =
-    Family::histogram("istio_response_bytes", "Size of response bodies in bytes.", ENVOY).on_envoys_page();
+    Family::histogram("istio_response_bytes", "Size of response bodies in bytes.", ENVOY).on_envoys_page().by(OF_REQUEST);
 /// gRPC messages from callers.
 pub static REQUEST_MESSAGES: Family =
-    Family::counter("istio_request_messages_total", "gRPC messages sent by clients.").on_envoys_page();
+    Family::counter("istio_request_messages_total", "gRPC messages sent by clients.").on_envoys_page().by(OF_REQUEST);
 /// gRPC messages to callers.
 pub static RESPONSE_MESSAGES: Family =
-    Family::counter("istio_response_messages_total", "gRPC messages sent by servers.").on_envoys_page();
+    Family::counter("istio_response_messages_total", "gRPC messages sent by servers.").on_envoys_page().by(OF_REQUEST);
 /// One series, always 1.
 pub static BUILD: Family =
-    Family::gauge("istio_build", "What reports Istio's metrics here, and its version.").on_envoys_page();
+    Family::gauge("istio_build", "What reports Istio's metrics here, and its version.").on_envoys_page().by(OF_BUILD);
+
+/// All of them, for the contract.
+pub(super) const FAMILIES: &[&Family] = &[
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &REQUEST_BYTES,
+    &RESPONSE_BYTES,
+    &REQUEST_MESSAGES,
+    &RESPONSE_MESSAGES,
+    &BUILD,
+];
 
 /// Who saw the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,18 +2,32 @@
 //!
 //! Law: they show what is in force now; what a configuration no longer has leaves the page with it.
 
+use super::super::contract::{Label, Values};
 use super::super::family::{Family, Labels};
+use super::labels::{OF_RULE, SERVICE, VERSION};
 
 /// Weights of versions. Its labels are those of `weir_split_choices_total`, so that shares and weights can be compared.
 pub static SPLIT_WEIGHT: Family = Family::gauge(
     "weir_split_weight",
     "The weight of a version as its rule says it; none where an entry of the rule names no version.",
-);
+)
+.by(OF_RULE);
 /// Endpoints by state.
 pub static ENDPOINTS: Family = Family::gauge(
     "weir_endpoints",
     "Addresses of a version's endpoints, of those that a rule leads to, by state: healthy, ejected or failed_check.",
-);
+)
+.by(&[
+    SERVICE,
+    VERSION,
+    Label::new(
+        "state",
+        Values::Closed(&["healthy", "ejected", "failed_check"]),
+        "`failed_check`: a health check of some cluster finds it ill, or none found it well yet; `ejected`: none does, and outlier detection of some cluster has ejected it; `healthy`: all others",
+    ),
+]);
+/// All of them, for the contract.
+pub(super) const FAMILIES: &[&Family] = &[&SPLIT_WEIGHT, &ENDPOINTS];
 
 /// What is known of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,12 +7,16 @@ use super::super::recorder::{Gauge, RealCounter, Recorder};
 use crate::runtime::usage;
 
 static CPU_SECONDS: Family =
-    Family::real_counter("process_cpu_seconds_total", "CPU time of all threads in seconds, user and system.");
-static RESIDENT: Family = Family::gauge("process_resident_memory_bytes", "Resident memory in bytes.");
-static OPEN_FDS: Family = Family::gauge("process_open_fds", "File descriptors that are open.");
-static MAX_FDS: Family = Family::gauge("process_max_fds", "File descriptors that may be open.");
+    Family::real_counter("process_cpu_seconds_total", "CPU time of all threads in seconds, user and system.")
+        .by(&[]);
+static RESIDENT: Family = Family::gauge("process_resident_memory_bytes", "Resident memory in bytes.").by(&[]);
+static OPEN_FDS: Family = Family::gauge("process_open_fds", "File descriptors that are open.").by(&[]);
+static MAX_FDS: Family = Family::gauge("process_max_fds", "File descriptors that may be open.").by(&[]);
 static START_TIME: Family =
-    Family::gauge("process_start_time_seconds", "Seconds since 1970 when the process started.");
+    Family::gauge("process_start_time_seconds", "Seconds since 1970 when the process started.").by(&[]);
+
+/// All of them, for the contract.
+pub(super) const FAMILIES: &[&Family] = &[&CPU_SECONDS, &RESIDENT, &OPEN_FDS, &MAX_FDS, &START_TIME];
 
 /// See the module.
 #[derive(Debug)]

@@ -88,6 +88,9 @@ impl UploadBody {
         if let Err(limit) = room.take(Whose::Attempts, held, data.len()) {
             room.note(Whose::Attempts, limit);
             room.give(Whose::Attempts, held);
+            if let Some(cluster) = self.exchange.cluster_meter() {
+                cluster.retry_or_shadow_abandoned.increment(1);
+            }
             *kept = Kept::gone();
             return;
         }
