@@ -25,6 +25,8 @@ pub enum Values {
     Closed(&'static [&'static str]),
     /// Something of the configuration's; never empty.
     Configured,
+    /// The same, or one of these words.
+    ConfiguredOr(&'static [&'static str]),
     /// A status of HTTP, 100 to 599, or one of these words.
     Status(&'static [&'static str]),
     /// The number of a gRPC status, 0 to 16; empty; `unknown`.
@@ -48,7 +50,7 @@ impl Values {
         let number = || value.parse::<u16>().ok().filter(|number| number.to_string() == value);
         match self {
             Values::Closed(words) => words.contains(&value),
-            Values::Configured => !value.is_empty(),
+            Values::Configured | Values::ConfiguredOr(_) => !value.is_empty(),
             Values::Status(words) => {
                 words.contains(&value) || number().is_some_and(|status| (100..600).contains(&status))
             }
@@ -63,6 +65,11 @@ impl Values {
         }
     }
 
+    /// Whether they are the configuration's.
+    pub fn are_configured(self) -> bool {
+        matches!(self, Values::Configured | Values::ConfiguredOr(_))
+    }
+
     /// The same for people; Markdown.
     pub fn describe(self) -> String {
         let quoted = |words: &[&str]| {
@@ -72,6 +79,7 @@ impl Values {
         match self {
             Values::Closed(words) => quoted(words),
             Values::Configured => "the configuration's".into(),
+            Values::ConfiguredOr(words) => format!("the configuration's, {}", quoted(words)),
             Values::Status(&[]) => "100 to 599".into(),
             Values::Status(words) => format!("100 to 599, {}", quoted(words)),
             Values::GrpcStatus => "0 to 16, empty, `unknown`".into(),

@@ -117,9 +117,9 @@ impl DimensionSeries {
         for (dimension, place) in tags.0.into_iter().enumerate().take(self.places.len()) {
             let Some(series) = self.place(dimension, place.into()) else { continue };
             series.requests[outcome].increment(1);
-            let histogram = series.duration.get_or_init(|| {
-                self.recorder.histogram(&DURATION, &self.labels(dimension, place.into()))
-            });
+            let histogram = series
+                .duration
+                .get_or_init(|| self.recorder.histogram(&DURATION, &self.labels(dimension, place.into())));
             histogram.observe_placed(&duration);
         }
     }
@@ -143,7 +143,12 @@ impl DimensionSeries {
             1 => OTHER,
             listed => &dimension.values[listed - 2],
         };
-        [("service", &self.service), ("version", &self.version), ("dimension", &dimension.name), ("value", value)]
+        [
+            ("service", &self.service),
+            ("version", &self.version),
+            ("dimension", &dimension.name),
+            ("value", value),
+        ]
     }
 }
 

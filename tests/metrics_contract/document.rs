@@ -23,7 +23,8 @@ const PARTS: [(&str, fn(&str) -> bool); 5] = [
 ];
 
 fn is_old(name: &str) -> bool {
-    ["istio_request_count", "istio_request_duration", "istio_request_size", "istio_response_size"].contains(&name)
+    ["istio_request_count", "istio_request_duration", "istio_request_size", "istio_response_size"]
+        .contains(&name)
 }
 
 fn path() -> PathBuf {
@@ -77,7 +78,9 @@ fn made(mut text: String) -> String {
     for (part, takes) in PARTS {
         let of_part: Vec<&Family> = all.iter().copied().filter(|family| takes(family.name)).collect();
         assert!(!of_part.is_empty(), "{part}");
-        for (what, table) in [("families", table_of_families(&of_part)), ("labels", table_of_labels(&of_part))] {
+        for (what, table) in
+            [("families", table_of_families(&of_part)), ("labels", table_of_labels(&of_part))]
+        {
             let mark = format!("<!-- {part}: {what} -->\n");
             let Some((before, rest)) = text.split_once(&mark) else {
                 assert!((part, what) == ("process", "labels"), "no `{mark}`");

@@ -137,7 +137,7 @@ fn look_ups_of_names_are_counted_in_each_cluster_that_has_the_name() {
         let names = Names::default();
         names.say("models.test", &[Ipv4Addr::LOCALHOST.into()]);
         let endpoint = format!("models.test:{}", upstream.addr().port());
-        let yaml = one_service(&["dns_refresh: 20ms"], &[(&endpoint, "v1")]);
+        let yaml = one_service(&["dns_refresh: 100ms"], &[(&endpoint, "v1")]);
         let world = World::with_resolver(&yaml, &[], names.resolver()).await;
         let count = async |what: &str| sum(&world, &format!("envoy_cluster_update_{what}")).await;
         let clusters = scrape(&world).await.series("envoy_cluster_update_attempt", &[]).count() as f64;

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use weir::telemetry::contract::Values;
 use weir::telemetry::{Family, families};
 
 use crate::common::metrics::{Sample, Scrape};
@@ -108,9 +107,10 @@ async fn page(world: &World, path: &str) -> String {
 /// The family of a line, and of a histogram's line the part that it is.
 fn family_of<'f>(name: &str, all: &BTreeMap<&str, &'f Family>) -> Option<&'f Family> {
     let part = |end: &str| all.get(name.strip_suffix(end)?).filter(|family| family.buckets.is_some());
-    all.get(name).filter(|family| family.buckets.is_none()).copied().or_else(|| {
-        ["_bucket", "_sum", "_count"].into_iter().find_map(part).copied()
-    })
+    all.get(name)
+        .filter(|family| family.buckets.is_none())
+        .copied()
+        .or_else(|| ["_bucket", "_sum", "_count"].into_iter().find_map(part).copied())
 }
 
 /// What is wrong with a line.
@@ -126,7 +126,7 @@ fn wrong(sample: &Sample, all: &BTreeMap<&str, &Family>) -> Option<String> {
         if !label.values.hold(&value) {
             return Some(format!("{} cannot be `{value}`", label.name));
         }
-        if label.values == Values::Configured && value.contains("sent-by-a-caller") {
+        if label.values.are_configured() && value.contains("sent-by-a-caller") {
             return Some(format!("{} is a caller's", label.name));
         }
     }
@@ -144,11 +144,8 @@ fn judge(page: &str, all: &BTreeMap<&str, &Family>, with_help: bool) -> BTreeSet
         assert_eq!(page.lines().any(|line| line == help), with_help, "{help}");
     }
     let scrape = Scrape::read(page);
-    let wrong: Vec<String> = scrape
-        .0
-        .iter()
-        .filter_map(|sample| Some(format!("{sample:?}: {}", wrong(sample, all)?)))
-        .collect();
+    let wrong: Vec<String> =
+        scrape.0.iter().filter_map(|sample| Some(format!("{sample:?}: {}", wrong(sample, all)?))).collect();
     assert!(wrong.is_empty(), "{} lines, such as {:#?}", wrong.len(), wrong.first());
     let families = scrape.0.iter().filter_map(|sample| family_of(&sample.name, all));
     families.map(|family| family.name.to_owned()).collect()

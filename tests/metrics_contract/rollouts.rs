@@ -52,10 +52,12 @@ fn the_increase_over_the_first_failing_request_of_a_version_is_one() {
         let generation = world.metric("weir_config_generation", &[]).await;
         for (file, text) in [
             ("rules/split.yaml", split_rule(&[("v2", 100)])),
-            ("weir.yaml", fs::read_to_string(world.folder().join("weir.yaml")).expect("read").replace(
-                &one_service(&[], &[(&good.at(), "v1")]),
-                &one_service(&[], &endpoints),
-            )),
+            (
+                "weir.yaml",
+                fs::read_to_string(world.folder().join("weir.yaml"))
+                    .expect("read")
+                    .replace(&one_service(&[], &[(&good.at(), "v1")]), &one_service(&[], &endpoints)),
+            ),
         ] {
             let path = world.folder().join(file);
             fs::write(path.with_extension("new"), text).expect("written");

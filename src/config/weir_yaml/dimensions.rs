@@ -99,7 +99,10 @@ fn value(field: &Field<'_>) -> Option<Arc<str>> {
         let help = "`none`: requests without the header; `other`: those with a value that is not listed";
         field.fault_with("dimension", format!("`{text}` is counted anyway"), help);
     } else if http::HeaderValue::from_str(text).is_err() || text.trim() != text || !text.is_ascii() {
-        field.fault("header-value", "no header holds it: letters, digits and signs, without blanks around them");
+        field.fault(
+            "header-value",
+            "no header holds it: letters, digits and signs, without blanks around them",
+        );
     }
     Some(text.into())
 }

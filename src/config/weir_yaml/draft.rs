@@ -11,8 +11,8 @@ use crate::config::diagnostic::Place;
 use crate::config::draft::ClusterDraft;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{
-    AccessLog, Address, Admin, BindAddress, CircuitBreakers, Dimension, Drain, Labels, LbPolicy, Limits, Node,
-    PeerFilter, UpstreamProtocol, Workers,
+    AccessLog, Address, Admin, BindAddress, CircuitBreakers, Dimension, Drain, Labels, LbPolicy, Limits,
+    Node, PeerFilter, UpstreamProtocol, Workers,
 };
 
 /// A whole file.

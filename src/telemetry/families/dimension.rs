@@ -4,6 +4,7 @@
 //! Istio's dashboards sees it.
 
 use super::super::contract::{Label, Values};
+use super::super::dimension::{NONE, OTHER};
 use super::super::family::Family;
 use super::buckets::SECONDS;
 use super::labels::{OUTCOME, SERVICE, VERSION};
@@ -12,7 +13,7 @@ const DIMENSION: Label =
     Label::new("dimension", Values::Configured, "`name:` of an entry of `metrics.dimensions`");
 const VALUE: Label = Label::new(
     "value",
-    Values::Configured,
+    Values::ConfiguredOr(&[OTHER, NONE]),
     "what the caller's field says, if it is one of the entry's `values:`; `other` for anything else, `none` where there is no such field",
 );
 

@@ -15,7 +15,7 @@ use super::codes::{ByClass, ByCode};
 const NAME: Label = Label::new(
     "envoy_cluster_name",
     Values::Configured,
-    "the cluster: `out.` and the service's host, `|`, the protocol where endpoints have an address for each, `|` and the labels of the version",
+    "the cluster: `out.` and the service's host, the protocol where endpoints have an address for each, the labels of the version; with vertical lines between them",
 );
 pub(super) const CLUSTER: &[Label] = &[NAME];
 /// A class of status codes.
@@ -187,25 +187,29 @@ impl NamesSeries {
     }
 }
 
-static CLUSTER_RQ_XX: Family =
-    Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.").on_envoys_page().by(BY_CLASS);
+static CLUSTER_RQ_XX: Family = Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.")
+    .on_envoys_page()
+    .by(BY_CLASS);
 static CLUSTER_RQ: Family =
     Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page().by(BY_CODE);
 static CLUSTER_RETRY_RQ_COMPLETED: Family = Family::counter(
     "envoy_cluster_retry_upstream_rq_completed",
     "Answers for which another attempt was made.",
 )
-.on_envoys_page().by(CLUSTER);
+.on_envoys_page()
+.by(CLUSTER);
 static CLUSTER_RETRY_RQ_XX: Family = Family::counter(
     "envoy_cluster_retry_upstream_rq_xx",
     "Answers for which another attempt was made, by class of status.",
 )
-.on_envoys_page().by(BY_CLASS);
+.on_envoys_page()
+.by(BY_CLASS);
 static CLUSTER_RETRY_RQ: Family = Family::counter(
     "envoy_cluster_retry_upstream_rq",
     "Answers for which another attempt was made, by status.",
 )
-.on_envoys_page().by(BY_CODE);
+.on_envoys_page()
+.by(BY_CODE);
 
 /// Those of codes and classes, for the contract.
 pub(super) const FAMILIES: &[&Family] =

@@ -57,8 +57,9 @@ meter! {
     }
 }
 
-static HTTP_RQ_XX: Family =
-    Family::counter("envoy_http_downstream_rq_xx", "Answers by class of status.").on_envoys_page().by(&[CLASS, PREFIX]);
+static HTTP_RQ_XX: Family = Family::counter("envoy_http_downstream_rq_xx", "Answers by class of status.")
+    .on_envoys_page()
+    .by(&[CLASS, PREFIX]);
 
 /// What one HTTP connection manager counts. Shared by all workers; a deref leads to the plain series.
 #[derive(Debug)]
@@ -109,10 +110,13 @@ meter! {
 }
 
 static LISTENER_RQ_XX: Family =
-    Family::counter("envoy_listener_http_downstream_rq_xx", "Answers by class of status.").on_envoys_page().by(&[CLASS, PREFIX, ADDRESS]);
+    Family::counter("envoy_listener_http_downstream_rq_xx", "Answers by class of status.")
+        .on_envoys_page()
+        .by(&[CLASS, PREFIX, ADDRESS]);
 static LISTENER_RQ_COMPLETED: Family =
     Family::counter("envoy_listener_http_downstream_rq_completed", "Requests that got an answer.")
-        .on_envoys_page().by(&[PREFIX, ADDRESS]);
+        .on_envoys_page()
+        .by(&[PREFIX, ADDRESS]);
 
 /// Those that no struct below has, for the contract.
 pub(super) const FAMILIES: &[&Family] = &[&HTTP_RQ_XX, &LISTENER_RQ_XX, &LISTENER_RQ_COMPLETED];

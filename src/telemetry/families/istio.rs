@@ -79,22 +79,33 @@ pub static REQUESTS: Family =
 /// Milliseconds a request took.
 pub static REQUEST_DURATION: Family =
     Family::histogram("istio_request_duration_milliseconds", "Duration of requests in milliseconds.", ENVOY)
-        .on_envoys_page().by(OF_REQUEST);
+        .on_envoys_page()
+        .by(OF_REQUEST);
 /// Bytes of request bodies.
 pub static REQUEST_BYTES: Family =
-    Family::histogram("istio_request_bytes", "Size of request bodies in bytes.", ENVOY).on_envoys_page().by(OF_REQUEST);
+    Family::histogram("istio_request_bytes", "Size of request bodies in bytes.", ENVOY)
+        .on_envoys_page()
+        .by(OF_REQUEST);
 /// Bytes of response bodies.
 pub static RESPONSE_BYTES: Family =
-    Family::histogram("istio_response_bytes", "Size of response bodies in bytes.", ENVOY).on_envoys_page().by(OF_REQUEST);
+    Family::histogram("istio_response_bytes", "Size of response bodies in bytes.", ENVOY)
+        .on_envoys_page()
+        .by(OF_REQUEST);
 /// gRPC messages from callers.
 pub static REQUEST_MESSAGES: Family =
-    Family::counter("istio_request_messages_total", "gRPC messages sent by clients.").on_envoys_page().by(OF_REQUEST);
+    Family::counter("istio_request_messages_total", "gRPC messages sent by clients.")
+        .on_envoys_page()
+        .by(OF_REQUEST);
 /// gRPC messages to callers.
 pub static RESPONSE_MESSAGES: Family =
-    Family::counter("istio_response_messages_total", "gRPC messages sent by servers.").on_envoys_page().by(OF_REQUEST);
+    Family::counter("istio_response_messages_total", "gRPC messages sent by servers.")
+        .on_envoys_page()
+        .by(OF_REQUEST);
 /// One series, always 1.
 pub static BUILD: Family =
-    Family::gauge("istio_build", "What reports Istio's metrics here, and its version.").on_envoys_page().by(OF_BUILD);
+    Family::gauge("istio_build", "What reports Istio's metrics here, and its version.")
+        .on_envoys_page()
+        .by(OF_BUILD);
 
 /// All of them, for the contract.
 pub(super) const FAMILIES: &[&Family] = &[

@@ -32,7 +32,8 @@ pub static REQUEST_COUNT: Family =
     Family::counter("istio_request_count", "Requests, as Istio 0.5 to 0.8 counted.").by(LABELS);
 /// Seconds a request took.
 pub static REQUEST_DURATION: Family =
-    Family::histogram("istio_request_duration", "Duration of requests in seconds.", ISTIO_OLD_SECONDS).by(LABELS);
+    Family::histogram("istio_request_duration", "Duration of requests in seconds.", ISTIO_OLD_SECONDS)
+        .by(LABELS);
 /// Bytes of request bodies.
 pub static REQUEST_SIZE: Family =
     Family::histogram("istio_request_size", "Size of request bodies in bytes.", ISTIO_OLD_BYTES).by(LABELS);

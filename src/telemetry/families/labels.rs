@@ -13,7 +13,7 @@ pub(super) const RULE: Label = Label::new(
 /// The version.
 pub(super) const VERSION: Label = Label::new(
     "version",
-    Values::Configured,
+    Values::ConfiguredOr(&["unknown"]),
     "the label `version` of the entry that was chosen; where the entry names none, of the endpoint that was tried; `unknown` without either",
 );
 /// What became of a request.

@@ -28,9 +28,9 @@ pub use weir::{HopError, HopMeter, Limit, MirrorMeter, MirrorResult, ProcessMete
 
 /// Every family that there is: the contract of `docs/metrics.md`.
 pub fn all() -> Vec<&'static Family> {
-    let single =
-        [weir::FAMILIES, levels::FAMILIES, dimension::FAMILIES, process::FAMILIES];
-    let more = [istio_old::FAMILIES, istio::FAMILIES, envoy::FAMILIES, envoy_http::FAMILIES, envoy_guard::DERIVED];
+    let single = [weir::FAMILIES, levels::FAMILIES, dimension::FAMILIES, process::FAMILIES];
+    let more =
+        [istio_old::FAMILIES, istio::FAMILIES, envoy::FAMILIES, envoy_http::FAMILIES, envoy_guard::DERIVED];
     let together: [&[Family]; 8] = [
         envoy::ClusterSeries::FAMILIES,
         envoy::NamesSeries::FAMILIES,

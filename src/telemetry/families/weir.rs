@@ -24,8 +24,11 @@ const MIRROR_RESULT: Label = Label::new(
     Values::Closed(MirrorResult::WORDS),
     "`sent`; `skipped`: fell behind the budget, or the request broke off; `failed`: the shadow's doing, or too slow; `overflow`: too many, or a breaker",
 );
-const RELOAD_RESULT: Label =
-    Label::new("result", Values::Closed(&["accepted", "refused"]), "what became of the configuration that was read");
+const RELOAD_RESULT: Label = Label::new(
+    "result",
+    Values::Closed(&["accepted", "refused"]),
+    "what became of the configuration that was read",
+);
 const LIMIT: Label = Label::new("limit", Values::Closed(Limit::WORDS), "[limits.md](limits.md)");
 const BUILD: Label = Label::new("version", Values::Program, "the program's own");
 
@@ -33,60 +36,72 @@ const BUILD: Label = Label::new("version", Values::Program, "the program's own")
 pub static REQUESTS: Family = Family::counter(
     "weir_requests_total",
     "Callers' requests, once each after their retries, by the chosen version and whose fault the end was.",
-).by(OF_ENDS);
+)
+.by(OF_ENDS);
 /// Seconds a caller waited.
 pub static REQUEST_DURATION: Family = Family::histogram(
     "weir_request_duration_seconds",
     "Seconds from a request's head to the end of its answer, retries included.",
     SECONDS,
-).by(OF_ENDS);
+)
+.by(OF_ENDS);
 /// Requests that another pod's Weir answered.
 pub static HOP_REQUESTS: Family =
-    Family::counter("weir_hop_requests_total", "Requests that another Weir answered, with whatever.").by(OF_VERSION);
+    Family::counter("weir_hop_requests_total", "Requests that another Weir answered, with whatever.")
+        .by(OF_VERSION);
 /// Hops that failed.
 pub static HOP_ERRORS: Family = Family::counter(
     "weir_hop_errors_total",
     "Requests handed to another Weir that did not reach a model server, by reason.",
-).by(&[SERVICE, VERSION, HOP_REASON]);
+)
+.by(&[SERVICE, VERSION, HOP_REASON]);
 /// Choices of the split.
 pub static SPLIT_CHOICES: Family = Family::counter(
     "weir_split_choices_total",
     "Requests that the split gave to a version; counted at the choice, so retries and mirrors do not count.",
-).by(OF_RULE);
+)
+.by(OF_RULE);
 /// The generation that serves.
 pub static CONFIG_GENERATION: Family =
     Family::gauge("weir_config_generation", "Number of the configuration that serves now.").by(&[]);
 /// Reloads by result.
 pub static CONFIG_RELOADS: Family =
-    Family::counter("weir_config_reloads_total", "Configurations read, by result: accepted or refused.").by(&[RELOAD_RESULT]);
+    Family::counter("weir_config_reloads_total", "Configurations read, by result: accepted or refused.")
+        .by(&[RELOAD_RESULT]);
 /// Whether the last reload worked.
 pub static CONFIG_LAST_SUCCESS: Family = Family::gauge(
     "weir_config_last_reload_success",
     "1 when the last configuration read was accepted, 0 when it was refused.",
-).by(&[]);
+)
+.by(&[]);
 /// When the last accepted configuration came.
 pub static CONFIG_LAST_TIMESTAMP: Family = Family::gauge(
     "weir_config_last_success_timestamp_seconds",
     "Seconds since 1970 when the last configuration was accepted.",
-).by(&[]);
+)
+.by(&[]);
 /// Generations in memory.
 pub static PLANES_ALIVE: Family = Family::gauge(
     "weir_planes_alive",
     "Configurations in memory; above 1 while requests hold an older one to their end.",
-).by(&[]);
+)
+.by(&[]);
 /// Retries by reason.
 pub static RETRIES: Family =
-    Family::counter("weir_retries_total", "Attempts after the first, by version and by what allowed them.").by(&[RETRY_REASON, SERVICE, RULE, VERSION]);
+    Family::counter("weir_retries_total", "Attempts after the first, by version and by what allowed them.")
+        .by(&[RETRY_REASON, SERVICE, RULE, VERSION]);
 /// Replays that did not fit.
 pub static REPLAY_EXCEEDED: Family = Family::counter(
     "weir_replay_exceeded_total",
     "Requests that could no longer be retried because their body passed the replay limit.",
-).by(&[]);
+)
+.by(&[]);
 /// Copies by what became of them.
 pub static MIRRORS: Family = Family::counter(
     "weir_mirror_requests_total",
     "Copies of requests by where they went and what became of them; no caller waits for one.",
-).by(&[SERVICE, RULE, VERSION, MIRROR_RESULT]);
+)
+.by(&[SERVICE, RULE, VERSION, MIRROR_RESULT]);
 /// Streams reset for the budget.
 pub static BUFFER_RESETS: Family =
     Family::counter("weir_buffer_resets_total", "Streams reset because the buffer budget was spent.").by(&[]);
@@ -97,29 +112,35 @@ pub static BUFFERED_BYTES: Family =
 pub static BUFFER_BUDGET: Family = Family::gauge(
     "weir_buffer_budget_bytes",
     "Bytes that may count against the buffer budget: its limit in force.",
-).by(&[]);
+)
+.by(&[]);
 /// Deliveries refused.
 pub static DELIVERY_REFUSED: Family = Family::counter(
     "weir_delivery_refused_total",
     "Requests on the delivery listener from peers that may not use it.",
-).by(&[]);
+)
+.by(&[]);
 /// Requests cut at the drain's deadline.
 pub static DRAIN_CUT: Family = Family::counter(
     "weir_drain_cut_requests_total",
     "Requests cut because they outlived the drain's deadline.",
-).by(&[]);
+)
+.by(&[]);
 /// Limits met.
 pub static LIMIT_EXCEEDED: Family = Family::counter(
     "weir_limit_exceeded_total",
     "Times a limit was met, by the limit's name in the configuration.",
-).by(&[LIMIT]);
+)
+.by(&[LIMIT]);
 /// Lines lost.
 pub static ACCESS_LOG_DROPPED: Family = Family::counter(
     "weir_access_log_dropped_total",
     "Access log lines lost because the writer was behind or its file failed.",
-).by(&[]);
+)
+.by(&[]);
 /// One series, always 1.
-pub static BUILD_INFO: Family = Family::gauge("weir_build_info", "The version of Weir that runs.").by(&[BUILD]);
+pub static BUILD_INFO: Family =
+    Family::gauge("weir_build_info", "The version of Weir that runs.").by(&[BUILD]);
 
 /// All of them, for the contract.
 pub(super) const FAMILIES: &[&Family] = &[
