@@ -144,7 +144,10 @@ impl Io {
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) => Err(error),
+            Err(error) => {
+                self.activity.note_ended_by_peer();
+                Err(error)
+            }
         }
     }
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 
-use crate::common::metrics::Scrape;
+use crate::common::metrics::{Sample, Scrape};
 use crate::common::names::Names;
 use crate::common::world::client::{Client, get, post, request};
 use crate::common::world::upstream::{Upstream, channel, full};
-use crate::common::world::{Http, SOON, World, one_service, run, until};
+use crate::common::world::{Http, SOON, World, one_service, run, split_rule, until};
 
 async fn scrape(world: &World) -> Scrape {
     Scrape::read(Client::connect(Http::One, world.metrics()).await.get("/metrics").await.text())
@@ -172,13 +172,21 @@ fn a_cluster_of_addresses_looks_nothing_up() {
     });
 }
 
+/// With a copy of each request, and without.
 #[test]
 fn a_body_that_is_too_long_to_be_kept_is_told_of_its_cluster() {
+    for mirror in ["", "  mirror: {name: x, labels: {version: v2}}\n"] {
+        long_bodies(mirror);
+    }
+}
+
+fn long_bodies(mirror: &str) {
     run(async || {
-        let upstream = Upstream::start("a").await;
-        let yaml = one_service(&["repeatable: true"], &[(&upstream.at(), "v1")])
+        let (upstream, other) = (Upstream::start("a").await, Upstream::start("b").await);
+        let yaml = one_service(&["repeatable: true"], &[(&upstream.at(), "v1"), (&other.at(), "v2")])
             + "limits: {replay_bytes: 1KiB, replay_budget: 1MiB}\n";
-        let world = World::start(&yaml).await;
+        let rule = split_rule(&[("v1", 100)]) + mirror;
+        let world = World::with_rules(&yaml, &[("x.yaml", &rule)]).await;
         let mut client = Client::connect(Http::One, world.addr("in")).await;
         client.send(post("/", vec![0; 1000])).await;
         assert_eq!(sum(&world, "envoy_cluster_retry_or_shadow_abandoned").await, 0.0);
@@ -189,8 +197,11 @@ fn a_body_that_is_too_long_to_be_kept_is_told_of_its_cluster() {
         drop(sender);
         client.send(request(http::Method::POST, "/").body(body).expect("a request")).await;
         until("both came", || (upstream.seen().len() == 2).then_some(())).await;
-        becomes(&world, "envoy_cluster_retry_or_shadow_abandoned", 1.0).await;
-        assert_eq!(sum(&world, "weir_replay_exceeded_total").await, 1.0);
+        becomes(&world, "weir_replay_exceeded_total", 1.0).await;
+        let page = scrape(&world).await;
+        let of_v1 = |sample: &&Sample| sample.labels["envoy_cluster_name"].ends_with("version=v1");
+        let told = page.series("envoy_cluster_retry_or_shadow_abandoned", &[]).filter(of_v1);
+        assert!(told.map(|sample| sample.value).sum::<f64>() >= 1.0, "{mirror}");
     });
 }
 
