@@ -109,7 +109,7 @@ fn rollout(upstream: &str, versions: [usize; 2]) -> [String; 2] {
     let [old, new] = versions.map(|number| format!("v{number}"));
     // Two names of one address, as an address stands for one version.
     let other = upstream.replace("127.0.0.1", "localhost");
-    let [first, second] = if versions[0] % 2 == 0 { [upstream, &other] } else { [&other, upstream] };
+    let [first, second] = if versions[0].is_multiple_of(2) { [upstream, &other] } else { [&other, upstream] };
     let main = TENANTS.to_owned() + &one_service(&["dns_refresh: 1h"], &[(first, &old), (second, &new)]);
     [main, split_rule(&[(&old, 50), (&new, 50)])]
 }
