@@ -140,6 +140,7 @@ fn snapshot(reload: u64) -> Snapshot {
         limits: Limits::default(),
         internal_cidrs: Vec::new(),
         callers: Vec::new(),
+        dimensions: Vec::new(),
         listeners: Vec::new(),
         route_configs: BTreeMap::new(),
         clusters: BTreeMap::from([(cluster.name.clone(), Arc::new(cluster))]),
