@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used)]
 
 mod common {
+    pub(crate) mod loopback;
     pub(crate) mod names;
     pub(crate) mod world;
 }
@@ -12,7 +13,8 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use common::names::{Names, own_ip};
+use common::loopback::own_ip;
+use common::names::Names;
 use common::world::client::{Client, grpc_call, post, read};
 use common::world::upstream::{Upstream, channel};
 use common::world::{Http, World, one_service, run, soon, until};
@@ -27,7 +29,7 @@ async fn upstreams(names: &[&str]) -> Vec<Upstream> {
     let mut all: Vec<Upstream> = Vec::new();
     for name in names {
         let port = all.first().map_or(0, |first| first.addr().port());
-        all.push(Upstream::start_at(name, SocketAddr::new(own_ip(), port)).await);
+        all.push(Upstream::start_at(name, SocketAddr::from((own_ip(), port))).await);
     }
     all
 }
@@ -100,7 +102,7 @@ fn a_request_that_is_under_way_at_an_address_that_went_is_finished_there() {
             let (names, new) = (Names::default(), upstreams(&["new"]).await);
             let bodies = Rc::new(Cell::new(None));
             let kept = bodies.clone();
-            let old = SocketAddr::new(own_ip(), new[0].addr().port());
+            let old = SocketAddr::from((own_ip(), new[0].addr().port()));
             let old = Upstream::handling_at(old, move |_| {
                 let (sender, body) = channel();
                 kept.set(Some(sender));

@@ -5,6 +5,7 @@
 
 mod common {
     pub(crate) mod dns;
+    pub(crate) mod loopback;
     pub(crate) mod names;
     pub(crate) mod world;
 }
@@ -13,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use common::dns::{Says, Server};
-use common::names::own_ip;
+use common::loopback::own_ip;
 use common::world::client::{Client, grpc_call};
 use common::world::upstream::Upstream;
 use common::world::{Http, SOON, World, one_service, run};
@@ -25,7 +26,7 @@ async fn upstreams(names: &[&str]) -> Vec<Upstream> {
     let mut all: Vec<Upstream> = Vec::new();
     for name in names {
         let port = all.first().map_or(0, |first| first.addr().port());
-        all.push(Upstream::start_at(name, SocketAddr::new(own_ip(), port)).await);
+        all.push(Upstream::start_at(name, SocketAddr::from((own_ip(), port))).await);
     }
     all
 }

@@ -8,6 +8,7 @@
 
 #[path = "common"]
 mod common {
+    pub(crate) mod loopback;
     pub(crate) mod parts;
     pub(crate) mod weir;
     pub(crate) mod wire;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // a panic is the report
 
+#[path = "common/loopback.rs"]
+mod loopback;
 #[path = "common/parts.rs"]
 mod parts;
 #[path = "common/process.rs"]

@@ -8,6 +8,7 @@
 mod common {
     pub(crate) mod browser;
     pub(crate) mod caller;
+    pub(crate) mod loopback;
     pub(crate) mod parts;
     pub(crate) mod weir;
 }

@@ -7,6 +7,8 @@
 
 #[path = "common/child.rs"]
 mod child;
+#[path = "common/loopback.rs"]
+mod loopback;
 #[path = "common/traffic.rs"]
 mod traffic;
 

@@ -8,6 +8,8 @@
 mod child;
 #[path = "common/engine.rs"]
 mod engine;
+#[path = "common/loopback.rs"]
+mod loopback;
 #[path = "common/traffic.rs"]
 mod traffic;
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a panic is the report
 
+#[path = "common/loopback.rs"]
+mod loopback;
 #[path = "common/process.rs"]
 mod process;
 

@@ -7,6 +7,7 @@ mod common {
     pub(crate) mod child;
     pub(crate) mod clusters;
     pub(crate) mod engine;
+    pub(crate) mod loopback;
     pub(crate) mod metrics;
     pub(crate) mod weir;
     pub(crate) mod world;

@@ -2,6 +2,7 @@
 //! tests, and what Weir says itself, as grpcio's client understands it.
 
 mod common {
+    pub(crate) mod loopback;
     pub(crate) mod metrics;
     pub(crate) mod parts;
     pub(crate) mod weir;

@@ -6,6 +6,7 @@
 
 mod common {
     pub(crate) mod caller;
+    pub(crate) mod loopback;
     pub(crate) mod parts;
     pub(crate) mod prometheus;
     pub(crate) mod weir;

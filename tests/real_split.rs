@@ -5,6 +5,7 @@
 //! model servers were asked.
 
 mod common {
+    pub(crate) mod loopback;
     pub(crate) mod metrics;
     pub(crate) mod parts;
     pub(crate) mod python;

@@ -7,6 +7,7 @@
 
 mod common {
     pub(crate) mod caller;
+    pub(crate) mod loopback;
     pub(crate) mod metrics;
     pub(crate) mod parts;
     pub(crate) mod python;

@@ -12,6 +12,8 @@
 mod child;
 #[path = "common/engine.rs"]
 mod engine;
+#[path = "common/loopback.rs"]
+mod loopback;
 #[path = "common/soak/mod.rs"]
 mod soak;
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a panic is the report
 
 mod common {
+    pub(crate) mod loopback;
     pub(crate) mod weir;
 }
 

@@ -9,6 +9,7 @@
 mod common {
     pub(crate) mod child;
     pub(crate) mod frames;
+    pub(crate) mod loopback;
     pub(crate) mod world;
 }
 #[path = "wire_floods/poured.rs"]

@@ -6,17 +6,19 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
+
+use super::loopback::own_ip;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -46,7 +48,7 @@ impl Weir {
 
     fn launch(descriptors: Option<u32>, service: &str, rest: &str, rules: &str) -> Weir {
         let folder = tempfile::tempdir().unwrap();
-        let ip = own_loopback();
+        let ip = own_ip();
         // All at once, so that they differ.
         let [address, admin, metrics] =
             [(); 3].map(|()| TcpListener::bind((ip, 0)).unwrap()).map(|free| free.local_addr().unwrap());
@@ -194,11 +196,4 @@ impl Drop for Weir {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// 127.0.0.0/8 is ours; a part of the process's id, and a count, make an address that is nobody else's.
-fn own_loopback() -> Ipv4Addr {
-    static COUNT: AtomicU8 = AtomicU8::new(1);
-    let [.., high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, high | 0x80, low, COUNT.fetch_add(1, Ordering::Relaxed))
 }

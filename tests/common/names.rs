@@ -1,11 +1,10 @@
-//! A resolver that says what a test says, and addresses of this process alone for it to name.
+//! A resolver that says what a test says.
 // Compiled into several tests, few of which use all of it; `pub` marks what tests call.
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
@@ -65,13 +64,4 @@ impl Names {
         let answers = || self.told.lock().expect("nobody panics with it").answers;
         until(&format!("{times} questions to the resolver"), || (answers() >= times).then_some(())).await;
     }
-}
-
-/// An address that no other process has, nor another test of this one: on Linux all of 127/8 is loopback.
-pub fn own_ip() -> IpAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
-    let [_, _, middle, low] = std::process::id().to_be_bytes();
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!(next < 64, "no address is left");
-    IpAddr::V4(Ipv4Addr::new(127, 128 | next, middle, low))
 }

@@ -8,16 +8,18 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::loopback::own_ip;
 
 /// For what should happen at once.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -41,7 +43,7 @@ impl Setup {
     /// `drain:`, and then `yaml`.
     pub fn new(yaml: &str) -> Setup {
         let folder = tempfile::tempdir().unwrap();
-        let ip = own_loopback();
+        let ip = own_ip();
         // All at once, so that they differ.
         let [address, admin] =
             [(); 2].map(|()| TcpListener::bind((ip, 0)).unwrap()).map(|free| free.local_addr().unwrap());
@@ -310,13 +312,6 @@ impl Drop for Process {
             println!("weir proxy said:\n{}", self.said());
         }
     }
-}
-
-/// 127.0.0.0/8 is ours; a part of the process's id, and a count, make an address that is nobody else's.
-fn own_loopback() -> Ipv4Addr {
-    static COUNT: AtomicU8 = AtomicU8::new(1);
-    let [.., high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, high | 0x40, low, COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A connection that asks and reads, and gives up in time.

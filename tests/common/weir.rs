@@ -12,11 +12,13 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::loopback::own_ip;
 
 /// A machine under load; a quiet one needs some 20 ms.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -135,17 +137,16 @@ pub fn rule(shares: &[(&str, u32)]) -> String {
     )
 }
 
-/// An address of this process's own. On Linux all of 127/8 is loopback: with an address for each process, nobody
-/// takes a port between its choice and its use, neither another test nor a client's connection.
+/// A port that nobody else takes, on one address of this process's own.
 pub fn free_address() -> SocketAddr {
+    static IP: OnceLock<IpAddr> = OnceLock::new();
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let ip = match cfg!(target_os = "linux") {
-        true => Ipv4Addr::new(127, 64 | high & 0x3f, middle, low),
-        false => Ipv4Addr::LOCALHOST,
-    };
+    let ip = *IP.get_or_init(|| match cfg!(target_os = "linux") {
+        true => own_ip().into(),
+        false => Ipv4Addr::LOCALHOST.into(),
+    });
     loop {
-        let address = SocketAddr::new(IpAddr::V4(ip), NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = SocketAddr::new(ip, NEXT.fetch_add(1, Ordering::Relaxed));
         if TcpListener::bind(address).is_ok() {
             return address;
         }
