@@ -107,9 +107,9 @@ fn without_a_key_endpoints_are_drawn_and_a_cookie_that_is_set_brings_back() {
         let all = upstreams(4).await;
         let at: Vec<String> = all.iter().map(Upstream::at).collect();
         let at: Vec<&str> = at.iter().map(String::as_str).collect();
-        for lb in BOTH {
-            let engine = serve(lb, Http::One, &at, vec![header("x-user")]);
-            let mut client = caller(Http::One, &engine).await;
+        for (lb, (down, up)) in BOTH.into_iter().flat_map(|lb| Http::matrix().map(move |ways| (lb, ways))) {
+            let engine = serve(lb, up, &at, vec![header("x-user")]);
+            let mut client = caller(down, &engine).await;
             let mut met = BTreeSet::new();
             while met.len() < 4 {
                 met.insert(ask(&mut client, "/m", &[]).await);
@@ -120,15 +120,15 @@ fn without_a_key_endpoints_are_drawn_and_a_cookie_that_is_set_brings_back() {
                 path: Some("/".into()),
                 attributes: None,
             };
-            let engine = serve(lb, Http::One, &at, vec![HashKey::Cookie(cookie)]);
-            let mut client = caller(Http::One, &engine).await;
+            let engine = serve(lb, up, &at, vec![HashKey::Cookie(cookie)]);
+            let mut client = caller(down, &engine).await;
             for _ in 0..20 {
                 let first = client.get("/m").await;
                 let set = first.header("set-cookie").expect("a cookie").to_owned();
                 let (pair, rest) = set.split_once(';').expect("attributes");
                 assert!(rest.contains("Max-Age=60") && rest.contains("Path=/"), "{set}");
                 let again = ask(&mut client, "/m", &[("cookie", pair.to_owned())]).await;
-                assert_eq!(again, first.text(), "{lb:?}: {pair}");
+                assert_eq!(again, first.text(), "{lb:?} {down:?} {up:?}: {pair}");
             }
         }
     });
@@ -139,14 +139,15 @@ fn who_cannot_be_reached_gives_his_keys_to_others_for_a_retry() {
     run(async || {
         let all = upstreams(2).await;
         let gone = format!("127.0.0.1:{}", free_port());
-        for lb in BOTH {
-            let engine = serve(lb, Http::One, &[&all[0].at(), &gone, &all[1].at()], vec![header("x-user")]);
-            let mut client = caller(Http::One, &engine).await;
+        for (lb, (down, up)) in BOTH.into_iter().flat_map(|lb| Http::matrix().map(move |ways| (lb, ways))) {
+            let engine = serve(lb, up, &[&all[0].at(), &gone, &all[1].at()], vec![header("x-user")]);
+            let mut client = caller(down, &engine).await;
             for user in 0..30 {
                 let met = ask(&mut client, "/m", &[("x-user", format!("u{user}"))]).await;
-                assert!(met == "u0" || met == "u1", "{lb:?}: {met}");
+                assert!(met == "u0" || met == "u1", "{lb:?} {down:?} {up:?}: {met}");
             }
-            assert!(engine.metric("envoy_cluster_upstream_rq_retry_success") >= 1.0, "{lb:?}");
+            let retried = engine.metric("envoy_cluster_upstream_rq_retry_success");
+            assert!(retried >= 1.0, "{lb:?} {down:?} {up:?}");
         }
     });
 }

@@ -91,22 +91,26 @@ fn no_more_streams_are_open_on_a_connection_than_it_says() {
 #[test]
 fn a_budget_takes_the_place_of_the_limit_of_retries() {
     run(async || {
-        for (least, retries) in [(0, 0.0), (1, 4.0)] {
-            let cut = RawUpstream::going().await;
+        let budgets = [(0, 0.0), (1, 4.0)];
+        for ((least, retries), (down, up)) in
+            budgets.into_iter().flat_map(|budget| Http::matrix().map(move |ways| (budget, ways)))
+        {
+            let cut = RawUpstream::resetting(up).await;
             let share = Fraction { numerator: 0, denominator: 100 };
             let budget = RetryBudget { share, min_concurrency: least };
             let breakers =
                 CircuitBreakers { retries: 0, retry_budget: Some(budget), ..CircuitBreakers::default() };
             let engine = Engine::serving(
                 1,
-                snapshot(Http::One, &[&cut.at(), &cut.at()], |cluster| cluster.circuit_breakers = breakers),
+                snapshot(up, &[&cut.at(), &cut.at()], |cluster| cluster.circuit_breakers = breakers),
             );
-            let mut client = caller(Http::One, &engine).await;
+            let mut client = caller(down, &engine).await;
             for _ in 0..4 {
-                assert_eq!(client.get("/m").await.status, 503);
+                assert_eq!(client.get("/m").await.status, 503, "{down:?} {up:?}");
             }
-            assert_eq!(scraped(&engine, "envoy_cluster_upstream_rq_retry"), retries);
-            assert_eq!(scraped(&engine, "envoy_cluster_upstream_rq_retry_overflow"), 4.0 - retries);
+            let counted = ["rq_retry", "rq_retry_overflow"]
+                .map(|what| scraped(&engine, &format!("envoy_cluster_upstream_{what}")));
+            assert_eq!(counted, [retries, 4.0 - retries], "{down:?} {up:?}");
         }
     });
 }

@@ -21,37 +21,40 @@ use common::world::{Http, one_service, run};
 use http::Response;
 use weir::snapshot::{SlowStart, Snapshot, TrafficPolicy};
 
-fn with(window: Duration, upstreams: &[&Upstream]) -> Arc<Snapshot> {
+fn with(up: Http, window: Duration, upstreams: &[&Upstream]) -> Arc<Snapshot> {
     let slow_start = SlowStart { window, ..SlowStart::default() };
     let traffic = TrafficPolicy { slow_start: Some(slow_start), ..TrafficPolicy::default() };
     let at: Vec<String> = upstreams.iter().map(|upstream| upstream.at()).collect();
     let at: Vec<&str> = at.iter().map(String::as_str).collect();
-    snapshot(Http::One, &at, |cluster| cluster.traffic = Some(Box::new(traffic.clone())))
+    snapshot(up, &at, |cluster| cluster.traffic = Some(Box::new(traffic.clone())))
 }
 
 #[test]
 fn an_endpoint_that_comes_new_gets_less_than_its_share_until_the_window_is_over() {
     run(async || {
-        let (old, new) = (Upstream::start("old").await, Upstream::start("new").await);
-        let window = Duration::from_millis(1500);
-        let engine = Engine::serving(1, with(window, &[&old]));
-        let mut client = caller(Http::One, &engine).await;
-        let began = std::time::Instant::now();
-        eventually("the old one is in for long", || began.elapsed() > window).await;
-        engine.publish(with(window, &[&old, &new]));
-        let mut of_each = async || {
-            let before = new.seen().len();
-            for _ in 0..20 {
-                client.get("/m").await;
+        // By each HTTP on each side.
+        for (down, up) in [(Http::One, Http::One), (Http::Two, Http::Two)] {
+            let (old, new) = (Upstream::start("old").await, Upstream::start("new").await);
+            let window = Duration::from_millis(1500);
+            let engine = Engine::serving(1, with(up, window, &[&old]));
+            let mut client = caller(down, &engine).await;
+            let began = std::time::Instant::now();
+            eventually("the old one is in for long", || began.elapsed() > window).await;
+            engine.publish(with(up, window, &[&old, &new]));
+            let mut of_each = async || {
+                let before = new.seen().len();
+                for _ in 0..20 {
+                    client.get("/m").await;
+                }
+                new.seen().len() - before
+            };
+            let first = of_each().await;
+            assert!(first < 10 || began.elapsed() > window * 2, "{first} of 20 at first, {down:?} {up:?}");
+            let mut last = first;
+            while last != 10 {
+                assert!(began.elapsed() < Duration::from_secs(20), "its share never is whole");
+                last = of_each().await;
             }
-            new.seen().len() - before
-        };
-        let first = of_each().await;
-        assert!(first < 10 || began.elapsed() > window * 2, "{first} of 20 at first");
-        let mut last = first;
-        while last != 10 {
-            assert!(began.elapsed() < Duration::from_secs(20), "its share never is whole");
-            last = of_each().await;
         }
     });
 }
@@ -98,7 +101,7 @@ fn who_comes_new_has_exactly_the_least_share_and_who_was_there_his_whole() {
 #[test]
 fn who_is_well_again_by_his_health_check_starts_anew() {
     run(async || {
-        for down in Http::BOTH {
+        for (down, up) in Http::matrix() {
             let is_well = Rc::new(Cell::new(true));
             let now = is_well.clone();
             let stays = Upstream::start("stays").await;
@@ -109,18 +112,19 @@ fn who_is_well_again_by_his_health_check_starts_anew() {
             .await;
             let check =
                 "health_check: {http: {path: /h}, interval: 10ms, no_traffic_interval: 10ms, timeout: 10s}";
-            let engine = Engine::serving(1, said(&[check], &[&stays, &falls]));
+            let protocol = format!("protocol: {}", up.protocol());
+            let engine = Engine::serving(1, said(&[&protocol, check], &[&stays, &falls]));
             let healthy = "envoy_cluster_membership_healthy";
             eventually("both are well", || scraped(&engine, healthy) == 2.0).await;
-            engine.publish(said(&[check, "slow_start: {window: 10h}"], &[&stays, &falls]));
+            engine.publish(said(&[&protocol, check, "slow_start: {window: 10h}"], &[&stays, &falls]));
             let mut client = caller(down, &engine).await;
-            assert_eq!(share(&mut client, &falls, 20).await, 10, "{down:?}: who was there is not new");
+            assert_eq!(share(&mut client, &falls, 20).await, 10, "{down:?} {up:?}: who was there is not new");
             is_well.set(false);
             eventually("one is ill", || scraped(&engine, healthy) == 1.0).await;
             assert_eq!(share(&mut client, &falls, 20).await, 0);
             is_well.set(true);
             eventually("it is well again", || scraped(&engine, healthy) == 2.0).await;
-            assert_eq!(share(&mut client, &falls, 110).await, 10, "{down:?}: it starts anew");
+            assert_eq!(share(&mut client, &falls, 110).await, 10, "{down:?} {up:?}: it starts anew");
         }
     });
 }
