@@ -68,14 +68,23 @@ fn what_fails_is_tried_again_and_told_as_by_envoy() {
 }
 
 #[test]
+fn an_internal_caller_asks_for_retries_as_of_envoy() {
+    let limits = Limits { internal: true, ..Limits::default() };
+    compare("Retries that a caller asks for", scenes::asked_for(), limits, 40);
+}
+
+#[test]
 fn copies_and_upgrades_are_as_envoys() {
     compare("Copies and upgrades", scenes::beside(), Limits::default(), 30);
 }
 
 #[test]
 fn what_stops_in_the_middle_is_ended_as_by_envoy() {
-    let limits =
-        Limits { stream_idle: Some(Duration::from_millis(400)), head: Some(Duration::from_millis(800)) };
+    let limits = Limits {
+        stream_idle: Some(Duration::from_millis(400)),
+        head: Some(Duration::from_millis(800)),
+        ..Limits::default()
+    };
     compare("Silence", scenes::silence(), limits, 8);
 }
 

@@ -442,16 +442,29 @@ fn an_open_breaker_is_no_reason_to_try_again() {
 #[test]
 fn an_internal_caller_asks_for_retries_on_a_plain_route_and_another_does_not() {
     run(async || {
-        for (internal, attempts) in [("internal_cidrs: [127.0.0.1/32]\n", 3), ("", 1)] {
+        const INTERNAL: &str = "internal_cidrs: [127.0.0.1/32]\n";
+        // Without a number, and with what is none, it is one.
+        let asked = [
+            (INTERNAL, "2", "URX", 3),
+            (INTERNAL, "0", "URX", 1),
+            (INTERNAL, "2,3", "URX", 2),
+            ("", "2", "-", 1),
+        ];
+        for ((internal, number, flags, attempts), down) in
+            asked.into_iter().flat_map(|asked| Http::BOTH.map(|down| (asked, down)))
+        {
             let upstream = Upstream::remembering(|_| answer(503, &[])).await;
             let yaml = common::world::one_service(&[], &[(&upstream.at(), "v1")]) + internal;
             let world = common::world::World::start(&yaml).await;
             let mut request = get("/m");
             request.headers_mut().insert("x-envoy-retry-on", "5xx".parse().expect("a value"));
-            request.headers_mut().insert("x-envoy-max-retries", "2".parse().expect("a value"));
-            let mut caller = common::world::client::Client::connect(Http::One, world.addr("in")).await;
+            request.headers_mut().insert("x-envoy-max-retries", number.parse().expect("a value"));
+            let mut caller = common::world::client::Client::connect(down, world.addr("in")).await;
             assert_eq!(caller.send(request).await.status, 503);
-            assert_eq!(upstream.seen().len(), attempts);
+            assert_eq!(upstream.seen().len(), attempts, "{down:?} {internal:?} {number}");
+            let told = format!("503 {flags} via_upstream {attempts} ");
+            let line = world.log(1).await.remove(0);
+            assert!(line.starts_with(&told), "{down:?} {internal:?} {number}: {line}");
             let told = |seen: &common::world::upstream::Seen| seen.header("x-envoy-retry-on").is_some();
             assert!(!upstream.seen().iter().any(told), "that is between the caller and its proxy");
         }

@@ -282,9 +282,8 @@ impl Series<'_> {
     fn again(&mut self, cause: Cause, has_head: bool) -> Option<Again> {
         let (exchange, way) = (self.exchange, self.way);
         if self.retries >= self.most() && !cause.safe {
-            if self.retries > 0 {
-                self.used_up();
-            }
+            // Also where the caller has set the number to none, as in Envoy.
+            self.used_up();
             return None;
         }
         if !has_head || !exchange.upload.can_be_sent_again() {

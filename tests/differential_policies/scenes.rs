@@ -19,7 +19,7 @@ use super::common::world::Http;
 use super::scene::{Ask, Scene, ask, call, get, http_route, post, scene, unnamed_upgrade, upgrade};
 
 pub(super) use answers::answers;
-pub(super) use attempts::attempts;
+pub(super) use attempts::{asked_for, attempts};
 pub(super) use beside::beside;
 pub(super) use cors::cors;
 pub(super) use edits::edits;

@@ -72,6 +72,8 @@ pub(super) struct Limits {
     pub(super) stream_idle: Option<Duration>,
     /// A head that does not end.
     pub(super) head: Option<Duration>,
+    /// Whether callers here are internal ones.
+    pub(super) internal: bool,
 }
 
 impl Side {
@@ -149,6 +151,9 @@ fn weir_yaml(servers: &Servers, limits: Limits, log: &Path) -> String {
     };
     let (idle, head) = (limit("stream_idle", limits.stream_idle), limit("head_timeout", limits.head));
     let _ = writeln!(yaml, "limits: {{{idle}{head}connections: 1000}}");
+    if limits.internal {
+        let _ = writeln!(yaml, "internal_cidrs: [127.0.0.0/8]");
+    }
     let _ = writeln!(yaml, "access_log: {{path: \"{}\", format: \"{LOG_FORMAT}\"}}", log.display());
     yaml
 }
@@ -171,10 +176,17 @@ fn for_envoy(scenes: &[Scene], servers: &Servers, limits: Limits, log: &Path) ->
     };
     let (idle, head) =
         (limit("stream_idle_timeout", limits.stream_idle), limit("request_headers_timeout", limits.head));
+    let internal = match limits.internal {
+        true => {
+            "use_remote_address: true, skip_xff_append: true, internal_address_config: {cidr_ranges: \
+             [{address_prefix: 127.0.0.0, prefix_len: 8}]}, "
+        }
+        false => "",
+    };
     let manager = "normalize_path: true, merge_slashes: true, delayed_close_timeout: 0.1s, \
                    server_header_transformation: PASS_THROUGH";
     envoy::bootstrap(
-        &format!("{idle}{head}{manager}, {}", envoy::access_log(log, LOG_FORMAT)),
+        &format!("{idle}{head}{internal}{manager}, {}", envoy::access_log(log, LOG_FORMAT)),
         &["cors.v3.Cors", "fault.v3.HTTPFault"],
         &format!("validate_clusters: false, virtual_hosts: [{}]", hosts.join(", ")),
         &clusters,

@@ -127,8 +127,10 @@ pub fn asked<'a>(route: Option<&'a RetryPolicy>, headers: &HeaderMap) -> Option<
         Some(HeaderMatch { name, value: StringMatch::Present })
     };
     policy.headers.extend(items(headers, &HEADER_NAMES).filter_map(present));
-    if let Some(retries) = items(headers, &MAX_RETRIES).next().and_then(|retries| retries.parse::<u32>().ok())
-    {
+    // A number, not a list: of several nobody knows which is meant, so that the route's holds, as in Envoy.
+    let number = values::joined(headers, &MAX_RETRIES)
+        .and_then(|text| std::str::from_utf8(text.trim_ascii()).ok()?.parse::<u32>().ok());
+    if let Some(retries) = number {
         policy.retries = retries.min(MOST_ASKED);
     }
     // Without a condition nothing is asked for, whatever the number says.

@@ -142,6 +142,11 @@ fn a_caller_adds_conditions_and_lists_and_sets_the_number() {
         let more = asked_by(&[("x-envoy-retry-on", "5xx"), ("x-envoy-max-retries", asked)]);
         assert_eq!(more.retries, retries, "{asked}");
     }
+    // A list is no number.
+    for asked in ["2,3", "2, 3", "5,", "1.5", "-1", ""] {
+        assert_eq!(asked_by(&[("x-envoy-max-retries", asked)]).retries, 2, "{asked}");
+    }
+    assert_eq!(asked_by(&[("x-envoy-max-retries", "4"), ("x-envoy-max-retries", "3")]).retries, 2);
     let named = asked_by(&[("x-envoy-retriable-header-names", "x-again, x-more")]);
     assert_eq!(named.headers.len(), 2);
 }

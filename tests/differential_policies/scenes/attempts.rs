@@ -141,6 +141,39 @@ fn endings() -> Vec<Scene> {
     ]
 }
 
+/// What an internal caller asks for, of a route with two retries and of one without.
+pub(in super::super) fn asked_for() -> Vec<Scene> {
+    let asks = || {
+        let numbers =
+            ["1", "3", "0", "many", "2,3", "1, 1", "1,", "1.5", "-1", "+3", "0x1", "", "4294967296"];
+        let numbered = numbers.map(|number| {
+            let ask = get("/").field("x-envoy-retry-on", "5xx").field("x-envoy-max-retries", number);
+            ask.does("503,503,503,503,200")
+        });
+        let twice = get("/").field("x-envoy-retry-on", "5xx");
+        let twice = twice.field("x-envoy-max-retries", "1").field("x-envoy-max-retries", "3");
+        let mut asks = numbered.to_vec();
+        asks.extend([
+            twice.does("503,503,503,503,200"),
+            get("/").field("x-envoy-max-retries", "1").does("503,503,503,503,200"),
+            get("/").field("x-envoy-retry-on", "5xx").does("503,503,503,503,200"),
+            get("/").field("x-envoy-retry-on", "gateway-error, nonsense,retriable-4xx").does("409,503,200"),
+            get("/").field("x-envoy-retry-on", "nonsense").does("503,503,503,200"),
+        ]);
+        asks
+    };
+    vec![
+        scene(
+            "asked of two retries",
+            "timeout: 0s, retries: {attempts: 2, backoff: 1ms, retryOn: gateway-error}",
+            "route: {cluster: \"@UP\", timeout: 0s, retry_policy: {num_retries: 2, retry_back_off: {base_interval: \
+             0.001s}, retry_on: gateway-error}}",
+            asks(),
+        ),
+        scene("asked of none", "timeout: 0s", "route: {cluster: \"@UP\", timeout: 0s}", asks()),
+    ]
+}
+
 fn timeouts() -> Vec<Scene> {
     vec![
         scene(
