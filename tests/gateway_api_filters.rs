@@ -51,6 +51,21 @@ impl Place {
 }
 
 #[test]
+fn a_redirect_that_names_no_port_leads_to_that_of_the_listener_though_the_system_chose_it() {
+    run(async || {
+        let rules = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\n\
+                     spec: {hostnames: [r.example], rules: [{filters: [{type: RequestRedirect, requestRedirect: \
+                     {hostname: y.example}}]}]}\n";
+        let served = Served::under(Http::One, rules).await;
+        let location = format!("http://y.example:{}/a", served.engine.address("in").port());
+        for down in Http::BOTH {
+            let answer = served.send(down, with(get("/a"), &[("host", "r.example:80")])).await;
+            assert_eq!(answer.header("location"), Some(&*location), "{down:?}");
+        }
+    });
+}
+
+#[test]
 fn a_redirect_changes_the_part_that_it_names() {
     run(async || {
         for (redirect, code, location) in [

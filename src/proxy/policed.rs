@@ -223,7 +223,8 @@ fn redirected(
     let request = redirect::Request {
         scheme: headers::scheme(exchange, &head.headers),
         authority: admit::authority(head).unwrap_or_default(),
-        port: exchange.seat.listener.listener.address.port(),
+        // As bound: the configured one may leave the choice to the system.
+        port: exchange.downstream.local.map(|address| address.port()),
         target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
     };
     let location = redirect::location(parts, &filters.path, request).ok_or(Reason::RewriteFailed)?;
