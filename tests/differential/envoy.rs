@@ -137,18 +137,32 @@ pub(super) fn access_log(log: &Path, format: &str) -> String {
 
 /// A cluster with one endpoint or none, and more of its fields.
 pub(super) fn cluster(name: &str, endpoint: Option<SocketAddr>, more: &str) -> String {
-    let endpoint =
-        endpoint.map(|at| format!("{{endpoint: {{address: {}}}}}", address(at))).unwrap_or_default();
-    let assignment = format!("{{cluster_name: {name}, endpoints: [{{lb_endpoints: [{endpoint}]}}]}}");
+    of_endpoints(name, endpoint.as_slice(), more)
+}
+
+/// The same with any number of endpoints.
+pub(super) fn of_endpoints(name: &str, endpoints: &[SocketAddr], more: &str) -> String {
+    let endpoints: Vec<String> =
+        endpoints.iter().map(|at| format!("{{endpoint: {{address: {}}}}}", address(*at))).collect();
+    let endpoints = endpoints.join(", ");
+    let assignment = format!("{{cluster_name: {name}, endpoints: [{{lb_endpoints: [{endpoints}]}}]}}");
     format!("{{name: {name}, type: STATIC, load_assignment: {assignment}, {more}}}")
 }
 
 /// A cluster's field that says what it speaks, such as `http2_protocol_options: {}`.
 pub(super) fn speaks(options: &str) -> String {
+    protocol(&format!("explicit_http_config: {{{options}}}"))
+}
+
+/// The same for one that speaks what the caller does.
+pub(super) fn speaks_as_asked() -> String {
+    protocol("use_downstream_protocol_config: {http_protocol_options: {}, http2_protocol_options: {}}")
+}
+
+fn protocol(options: &str) -> String {
     let kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     format!(
-        "typed_extension_protocol_options: \
-         {{{kind}: {{\"@type\": type.googleapis.com/{kind}, explicit_http_config: {{{options}}}}}}}"
+        "typed_extension_protocol_options: {{{kind}: {{\"@type\": type.googleapis.com/{kind}, {options}}}}}"
     )
 }
 

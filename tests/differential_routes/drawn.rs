@@ -1,43 +1,20 @@
-//! A routing drawn by chance.
+//! A routing, as it is meant.
 //!
-//! Law: the same seed draws the same; what the two proxies do differently on purpose is not drawn.
+//! Law: it knows nothing of how anybody writes it; `drawing.rs` draws it, `order.rs` says which of its routes goes first.
 
 /// One server each.
 pub(super) const VERSIONS: [&str; 6] = ["v1", "v2", "v3", "v4", "v5", "v6"];
-pub(super) const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];
-const PREFIXES: [&str; 7] = ["/", "/a", "/a/", "/b/", "/c", "/v1", "/zz"];
-const EXACTS: [&str; 6] = ["/", "/a", "/a/b", "/b/c", "/c/", "/v1/models/m:predict"];
-const REGEXES: [&str; 5] = ["/a/.*", "/v[0-9]+/models/.*", "/(a|b)", "/.*/c", "/[a-c]/?"];
-const VALUES: [&str; 4] = ["alice", "bob", "b", "alice,bob"];
-const VALUE_REGEXES: [&str; 3] = ["ali.*", "a.*|b", ".+"];
-const AUTHORITIES: [&str; 3] = ["h", "x.", "H"];
-const AUTHORITY_REGEXES: [&str; 3] = ["[a-z].*", ".*:[0-9]+", ".*\\.example"];
-/// Domains that several routings have parts of.
-const GROUPS: usize = 7;
+/// In place of a version's number: all of them.
+pub(super) const ALL: usize = VERSIONS.len();
+/// One that no server has.
+pub(super) const NOBODY: usize = ALL + 1;
 
-/// Evenly drawn numbers (splitmix64); the same each time.
-pub(super) struct Chance(pub(super) u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub(super) fn of<'l, T: ?Sized>(&mut self, list: &[&'l T]) -> &'l T {
-        list[self.below(list.len() as u64) as usize]
-    }
-
-    /// One time of `times`.
-    fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
+/// How plain requests are routed; gRPC calls may have a GRPCRoute beside it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Dialect {
+    RouteRule,
+    VirtualService,
+    Gateway,
 }
 
 #[derive(Clone, Debug)]
@@ -48,23 +25,28 @@ pub(super) enum Text {
     Present,
 }
 
-impl Text {
-    fn drawn(chance: &mut Chance) -> Text {
-        match chance.below(5) {
-            0 => Text::Prefix(chance.of(&["al", "b", "ali"])),
-            1 => Text::Regex(chance.of(&VALUE_REGEXES)),
-            2 => Text::Present,
-            _ => Text::Exact(chance.of(&VALUES)),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Path {
+    #[default]
     Any,
+    /// And whether case is nothing to it.
     Exact(&'static str, bool),
     Prefix(&'static str, bool),
+    /// A prefix of whole segments.
+    Segments(&'static str),
     Regex(&'static str),
+    /// gRPC's service and method, one of which is said.
+    Call(Option<&'static str>, Option<&'static str>),
+    /// The same by expressions.
+    CallRegex(Option<&'static str>, Option<&'static str>),
+}
+
+/// What takes the place of a path.
+#[derive(Clone, Debug)]
+pub(super) enum Replaced {
+    /// Of what was matched: all of it for an exact path and for an expression.
+    Matched(String),
+    Whole(String),
 }
 
 #[derive(Clone, Debug)]
@@ -72,19 +54,23 @@ pub(super) enum Action {
     /// Version and weight; a path and a host in place of the request's.
     Forward {
         shares: Vec<(usize, u32)>,
-        path: Option<&'static str>,
+        /// Of the service that is asked for, where one is; else of `x`.
+        own: bool,
+        path: Option<Replaced>,
         host: Option<&'static str>,
     },
     Redirect {
-        path: Option<&'static str>,
-        host: Option<&'static str>,
+        scheme: Option<&'static str>,
+        host: Option<String>,
+        port: Option<u16>,
+        path: Option<Replaced>,
         status: u16,
     },
     Direct(u16),
 }
 
 /// What a request has to be, all of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Conditions {
     pub(super) path: Path,
     pub(super) scheme: Option<Text>,
@@ -93,6 +79,16 @@ pub(super) struct Conditions {
     pub(super) headers: Vec<(&'static str, Text)>,
     pub(super) without: Vec<(&'static str, Text)>,
     pub(super) query: Vec<(&'static str, Text)>,
+    /// It comes from the workload that is known.
+    pub(super) caller: bool,
+}
+
+/// What orders rules that are objects of their own.
+#[derive(Clone, Debug)]
+pub(super) struct Precedence {
+    pub(super) number: i32,
+    pub(super) namespace: &'static str,
+    pub(super) name: String,
 }
 
 #[derive(Clone, Debug)]
@@ -100,99 +96,64 @@ pub(super) struct Rule {
     /// One of them is enough.
     pub(super) alternatives: Vec<Conditions>,
     pub(super) action: Action,
+    /// For gRPC calls alone: a GRPCRoute's.
+    pub(super) calls: bool,
+    /// As a RouteRule has it.
+    pub(super) precedence: Precedence,
+    /// Which of the HTTPRoutes it stands in.
+    pub(super) object: usize,
+}
+
+/// An HTTPRoute.
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    /// The day of its creation, if it tells one.
+    pub(super) created: Option<u32>,
+    pub(super) name: String,
 }
 
 /// The routing of some hosts.
 #[derive(Debug)]
 pub(super) struct Drawn {
     pub(super) number: usize,
+    pub(super) dialect: Dialect,
+    /// Whether its hosts are the names of a service of its own.
+    pub(super) service: bool,
     /// Exact ones, and stars.
     pub(super) hosts: Vec<String>,
+    /// As they stand.
     pub(super) rules: Vec<Rule>,
+    pub(super) objects: Vec<Object>,
+    /// Whether somebody claims the hosts in vain.
+    pub(super) contested: bool,
 }
 
 impl Drawn {
-    pub(super) fn new(number: usize, chance: &mut Chance) -> Drawn {
-        // Many are looked for by an index, few one after the other.
-        let count = if chance.once_in(4) { 10 + chance.below(20) } else { 1 + chance.below(6) };
-        let rules = (0..count).map(|_| rule(chance)).collect();
-        let drawn = Drawn { number, hosts: vec![format!("h{number}.example")], rules };
-        // A star for all of a group, or one for a part of it, or one host of that part.
-        let (part, group) = drawn.part();
-        let of_group = match number {
-            0..GROUPS => format!("*.g{group}.example"),
-            _ if number.is_multiple_of(2) => format!("*.d{part}.g{group}.example"),
-            _ => format!("x.d{part}.g{group}.example"),
-        };
-        Drawn { hosts: [drawn.hosts, vec![of_group]].concat(), ..drawn }
-    }
-
-    /// The part of a group that it has with its neighbour, and the group.
-    fn part(&self) -> (usize, usize) {
-        let part = self.number & !1;
-        (part, if self.number < GROUPS { self.number } else { part % GROUPS })
-    }
-
-    /// A host of a request: one of its own mostly, in another spelling, with a port, or one that others may have.
-    pub(super) fn host(&self, chance: &mut Chance) -> String {
-        let (number, (part, group)) = (self.number, self.part());
-        match chance.below(12) {
-            0 => format!("H{number}.Example"),
-            1 => format!("h{number}.example:8080"),
-            2 => format!("x.d{part}.g{group}.example"),
-            3 => format!("y.d{part}.g{group}.example:80"),
-            4 => format!("z.y.D{part}.g{group}.example"),
-            5 => format!("d{part}.g{group}.example"),
-            6 => format!("g{group}.example"),
-            _ => format!("h{number}.example"),
-        }
-    }
-
-    /// A route for a parameter, one for a header, one for the rest, and one for a rewrite.
-    pub(super) fn of_differences() -> Drawn {
-        let rule = |path,
-                    headers: &[(&'static str, &'static str)],
-                    query: &[(&'static str, &'static str)],
-                    action| {
-            let exact = |all: &[(&'static str, &'static str)]| {
-                all.iter().map(|(name, value)| (*name, Text::Exact(value))).collect()
-            };
-            let conditions = Conditions {
-                path,
-                scheme: None,
-                authority: None,
-                method: None,
-                headers: exact(headers),
-                without: Vec::new(),
-                query: exact(query),
-            };
-            Rule { alternatives: vec![conditions], action }
-        };
-        let rewrite = Action::Forward { shares: vec![(0, 100)], path: Some("/new/"), host: None };
-        let rules = vec![
-            rule(Path::Any, &[], &[("q", "a")], Action::Direct(403)),
-            rule(Path::Any, &[("x-user", "bob")], &[], Action::Direct(410)),
-            rule(Path::Prefix("/a", false), &[], &[], rewrite),
-            rule(Path::Any, &[], &[], Action::Direct(503)),
-        ];
-        Drawn { number: 0, hosts: vec!["differences.example".to_owned()], rules }
-    }
-
     /// One route for all, with shares of these weights.
     pub(super) fn of_shares(weights: &[u32]) -> Drawn {
         let shares = weights.iter().copied().enumerate().collect();
-        let conditions = Conditions {
-            path: Path::Any,
-            scheme: None,
-            authority: None,
-            method: None,
-            headers: Vec::new(),
-            without: Vec::new(),
-            query: Vec::new(),
-        };
-        let action = Action::Forward { shares, path: None, host: None };
-        let rules = vec![Rule { alternatives: vec![conditions], action }];
-        Drawn { number: 0, hosts: vec!["shares.example".to_owned()], rules }
+        let action = Action::Forward { shares, own: false, path: None, host: None };
+        let precedence = Precedence { number: 0, namespace: "default", name: "shares".into() };
+        let alternatives = vec![Conditions::default()];
+        Drawn {
+            number: 0,
+            dialect: Dialect::VirtualService,
+            service: false,
+            hosts: vec!["shares.example".to_owned()],
+            rules: vec![Rule { alternatives, action, calls: false, precedence, object: 0 }],
+            objects: Vec::new(),
+            contested: false,
+        }
+    }
+
+    /// The service of its own.
+    pub(super) fn own(&self) -> String {
+        format!("s{}", self.number)
+    }
+
+    /// The service whose versions have a share.
+    pub(super) fn target(&self, own: bool) -> String {
+        if own { self.own() } else { "x".to_owned() }
     }
 
     /// What the answer of a route says in `x-route`.
@@ -205,96 +166,37 @@ impl Drawn {
         route.split('/').next() == Some(self.number.to_string().as_str())
     }
 
-    /// The versions with weight of the route that says `route`, where there are several.
-    pub(super) fn shares(all: &[Drawn], route: &str) -> Vec<&'static str> {
+    /// Whether a rule has a backend that nobody knows.
+    pub(super) fn leads_nowhere(&self, place: usize) -> bool {
+        let nobody = |(version, _): &(usize, u32)| *version == NOBODY;
+        matches!(&self.rules[place].action, Action::Forward { shares, .. } if shares.iter().any(nobody))
+    }
+
+    /// The rules for calls, or those for plain requests, each with its place.
+    pub(super) fn rules(&self, calls: bool) -> impl Iterator<Item = (usize, &Rule)> {
+        self.rules.iter().enumerate().filter(move |(_, rule)| rule.calls == calls)
+    }
+
+    /// The versions with weight of the route that says `route`, where there are several; of none: all of a service.
+    pub(super) fn versions(all: &[Drawn], route: &str) -> Vec<&'static str> {
+        if route.is_empty() {
+            return VERSIONS.to_vec();
+        }
         let rule = route.split_once('/').and_then(|(drawn, place)| {
             let drawn = all.get(drawn.parse::<usize>().ok()?)?;
             drawn.rules.get(place.parse::<usize>().ok()?)
         });
         let Some(Action::Forward { shares, .. }) = rule.map(|rule| &rule.action) else { return Vec::new() };
         let with_weight = shares.iter().filter(|(_, weight)| *weight > 0);
-        let versions: Vec<_> = with_weight.map(|(version, _)| VERSIONS[*version]).collect();
+        let versions: Vec<_> = with_weight
+            .flat_map(|(version, _)| VERSIONS.get(*version).map_or(&VERSIONS[..], std::slice::from_ref))
+            .copied()
+            .collect();
         if versions.len() > 1 { versions } else { Vec::new() }
     }
 
     pub(super) fn shown(&self) -> String {
         let rules: Vec<String> = self.rules.iter().map(|rule| format!("{rule:?}")).collect();
-        format!("{:?}\n  {}", self.hosts, rules.join("\n  "))
-    }
-}
-
-fn rule(chance: &mut Chance) -> Rule {
-    let mut alternatives = vec![conditions(chance)];
-    if chance.once_in(4) {
-        // Both are rewritten alike: with the same path.
-        let path = alternatives[0].path.clone();
-        alternatives.push(Conditions { path, ..conditions(chance) });
-    }
-    let action = action(&alternatives[0].path, chance);
-    Rule { alternatives, action }
-}
-
-fn conditions(chance: &mut Chance) -> Conditions {
-    let path = match chance.below(6) {
-        0 => Path::Any,
-        1 => Path::Exact(chance.of(&EXACTS), chance.once_in(4)),
-        2 => Path::Regex(chance.of(&REGEXES)),
-        _ => Path::Prefix(chance.of(&PREFIXES), chance.once_in(4)),
-    };
-    let scheme = chance.once_in(10).then(|| match chance.below(3) {
-        0 => Text::Exact("https"),
-        1 => Text::Prefix("http"),
-        _ => Text::Exact("http"),
-    });
-    let authority = chance.once_in(8).then(|| match chance.below(2) {
-        0 => Text::Prefix(chance.of(&AUTHORITIES)),
-        _ => Text::Regex(chance.of(&AUTHORITY_REGEXES)),
-    });
-    let method = chance.once_in(3).then(|| match chance.below(5) {
-        0 => Text::Prefix("DEL"),
-        1 | 2 => Text::Exact(chance.of(&METHODS)),
-        _ => Text::Regex("GET|DEL.*"),
-    });
-    let mut some = |names: [&'static str; 2], times: u64| -> Vec<(&'static str, Text)> {
-        let mut drawn = Vec::new();
-        for name in names {
-            if chance.once_in(times) {
-                drawn.push((name, Text::drawn(chance)));
-            }
-        }
-        drawn
-    };
-    let headers = some(["x-user", "x-team"], 4);
-    let without = some(["x-user", "x-team"], 8);
-    let query = some(["q", "r"], 8);
-    Conditions { path, scheme, authority, method, headers, without, query }
-}
-
-fn action(path: &Path, chance: &mut Chance) -> Action {
-    let host = |chance: &mut Chance| chance.once_in(3).then_some("other.example");
-    match chance.below(8) {
-        0 => {
-            let status = [301, 302, 303, 307, 308][chance.below(5) as usize];
-            let (new, host) = (chance.once_in(2).then_some("/new"), host(chance));
-            // Something has to be another.
-            let host = host.or(new.is_none().then_some("other.example"));
-            Action::Redirect { path: new, host, status }
-        }
-        1 => Action::Direct([403, 410, 503][chance.below(3) as usize]),
-        _ => {
-            let first = chance.below(VERSIONS.len() as u64) as usize;
-            let shares = match chance.below(3) {
-                0 => vec![(first, 1 + chance.below(99) as u32), ((first + 1) % VERSIONS.len(), 1)],
-                1 => vec![(first, 100), ((first + 1) % VERSIONS.len(), 0)],
-                _ => vec![(first, 100)],
-            };
-            // With the same end as what it stands for: Envoy doubles or swallows a slash, Weir does not.
-            let with = match path {
-                Path::Prefix(text, _) if text.ends_with('/') => "/new/",
-                Path::Any => "/new/",
-                _ => "/new",
-            };
-            Action::Forward { shares, path: chance.once_in(4).then_some(with), host: host(chance) }
-        }
+        format!("{:?} {:?} {:?}\n  {}", self.dialect, self.hosts, self.objects, rules.join("\n  "))
     }
 }

@@ -1,47 +1,58 @@
-//! How a routing is written as VirtualServices.
+//! How a routing is written as a VirtualService.
 //!
 //! Law: it is written from what was drawn, and knows nothing of Envoy's configuration.
 
-use std::net::SocketAddr;
-
 use serde_json::{Map, Value, json};
 
-use super::drawn::{Action, Conditions, Drawn, Path, Rule, Text, VERSIONS};
+use super::drawn::{Action, Conditions, Drawn, NOBODY, Path, Replaced, Rule, Text, VERSIONS};
 
-/// weir.yaml, and VirtualServices with their DestinationRule.
-pub(super) fn written(drawn: &[Drawn], upstreams: &[SocketAddr]) -> (String, String) {
-    let mut yaml = String::from(
-        "listeners: [{name: in, address: \"127.0.0.1:0\"}]\nservices:\n- name: x\n  protocol: http1\n  endpoints:\n",
-    );
-    for (version, address) in VERSIONS.iter().zip(upstreams) {
-        yaml += &format!("  - {{address: \"{address}\", labels: {{version: {version}}}}}\n");
-    }
+const API: &str = "networking.istio.io/v1";
+
+/// The subsets of a service.
+pub(super) fn destination_rule(service: &str) -> Value {
     let subsets: Vec<Value> =
         VERSIONS.iter().map(|version| json!({"name": version, "labels": {"version": version}})).collect();
-    let mut objects = vec![json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "x"},
-        "spec": {"host": "x", "subsets": subsets},
-    })];
-    for (number, one) in drawn.iter().enumerate() {
-        let http: Vec<Value> =
-            one.rules.iter().enumerate().map(|(place, rule)| istio(&one.told(place), rule)).collect();
-        objects.push(json!({
-            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-            "metadata": {"name": format!("drawn-{number}")}, "spec": {"hosts": one.hosts, "http": http},
-        }));
-    }
-    let rules: Vec<String> = objects.iter().map(Value::to_string).collect();
-    (yaml, rules.join("\n---\n"))
+    json!({
+        "apiVersion": API, "kind": "DestinationRule", "metadata": {"name": service},
+        "spec": {"host": service, "subsets": subsets},
+    })
+}
+
+/// One that claims the same hosts in vain: it sends everything to the last version.
+pub(super) fn in_vain(drawn: &Drawn) -> Value {
+    json!({
+        "apiVersion": API, "kind": "VirtualService", "metadata": {"name": format!("lost-{}", drawn.number)},
+        "spec": {"hosts": hosts(drawn), "http": [{
+            "headers": {"response": {"set": {"x-route": "lost"}}},
+            "route": [{"destination": {"host": "x", "subset": VERSIONS[5]}}],
+        }]},
+    })
+}
+
+/// That of the routing, older than any without a date.
+pub(super) fn written(drawn: &Drawn) -> Value {
+    let http: Vec<Value> = drawn.rules(false).map(|(place, rule)| http(drawn, place, rule)).collect();
+    let name = format!("drawn-{}", drawn.number);
+    json!({
+        "apiVersion": API, "kind": "VirtualService",
+        "metadata": {"name": name, "creationTimestamp": "2024-01-01T00:00:00Z"},
+        "spec": {"hosts": hosts(drawn), "http": http},
+    })
+}
+
+/// A service goes by one of its names.
+fn hosts(drawn: &Drawn) -> Vec<String> {
+    if drawn.service { vec![drawn.own()] } else { drawn.hosts.clone() }
 }
 
 /// An alternative; where it says nothing, every request is meant.
-fn matches_of_istio(conditions: &Conditions) -> Map<String, Value> {
+fn matches(conditions: &Conditions) -> Map<String, Value> {
     let mut matches = Map::new();
     let uri = match conditions.path {
-        Path::Any => None,
         Path::Exact(text, ignore) => Some((json!({"exact": text}), ignore)),
         Path::Prefix(text, ignore) => Some((json!({"prefix": text}), ignore)),
         Path::Regex(text) => Some((json!({"regex": text}), false)),
+        _ => None,
     };
     if let Some((uri, ignore)) = uri {
         matches.insert("uri".into(), uri);
@@ -67,39 +78,64 @@ fn matches_of_istio(conditions: &Conditions) -> Map<String, Value> {
             matches.insert(key.into(), all.into());
         }
     }
+    if conditions.caller {
+        matches.insert("sourceLabels".into(), json!({"app": "web"}));
+        matches.insert("sourceNamespace".into(), json!("shop"));
+    }
     matches
 }
 
-fn istio(told: &str, rule: &Rule) -> Value {
-    let mut http = json!({"headers": {"response": {"set": {"x-route": told}}}});
-    let alternatives: Vec<Map<String, Value>> = rule.alternatives.iter().map(matches_of_istio).collect();
+fn http(drawn: &Drawn, place: usize, rule: &Rule) -> Value {
+    let mut http = json!({"headers": {"response": {"set": {"x-route": drawn.told(place)}}}});
+    let alternatives: Vec<Map<String, Value>> = rule.alternatives.iter().map(matches).collect();
     // An alternative that says nothing is none: then every request is meant.
     if alternatives.iter().all(|one| !one.is_empty()) {
         http["match"] = json!(alternatives);
     }
     match &rule.action {
-        Action::Forward { shares, path, host } => {
-            let share = |(version, weight): &(usize, u32)| json!({"destination": {"host": "x", "subset": VERSIONS[*version]}, "weight": weight});
+        Action::Forward { shares, own, path, host } => {
+            let share = |(version, weight): &(usize, u32)| {
+                let mut destination = json!({"host": drawn.target(*own)});
+                match VERSIONS.get(*version) {
+                    Some(version) => destination["subset"] = json!(version),
+                    None if *version == NOBODY => destination["subset"] = json!("nobody"),
+                    None => {}
+                }
+                json!({"destination": destination, "weight": weight})
+            };
             http["route"] = shares.iter().map(share).collect();
             if path.is_some() || host.is_some() {
-                http["rewrite"] = said([("uri", path), ("authority", host)]);
+                http["rewrite"] = said(path.as_ref(), *host);
             }
         }
-        Action::Redirect { path, host, status } => {
-            http["redirect"] = said([("uri", path), ("authority", host)]);
-            http["redirect"]["redirectCode"] = json!(status);
+        Action::Redirect { scheme, host, port, path, status } => {
+            let mut redirect = said(path.as_ref(), host.as_deref());
+            redirect["redirectCode"] = json!(status);
+            if let Some(scheme) = scheme {
+                redirect["scheme"] = json!(scheme);
+            }
+            if let Some(port) = port {
+                redirect["port"] = json!(port);
+            }
+            http["redirect"] = redirect;
         }
         Action::Direct(status) => http["directResponse"] = json!({"status": status}),
     }
     http
 }
 
-fn said(all: [(&str, &Option<&str>); 2]) -> Value {
-    all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from((*value)?)))).collect()
+/// `uri:` and `authority:`.
+pub(super) fn said(path: Option<&Replaced>, host: Option<&str>) -> Value {
+    let path = path.map(|path| match path {
+        Replaced::Matched(path) | Replaced::Whole(path) => path.as_str(),
+    });
+    let all = [("uri", path), ("authority", host)];
+    all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?)))).collect()
 }
 
 impl Text {
-    fn istio(&self) -> Value {
+    /// As VirtualServices and RouteRules write it.
+    pub(super) fn istio(&self) -> Value {
         match self {
             Text::Exact(text) => json!({"exact": text}),
             Text::Prefix(text) => json!({"prefix": text}),
