@@ -9,6 +9,7 @@
 mod common {
     pub(crate) mod child;
     pub(crate) mod engine;
+    pub(crate) mod loopback;
     pub(crate) mod metrics;
     pub(crate) mod names;
     pub(crate) mod weir;
