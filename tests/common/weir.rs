@@ -99,6 +99,11 @@ impl Weir {
         }
     }
 
+    /// The number of the process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Puts other rules in place of those it was started with.
     pub fn write_rules(&self, rules: &str) {
         fs::write(self.folder.path().join("rules.yaml"), rules).unwrap();

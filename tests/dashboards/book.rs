@@ -1,0 +1,140 @@
+//! What every series should say: a second set of data, made of the known traffic alone, that the same queries are asked of.
+//!
+//! Law: the samples of a series stand at the times at which its proxy was scraped, so that whatever PromQL makes of times
+//! it makes of both. What is known only roughly (a time, a number of bytes) has a least and a most: two sets of data.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::common::metrics::Scrape;
+use crate::common::prometheus::Prometheus;
+
+/// The least and the most of a value.
+pub(crate) type Band = [f64; 2];
+
+/// Exactly.
+pub(crate) const fn just(value: f64) -> Band {
+    [value, value]
+}
+
+/// A series of a pod: its metric, and its own labels.
+type Series = (String, usize, BTreeMap<String, String>);
+
+/// See the module.
+pub(crate) struct Book {
+    /// What each series shows before the known traffic, and after it.
+    series: BTreeMap<Series, [Band; 2]>,
+    /// The bounds of each histogram, as its page writes them.
+    bounds: HashMap<String, Vec<(f64, String)>>,
+    /// What is written now belongs to the known traffic, and not to what was before.
+    known: bool,
+}
+
+/// When a pod was scraped, and how it is called.
+pub(crate) struct Scraped {
+    pub(crate) instance: String,
+    pub(crate) pod: String,
+    pub(crate) times: Vec<f64>,
+}
+
+impl Book {
+    pub(crate) fn new(page: &Scrape) -> Book {
+        let mut bounds: HashMap<String, Vec<(f64, String)>> = HashMap::new();
+        for sample in &page.0 {
+            let Some((name, le)) = sample.name.strip_suffix("_bucket").zip(sample.labels.get("le")) else { continue };
+            let of = bounds.entry(name.to_owned()).or_default();
+            if of.iter().all(|(_, have)| have != le) {
+                of.push((le.parse().expect("a bound"), le.clone()));
+            }
+        }
+        Book { series: BTreeMap::new(), bounds, known: false }
+    }
+
+    /// From now on the known traffic is written.
+    pub(crate) fn begin(&mut self) {
+        self.known = true;
+    }
+
+    fn entry(&mut self, pod: usize, metric: &str, labels: &[(&str, &str)]) -> &mut [Band; 2] {
+        let labels = labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self.series.entry((metric.to_owned(), pod, labels)).or_default()
+    }
+
+    /// A counter grows.
+    pub(crate) fn add(&mut self, pod: usize, metric: &str, labels: &[(&str, &str)], by: Band) {
+        let known = self.known;
+        for of in &mut self.entry(pod, metric, labels)[usize::from(known)..] {
+            *of = [of[0] + by[0], of[1] + by[1]];
+        }
+    }
+
+    /// A counter grows by one.
+    pub(crate) fn count(&mut self, pod: usize, metric: &str, labels: &[(&str, &str)]) {
+        self.add(pod, metric, labels, just(1.0));
+    }
+
+    /// A gauge stands so from now on.
+    pub(crate) fn set(&mut self, pod: usize, metric: &str, labels: &[(&str, &str)], to: Band) {
+        let known = self.known;
+        self.entry(pod, metric, labels)[usize::from(known)..].fill(to);
+    }
+
+    /// A histogram has seen a value.
+    pub(crate) fn observe(&mut self, pod: usize, metric: &str, labels: &[(&str, &str)], seen: Band) {
+        let bounds = self.bounds.get(metric).unwrap_or_else(|| panic!("{metric} has no buckets")).clone();
+        for (bound, text) in bounds {
+            let within = seen.map(|value| f64::from(u8::from(value <= bound)));
+            let labels = [labels, &[("le", &text)]].concat();
+            self.add(pod, &format!("{metric}_bucket"), &labels, within);
+        }
+    }
+
+    /// Everything as OpenMetrics, with the least or the most of each value, which changes at `switch`.
+    fn text(&self, scraped: &[Scraped], switch: f64, which: usize) -> String {
+        let mut text = String::new();
+        for ((metric, pod, labels), values) in &self.series {
+            let Scraped { instance, pod, times } = &scraped[*pod];
+            let mut named = format!("job=\"weir\",namespace=\"models\",instance=\"{instance}\",pod=\"{pod}\"");
+            for (name, value) in labels {
+                write!(named, ",{name}=\"{value}\"").unwrap();
+            }
+            for time in times {
+                let value = values[usize::from(*time >= switch)][which];
+                writeln!(text, "{metric}{{{named}}} {value} {time:.3}").unwrap();
+            }
+        }
+        text + "# EOF\n"
+    }
+
+    /// Prometheus with nothing but this: the least, and the most.
+    pub(crate) fn serve(&self, programs: [&Path; 2], scraped: &[Scraped], switch: f64) -> [Prometheus; 2] {
+        let [prometheus, promtool] = programs;
+        [0, 1].map(|which| {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("known.txt");
+            fs::write(&file, self.text(scraped, switch, which)).unwrap();
+            let made = Command::new(promtool)
+                .args(["tsdb", "create-blocks-from", "openmetrics"])
+                .args([&file, &folder.path().join("data")])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            Prometheus::with_config(prometheus, folder, "scrape_configs: []\n")
+        })
+    }
+}
+
+/// When `prometheus` had a page of each pod.
+pub(crate) fn scraped(prometheus: &Prometheus, instances: [(&str, &str); 2]) -> Vec<Scraped> {
+    let samples = prometheus.samples("up[10m]");
+    let of = |(instance, pod): (&str, &str)| {
+        let (_, samples) = samples.iter().find(|(labels, _)| labels["instance"] == instance).expect("it is scraped");
+        let times = samples.iter().filter(|(_, up)| *up == 1.0).map(|(time, _)| *time).collect();
+        Scraped { instance: instance.to_owned(), pod: pod.to_owned(), times }
+    };
+    instances.map(of).into()
+}

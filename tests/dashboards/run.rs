@@ -1,0 +1,277 @@
+//! The run: two pods, the known traffic, and every query of every dashboard beside what it must say.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tokio::task::spawn_blocking;
+
+use super::boards::{Board, EACH, Values, Variable, shipped};
+use super::book::{Book, scraped};
+use super::compare::{differences, differences_of_top};
+use super::gate::Gate;
+use super::istio;
+use super::state::{Kernel, Moments, now};
+use super::traffic::{CONNECTIONS, Callers, Fact, SHORT};
+use super::wait::until;
+use super::world::{DELAYS, HOST, World, all_rules, rules};
+use crate::common::metrics::Scrape;
+use crate::common::parts::part;
+use crate::common::prometheus::Prometheus;
+
+/// Rounds of each connection, and times that each fault is made.
+const ROUNDS: usize = 6;
+const TIMES: usize = 10;
+const PODS: [&str; 2] = ["pod-a", "pod-b"];
+
+/// What was asked, answered and expected.
+pub(crate) struct Run {
+    /// Ours, scraped each second; and the one for Istio's dashboards.
+    asked: [Prometheus; 2],
+    /// The least and the most that each of them may say.
+    known: [[Prometheus; 2]; 2],
+    /// When.
+    at: [f64; 2],
+}
+
+/// The programs that this needs.
+pub(crate) fn programs() -> Option<[PathBuf; 2]> {
+    Some([part("prometheus")?, part("promtool")?])
+}
+
+fn targets(addresses: [&str; 2]) -> String {
+    let each = addresses.iter().zip(PODS).map(|(address, pod)| {
+        format!("  - {{targets: ['{address}'], labels: {{namespace: models, pod: {pod}}}}}\n")
+    });
+    format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: weir\n  static_configs:\n{}",
+        each.collect::<String>()
+    )
+}
+
+fn kernels(world: &World) -> [Kernel; 2] {
+    world.pods.each_ref().map(|pod| Kernel::of(pod.process()))
+}
+
+/// Waits until the pages count all of `facts`, and nothing is under way but what is held.
+async fn counted(world: &World, facts: &[Fact]) {
+    let of = |listener| facts.iter().filter(|fact| fact.listener == listener).count() as f64;
+    let pages = world.pods.each_ref().map(|pod| pod.pod.metrics);
+    until("everything is counted", || {
+        let page = Scrape::of(&pages);
+        let sum = |metric: &str, listener: &str| -> f64 {
+            let labels = [("envoy_http_conn_manager_prefix", listener)];
+            page.series(metric, &labels).map(|sample| sample.value).sum()
+        };
+        let copies = facts.iter().filter(|fact| fact.wish.rule == "mirrored").count() as f64;
+        let sent: f64 = page.series("weir_mirror_requests_total", &[("result", "sent")]).map(|sample| sample.value).sum();
+        (sum("envoy_http_downstream_rq_time_count", "predict") == of("predict")
+            && sum("envoy_http_downstream_rq_time_count", "any") == of("any")
+            && sum("envoy_http_downstream_rq_active", "delivery") == 0.0
+            && sent == copies)
+            .then_some(())
+    })
+    .await;
+}
+
+/// A file that is refused, and one that is taken, at both pods.
+async fn reload(world: &World) {
+    for (result, texts) in [
+        ("refused", ["kind: Nonsense\n".to_owned(), "kind: Nonsense\n".to_owned()]),
+        ("accepted", [all_rules([80, 20]) + "# anew\n", rules([80, 20]) + "# anew\n"]),
+    ] {
+        for (pod, text) in world.pods.iter().zip(texts) {
+            pod.write_rules(&text);
+        }
+        let pages = world.pods.each_ref().map(|pod| pod.pod.metrics);
+        until(result, || {
+            let reloads = Scrape::of(&pages).count("weir_config_reloads_total", &[("result", result)]);
+            (reloads == 2).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Until each pod was scraped twice more.
+async fn scraped_again(prometheus: &Prometheus) {
+    let count = || prometheus.by("count_over_time(up[10m])", "pod");
+    let before = count();
+    until("two scrapes more", || {
+        let now = count();
+        before.iter().all(|(pod, before)| now[pod] >= before + 2.0).then_some(())
+    })
+    .await;
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    spawn_blocking(work).await.expect("it ends")
+}
+
+impl Run {
+    pub(crate) async fn make(programs: [PathBuf; 2]) -> Run {
+        let before = now();
+        let world = World::start("", DELAYS).await;
+        let started = [before, now()];
+        let mut callers = Callers::connect(&world).await;
+        // Every series is born before anybody looks: a counter that begins with its first count is too late for a rate.
+        callers.hold(&world).await;
+        let mut born = callers.plain(1).await;
+        born.extend(callers.faults(&world, 1).await);
+        born.extend(callers.throw_out().await);
+        assert!(born.iter().any(|fact| fact.wish.rule == "thrown" && fact.status == 500), "nobody was thrown out");
+        counted(&world, &born).await;
+        let made = callers.made();
+
+        let checked = || world.broken.ill.seen().len();
+        let mut asked = vec![checked()];
+        let mut moments = vec![kernels(&world)];
+        let pages = world.pods.each_ref().map(|pod| pod.pod.metrics);
+        let gates = [Gate::before(pages[0]).await, Gate::before(pages[1]).await];
+        let addresses = pages.map(|page| page.to_string());
+        let (ours, program) = (targets([&addresses[0], &addresses[1]]), programs[0].clone());
+        let at_gates = targets([&gates[0].at(), &gates[1].at()]);
+        let ours = blocking(move || Prometheus::with_config(&program, tempfile::tempdir().unwrap(), &ours)).await;
+        let gated = Prometheus::starting(&programs[0], tempfile::tempdir().unwrap(), &at_gates);
+        asked.push(checked());
+        moments.push(kernels(&world));
+
+        let reloading = now();
+        reload(&world).await;
+        let reloaded = [reloading, now()];
+        scraped_again(&ours).await;
+        let mut earlier = Vec::new();
+        let (between, facts) = loop {
+            for gate in &gates {
+                gate.once().await;
+            }
+            let (start, at) = (Instant::now(), now());
+            let mut facts = callers.plain(ROUNDS).await;
+            facts.extend(callers.faults(&world, TIMES).await);
+            counted(&world, &[&born[..], &earlier, &facts].concat()).await;
+            if start.elapsed() < SHORT {
+                break (at, facts);
+            }
+            // So slow a machine gets another chance: windows of a minute must have both samples.
+            earlier.extend(facts);
+        };
+        for gate in &gates {
+            gate.once().await;
+        }
+        let switch = now();
+        scraped_again(&ours).await;
+        asked.push(checked());
+        moments.push(kernels(&world));
+        scraped_again(&ours).await;
+        asked.push(checked());
+        moments.push(kernels(&world));
+
+        let page = Scrape::of(&pages);
+        let last = ours.one("min(timestamp(up))").expect("a scrape");
+        let write = |known: bool| {
+            let mut book = Book::new(&page);
+            book.configured();
+            book.held();
+            born.iter().for_each(|fact| book.request(fact));
+            callers.connections(..made, &mut book);
+            if known {
+                book.begin();
+            }
+            earlier.iter().for_each(|fact| book.request(fact));
+            if !known {
+                book.begin();
+            }
+            facts.iter().for_each(|fact| book.request(fact));
+            callers.connections(made.., &mut book);
+            book.reloaded(reloaded);
+            book.connected(&world, CONNECTIONS);
+            book.processes(started, last, &Moments::try_from(moments.clone()).expect("four"));
+            book.checked(asked.clone().try_into().expect("four"));
+            book
+        };
+        for (labels, samples) in ours.samples("sum by (pod, version) (weir_requests_total{rule=\"canary.models\"})[10m:1s]") {
+            println!("DBG {labels:?} {:?}", samples.iter().map(|s| s.1).collect::<Vec<_>>());
+        }
+        for (name, of) in [("born", &born), ("earlier", &earlier), ("facts", &facts)] {
+            for pod in [0, 1] { for v in ["v1", "v2"] {
+                println!("DBG {name} {pod} {v} {}", of.iter().filter(|f| f.pod == pod && f.version == v && f.wish.rule == "canary").count());
+            } }
+        }
+        let programs: [&Path; 2] = [&programs[0], &programs[1]];
+        let of_ours = scraped(&ours, [(&addresses[0], PODS[0]), (&addresses[1], PODS[1])]);
+        let [at_a, at_b] = gates.each_ref().map(Gate::at);
+        let of_gated = scraped(&gated, [(&at_a, PODS[0]), (&at_b, PODS[1])]);
+        // The gate's last samples, which are two for each pod.
+        let at_gate = of_gated.iter().flat_map(|pod| pod.times.last()).copied().fold(0.0, f64::max);
+        let known = [write(true).serve(programs, &of_ours, switch), write(false).serve(programs, &of_gated, between)];
+        Run { asked: [ours, gated], known, at: [last, at_gate] }
+    }
+
+    /// What is wrong with the answer to a query, of ours (0) or at the gate (1).
+    fn faults(&self, which: usize, query: &str) -> Vec<String> {
+        let (asked, known, at) = (&self.asked[which], &self.known[which], Some(self.at[which]));
+        let answer = asked.ask(query, at);
+        match query.strip_prefix("topk(10, ").and_then(|rest| rest.strip_suffix(')')) {
+            Some(all) => differences_of_top(10, answer, known.each_ref().map(|known| known.ask(all, at))),
+            None => differences(answer, known.each_ref().map(|known| known.ask(query, at))),
+        }
+    }
+
+    fn values(&self, which: usize, variables: Vec<Variable>) -> Values {
+        let mut values = Values::with("qrep", "source|destination");
+        for variable in variables {
+            values.choose(variable, &self.asked[which], &self.known[which][0], HOST);
+        }
+        values
+    }
+}
+
+/// Every query of every dashboard that we ship.
+pub(crate) fn of_ours(run: &Run) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for board in shipped() {
+        let values = run.values(0, board.variables());
+        for (panel, query) in &board.queries {
+            for filled in each(&board, panel, query, &values) {
+                let faults = run.faults(0, &filled);
+                wrong.extend(faults.into_iter().map(|fault| format!("{}: {panel}: {filled}\n    {fault}", board.name)));
+            }
+        }
+    }
+    wrong
+}
+
+/// A panel that is repeated is asked for each of its variable's values.
+fn each(board: &Board, panel: &str, query: &str, values: &Values) -> Vec<String> {
+    if panel != "Latency of $version" {
+        return vec![values.fill(query)];
+    }
+    assert_eq!(board.name, "Weir Rollout");
+    let each = ["v1", "v2"].map(|version| {
+        let mut values = values.clone();
+        values.set("version", version);
+        values.fill(query)
+    });
+    each.into()
+}
+
+/// Every query of Istio's dashboards.
+pub(crate) fn of_istio(run: &Run) -> Vec<String> {
+    let (mut wrong, mut empty) = (Vec::new(), 0);
+    for board in istio::boards() {
+        let variables = board.variables.iter().map(|(name, query)| Variable::new(name, query, Some(EACH.to_owned())));
+        let values = run.values(1, variables.collect());
+        for panel in &board.panels {
+            let filled = values.fill(&panel.query);
+            let faults = match &panel.empty_until {
+                Some(reason) => {
+                    empty += 1;
+                    let found = run.asked[1].ask(&filled, Some(run.at[1]));
+                    found.into_iter().map(|found| format!("{found:?} from nowhere, in spite of {reason}")).collect()
+                }
+                None => run.faults(1, &filled),
+            };
+            wrong.extend(faults.into_iter().map(|fault| format!("{}: {}: {filled}\n    {fault}", board.name, panel.name)));
+        }
+    }
+    assert!(empty > 0, "nothing is said to be empty");
+    wrong
+}
