@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a panic here is the report
 
+#[path = "common"]
 mod common {
     pub(crate) mod alertmanager;
     pub(crate) mod loopback;
@@ -12,6 +13,7 @@ mod common {
     pub(crate) mod weir;
     pub(crate) mod world;
 }
+#[path = "dashboards"]
 mod dashboards {
     pub(crate) mod alerts;
     mod boards;

@@ -14,8 +14,17 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 /// The parts that are ordinary tools: the one a developer has installed anyway is as good as ours.
-const ALSO_ON_PATH: [&str; 9] =
-    ["alertmanager", "chromedriver", "chromium", "haproxy", "nginx", "h2load", "prometheus", "promtool", "wrk"];
+const ALSO_ON_PATH: [&str; 9] = [
+    "alertmanager",
+    "chromedriver",
+    "chromium",
+    "haproxy",
+    "nginx",
+    "h2load",
+    "prometheus",
+    "promtool",
+    "wrk",
+];
 
 /// The program of a part, by the name that `tests/parts` knows; for `tensorflow`, a Python that can import it.
 ///

@@ -42,9 +42,10 @@ impl Prometheus {
     /// know; returns when it has scraped all of its targets without a fault.
     pub fn with_config(program: &Path, folder: TempDir, config: &str) -> Prometheus {
         let prometheus = Prometheus::starting(program, folder, config);
+        let scrapes = config.contains("targets: [");
         eventually("Prometheus has scraped its targets", true, || {
             get(prometheus.address, "/-/ready").is_some_and(|(status, _)| status == 200)
-                && prometheus.is_up()
+                && prometheus.is_up(scrapes)
         });
         prometheus
     }
@@ -66,10 +67,13 @@ impl Prometheus {
         Prometheus { address, folder, child }
     }
 
-    fn is_up(&self) -> bool {
+    /// All of its targets are; where it `scrapes`, it knows some: it finds even those that are written down a while after
+    /// it is ready.
+    fn is_up(&self, scrapes: bool) -> bool {
         let reply = self.api("targets?state=active");
         let targets = reply["data"]["activeTargets"].as_array().expect("a list");
-        targets.iter().all(|target| target["health"] == "up" && target["lastError"] == "")
+        targets.is_empty() != scrapes
+            && targets.iter().all(|target| target["health"] == "up" && target["lastError"] == "")
     }
 
     /// What its API says.
@@ -90,15 +94,15 @@ impl Prometheus {
 
     /// The instant vector of `query`, now or at a time.
     pub fn ask(&self, query: &str, time: Option<f64>) -> Found {
-        let read = |series: &Value| (labels_of(series), series["value"][1].as_str().unwrap().parse().unwrap());
+        let read =
+            |series: &Value| (labels_of(series), series["value"][1].as_str().unwrap().parse().unwrap());
         self.query(query, time).iter().map(read).collect()
     }
 
     /// The samples of a range vector such as `up[5m]`, each with its time.
     pub fn samples(&self, query: &str) -> Vec<(Labels, Vec<(f64, f64)>)> {
-        let sample = |sample: &Value| {
-            (sample[0].as_f64().unwrap(), sample[1].as_str().unwrap().parse().unwrap())
-        };
+        let sample =
+            |sample: &Value| (sample[0].as_f64().unwrap(), sample[1].as_str().unwrap().parse().unwrap());
         let read = |series: &Value| {
             (labels_of(series), series["values"].as_array().unwrap().iter().map(sample).collect())
         };

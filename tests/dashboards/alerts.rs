@@ -75,8 +75,15 @@ fn routes() -> String {
     let block = text.split("alertmanager.yml: |\n").nth(1).expect("its configuration");
     let lines = block.lines().take_while(|line| line.starts_with("    "));
     let config: String = lines.map(|line| format!("{}\n", &line[4..])).collect();
-    let told = config.replace("- name: nobody", "- name: nobody\n  webhook_configs: [{url: '{webhook}', send_resolved: true}]");
-    let fast = told.replacen("  receiver: nobody\n", "  receiver: nobody\n  group_wait: 1s\n  group_interval: 1s\n", 1);
+    let told = config.replace(
+        "- name: nobody",
+        "- name: nobody\n  webhook_configs: [{url: '{webhook}', send_resolved: true}]",
+    );
+    let fast = told.replacen(
+        "  receiver: nobody\n",
+        "  receiver: nobody\n  group_wait: 1s\n  group_interval: 1s\n",
+        1,
+    );
     assert!(fast.contains("webhook_configs") && fast.contains("group_wait"), "{fast}");
     fast
 }
@@ -104,7 +111,13 @@ async fn watching(program: &Path, world: &World, alertmanager: &Alertmanager) ->
 struct Flow(JoinHandle<()>);
 
 impl Flow {
-    fn start(world: &World, pod: usize, http: Http, on: &Rc<Cell<bool>>, make: impl Fn() -> Request<BoxBody> + 'static) -> Flow {
+    fn start(
+        world: &World,
+        pod: usize,
+        http: Http,
+        on: &Rc<Cell<bool>>,
+        make: impl Fn() -> Request<BoxBody> + 'static,
+    ) -> Flow {
         let (to, on) = (world.pods[pod].pod.predict, on.clone());
         Flow(spawn_local(async move {
             let mut client = Client::connect(http, to).await;
@@ -134,7 +147,8 @@ impl Drop for Flow {
 
 fn predict(rule: &'static str, bytes: usize) -> Request<BoxBody> {
     let mut request = post("/v1/models/half_plus_two:predict", vec![b'x'; bytes]);
-    let mut put = |name, value| drop(request.headers_mut().insert(name, http::HeaderValue::from_static(value)));
+    let mut put =
+        |name, value| drop(request.headers_mut().insert(name, http::HeaderValue::from_static(value)));
     put("x-rule", rule);
     if rule == "retried" {
         put("x-do", "hold");

@@ -114,7 +114,8 @@ impl Values {
         assert_eq!(found, known, "${name}");
         let value = match variable.all {
             Some(all) if all == EACH => {
-                let each: Vec<_> = found.iter().map(|value| regex::escape(value).replace('\\', "\\\\")).collect();
+                let each: Vec<_> =
+                    found.iter().map(|value| regex::escape(value).replace('\\', "\\\\")).collect();
                 each.join("|")
             }
             Some(all) => all,

@@ -44,7 +44,9 @@ impl Book {
     pub(crate) fn new(page: &Scrape) -> Book {
         let mut bounds: HashMap<String, Vec<(f64, String)>> = HashMap::new();
         for sample in &page.0 {
-            let Some((name, le)) = sample.name.strip_suffix("_bucket").zip(sample.labels.get("le")) else { continue };
+            let Some((name, le)) = sample.name.strip_suffix("_bucket").zip(sample.labels.get("le")) else {
+                continue;
+            };
             let of = bounds.entry(name.to_owned()).or_default();
             if of.iter().all(|(_, have)| have != le) {
                 of.push((le.parse().expect("a bound"), le.clone()));
@@ -97,7 +99,8 @@ impl Book {
         let mut text = String::new();
         for ((metric, pod, labels), values) in &self.series {
             let Scraped { instance, pod, times } = &scraped[*pod];
-            let mut named = format!("job=\"weir\",namespace=\"models\",instance=\"{instance}\",pod=\"{pod}\"");
+            let mut named =
+                format!("job=\"weir\",namespace=\"models\",instance=\"{instance}\",pod=\"{pod}\"");
             for (name, value) in labels {
                 write!(named, ",{name}=\"{value}\"").unwrap();
             }
@@ -132,7 +135,8 @@ impl Book {
 pub(crate) fn scraped(prometheus: &Prometheus, instances: [(&str, &str); 2]) -> Vec<Scraped> {
     let samples = prometheus.samples("up[10m]");
     let of = |(instance, pod): (&str, &str)| {
-        let (_, samples) = samples.iter().find(|(labels, _)| labels["instance"] == instance).expect("it is scraped");
+        let (_, samples) =
+            samples.iter().find(|(labels, _)| labels["instance"] == instance).expect("it is scraped");
         let times = samples.iter().filter(|(_, up)| *up == 1.0).map(|(time, _)| *time).collect();
         Scraped { instance: instance.to_owned(), pod: pod.to_owned(), times }
     };

@@ -33,14 +33,20 @@ pub(crate) fn differences_of_top(count: usize, actual: Found, known: [Found; 2])
     let actual = told(actual);
     let [low, high] = known.map(told);
     let shown = |of: &BTreeMap<Labels, f64>| {
-        of.iter().filter(|(labels, _)| actual.contains_key(*labels)).map(|(labels, &value)| (labels.clone(), value)).collect()
+        of.iter()
+            .filter(|(labels, _)| actual.contains_key(*labels))
+            .map(|(labels, &value)| (labels.clone(), value))
+            .collect()
     };
     let mut faults: Vec<String> = outside(&actual, &[shown(&low), shown(&high)]).collect();
-    if actual.len() != count.min(low.len()) {
+    // Zeros beside what is known are no data from nowhere, as everywhere.
+    if actual.len() < count.min(low.len()) {
         faults.push(format!("{} series of {}", actual.len(), low.len()));
     }
     let least = actual.values().copied().fold(f64::INFINITY, f64::min);
-    let missing = low.iter().filter(|(labels, value)| !actual.contains_key(*labels) && **value > least * (1.0 + TOLERANCE));
+    let missing = low
+        .iter()
+        .filter(|(labels, value)| !actual.contains_key(*labels) && **value > least * (1.0 + TOLERANCE));
     faults.extend(missing.map(|(labels, value)| format!("{labels:?}: {value} is not among the largest")));
     faults
 }
@@ -54,7 +60,8 @@ fn outside(actual: &BTreeMap<Labels, f64>, known: &[Found; 2]) -> impl Iterator<
         let of = |values: &BTreeMap<Labels, f64>| values.get(&labels).copied().unwrap_or(0.0);
         let (value, one, other) = (of(&actual), of(&low), of(&high));
         let (least, most) = (one.min(other), one.max(other));
-        let within = value >= least - TOLERANCE * least.abs() - 1e-9 && value <= most + TOLERANCE * most.abs() + 1e-9;
+        let within =
+            value >= least - TOLERANCE * least.abs() - 1e-9 && value <= most + TOLERANCE * most.abs() + 1e-9;
         (!within).then(|| format!("{labels:?}: {value}, not {least} to {most}"))
     })
 }

@@ -11,8 +11,8 @@ use http::Response;
 
 use crate::common::world::Http;
 use crate::common::world::client::Client;
-use crate::common::world::upstream::{Upstream, full};
 use crate::common::world::until;
+use crate::common::world::upstream::{Upstream, full};
 
 /// Stands before a proxy's metrics.
 pub(crate) struct Gate {
@@ -31,7 +31,10 @@ impl Gate {
                     return Response::builder().status(503).body(full("not now")).expect("a response");
                 }
                 let page = Client::connect(Http::One, metrics).await.get("/metrics").await;
-                Response::builder().header("content-type", "text/plain; version=0.0.4").body(full(page.body)).expect("a response")
+                Response::builder()
+                    .header("content-type", "text/plain; version=0.0.4")
+                    .body(full(page.body))
+                    .expect("a response")
             }
         })
         .await;

@@ -1,7 +1,7 @@
 //! What must be counted of each request, by what its caller saw and by what was arranged behind the proxy.
 
 use super::book::{Band, Book, just};
-use super::traffic::{Fact, Wish};
+use super::traffic::{CONNECTIONS, Fact, Wish};
 use super::world::{BROKEN, DELAYS, FAILURE, HOST};
 
 /// What a head may be long, in bytes, and more.
@@ -75,7 +75,9 @@ impl Fact {
 
     /// It goes by another pod.
     fn hops(&self) -> bool {
-        self.host == HOST && (self.pod, self.version.as_str()) != (0, "v1") && (self.pod, self.version.as_str()) != (1, "v2")
+        self.host == HOST
+            && (self.pod, self.version.as_str()) != (0, "v1")
+            && (self.pod, self.version.as_str()) != (1, "v2")
     }
 
     fn cluster(&self) -> String {
@@ -83,6 +85,12 @@ impl Fact {
             BROKEN => format!("out.{BROKEN}|version={}", self.version),
             _ => format!("out.{HOST}|{}|version={}", self.protocol(), self.version),
         }
+    }
+
+    /// Bytes of its body that were taken: a body that nobody is there for may be left where it is.
+    fn taken(&self) -> Band {
+        let least = if matches!(self.wish.rule, "lost" | "gone") { 0 } else { self.sent };
+        [least as f64, self.sent as f64]
     }
 
     /// The time of one attempt of several, or of all.
@@ -120,7 +128,11 @@ impl Book {
     }
 
     fn of_listener(&mut self, fact: &Fact, what: &str) {
-        self.count(fact.pod, &format!("envoy_http_{what}"), &[("envoy_http_conn_manager_prefix", fact.listener)]);
+        self.count(
+            fact.pod,
+            &format!("envoy_http_{what}"),
+            &[("envoy_http_conn_manager_prefix", fact.listener)],
+        );
     }
 
     fn limit(&mut self, fact: &Fact, limit: &str) {
@@ -133,7 +145,15 @@ impl Book {
         self.count(pod, &metric, &[("envoy_http_conn_manager_prefix", listener)]);
     }
 
-    fn downstream(&mut self, fact: &Fact, pod: usize, listener: &str, status: u16, seconds: Band, got: usize) {
+    fn downstream(
+        &mut self,
+        fact: &Fact,
+        pod: usize,
+        listener: &str,
+        status: u16,
+        seconds: Band,
+        got: usize,
+    ) {
         let prefix = ("envoy_http_conn_manager_prefix", listener);
         if status > 0 {
             let of_class = [prefix, ("envoy_response_code_class", &class(status))];
@@ -185,7 +205,11 @@ impl Book {
 
     fn answered(&mut self, pod: usize, cluster: &str, status: u16, seconds: Option<Band>) {
         let name = ("envoy_cluster_name", cluster);
-        self.count(pod, "envoy_cluster_upstream_rq_xx", &[name, ("envoy_response_code_class", &class(status))]);
+        self.count(
+            pod,
+            "envoy_cluster_upstream_rq_xx",
+            &[name, ("envoy_response_code_class", &class(status))],
+        );
         if let Some(seconds) = seconds {
             self.observe(pod, "envoy_cluster_upstream_rq_time", &[name], milliseconds(seconds));
         }
@@ -211,7 +235,10 @@ impl Book {
         }
         let (counts, hop, limit) = upstream_effects(fact.wish);
         for &(what, by) in counts {
-            self.add(pod, &format!("envoy_cluster_upstream_{what}"), &[name], just(by));
+            // By HTTP/2 all who wait at a time share a connection that fails.
+            let shared = what == "cx_connect_fail" && fact.grpc;
+            let least = if shared { by / CONNECTIONS as f64 } else { by };
+            self.add(pod, &format!("envoy_cluster_upstream_{what}"), &[name], [least, by]);
         }
         if let Some((reason, times)) = hop {
             let labels = [version[0], version[2], ("reason", reason)];
@@ -248,12 +275,13 @@ impl Book {
         ];
         self.count(fact.pod, "istio_request_count", &labels);
         self.observe(fact.pod, "istio_request_duration", &labels, fact.seconds);
-        self.observe(fact.pod, "istio_request_size", &labels, just(fact.sent as f64));
+        self.observe(fact.pod, "istio_request_size", &labels, fact.taken());
         self.observe(fact.pod, "istio_response_size", &labels, just(fact.got as f64));
     }
 
     fn istio(&mut self, fact: &Fact, pod: usize, reporter: &str, workload: &str, status: u16, flags: &str) {
-        let (code, grpc) = (status.to_string(), fact.grpc_status.map_or(String::new(), |status| status.to_string()));
+        let (code, grpc) =
+            (status.to_string(), fact.grpc_status.map_or(String::new(), |status| status.to_string()));
         let labels = [
             ("reporter", reporter),
             ("source_workload", "unknown"),
@@ -279,24 +307,30 @@ impl Book {
         let seconds = if reporter == "source" { fact.seconds } else { fact.attempt() };
         self.count(pod, "istio_requests_total", &labels);
         self.observe(pod, "istio_request_duration_milliseconds", &labels, milliseconds(seconds));
-        self.observe(pod, "istio_request_bytes", &labels, just(fact.sent as f64));
+        self.observe(pod, "istio_request_bytes", &labels, fact.taken());
         self.observe(pod, "istio_response_bytes", &labels, just(got as f64));
     }
 }
 
 /// What becomes of a wish behind the proxy, beside its answer: counters of its cluster, failed hops, a limit that is met.
 #[allow(clippy::type_complexity)] // said once, where it is made and taken apart
-fn upstream_effects(wish: Wish) -> (&'static [(&'static str, f64)], Option<(&'static str, f64)>, Option<&'static str>) {
+fn upstream_effects(
+    wish: Wish,
+) -> (&'static [(&'static str, f64)], Option<(&'static str, f64)>, Option<&'static str>) {
     match (wish.rule, wish.act) {
         ("retried", Some("again")) => (&[("rq_retry", 1.0), ("rq_retry_success", 1.0)], None, None),
         ("retried", Some(_)) => (&[("rq_retry", 1.0), ("rq_retry_limit_exceeded", 1.0)], None, None),
         ("lost", _) => (&[("cx_none_healthy", 1.0)], None, None),
         ("gone" | "refused", _) => (&[("cx_connect_fail", 1.0)], Some(("connect", 1.0)), None),
         ("held", _) => (&[("rq_tx_reset", 1.0)], None, None),
-        ("deaf", _) => {
-            (&[("cx_connect_fail", 1.0), ("cx_connect_timeout", 1.0)], Some(("connect", 1.0)), Some("connect_timeout"))
+        ("deaf", _) => (
+            &[("cx_connect_fail", 1.0), ("cx_connect_timeout", 1.0)],
+            Some(("connect", 1.0)),
+            Some("connect_timeout"),
+        ),
+        ("late", _) => {
+            (&[("rq_timeout", 1.0), ("rq_tx_reset", 1.0)], Some(("timeout", 1.0)), Some("request_timeout"))
         }
-        ("late", _) => (&[("rq_timeout", 1.0), ("rq_tx_reset", 1.0)], Some(("timeout", 1.0)), Some("request_timeout")),
         ("going", _) => {
             let counts = &[("rq_rx_reset", 2.0), ("rq_retry", 1.0), ("rq_retry_limit_exceeded", 1.0)];
             (counts, Some(("reset", 2.0)), None)
@@ -304,7 +338,9 @@ fn upstream_effects(wish: Wish) -> (&'static [(&'static str, f64)], Option<(&'st
         ("cut", _) => (&[("rq_rx_reset", 1.0)], None, None),
         ("full", _) => (&[("rq_pending_overflow", 1.0)], None, Some("max_pending_requests")),
         ("busy", _) => (&[("rq_pending_overflow", 1.0)], None, Some("max_requests")),
-        ("twice", _) => (&[("rq_rx_reset", 1.0), ("rq_retry_overflow", 1.0)], Some(("reset", 1.0)), Some("max_retries")),
+        ("twice", _) => {
+            (&[("rq_rx_reset", 1.0), ("rq_retry_overflow", 1.0)], Some(("reset", 1.0)), Some("max_retries"))
+        }
         _ => (&[], None, None),
     }
 }

@@ -63,7 +63,8 @@ async fn counted(world: &World, facts: &[Fact]) {
             page.series(metric, &labels).map(|sample| sample.value).sum()
         };
         let copies = facts.iter().filter(|fact| fact.wish.rule == "mirrored").count() as f64;
-        let sent: f64 = page.series("weir_mirror_requests_total", &[("result", "sent")]).map(|sample| sample.value).sum();
+        let sent: f64 =
+            page.series("weir_mirror_requests_total", &[("result", "sent")]).map(|sample| sample.value).sum();
         (sum("envoy_http_downstream_rq_time_count", "predict") == of("predict")
             && sum("envoy_http_downstream_rq_time_count", "any") == of("any")
             && sum("envoy_http_downstream_rq_active", "delivery") == 0.0
@@ -97,7 +98,7 @@ async fn scraped_again(prometheus: &Prometheus) {
     let before = count();
     until("two scrapes more", || {
         let now = count();
-        before.iter().all(|(pod, before)| now[pod] >= before + 2.0).then_some(())
+        PODS.iter().all(|&pod| now[pod] >= before[pod] + 2.0).then_some(())
     })
     .await;
 }
@@ -114,10 +115,10 @@ impl Run {
         let mut callers = Callers::connect(&world).await;
         // Every series is born before anybody looks: a counter that begins with its first count is too late for a rate.
         callers.hold(&world).await;
-        let mut born = callers.plain(1).await;
+        let mut born = callers.every_kind().await;
         born.extend(callers.faults(&world, 1).await);
-        born.extend(callers.throw_out().await);
-        assert!(born.iter().any(|fact| fact.wish.rule == "thrown" && fact.status == 500), "nobody was thrown out");
+        let more = callers.throw_out(&born).await;
+        born.extend(more);
         counted(&world, &born).await;
         let made = callers.made();
 
@@ -129,7 +130,8 @@ impl Run {
         let addresses = pages.map(|page| page.to_string());
         let (ours, program) = (targets([&addresses[0], &addresses[1]]), programs[0].clone());
         let at_gates = targets([&gates[0].at(), &gates[1].at()]);
-        let ours = blocking(move || Prometheus::with_config(&program, tempfile::tempdir().unwrap(), &ours)).await;
+        let ours =
+            blocking(move || Prometheus::with_config(&program, tempfile::tempdir().unwrap(), &ours)).await;
         let gated = Prometheus::starting(&programs[0], tempfile::tempdir().unwrap(), &at_gates);
         asked.push(checked());
         moments.push(kernels(&world));
@@ -187,21 +189,14 @@ impl Run {
             book.checked(asked.clone().try_into().expect("four"));
             book
         };
-        for (labels, samples) in ours.samples("sum by (pod, version) (weir_requests_total{rule=\"canary.models\"})[10m:1s]") {
-            println!("DBG {labels:?} {:?}", samples.iter().map(|s| s.1).collect::<Vec<_>>());
-        }
-        for (name, of) in [("born", &born), ("earlier", &earlier), ("facts", &facts)] {
-            for pod in [0, 1] { for v in ["v1", "v2"] {
-                println!("DBG {name} {pod} {v} {}", of.iter().filter(|f| f.pod == pod && f.version == v && f.wish.rule == "canary").count());
-            } }
-        }
         let programs: [&Path; 2] = [&programs[0], &programs[1]];
         let of_ours = scraped(&ours, [(&addresses[0], PODS[0]), (&addresses[1], PODS[1])]);
         let [at_a, at_b] = gates.each_ref().map(Gate::at);
         let of_gated = scraped(&gated, [(&at_a, PODS[0]), (&at_b, PODS[1])]);
         // The gate's last samples, which are two for each pod.
         let at_gate = of_gated.iter().flat_map(|pod| pod.times.last()).copied().fold(0.0, f64::max);
-        let known = [write(true).serve(programs, &of_ours, switch), write(false).serve(programs, &of_gated, between)];
+        let known =
+            [write(true).serve(programs, &of_ours, switch), write(false).serve(programs, &of_gated, between)];
         Run { asked: [ours, gated], known, at: [last, at_gate] }
     }
 
@@ -232,7 +227,9 @@ pub(crate) fn of_ours(run: &Run) -> Vec<String> {
         for (panel, query) in &board.queries {
             for filled in each(&board, panel, query, &values) {
                 let faults = run.faults(0, &filled);
-                wrong.extend(faults.into_iter().map(|fault| format!("{}: {panel}: {filled}\n    {fault}", board.name)));
+                wrong.extend(
+                    faults.into_iter().map(|fault| format!("{}: {panel}: {filled}\n    {fault}", board.name)),
+                );
             }
         }
     }
@@ -257,7 +254,8 @@ fn each(board: &Board, panel: &str, query: &str, values: &Values) -> Vec<String>
 pub(crate) fn of_istio(run: &Run) -> Vec<String> {
     let (mut wrong, mut empty) = (Vec::new(), 0);
     for board in istio::boards() {
-        let variables = board.variables.iter().map(|(name, query)| Variable::new(name, query, Some(EACH.to_owned())));
+        let variables =
+            board.variables.iter().map(|(name, query)| Variable::new(name, query, Some(EACH.to_owned())));
         let values = run.values(1, variables.collect());
         for panel in &board.panels {
             let filled = values.fill(&panel.query);
@@ -265,11 +263,18 @@ pub(crate) fn of_istio(run: &Run) -> Vec<String> {
                 Some(reason) => {
                     empty += 1;
                     let found = run.asked[1].ask(&filled, Some(run.at[1]));
-                    found.into_iter().map(|found| format!("{found:?} from nowhere, in spite of {reason}")).collect()
+                    found
+                        .into_iter()
+                        .map(|found| format!("{found:?} from nowhere, in spite of {reason}"))
+                        .collect()
                 }
                 None => run.faults(1, &filled),
             };
-            wrong.extend(faults.into_iter().map(|fault| format!("{}: {}: {filled}\n    {fault}", board.name, panel.name)));
+            wrong.extend(
+                faults
+                    .into_iter()
+                    .map(|fault| format!("{}: {}: {filled}\n    {fault}", board.name, panel.name)),
+            );
         }
     }
     assert!(empty > 0, "nothing is said to be empty");

@@ -136,12 +136,15 @@ impl Book {
         let common = [("destination_service", service), ("destination_version", version)];
         let old = [("source_service", "unknown"), ("source_version", "unknown")];
         self.add(pod, "istio_request_count", &[common, old].concat(), just(0.0));
-        let source = ["workload", "workload_namespace", "cluster"].map(|what| (format!("source_{what}"), "unknown"));
+        let source =
+            ["workload", "workload_namespace", "cluster"].map(|what| (format!("source_{what}"), "unknown"));
         let today: Vec<(&str, &str)> = source.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let namespace = [("destination_workload_namespace", "models")];
         let own = format!("half-plus-two-v{}", pod + 1);
-        for (reporter, workload) in [("source", "unknown"), ("destination", "unknown"), ("destination", &own)] {
-            let more = [("reporter", reporter), ("destination_workload", workload), ("destination_cluster", "east")];
+        for (reporter, workload) in [("source", "unknown"), ("destination", "unknown"), ("destination", &own)]
+        {
+            let more =
+                [("reporter", reporter), ("destination_workload", workload), ("destination_cluster", "east")];
             let labels = [&common[..], &today, &namespace, &more].concat();
             self.add(pod, "istio_requests_total", &labels, just(0.0));
         }
@@ -154,8 +157,15 @@ impl Book {
 
     /// Requests that are held until the end, all of them at pod a's listener for hosts.
     pub(crate) fn held(&mut self) {
-        self.set(0, "envoy_http_downstream_rq_active", &[("envoy_http_conn_manager_prefix", "any")], just(4.0));
-        for (version, breaker) in [("full", "cx"), ("full", "rq_pending"), ("busy", "rq"), ("twice", "rq_retry")] {
+        self.set(
+            0,
+            "envoy_http_downstream_rq_active",
+            &[("envoy_http_conn_manager_prefix", "any")],
+            just(4.0),
+        );
+        for (version, breaker) in
+            [("full", "cx"), ("full", "rq_pending"), ("busy", "rq"), ("twice", "rq_retry")]
+        {
             let name = format!("out.{BROKEN}|version={version}");
             let name = [("envoy_cluster_name", name.as_str())];
             self.set(0, "envoy_cluster_upstream_rq_active", &name, just(1.0));
@@ -248,7 +258,12 @@ impl Book {
                 let [one, other] = [&third, &last].map(value);
                 [one.min(other) - room, one.max(other) + room]
             };
-            self.set(pod, "process_resident_memory_bytes", &[], of(|kernel| kernel.memory, f64::from(8 << 20)));
+            self.set(
+                pod,
+                "process_resident_memory_bytes",
+                &[],
+                of(|kernel| kernel.memory, f64::from(8 << 20)),
+            );
             // A scrape may have a connection of its own.
             self.set(pod, "process_open_fds", &[], of(|kernel| kernel.open, 4.0));
             self.set(pod, "process_max_fds", &[], just(last.most_open));

@@ -299,7 +299,11 @@ impl World {
         let mut started = Vec::new();
         for (pod, text, any) in pods {
             let text = match any {
-                Some(any) => text.replace("limits: {", &format!("limits: {{{limits}")).replace("services:\n", &format!("- {{name: any, address: '{any}'}}\nservices:\n")) + &broken.services(),
+                Some(any) => {
+                    text.replace("limits: {", &format!("limits: {{{limits}"))
+                        .replace("services:\n", &format!("- {{name: any, address: '{any}'}}\nservices:\n"))
+                        + &broken.services()
+                }
                 None => text,
             };
             let rules = if any.is_some() { all_rules([80, 20]) } else { rules([80, 20]) };
@@ -319,7 +323,7 @@ fn config(pod: &Pod, own: usize, models: &[Model; 2], other: &Pod, shadow: &Mode
         "workers: 1\nnode: {{namespace: models, workload: 'half-plus-two-{v}', cluster: east}}\n\
          limits: {{upstream_idle: {{http1: 1h, http2: 1h}}, downstream_idle: 1h, connect_timeout: 1h, head_count: 50}}\n\
          callers: [{{cidr: 127.0.0.0/8, service: frontend.web, labels: {{app: frontend, version: v7}}}}]\n{}\
-         services:\n- name: half-plus-two\n  namespace: models\n  endpoints:\n\
+         services:\n- name: half-plus-two\n  namespace: models\n  circuit_breakers: {{retries: 100}}\n  endpoints:\n\
          \x20 - {{{}, labels: {{version: {v}}}, local: true}}\n\
          \x20 - {{address: '{}', labels: {{version: {}}}}}\n\
          \x20 - {{address: '{}', labels: {{version: v4}}}}\n\
