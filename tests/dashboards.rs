@@ -22,6 +22,7 @@ mod dashboards {
     mod gate;
     mod istio;
     mod known;
+    mod meaning;
     pub(crate) mod run;
     mod state;
     mod traffic;

@@ -27,6 +27,8 @@ type Series = (String, usize, BTreeMap<String, String>);
 pub(crate) struct Book {
     /// What each series shows before the known traffic, and after it.
     series: BTreeMap<Series, [Band; 2]>,
+    /// What each histogram has seen, and whether that belongs to the known traffic.
+    seen: BTreeMap<Series, Vec<(Band, bool)>>,
     /// The bounds of each histogram, as its page writes them.
     bounds: HashMap<String, Vec<(f64, String)>>,
     /// What is written now belongs to the known traffic, and not to what was before.
@@ -52,7 +54,7 @@ impl Book {
                 of.push((le.parse().expect("a bound"), le.clone()));
             }
         }
-        Book { series: BTreeMap::new(), bounds, known: false }
+        Book { series: BTreeMap::new(), seen: BTreeMap::new(), bounds, known: false }
     }
 
     /// From now on the known traffic is written.
@@ -61,8 +63,7 @@ impl Book {
     }
 
     fn entry(&mut self, pod: usize, metric: &str, labels: &[(&str, &str)]) -> &mut [Band; 2] {
-        let labels = labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        self.series.entry((metric.to_owned(), pod, labels)).or_default()
+        self.series.entry(series(pod, metric, labels)).or_default()
     }
 
     /// A counter grows.
@@ -86,18 +87,35 @@ impl Book {
 
     /// A histogram has seen a value.
     pub(crate) fn observe(&mut self, pod: usize, metric: &str, labels: &[(&str, &str)], seen: Band) {
-        let bounds = self.bounds.get(metric).unwrap_or_else(|| panic!("{metric} has no buckets")).clone();
-        for (bound, text) in bounds {
-            let within = seen.map(|value| f64::from(u8::from(value <= bound)));
-            let labels = [labels, &[("le", &text)]].concat();
-            self.add(pod, &format!("{metric}_bucket"), &labels, within);
+        let known = self.known;
+        self.seen.entry(series(pod, metric, labels)).or_default().push((seen, known));
+    }
+
+    /// The buckets of all histograms, as series.
+    fn buckets(&self) -> BTreeMap<Series, [Band; 2]> {
+        let mut all = BTreeMap::new();
+        for ((metric, pod, labels), seen) in &self.seen {
+            let bounds = self.bounds.get(metric).unwrap_or_else(|| panic!("{metric} has no buckets"));
+            for (bound, text) in bounds {
+                let mut labels = labels.clone();
+                labels.insert("le".to_owned(), text.clone());
+                let mut counts = [just(0.0); 2];
+                for (band, known) in seen {
+                    let within = band.map(|value| f64::from(u8::from(value <= *bound)));
+                    for of in &mut counts[usize::from(*known)..] {
+                        *of = [of[0] + within[0], of[1] + within[1]];
+                    }
+                }
+                all.insert((format!("{metric}_bucket"), *pod, labels), counts);
+            }
         }
+        all
     }
 
     /// Everything as OpenMetrics, with the least or the most of each value, which changes at `switch`.
     fn text(&self, scraped: &[Scraped], switch: f64, which: usize) -> String {
         let mut text = String::new();
-        for ((metric, pod, labels), values) in &self.series {
+        for ((metric, pod, labels), values) in self.series.iter().chain(&self.buckets()) {
             let Scraped { instance, pod, times } = &scraped[*pod];
             let mut named =
                 format!("job=\"weir\",namespace=\"models\",instance=\"{instance}\",pod=\"{pod}\"");
@@ -129,6 +147,11 @@ impl Book {
             Prometheus::with_config(prometheus, folder, "scrape_configs: []\n")
         })
     }
+}
+
+fn series(pod: usize, metric: &str, labels: &[(&str, &str)]) -> Series {
+    let labels = labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    (metric.to_owned(), pod, labels)
 }
 
 /// When `prometheus` had a page of each pod.

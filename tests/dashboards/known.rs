@@ -10,23 +10,23 @@ const HEAD: f64 = 1_500.0;
 const LONG: f64 = 3_600.0;
 
 impl Fact {
-    fn rule(&self) -> String {
+    pub(crate) fn rule(&self) -> String {
         match self.host {
             BROKEN => format!("broken.models/{}", self.wish.rule),
             _ => format!("{}.models", self.wish.rule),
         }
     }
 
-    fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         if self.wish.rule == "undeclared" { "unknown" } else { &self.version }
     }
 
-    fn protocol(&self) -> &'static str {
+    pub(crate) fn protocol(&self) -> &'static str {
         if self.grpc { "grpc" } else { "http" }
     }
 
     /// The status that the old family shows: of a gRPC call that failed, the one that REST would have had.
-    fn old_code(&self) -> u16 {
+    pub(crate) fn old_code(&self) -> u16 {
         match self.grpc_status {
             None | Some(0) => self.status,
             Some(3) => 400,
@@ -37,7 +37,7 @@ impl Fact {
         }
     }
 
-    fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         match self.old_code() {
             _ if self.wish.rule == "cut" => "server_error",
             0 => "cancelled",
@@ -47,7 +47,7 @@ impl Fact {
         }
     }
 
-    fn flags(&self) -> &'static str {
+    pub(crate) fn flags(&self) -> &'static str {
         match (self.wish.rule, self.wish.act) {
             ("lost", _) => "UH",
             ("gone" | "refused" | "deaf", _) => "UF",
@@ -64,7 +64,7 @@ impl Fact {
     }
 
     /// What each attempt was answered by a model server, the last one last.
-    fn attempts(&self) -> Vec<u16> {
+    pub(crate) fn attempts(&self) -> Vec<u16> {
         match self.wish {
             Wish { rule: "retried", act: Some("again") } => vec![503, 200],
             Wish { rule: "retried", act: Some("500") } => vec![500, 500],
@@ -74,7 +74,7 @@ impl Fact {
     }
 
     /// It goes by another pod.
-    fn hops(&self) -> bool {
+    pub(crate) fn hops(&self) -> bool {
         self.host == HOST
             && (self.pod, self.version.as_str()) != (0, "v1")
             && (self.pod, self.version.as_str()) != (1, "v2")

@@ -10,6 +10,7 @@ use super::book::{Book, scraped};
 use super::compare::{differences, differences_of_top};
 use super::gate::Gate;
 use super::istio;
+use super::meaning::{self, Meaning, meanings};
 use super::state::{Kernel, Moments, now};
 use super::traffic::{CONNECTIONS, Callers, Fact, SHORT};
 use super::wait::until;
@@ -31,6 +32,8 @@ pub(crate) struct Run {
     known: [[Prometheus; 2]; 2],
     /// When.
     at: [f64; 2],
+    /// What the panels of ours mean.
+    meanings: Vec<Meaning>,
 }
 
 /// The programs that this needs.
@@ -197,7 +200,12 @@ impl Run {
         let at_gate = of_gated.iter().flat_map(|pod| pod.times.last()).copied().fold(0.0, f64::max);
         let known =
             [write(true).serve(programs, &of_ours, switch), write(false).serve(programs, &of_gated, between)];
-        Run { asked: [ours, gated], known, at: [last, at_gate] }
+        Run {
+            asked: [ours, gated],
+            known,
+            at: [last, at_gate],
+            meanings: meanings(&[earlier, facts].concat()),
+        }
     }
 
     /// What is wrong with the answer to a query, of ours (0) or at the gate (1).
@@ -224,6 +232,8 @@ pub(crate) fn of_ours(run: &Run) -> Vec<String> {
     let mut wrong = Vec::new();
     for board in shipped() {
         let values = run.values(0, board.variables());
+        let ask = |query: &str| run.asked[0].ask(&values.fill(query), Some(run.at[0])).into_iter().collect();
+        wrong.extend(meaning::wrong(&run.meanings, &board, ask));
         for (panel, query) in &board.queries {
             for filled in each(&board, panel, query, &values) {
                 let faults = run.faults(0, &filled);

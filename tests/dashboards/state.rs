@@ -93,8 +93,6 @@ impl Book {
                     self.rule(pod, HOST, &format!("{rule}.models"), version, Some(weight));
                 }
             }
-            // What a delivery listener has in a rule's place.
-            self.choice(pod, HOST, "deliver", "unknown");
             for (name, total, healthy) in clusters(pod) {
                 let name = [("envoy_cluster_name", name.as_str())];
                 self.set(pod, "envoy_cluster_membership_total", &name, just(total));

@@ -265,14 +265,18 @@ impl Callers {
             .for_each(|&(pod, listener, two)| book.connection(pod, listener, two));
     }
 
-    /// Asks `thrown` until the endpoint that fails has had its turn; `before` it may have had it.
+    /// Asks `thrown` until both of its endpoints have had their turn; `before` they may have had it. The one that fails has
+    /// no other.
     pub(crate) async fn throw_out(&mut self, before: &[Fact]) -> Vec<Fact> {
-        let had = |facts: &[Fact]| facts.iter().any(|fact| fact.wish.rule == "thrown" && fact.status == 500);
         let mut facts = Vec::new();
-        while !had(before) && !had(&facts) {
-            facts.push(self.broken("thrown").await);
-            // It is drawn.
-            assert!(facts.len() < 200, "nobody was thrown out");
+        for status in [500, 200] {
+            let had =
+                |facts: &[Fact]| facts.iter().any(|fact| fact.wish.rule == "thrown" && fact.status == status);
+            while !had(before) && !had(&facts) {
+                facts.push(self.broken("thrown").await);
+                // It is drawn.
+                assert!(facts.len() < 200, "nobody was thrown out");
+            }
         }
         facts
     }

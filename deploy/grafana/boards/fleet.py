@@ -74,7 +74,7 @@ def services():
                 Column("Requests/s", rate("weir_requests_total", OURS, NAMED), "reqps", 2),
                 Column("p99", p99(NAMED), "s", 1),
                 Column("Off the weight", f"max by ({NAMED}) ({off_the_weight()})", "percentunit", 1, SHARE),
-                Column("Versions", f"count by ({NAMED}) (count by ({NAMED}, version) (weir_split_choices_total{{{OURS}}}))",
+                Column("Versions", f"count by ({NAMED}) (count by ({NAMED}, version) (weir_requests_total{{{OURS}}}))",
                        "none", 0),
             ],
             worst_first="Server errors",
