@@ -115,7 +115,7 @@ fn milliseconds(seconds: Band) -> Band {
 impl Book {
     /// Everything that one request is to be counted by.
     pub(crate) fn request(&mut self, fact: &Fact) {
-        self.downstream(fact, fact.pod, fact.listener, fact.status, fact.seconds, fact.got);
+        self.downstream(fact, (fact.pod, fact.listener), fact.status, fact.seconds, fact.got);
         match fact.wish.rule {
             "garbage" => self.of_listener(fact, "downstream_cx_protocol_error"),
             "heads" => self.limit(fact, "head_count"),
@@ -148,8 +148,7 @@ impl Book {
     fn downstream(
         &mut self,
         fact: &Fact,
-        pod: usize,
-        listener: &str,
+        (pod, listener): (usize, &str),
         status: u16,
         seconds: Band,
         got: usize,
@@ -175,7 +174,7 @@ impl Book {
         self.count(pod, "weir_requests_total", &outcome);
         self.observe(pod, "weir_request_duration_seconds", &outcome, fact.seconds);
         self.old_istio(fact);
-        self.istio(fact, pod, "source", "unknown", fact.status, fact.flags());
+        self.istio(fact, (pod, "source"), "unknown", fact.status, fact.flags());
         if fact.wish.rule == "mirrored" {
             self.copied(fact, &rule);
         }
@@ -184,7 +183,7 @@ impl Book {
             return;
         }
         if !fact.hops() {
-            self.istio(fact, pod, "destination", "unknown", fact.status, fact.flags());
+            self.istio(fact, (pod, "destination"), "unknown", fact.status, fact.flags());
             return;
         }
         for status in fact.attempts() {
@@ -196,11 +195,11 @@ impl Book {
     /// What the pod does that has the version.
     fn delivered(&mut self, fact: &Fact, pod: usize, status: u16) {
         let got = if status == fact.status { fact.got } else { FAILURE };
-        self.downstream(fact, pod, "delivery", status, fact.attempt(), got);
+        self.downstream(fact, (pod, "delivery"), status, fact.attempt(), got);
         let name = format!("in.{HOST}|{}", fact.protocol());
         self.answered(pod, &name, status, Some(fact.attempt()));
         let workload = format!("half-plus-two-{}", fact.version);
-        self.istio(fact, pod, "destination", &workload, status, "-");
+        self.istio(fact, (pod, "destination"), &workload, status, "-");
     }
 
     fn answered(&mut self, pod: usize, cluster: &str, status: u16, seconds: Option<Band>) {
@@ -279,7 +278,14 @@ impl Book {
         self.observe(fact.pod, "istio_response_size", &labels, just(fact.got as f64));
     }
 
-    fn istio(&mut self, fact: &Fact, pod: usize, reporter: &str, workload: &str, status: u16, flags: &str) {
+    fn istio(
+        &mut self,
+        fact: &Fact,
+        (pod, reporter): (usize, &str),
+        workload: &str,
+        status: u16,
+        flags: &str,
+    ) {
         let (code, grpc) =
             (status.to_string(), fact.grpc_status.map_or(String::new(), |status| status.to_string()));
         let labels = [

@@ -351,7 +351,8 @@ async fn ask(client: &mut Client, pod: usize, http: Http, wish: Wish, id: usize)
 /// Seconds since `start`, and what a proxy may measure beyond what its caller sees: it notes an answer's end once that is
 /// sent, and the kernel may let others run in between. For long that is rare: it may have been so with every eighth request.
 fn took(start: Instant, number: usize) -> f64 {
-    let interrupted = if number % 8 == 0 { Duration::from_secs(1) } else { Duration::from_millis(10) };
+    let interrupted =
+        if number.is_multiple_of(8) { Duration::from_secs(1) } else { Duration::from_millis(10) };
     (start.elapsed() + interrupted).as_secs_f64()
 }
 
