@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 from .processes import Gone
 from .scenarios import Scenario, service_name
@@ -15,6 +16,8 @@ from .sites import Site
 from .weir import RULES, rules
 
 PAGE_SECONDS = 10.0
+# What the live page asks each second while it is seen.
+PAGE_ASKS = ("/splits?minutes=5&limit=100", "/config_dump?verdicts", "/server_info")
 FIRST_EDITION = 7_000_000  # a number that stands nowhere else in the rules
 # No edition comes back: of two that take turns a look might find the one in force, and nothing to do.
 EDITIONS = itertools.count(FIRST_EDITION + 1)
@@ -71,14 +74,34 @@ def scraping(site: Site) -> Repeated:
     return Repeated(lambda: metrics(site), 1.0, 0.02)
 
 
+def watching(site: Site) -> Repeated:
+    """The live page, and a scrape beside it."""
+
+    def look() -> None:
+        for path in PAGE_ASKS:
+            page(site.admin_port, path)
+        metrics(site)
+
+    return Repeated(look, 1.0, 0.02)
+
+
 def metrics(site: Site) -> str:
     """Weir's whole page of metrics."""
-    client = http.client.HTTPConnection("127.0.0.1", site.metrics_port, timeout=PAGE_SECONDS)
+    return page(site.metrics_port, "/metrics")
+
+
+def page(port: int, path: str) -> str:
+    """What Weir answers there."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PAGE_SECONDS)
     try:
-        client.request("GET", "/metrics")
-        return client.getresponse().read().decode()
+        client.request("GET", path)
+        answer = client.getresponse()
+        text = answer.read().decode()
+        if answer.status != HTTPStatus.OK:
+            raise Gone(f"{path}: status {answer.status}: {text}")
+        return text
     except http.client.HTTPException as error:
-        raise Gone(f"the page of metrics: {error!r}") from error
+        raise Gone(f"{path}: {error!r}") from error
     finally:
         client.close()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .backend import Backend
-from .during import Repeated, metric, reloading, scraping
+from .during import Repeated, metric, reloading, scraping, watching
 from .load import Load, Loader, result
 from .processes import CoreTime, Gone, Process, free_port
 from .proxies import Proxy, Site
@@ -192,6 +192,8 @@ class Bench:
         _, site = contender.running()
         if contender.is_candidate and scenario.changes_per_second:
             return reloading(scenario, site)
+        if contender.is_candidate and scenario.watched:
+            return watching(site)
         return scraping(site) if contender.is_candidate and scenario.scraped else nullcontext()
 
     def _load(self, scenario: Scenario, contender: Contender, seconds: float, rate: float) -> Load:

@@ -86,6 +86,8 @@ class Scenario:
     """How often the candidate's rules are replaced while the load runs."""
     scraped: bool = False
     """Whether the candidate's metrics are read each second."""
+    watched: bool = False
+    """Whether somebody has its live page open, too."""
 
     @property
     def path(self) -> str:
@@ -220,5 +222,13 @@ SCENARIOS = (
         against=Itself("weir-no-log", Shape()),
     ),
     rest("scrape", "a scrape each second", SELF_PSS, against=Itself("weir-unscraped", Shape()), scraped=True),
+    rest(
+        "watched",
+        "the live page open, and a scrape each second",
+        (Target("cpu", 1.02, ITSELF), *SELF_PSS),
+        against=Itself("weir-unwatched", Shape()),
+        scraped=True,
+        watched=True,
+    ),
     rest("start", "from exec to the first answer, then idle", START, mode="start"),
 )

@@ -22,6 +22,8 @@ class Site:
     shape: Shape = Shape()
     metrics_port: int = field(default_factory=free_port)
     """Where Weir tells its metrics."""
+    admin_port: int = field(default_factory=free_port)
+    """Where Weir shows the rest."""
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name

@@ -31,7 +31,7 @@ def configure_weir(site: Site) -> list[str]:
     config: dict[str, object] = {
         "workers": shape.workers,
         "admin": {
-            "address": f"127.0.0.1:{free_port()}",
+            "address": f"127.0.0.1:{site.admin_port}",
             "metrics_address": f"127.0.0.1:{site.metrics_port}",
         },
         "listeners": [listener if shape.services else {**listener, "service": SERVICE}],
