@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 
 use super::family::Kind;
 use super::registry::{Declared, Listed, Series};
+use super::stats::{Intervals, PERCENTS, Wanted, quantiles};
 
 /// The content type of what is rendered.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -33,6 +34,9 @@ impl Page {
 /// The page of some families, in the order given, piece by piece: a page of megabytes is never in memory as a whole.
 pub struct Rendered {
     page: Page,
+    wanted: Option<Wanted>,
+    /// Where histograms are shown as summaries.
+    intervals: Option<Intervals>,
     families: std::vec::IntoIter<Listed>,
     current: Option<Current>,
 }
@@ -41,7 +45,7 @@ pub struct Rendered {
 struct Current {
     declared: Declared,
     series: std::vec::IntoIter<Arc<Series>>,
-    /// The same for all series of a family: made once.
+    /// The labels `le` or `quantile`, the same for all series of a family: made once.
     bounds: Vec<String>,
 }
 
@@ -52,7 +56,25 @@ const PIECE_REST: usize = 16 << 10;
 
 impl Rendered {
     pub(super) fn new(families: Vec<Listed>, page: Page) -> Rendered {
-        Rendered { page, families: families.into_iter(), current: None }
+        Rendered { page, wanted: None, intervals: None, families: families.into_iter(), current: None }
+    }
+
+    /// Only what is wanted.
+    pub(super) fn sifted(self, wanted: Wanted) -> Rendered {
+        Rendered { wanted: Some(wanted), ..self }
+    }
+
+    /// Histograms as summaries, with the quantiles of the last interval.
+    pub(super) fn with_summaries(self, intervals: Intervals) -> Rendered {
+        Rendered { intervals: Some(intervals), ..self }
+    }
+
+    fn next_family(&mut self) -> Option<Listed> {
+        let Some(wanted) = &self.wanted else { return self.families.next() };
+        self.families.by_ref().find_map(|mut family| {
+            wanted.sift(&family.declared, &mut family.series);
+            (!family.series.is_empty()).then_some(family)
+        })
     }
 }
 
@@ -64,18 +86,28 @@ impl Iterator for Rendered {
         loop {
             if let Some(current) = &mut self.current {
                 for series in current.series.by_ref() {
-                    lines.write_series(&current.declared, &series, &current.bounds);
+                    match &self.intervals {
+                        Some(intervals) if current.declared.kind == Kind::Histogram => {
+                            lines.write_summary(&current.declared, &series, &current.bounds, intervals);
+                        }
+                        _ => lines.write_series(&current.declared, &series, &current.bounds),
+                    }
                     if lines.out.len() >= PIECE {
                         return Some(lines.out);
                     }
                 }
             }
-            let Some(Listed { declared, series }) = self.families.next() else {
+            let Some(Listed { declared, series, .. }) = self.next_family() else {
                 self.current = None;
                 return (!lines.out.is_empty()).then_some(lines.out);
             };
-            lines.begin(&declared);
-            let bounds = declared.bounds.iter().map(|bound| format!("le=\"{bound}\"")).collect();
+            let bounds = if self.intervals.is_some() && declared.kind == Kind::Histogram {
+                lines.begin(&declared, "summary");
+                PERCENTS.iter().map(|percent| format!("quantile=\"{}\"", percent / 100.0)).collect()
+            } else {
+                lines.begin(&declared, declared.kind.as_str());
+                declared.bounds.iter().map(|bound| format!("le=\"{bound}\"")).collect()
+            };
             self.current = Some(Current { declared, series: series.into_iter(), bounds });
         }
     }
@@ -87,11 +119,11 @@ struct Lines {
 }
 
 impl Lines {
-    fn begin(&mut self, declared: &Declared) {
+    fn begin(&mut self, declared: &Declared, kind: &str) {
         if self.page == Page::Metrics {
             write_help_line(&mut self.out, &declared.name, None, None, &escape_help(&declared.help));
         }
-        write_type_line(&mut self.out, &declared.name, None, None, declared.kind.as_str());
+        write_type_line(&mut self.out, &declared.name, None, None, kind);
     }
 
     fn write_series(&mut self, declared: &Declared, series: &Series, bounds: &[String]) {
@@ -115,6 +147,17 @@ impl Lines {
         self.write(name, "_bucket", series, "le=\"+Inf\"", Value::Whole(count));
         self.write(name, "_sum", series, "", Value::Real(series.sum()));
         self.write(name, "_count", series, "", Value::Whole(count));
+    }
+
+    /// Sum and count are those of all time: in Envoy they are the interval's, and no rate can be made of them.
+    fn write_summary(&mut self, declared: &Declared, series: &Series, shares: &[String], of: &Intervals) {
+        let name = &declared.name;
+        let last = of.of(name, series).map(|counts| quantiles(series.bounds, &counts));
+        for (share, value) in shares.iter().zip(last.unwrap_or_default()) {
+            self.write(name, "", series, share, Value::Real(value.unwrap_or(f64::NAN)));
+        }
+        self.write(name, "_sum", series, "", Value::Real(series.sum()));
+        self.write(name, "_count", series, "", Value::Whole(series.count()));
     }
 
     /// `name{labels,le="..."} value`. The labels were made safe by the exporter's sanitizers when the series was made; its

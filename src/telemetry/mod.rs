@@ -10,6 +10,7 @@ pub mod families;
 pub mod history;
 pub mod line_queue;
 pub mod record;
+pub mod stats;
 pub mod window;
 
 mod exposition;

@@ -9,17 +9,19 @@ use std::time::Instant;
 use super::exposition::{Page, Rendered};
 use super::family::{Family, Kind, Labels};
 use super::registry::{Declared, Registry, Series};
+use super::stats::Intervals;
 
 /// The registry of all series and the way to take one up. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     registry: Arc<Mutex<Registry>>,
+    intervals: Intervals,
 }
 
 impl Recorder {
     /// A recorder with a shard for each of `workers` threads that bind themselves, and one shared by all others.
     pub fn new(workers: usize) -> Recorder {
-        Recorder { registry: Arc::new(Mutex::new(Registry::new(workers))) }
+        Recorder { registry: Arc::new(Mutex::new(Registry::new(workers))), intervals: Intervals::default() }
     }
 
     /// The counter of these labels; it exists at zero from now on.
@@ -92,6 +94,10 @@ impl Recorder {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn intervals(&self) -> &Intervals {
+        &self.intervals
     }
 }
 

@@ -5,7 +5,7 @@
 //! taken on a request's path.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,8 @@ struct Entry {
 struct Members {
     declared: Declared,
     series: BTreeMap<Labels, Entry>,
+    /// What each counter held when somebody asked for a reset: bits, as the cell's. Only of those that held something.
+    reset: Option<Arc<HashMap<Labels, u64>>>,
 }
 
 /// A family with its series, for the exposition to read outside the lock.
@@ -53,6 +55,7 @@ struct Members {
 pub(super) struct Listed {
     pub(super) declared: Declared,
     pub(super) series: Vec<Arc<Series>>,
+    pub(super) reset: Option<Arc<HashMap<Labels, u64>>>,
 }
 
 /// All families.
@@ -87,14 +90,14 @@ impl Registry {
         let members = self
             .families
             .entry(declared.name.clone())
-            .or_insert_with(|| Members { declared: declared.clone(), series: BTreeMap::new() });
+            .or_insert_with(|| Members { declared: declared.clone(), series: BTreeMap::new(), reset: None });
         if members.declared.kind != declared.kind {
             return None;
         }
         let (kind, bounds) = (members.declared.kind, members.declared.bounds);
         let arena = &mut self.arena;
         let entry = members.series.entry(labels).or_insert_with_key(|labels| {
-            let series = Series { labels: labels.clone(), bounds, span: arena.take(cells(kind, bounds)) };
+            let series = Series { labels: labels.clone(), bounds, span: span_of(arena, kind, bounds) };
             Entry { series: Arc::new(series), idle_since: None, pinned: false }
         });
         entry.idle_since = None;
@@ -104,7 +107,7 @@ impl Registry {
 
     /// A series that no family lists, for a name that is taken by another kind.
     pub(super) fn unlisted(&mut self, declared: &Declared, labels: Labels) -> Arc<Series> {
-        let span = self.arena.take(cells(declared.kind, declared.bounds));
+        let span = span_of(&mut self.arena, declared.kind, declared.bounds);
         Arc::new(Series { labels, bounds: declared.bounds, span })
     }
 
@@ -154,11 +157,31 @@ impl Registry {
             let gone = members
                 .series
                 .extract_if(.., |_, entry| entry.idle_since.is_some_and(|since| now >= since + IDLE));
-            for (_, entry) in gone {
+            for (labels, entry) in gone {
+                if let Some(reset) = &mut members.reset
+                    && reset.contains_key(&labels)
+                {
+                    Arc::make_mut(reset).remove(&labels);
+                }
                 if let Ok(series) = Arc::try_unwrap(entry.series) {
                     arena.give_back(series.span);
                 }
             }
+        }
+    }
+
+    /// Notes what every counter holds now, for the pages that count from here.
+    pub(super) fn reset_counters(&mut self) {
+        for members in self.families.values_mut() {
+            let held = |span: &Span| match members.declared.kind {
+                Kind::Counter => span.sum(0),
+                Kind::RealCounter => span.sum_f64(0).to_bits(),
+                Kind::Gauge | Kind::Histogram => 0,
+            };
+            let held = members.series.iter().map(|(labels, entry)| (labels, held(&entry.series.span)));
+            let held: HashMap<Labels, u64> =
+                held.filter(|(_, held)| *held > 0).map(|(labels, held)| (labels.clone(), held)).collect();
+            members.reset = (!held.is_empty()).then(|| Arc::new(held));
         }
     }
 
@@ -170,6 +193,7 @@ impl Registry {
             .map(|members| Listed {
                 declared: members.declared.clone(),
                 series: members.series.values().map(|entry| Arc::clone(&entry.series)).collect(),
+                reset: members.reset.clone(),
             })
             .collect()
     }
@@ -183,6 +207,15 @@ impl Registry {
     pub(super) fn series(&self) -> usize {
         self.families.values().map(|members| members.series.len()).sum()
     }
+}
+
+/// Cells at zero; a gauge's as not yet written to.
+fn span_of(arena: &mut Arena, kind: Kind, bounds: &[f64]) -> Span {
+    let span = arena.take(cells(kind, bounds));
+    if kind == Kind::Gauge {
+        span.unset(0);
+    }
+    span
 }
 
 /// Counters and gauges take one cell; a histogram one for each bucket with +Inf, then the sum.

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const CELLS_PER_LINE: usize = 16;
 /// 4 KiB a shard and chunk: some forty counters or eight wide histograms fit, and little is lost at the end.
 const LINES_PER_BLOCK: usize = 32;
+/// Of a floating cell that nobody has written to.
+const UNSET: u64 = (-0.0_f64).to_bits();
 /// The most cells that one series may take.
 pub(super) const CELLS_PER_BLOCK: usize = CELLS_PER_LINE * LINES_PER_BLOCK;
 
@@ -142,7 +144,19 @@ impl Span {
 
     /// The sum of a floating cell over the shards.
     pub(super) fn sum_f64(&self, cell: usize) -> f64 {
-        (0..self.shards()).map(|shard| self.read_f64(shard, cell)).sum()
+        // Of negative zeros, zero.
+        (0..self.shards()).map(|shard| self.read_f64(shard, cell)).sum::<f64>() + 0.0
+    }
+
+    /// Makes a floating cell zero, and one that nobody has written to: negative zero, which no sum and no difference of
+    /// other numbers is. So an update need not note that there was one.
+    pub(super) fn unset(&self, cell: usize) {
+        (0..self.shards()).for_each(|shard| self.slot(shard, cell).store(UNSET, Relaxed));
+    }
+
+    /// Whether anybody has written to a floating cell that was [`unset`](Span::unset).
+    pub(super) fn is_set(&self, cell: usize) -> bool {
+        (0..self.shards()).any(|shard| self.slot(shard, cell).load(Relaxed) != UNSET)
     }
 
     fn read_f64(&self, shard: usize, cell: usize) -> f64 {
@@ -271,6 +285,26 @@ mod tests {
         arena.give_back(span);
         let again = arena.take(4);
         assert_eq!((again.start, again.sum(3), arena.bytes()), (start, 0, bytes));
+    }
+
+    #[test]
+    fn a_cell_that_was_written_to_stays_so_whatever_it_holds() {
+        let mut arena = Arena::new(2);
+        let updates: [fn(&Span); 3] = [
+            |span| span.add_f64(0, 0.0),
+            |span| span.set_f64(0, 0.0),
+            |span| [1.5, 2.0, -3.5].into_iter().for_each(|by| span.add_f64(0, by)),
+        ];
+        for update in updates {
+            let span = arena.take(1);
+            span.unset(0);
+            assert!(!span.is_set(0) && span.sum_f64(0).is_sign_positive());
+            update(&span);
+            assert_eq!((span.is_set(0), span.sum_f64(0)), (true, 0.0));
+            span.set_f64(0, 4.0);
+            assert_eq!(span.sum_f64(0), 4.0);
+            arena.give_back(span);
+        }
     }
 
     #[test]
