@@ -1,16 +1,17 @@
 //! `/clusters`: every cluster with its limits, every endpoint with its counts, in Envoy's two shapes.
 //!
 //! Law: names and order are Envoy's, so that its tools can read them; what Envoy has no name for (`version`) is a line
-//! more in the text, and not in the JSON, whose readers know a closed set.
+//! more in the text, and not in the JSON, whose readers know a closed set. A cluster is told when those before it have
+//! gone out: thousands of them take no more memory than one.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use super::reply::{Query, Reply, filter};
+use super::reply::{JSON, Query, Reply, TEXT, filter, in_rooms};
 use crate::proxy::plane::ClusterPlane;
 use crate::snapshot::CircuitBreakers;
 use crate::transport::dial::Target;
@@ -18,31 +19,42 @@ use crate::upstream::cluster::{ClusterState, EndpointState, Member};
 
 /// See the module.
 pub(super) fn clusters(admin: &Admin, query: &Query) -> Reply {
-    let filter = match query.get("filter").map(filter).transpose() {
-        Ok(filter) => filter,
-        Err(reason) => return Reply::text(reason).with_status(StatusCode::BAD_REQUEST),
-    };
-    let plane = admin.plane.load_full();
-    let clusters = plane
-        .iter()
-        .flat_map(|plane| &plane.clusters)
-        .map(|plane: &std::sync::Arc<ClusterPlane>| &*plane.state);
-    let clusters =
-        clusters.filter(|cluster| filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.config.name)));
-    if query.wants_json() {
-        let statuses: Vec<Value> = clusters.map(status).collect();
-        return Reply::json(&json!({"cluster_statuses": statuses}));
-    }
-    let mut text = String::new();
-    for cluster in clusters {
-        write_cluster(&mut text, cluster);
-    }
-    Reply::text(text)
+    page(admin, query).unwrap_or_else(Reply::refusal)
 }
 
-fn write_cluster(text: &mut String, cluster: &ClusterState) {
+fn page(admin: &Admin, query: &Query) -> Result<Reply, String> {
+    query.only("/clusters", &["filter", "format"])?;
+    let is_json = query.json_or_text("/clusters")?;
+    let filter = query.get("filter").map(filter).transpose()?;
+    let plane = admin.plane.load_full();
+    let all = plane.iter().flat_map(|plane| &plane.clusters);
+    let is_wanted = |cluster: &&Arc<ClusterPlane>| {
+        filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.state.config.name))
+    };
+    let clusters: Vec<Arc<ClusterPlane>> = all.filter(is_wanted).cloned().collect();
+    let clusters = clusters.into_iter();
+    if !is_json {
+        return Ok(Reply::in_pieces(TEXT, in_rooms(clusters.map(|cluster| lines_of(&cluster.state)))));
+    }
+    let mut comma = "";
+    let statuses = clusters
+        .map(move |cluster| format!("{}{}", std::mem::replace(&mut comma, ","), status(&cluster.state)));
+    let whole =
+        std::iter::once("{\"cluster_statuses\":[".to_owned()).chain(statuses).chain(["]}\n".to_owned()]);
+    Ok(Reply::in_pieces(JSON, in_rooms(whole)))
+}
+
+fn lines_of(cluster: &ClusterState) -> String {
+    let mut text = String::new();
     let name = &cluster.config.name;
     let _ = writeln!(text, "{name}::observability_name::{name}");
+    if let Some(compared) = cluster.guard.as_ref().and_then(|guard| guard.compared()) {
+        for (scope, compared) in ["", "local_origin_"].into_iter().zip(compared) {
+            let (average, least) = compared.unwrap_or((-1.0, -1.0));
+            let _ = writeln!(text, "{name}::outlier::{scope}success_rate_average::{average}");
+            let _ = writeln!(text, "{name}::outlier::{scope}success_rate_ejection_threshold::{least}");
+        }
+    }
     // There is no high priority; Envoy prints its defaults for it, and so do we.
     let limits = [
         ("default_priority", cluster.config.circuit_breakers),
@@ -59,6 +71,7 @@ fn write_cluster(text: &mut String, cluster: &ClusterState) {
             let _ = writeln!(text, "{name}::{}::{key}::{value}", member.state.name);
         }
     }
+    text
 }
 
 fn thresholds(limits: CircuitBreakers) -> [(&'static str, u32); 4] {
@@ -71,7 +84,7 @@ fn thresholds(limits: CircuitBreakers) -> [(&'static str, u32); 4] {
 }
 
 /// Name, value, and whether it moves both ways.
-fn counts(endpoint: &EndpointState) -> [(&'static str, u64, bool); 8] {
+fn counts(endpoint: &EndpointState) -> [(&'static str, u64, bool); 9] {
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let counts = &endpoint.counts;
     [
@@ -80,6 +93,7 @@ fn counts(endpoint: &EndpointState) -> [(&'static str, u64, bool); 8] {
         ("cx_total", read(&counts.cx_total), false),
         ("rq_active", u64::from(endpoint.in_flight()), true),
         ("rq_error", read(&counts.rq_error), false),
+        ("rq_pending_active", read(&counts.rq_pending_active), true),
         ("rq_success", read(&counts.rq_success), false),
         ("rq_timeout", read(&counts.rq_timeout), false),
         ("rq_total", read(&counts.rq_total), false),
@@ -136,13 +150,22 @@ fn status(cluster: &ClusterState) -> Value {
     };
     let mut high = thresholds(CircuitBreakers::default());
     high.insert("priority".to_owned(), "HIGH".into());
-    let hosts: Vec<Value> = cluster.members.iter().map(host_status).collect();
-    json!({
+    let mut status = json!({
         "name": name,
         "observability_name": name,
         "circuit_breakers": {"thresholds": [thresholds(cluster.config.circuit_breakers), high]},
-        "host_statuses": hosts,
-    })
+    });
+    let compared = cluster.guard.as_ref().and_then(|guard| guard.compared()).unwrap_or_default();
+    for (scope, compared) in ["", "local_origin_"].into_iter().zip(compared) {
+        // As in Envoy, none that is below everything.
+        if let Some((_, least)) = compared.filter(|(_, least)| *least > 0.0) {
+            status[format!("{scope}success_rate_ejection_threshold")] = json!({"value": least});
+        }
+    }
+    if !cluster.members.is_empty() {
+        status["host_statuses"] = cluster.members.iter().map(host_status).collect();
+    }
+    status
 }
 
 fn host_status(member: &Member) -> Value {
@@ -152,7 +175,9 @@ fn host_status(member: &Member) -> Value {
         }
         Target::Unix(path) => json!({"pipe": {"path": path}}),
     };
-    let stats = counts(&member.state).into_iter().map(|(name, value, is_gauge)| {
+    let (gauges, counters): (Vec<_>, Vec<_>) =
+        counts(&member.state).into_iter().partition(|(_, _, is_gauge)| *is_gauge);
+    let stats = counters.into_iter().chain(gauges).map(|(name, value, is_gauge)| {
         let mut stat = Map::new();
         if is_gauge {
             stat.insert("type".to_owned(), "GAUGE".into());
@@ -178,6 +203,7 @@ fn host_status(member: &Member) -> Value {
         "stats": stats.collect::<Vec<_>>(),
         "health_status": health,
         "weight": member.weight,
+        "locality": {},
     });
     for (name, rate) in ["success_rate", "local_origin_success_rate"].into_iter().zip(success_rates(member)) {
         if let Some(rate) = rate {

@@ -25,7 +25,9 @@ pub(super) fn server_info(admin: &Admin, _: &Query) -> Reply {
         (_, state) => state.as_str(),
     };
     Reply::json(&json!({
-        "version": format!("weir/{}/{build}", env!("CARGO_PKG_VERSION")),
+        // Envoy's five parts: revision, version, state of the sources, build, TLS. "Distribution" says that the state is
+        // not known.
+        "version": format!("weir/{}/Distribution/{build}/none", env!("CARGO_PKG_VERSION")),
         "state": state,
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,
@@ -76,9 +78,14 @@ pub(super) fn config_dump(admin: &Admin, query: &Query) -> Reply {
 
 /// `name::address` lines, or Envoy's `Listeners`.
 pub(super) fn listeners(admin: &Admin, query: &Query) -> Reply {
+    let is_json = query.only("/listeners", &["format"]).and_then(|()| query.json_or_text("/listeners"));
+    let is_json = match is_json {
+        Ok(is_json) => is_json,
+        Err(reason) => return Reply::refusal(reason),
+    };
     let plane = admin.plane.load_full();
     let listeners = plane.iter().flat_map(|plane| &plane.listeners).map(|plane| &plane.listener);
-    if query.wants_json() {
+    if is_json {
         let statuses: Vec<Value> = listeners
             .map(|listener| json!({"name": listener.name, "local_address": bound(&listener.address)}))
             .collect();

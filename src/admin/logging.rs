@@ -2,24 +2,24 @@
 //!
 //! Law: bad parameters change nothing.
 
-use http::StatusCode;
-
 use super::Admin;
 use super::reply::{Query, Reply};
 
-const USAGE: &str = "usage: /logging?level=<level> (change all levels)
-usage: /logging?paths=<target>:<level>,<target>:<level>,… (change some levels)
-usage: /logging (show the levels)
-levels: trace debug info warning error off
+const USAGE: &str = "usage: /logging?<target>=<level> (change single level)
+usage: /logging?paths=<target>:<level>,<target>:<level>,... (change multiple levels)
+usage: /logging?level=<level> (change all levels)
+levels: trace debug info warning error critical off
 ";
 
 /// See the module.
 pub(super) fn logging(admin: &Admin, query: &Query) -> Reply {
-    let directives = match (query.get("level"), query.get("paths")) {
-        (None, None) => None,
-        (Some(level), None) => Some(level_of(level).map(str::to_owned)),
-        (None, Some(paths)) => Some(with_paths(&admin.levels.directives(), paths)),
-        (Some(_), Some(_)) => Some(Err("level and paths do not go together".to_owned())),
+    let now = admin.levels.directives();
+    let directives = match query.iter().collect::<Vec<_>>()[..] {
+        [] | [("level" | "paths", "")] => None,
+        [("level", level)] => Some(level_of(level).map(str::to_owned)),
+        [("paths", paths)] => Some(with_paths(&now, paths)),
+        [(target, level)] => Some(with_paths(&now, &format!("{target}:{level}"))),
+        _ => Some(Err("invalid number of parameters".to_owned())),
     };
     let set = match directives {
         None => Ok(()),
@@ -27,7 +27,7 @@ pub(super) fn logging(admin: &Admin, query: &Query) -> Reply {
     };
     match set {
         Ok(()) => Reply::text(shown(&admin.levels.directives())),
-        Err(reason) => Reply::text(format!("{reason}\n{USAGE}")).with_status(StatusCode::BAD_REQUEST),
+        Err(reason) => Reply::refusal(format!("error: {reason}\n\n{USAGE}{}", shown(&now))),
     }
 }
 
@@ -61,11 +61,11 @@ fn level_of(name: &str) -> Result<&'static str, String> {
 }
 
 fn shown(directives: &str) -> String {
-    let lines = directives.split(',').map(|directive| match directive.split_once('=') {
-        Some((target, level)) => format!("  {target}: {level}\n"),
-        None => format!("  default: {directive}\n"),
+    let lines = directives.split(',').map(|directive| {
+        let (target, level) = directive.split_once('=').unwrap_or(("default", directive));
+        format!("  {target}: {}\n", if level == "warn" { "warning" } else { level })
     });
-    std::iter::once("active loggers:\n".to_owned()).chain(lines).collect()
+    std::iter::once("active loggers:\n".to_owned()).chain(lines).chain(["\n".to_owned()]).collect()
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@ mod guard;
 mod info;
 mod live;
 mod logging;
+mod memory;
 mod pages;
 mod reloads;
 mod reply;
 mod rules;
 mod splits;
+mod stats;
 
 use std::cell::RefCell;
 use std::fmt;

@@ -10,12 +10,12 @@ use http::{Method, Request, StatusCode, Uri};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::reply::{Query, Reply};
-use super::{Admin, Command, clusters, explain, guard, info, live, logging, rules, splits};
+use super::{Admin, Command, clusters, explain, guard, info, live, logging, memory, rules, splits, stats};
 use crate::proxy::census::VersionEndpoints;
 use crate::runtime::readiness::State;
 use crate::telemetry::families::envoy_server::ServerState;
 use crate::telemetry::{self, CONTENT_TYPE};
-use crate::transport::endpoint::{Answer, AnswerBody};
+use crate::transport::endpoint::Answer;
 
 struct Entry {
     path: &'static str,
@@ -80,9 +80,15 @@ const ENTRIES: &[Entry] = &[
         "show the log's levels; ?level=debug, ?paths=weir::proxy:debug,… sets them",
         logging::logging,
     ),
-    public("/metrics", "every metric, for Prometheus", |admin, _| scrape(admin, telemetry::Page::Metrics)),
+    page("/memory", "what the process takes of memory, as JSON", memory::memory),
+    public("/metrics", "every metric, for Prometheus", |admin, _| scrape(admin)),
     change("/quitquitquit", "leave without the grace", |admin, _| command(admin, Command::Quit)),
     public("/ready", "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
+    change(
+        "/reset_counters",
+        "let the counters on /stats count from now; those for Prometheus go on",
+        stats::reset_counters,
+    ),
     page(
         "/rules",
         "the rules in force, in order and in words, as JSON; ?filter=regex, ?limit=N",
@@ -95,9 +101,18 @@ const ENTRIES: &[Entry] = &[
         splits::splits,
     ),
     page("/splits.csv", "the same as a table; ?filter=regex, ?limit=N", splits::table),
-    public("/stats/prometheus", "the metrics that Envoy and Istio have, in Envoy's form", |admin, _| {
-        scrape(admin, telemetry::Page::Envoy)
-    }),
+    page(
+        "/stats",
+        "every metric by its dotted name; ?usedonly, ?filter=regex, ?invert_filter, ?type=Counters, Gauges or \
+         Histograms, ?format=text, json or prometheus, ?histogram_buckets=cumulative, disjoint, detailed or summary",
+        stats::stats,
+    ),
+    public(
+        "/stats/prometheus",
+        "the metrics that Envoy and Istio have, in Envoy's form; ?usedonly, ?filter=regex, ?invert_filter, ?type, \
+         ?histogram_buckets=cumulative or summary",
+        stats::prometheus,
+    ),
 ];
 
 /// The answer to a request.
@@ -170,14 +185,13 @@ fn command(admin: &Admin, command: Command) -> Reply {
     }
 }
 
-fn scrape(admin: &Admin, page: telemetry::Page) -> Reply {
+fn scrape(admin: &Admin) -> Reply {
     refresh(admin);
-    let pieces = admin.recorder.pieces(page).map(Bytes::from);
-    Reply { status: StatusCode::OK, content_type: CONTENT_TYPE, body: AnswerBody::Pieces(Box::new(pieces)) }
+    Reply::in_pieces(CONTENT_TYPE, admin.recorder.pieces(telemetry::Page::Metrics))
 }
 
 /// Brings up to date what nobody counts as it happens.
-fn refresh(admin: &Admin) {
+pub(super) fn refresh(admin: &Admin) {
     admin.server.refresh(Instant::now());
     admin.server.set_state(match admin.readiness.state() {
         State::Live => ServerState::Live,

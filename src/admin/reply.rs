@@ -13,8 +13,10 @@ use serde::Serialize;
 
 use crate::transport::endpoint::{Answer, AnswerBody};
 
-const TEXT: &str = "text/plain; charset=UTF-8";
-const JSON: &str = "application/json";
+/// Plain.
+pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
+/// Of any shape.
+pub(super) const JSON: &str = "application/json";
 const CSV: &str = "text/csv; charset=UTF-8; header=present";
 /// What a browser shows as a page.
 pub(super) const HTML: &str = "text/html; charset=UTF-8";
@@ -57,6 +59,20 @@ impl Reply {
             Ok(body) => Reply { status: StatusCode::OK, content_type: JSON, body: body.into() },
             Err(error) => Reply::text(format!("{error}\n")).with_status(StatusCode::INTERNAL_SERVER_ERROR),
         }
+    }
+
+    /// A page that is made as it goes out.
+    pub(super) fn in_pieces(
+        content_type: &'static str,
+        pieces: impl Iterator<Item = String> + 'static,
+    ) -> Reply {
+        let pieces = pieces.map(bytes::Bytes::from);
+        Reply { status: StatusCode::OK, content_type, body: AnswerBody::Pieces(Box::new(pieces)) }
+    }
+
+    /// A page that is not as asked for, with the reason.
+    pub(super) fn refusal(reason: impl Into<String>) -> Reply {
+        Reply::text(reason).with_status(StatusCode::BAD_REQUEST)
     }
 
     /// A table whose first row names the columns.
@@ -129,10 +145,40 @@ impl Query {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// Whether JSON is asked for.
-    pub(super) fn wants_json(&self) -> bool {
-        self.get("format") == Some("json")
+    /// Refuses what a page does not know: it must not look as if it had been obeyed.
+    pub(super) fn only(&self, page: &str, known: &[&str]) -> Result<(), String> {
+        let Some((name, _)) = self.iter().find(|(name, _)| !known.contains(name)) else { return Ok(()) };
+        Err(match known {
+            [] => format!("{name}: {page} has no parameters\n"),
+            _ => format!("{name}: not a parameter of {page}, which has {}\n", known.join(", ")),
+        })
     }
+
+    /// Whether JSON is asked for; a form that is neither that nor text is refused.
+    pub(super) fn json_or_text(&self, page: &str) -> Result<bool, String> {
+        match self.get("format") {
+            None | Some("" | "text") => Ok(false),
+            Some("json") => Ok(true),
+            Some(other) => Err(format!("format={other}: {page} has format=text and format=json\n")),
+        }
+    }
+}
+
+/// Bytes from which on what was made goes out.
+const ROOM: usize = 32 << 10;
+
+/// Small pieces together, so that each is worth sending.
+pub(super) fn in_rooms(pieces: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut pieces = pieces.fuse();
+    std::iter::from_fn(move || {
+        let mut room = pieces.next()?;
+        while room.len() < ROOM
+            && let Some(piece) = pieces.next()
+        {
+            room.push_str(&piece);
+        }
+        Some(room)
+    })
 }
 
 /// A regular expression that somebody typed, within bounds.

@@ -186,9 +186,15 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
     });
 }
 
-const CHANGES: [&str; 5] =
-    ["/drain_listeners", "/healthcheck/fail", "/healthcheck/ok", "/quitquitquit", "/logging"];
-const PAGES: [&str; 15] = [
+const CHANGES: [&str; 6] = [
+    "/drain_listeners",
+    "/healthcheck/fail",
+    "/healthcheck/ok",
+    "/quitquitquit",
+    "/logging",
+    "/reset_counters",
+];
+const PAGES: [&str; 17] = [
     "/",
     "/clusters",
     "/config_dump",
@@ -197,12 +203,14 @@ const PAGES: [&str; 15] = [
     "/live.css",
     "/live.js",
     "/live.svg",
+    "/memory",
     "/metrics",
     "/ready",
     "/rules",
     "/server_info",
     "/splits",
     "/splits.csv",
+    "/stats",
     "/stats/prometheus",
 ];
 
@@ -303,9 +311,14 @@ fn commands_are_handed_on_and_asking_twice_is_no_fault() {
 fn log_levels_are_shown_and_set_and_bad_ones_change_nothing() {
     run(async |world| {
         let shown = world.post("/logging").await;
-        assert_eq!((shown.status, &*shown.body), (200, "active loggers:\n  default: info\n"));
+        assert_eq!((shown.status, &*shown.body), (200, "active loggers:\n  default: info\n\n"));
         world.post("/logging?paths=weir%3A%3Aproxy:debug").await.has_line("  weir::proxy: debug");
-        for bad in ["level=loud", "paths=weir", "level=info&paths=weir:debug"] {
+        world.post("/logging?level=").await.has_line("  weir::proxy: debug");
+        world.post("/logging?h2=critical").await.has_line("  h2: error");
+        world.post("/logging?paths=h2:off").await.has_line("  h2: off");
+        let bad =
+            ["level=loud", "paths=weir", "level=info&paths=weir:debug", "weir=loud", "weir=debug&h2=info"];
+        for bad in bad.into_iter().chain(["group=weir:debug", "a%20b=debug"]) {
             let answer = world.post(&format!("/logging?{bad}")).await;
             assert!(
                 answer.status == 400 && answer.body.contains("usage: /logging"),
@@ -313,8 +326,11 @@ fn log_levels_are_shown_and_set_and_bad_ones_change_nothing() {
                 answer.body
             );
         }
-        assert_eq!(world.levels.directives(), "info,weir::proxy=debug");
-        assert_eq!(world.post("/logging?level=warning").await.body, "active loggers:\n  default: warn\n");
+        assert_eq!(world.levels.directives(), "info,weir::proxy=debug,h2=off");
+        assert_eq!(
+            world.post("/logging?level=warning").await.body,
+            "active loggers:\n  default: warning\n\n"
+        );
         world.levels.1.set(true);
         assert_eq!(world.post("/logging?level=debug").await.status, 400);
     });

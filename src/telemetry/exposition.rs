@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 
 use super::family::Kind;
 use super::registry::{Declared, Listed, Series};
-use super::stats::{Intervals, PERCENTS, Wanted, quantiles};
+use super::stats::{Intervals, SHARES, Wanted, quantiles};
 
 /// The content type of what is rendered.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -103,7 +103,7 @@ impl Iterator for Rendered {
             };
             let bounds = if self.intervals.is_some() && declared.kind == Kind::Histogram {
                 lines.begin(&declared, "summary");
-                PERCENTS.iter().map(|percent| format!("quantile=\"{}\"", percent / 100.0)).collect()
+                SHARES.iter().map(|share| format!("quantile=\"{share}\"")).collect()
             } else {
                 lines.begin(&declared, declared.kind.as_str());
                 declared.bounds.iter().map(|bound| format!("le=\"{bound}\"")).collect()

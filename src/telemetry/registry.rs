@@ -87,10 +87,11 @@ impl Registry {
         labels: Labels,
         pinned: bool,
     ) -> Option<Arc<Series>> {
-        let members = self
-            .families
-            .entry(declared.name.clone())
-            .or_insert_with(|| Members { declared: declared.clone(), series: BTreeMap::new(), reset: None });
+        let members = self.families.entry(declared.name.clone()).or_insert_with(|| Members {
+            declared: declared.clone(),
+            series: BTreeMap::new(),
+            reset: None,
+        });
         if members.declared.kind != declared.kind {
             return None;
         }

@@ -50,6 +50,7 @@ pub struct EndpointCounts {
     pub rq_success: AtomicU64,
     pub rq_error: AtomicU64,
     pub rq_timeout: AtomicU64,
+    pub rq_pending_active: AtomicU64,
 }
 
 impl EndpointState {

@@ -145,6 +145,13 @@ impl Guard {
         &self.census.counts
     }
 
+    /// Of a cluster whose outliers are looked for: what rates of success were compared with in the last interval, the
+    /// average and the least that is no outlier's; first those by answers, then those by whether anybody answered.
+    pub fn compared(&self) -> Option<[Option<(f64, f64)>; 2]> {
+        let [external, local] = &self.census.compared;
+        self.outlier.is_some().then(|| [external.told(), local.told()])
+    }
+
     /// Whether anything was ever sent to a member.
     fn is_used(&self) -> bool {
         self.used.load(Relaxed)

@@ -196,6 +196,7 @@ impl Shared {
             Some(permit) => {
                 self.meter.rq_pending_total.increment(1);
                 self.meter.rq_pending_active.increment(1.0);
+                self.endpoint.counts.rq_pending_active.fetch_add(1, Ordering::Relaxed);
                 Ok(Waiting { shared: self.clone(), _permit: permit })
             }
             None => {
@@ -215,6 +216,7 @@ pub(super) struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.shared.meter.rq_pending_active.decrement(1.0);
+        self.shared.endpoint.counts.rq_pending_active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -178,6 +178,7 @@ impl Control {
         self.planner.borrow_mut().collect();
         have_memory_given_back();
         self.stats.borrow_mut().tick(Instant::now());
+        self.shared.recorder.tick(Instant::now());
         let buffered: usize = self.shared.buffered.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         self.shared.process.buffered_bytes.set(buffered as f64);
         let short = match (cores::cgroup_memory_limit(), cores::cgroup_memory_in_use()) {

@@ -46,4 +46,4 @@ pub fn all() -> Vec<&'static Family> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -16,7 +16,7 @@ use std::time::Instant;
 use regex::Regex;
 
 pub(super) use intervals::Intervals;
-pub(super) use quantiles::{PERCENTS, quantiles};
+pub(super) use quantiles::{SHARES, quantiles};
 
 use super::exposition::{Page, Rendered};
 use super::family::Kind;
@@ -234,3 +234,6 @@ fn number(family: &Listed, series: &Series) -> Number {
         Kind::Gauge | Kind::Histogram => Number::Real(series.span.sum_f64(0)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,16 @@
 //!
 //! Law: pure. Interpolated within a bucket as Prometheus' `histogram_quantile` does, so that both say the same.
 
-/// What Envoy computes, in percent.
-pub(in crate::telemetry) const PERCENTS: [f64; 10] = [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
+/// The quantiles that Envoy computes.
+pub(in crate::telemetry) const SHARES: [f64; 10] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1.0];
+/// The same in percent.
+pub(super) const PERCENTS: [f64; 10] = [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
 
 /// The values that these shares of the observations did not pass; `None` without any. `counts` has an entry more than
 /// there are `bounds`; what is in it was above all of them, and is taken for the last.
-pub(in crate::telemetry) fn quantiles(bounds: &[f64], counts: &[u64]) -> [Option<f64>; PERCENTS.len()] {
+pub(in crate::telemetry) fn quantiles(bounds: &[f64], counts: &[u64]) -> [Option<f64>; SHARES.len()] {
     let total: u64 = counts.iter().sum();
-    PERCENTS.map(|percent| at(bounds, counts, percent / 100.0 * total as f64))
+    SHARES.map(|share| at(bounds, counts, share * total as f64))
 }
 
 fn at(bounds: &[f64], counts: &[u64], rank: f64) -> Option<f64> {

@@ -155,14 +155,17 @@ impl Scene<'_> {
                 closed.map(|(total, good)| (*watch, total, good))
             })
             .collect();
+        let mut compared = None;
         if let Some(config) = &self.config.success_rate {
             let valid = enough(&rates, config.request_volume);
             if !valid.is_empty() && valid.len() >= config.minimum_hosts as usize {
-                let least = least_success(&valid, f64::from(config.stdev_factor) / 1000.0);
+                let (average, least) = least_success(&valid, f64::from(config.stdev_factor) / 1000.0);
+                compared = Some((average, least));
                 let ill = valid.iter().filter(|&&(_, good)| good < least);
                 ill.for_each(|&(watch, _)| self.detected(watch, Why::SuccessRate { local }));
             }
         }
+        self.census.compared[usize::from(local)].tell(compared);
         if let Some(config) = &self.config.failure_percentage {
             let valid = enough(&rates, config.request_volume);
             if !valid.is_empty() && valid.len() >= config.minimum_hosts as usize {
@@ -187,12 +190,12 @@ fn enough<'w>(rates: &[(&'w Watch, u64, f64)], volume: u32) -> Vec<(&'w Watch, f
     enough.map(|&(watch, _, good)| (watch, good)).collect()
 }
 
-/// Mean less deviation by a factor.
-fn least_success(rates: &[(&Watch, f64)], factor: f64) -> f64 {
+/// The mean, and the mean less deviation by a factor.
+fn least_success(rates: &[(&Watch, f64)], factor: f64) -> (f64, f64) {
     let count = rates.len() as f64;
     let mean = rates.iter().map(|&(_, good)| good).sum::<f64>() / count;
     let variance = rates.iter().map(|&(_, good)| (good - mean).powi(2)).sum::<f64>() / count;
-    mean - factor * variance.sqrt()
+    (mean, mean - factor * variance.sqrt())
 }
 
 /// All workers read it with every answer; it is written when it changes.

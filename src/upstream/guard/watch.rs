@@ -29,6 +29,35 @@ pub(super) struct Census {
     /// Counts up with every change of anybody's health: whoever sees it looks at all of them again.
     changes: AtomicU32,
     pub(super) counts: GuardCounts,
+    /// What rates of success were compared with in the last interval: of whoever answered, and whether anybody did.
+    pub(super) compared: [Compared; 2],
+}
+
+/// The average of the endpoints' percentages of successes, and the one below which an endpoint is thrown out.
+#[derive(Debug)]
+pub(super) struct Compared {
+    /// `f64`'s bits; not numbers where nothing was compared.
+    average: Plain,
+    least: Plain,
+}
+
+impl Default for Compared {
+    fn default() -> Compared {
+        Compared { average: Plain::new(f64::NAN.to_bits()), least: Plain::new(f64::NAN.to_bits()) }
+    }
+}
+
+impl Compared {
+    pub(super) fn tell(&self, compared: Option<(f64, f64)>) {
+        let (average, least) = compared.unwrap_or((f64::NAN, f64::NAN));
+        self.average.store(average.to_bits(), Relaxed);
+        self.least.store(least.to_bits(), Relaxed);
+    }
+
+    pub(super) fn told(&self) -> Option<(f64, f64)> {
+        let [average, least] = [&self.average, &self.least].map(|bits| f64::from_bits(bits.load(Relaxed)));
+        (!average.is_nan() && !least.is_nan()).then_some((average, least))
+    }
 }
 
 impl Census {

@@ -1,0 +1,26 @@
+//! `/memory`: what the process takes, as Envoy's `Memory`: 64-bit numbers are strings in its JSON.
+//!
+//! Law: told by the kernel; nothing here asks the allocator, which keeps no such figures.
+
+use serde_json::json;
+
+use super::Admin;
+use super::reply::{Query, Reply};
+use crate::telemetry::families::envoy_server::Memory;
+
+/// See the module.
+pub(super) fn memory(_: &Admin, query: &Query) -> Reply {
+    if let Err(reason) = query.only("/memory", &[]) {
+        return Reply::refusal(reason);
+    }
+    let Memory { resident_bytes, anonymous_bytes, data_bytes } = Memory::read();
+    Reply::json(&json!({
+        "allocated": anonymous_bytes.to_string(),
+        "heap_size": data_bytes.to_string(),
+        // Address space behind which there is no memory.
+        "pageheap_unmapped": data_bytes.saturating_sub(anonymous_bytes).to_string(),
+        "pageheap_free": "0",
+        "total_thread_cache": "0",
+        "total_physical_bytes": resident_bytes.to_string(),
+    }))
+}

@@ -1,0 +1,30 @@
+//! The pages of a proxy with ten thousand rules.
+//!
+//! Law: a page takes little memory, however long it is.
+
+use super::common::child::Weir;
+use super::common::many::{Shape, services};
+
+const MIB: u64 = 1 << 20;
+
+/// As many clusters as there may be with series before their first request.
+#[tokio::test]
+async fn pages_of_megabytes_about_ten_thousand_rules_take_little_memory() {
+    let weir = Weir::start_gateway(&services(400), &Shape::RouteRules.rules(400, 25));
+    let pages =
+        ["/stats", "/stats?format=json", "/stats/prometheus?usedonly", "/clusters", "/clusters?format=json"];
+    // Once before, so that what is allocated once is there.
+    for page in pages {
+        assert_eq!(weir.page(page).await.0, 200);
+    }
+    let watch = weir.watch_memory();
+    let mut bytes = 0;
+    for page in pages {
+        let (status, text) = weir.page(page).await;
+        assert_eq!(status, 200, "{page}");
+        println!("{page}: {} KiB, {} KiB more", text.len() >> 10, watch.grown() >> 10);
+        bytes += text.len() as u64;
+    }
+    assert!(bytes > 5 * MIB, "they are long: {bytes}");
+    assert!(watch.grown() < 4 * MIB, "{} KiB", watch.grown() >> 10);
+}
