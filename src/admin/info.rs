@@ -32,6 +32,7 @@ pub(super) fn server_info(admin: &Admin, _: &Query) -> Reply {
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,
         "hot_restart_version": "disabled",
+        "hot_restart_initializing": false,
         "command_line_options": {
             "concurrency": about.concurrency,
             "config_path": about.config_path,
