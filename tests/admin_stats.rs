@@ -21,11 +21,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::world::client::{Answer, Client, request};
+use common::world::client::{Answer, Client, get, request};
 use common::world::upstream::{Upstream, empty, full};
 use common::world::{Http, SOON, World, one_service, run, split_rule};
 use http::{Method, Response};
 use serde_json::Value;
+use tokio::task::spawn_local;
 
 /// An upstream that answers `/404` with that status, and so on.
 async fn upstream() -> Upstream {
@@ -171,6 +172,34 @@ fn a_reset_begins_the_counts_of_the_page_anew_and_no_counter_of_prometheus_falls
         assert_eq!(values(&page(world.admin(), "/stats").await)[&total], "2");
         assert_eq!(world.metric("envoy_cluster_upstream_rq_total", &[]).await, 7.0);
         assert_eq!(page(world.admin(), "/reset_counters").await.status, 405);
+    });
+}
+
+#[test]
+fn who_waits_for_a_connection_is_told_of_the_endpoint() {
+    run(async || {
+        let held = Upstream::holding().await;
+        let settings = ["protocol: http1", "circuit_breakers: {connections: 1}"];
+        let yaml = "workers: 1\n".to_owned() + &one_service(&settings, &[(&held.at(), "v1")]);
+        let world = World::start(&yaml).await;
+        let begin = |to| async move { drop(Client::connect(Http::One, to).await.begin(get("/")).await) };
+        let _sent = spawn_local(begin(world.addr("in")));
+        held.wait_begun(1).await;
+        let waits = spawn_local(begin(world.addr("in")));
+        let told = async |count: &str| {
+            let start = Instant::now();
+            let line = format!("::{}::rq_pending_active::{count}", held.at());
+            while !page(world.admin(), "/clusters").await.text().lines().any(|told| told.ends_with(&line)) {
+                assert!(start.elapsed() < SOON, "no {line}");
+                tokio::time::sleep(Duration::from_millis(5)).await; // between two looks
+            }
+        };
+        told("1").await;
+        let json = page(world.admin(), "/clusters?format=json").await;
+        let gauge = r#"{"type":"GAUGE","value":"1","name":"rq_pending_active"}"#;
+        assert!(json.text().contains(gauge), "{}", json.text());
+        waits.abort();
+        told("0").await;
     });
 }
 

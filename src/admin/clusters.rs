@@ -238,6 +238,12 @@ mod tests {
         assert_eq!(told(&cluster, 0), ("healthy".to_owned(), well));
         let out = json!({"failed_outlier_check": true, "eds_health_status": "HEALTHY"});
         assert_eq!(told(&cluster, 1), ("/failed_outlier_check".to_owned(), out));
+        let lines = lines_of(&cluster);
+        for scope in ["", "local_origin_"] {
+            for key in ["average", "ejection_threshold"] {
+                assert!(lines.contains(&format!("::outlier::{scope}success_rate_{key}::-1\n")), "{lines}");
+            }
+        }
         if let Some(traffic) = &mut config.traffic {
             traffic.health_checks = vec![HealthCheck::new(HealthCheckKind::Tcp)];
         }

@@ -18,7 +18,10 @@ pub(super) fn logging(admin: &Admin, query: &Query) -> Reply {
         [] | [("level" | "paths", "")] => None,
         [("level", level)] => Some(level_of(level).map(str::to_owned)),
         [("paths", paths)] => Some(with_paths(&now, paths)),
-        [(target, level)] => Some(with_paths(&now, &format!("{target}:{level}"))),
+        // Envoy's other form of a list has a colon where this one has a level.
+        [(target, level)] => {
+            Some(level_of(level).and_then(|level| with_paths(&now, &format!("{target}:{level}"))))
+        }
         _ => Some(Err("invalid number of parameters".to_owned())),
     };
     let set = match directives {

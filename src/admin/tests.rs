@@ -151,7 +151,23 @@ async fn ask_with(address: SocketAddr, method: &str, path: &str, fields: &str) -
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answered { status, head: format!("{head}\r\n"), body: body.to_owned() }
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked && method != "HEAD" { dechunked(body) } else { body.to_owned() };
+    Answered { status, head: format!("{head}\r\n"), body }
+}
+
+/// A body whose chunks are whole characters.
+fn dechunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return whole;
+        }
+        whole += &rest[..size];
+        body = rest[size..].strip_prefix("\r\n").unwrap();
+    }
 }
 
 impl World {

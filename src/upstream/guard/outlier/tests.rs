@@ -219,8 +219,13 @@ fn who_succeeds_less_often_than_mean_less_factor_times_deviation_is_ejected() {
     assert_eq!(stage.out(), [4]);
     assert_eq!(stage.count(GuardEvent::EnforcedSuccessRate), 1);
     assert_eq!(stage.watches[3].success_rates(), [Some(100.0), None]);
+    let compared = || stage.census.compared.each_ref().map(|compared| compared.told());
+    let [by_answers, by_anybody] = compared();
+    let (average, least) = by_answers.expect("a comparison");
+    assert!(average == 90.0 && (least - 52.0).abs() < 1e-9 && by_anybody.is_none(), "{average} {least}");
     stage.end_interval(20_000);
     assert_eq!(stage.watches[3].success_rates(), [None, None], "each interval counts alone");
+    assert_eq!(compared(), [None, None]);
 }
 
 #[test]
