@@ -21,8 +21,8 @@ const MAX_HISTOGRAMS: usize = 20_000;
 /// The buckets with observations, and how many.
 type Counts = Box<[(u32, u64)]>;
 
-/// Of which histogram.
-type Key = (Cow<'static, str>, Labels);
+/// Of the histograms of a family.
+type Family = HashMap<Labels, Kept>;
 
 /// See the module. Cloning shares them.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub(in crate::telemetry) struct Intervals(Arc<Mutex<State>>);
 struct State {
     looked: Option<Instant>,
     noted: Option<Instant>,
-    kept: HashMap<Key, Kept>,
+    kept: HashMap<Cow<'static, str>, Family>,
     /// Whether there were more histograms than are kept.
     is_full: bool,
 }
@@ -69,9 +69,9 @@ impl Intervals {
     }
 
     /// The observations of each bucket in the last interval that has ended; `None` where that is not known.
-    pub(in crate::telemetry) fn of(&self, family: &Cow<'static, str>, series: &Series) -> Option<Vec<u64>> {
+    pub(in crate::telemetry) fn of(&self, family: &str, series: &Series) -> Option<Vec<u64>> {
         let state = self.lock();
-        let last = state.kept.get(&(family.clone(), series.labels.clone()))?.last.as_ref()?;
+        let last = state.kept.get(family)?.get(&series.labels)?.last.as_ref()?;
         let mut counts = vec![0; series.bounds.len() + 1];
         for &(bucket, count) in last {
             if let Some(into) = counts.get_mut(bucket as usize) {
@@ -91,27 +91,25 @@ impl State {
     fn note(&mut self, now: Instant, histograms: &[Listed]) {
         let (mut before, was_full) = (std::mem::take(&mut self.kept), self.is_full);
         let is_first = self.noted.replace(now).is_none();
-        self.is_full = false;
+        let mut left = MAX_HISTOGRAMS;
         for Listed { declared, series, .. } in histograms {
-            for series in series {
-                let total = counts(series);
-                if total.is_empty() {
-                    continue;
-                }
-                if self.kept.len() == MAX_HISTOGRAMS {
-                    self.is_full = true;
-                    return;
-                }
-                let key = (declared.name.clone(), series.labels.clone());
-                let last = match before.remove(&key) {
+            let before = before.remove(&declared.name).unwrap_or_default();
+            let mut kept = Family::new();
+            let used =
+                series.iter().map(|series| (series, counts(series))).filter(|(_, total)| !total.is_empty());
+            for (series, total) in used.take(left) {
+                let last = match before.get(&series.labels) {
                     Some(kept) => Some(since(&total, &kept.total)),
                     // It was not there, or had seen nothing.
                     None if !is_first && !was_full => Some(total.clone()),
                     None => None,
                 };
-                self.kept.insert(key, Kept { total, last });
+                kept.insert(series.labels.clone(), Kept { total, last });
             }
+            left -= kept.len();
+            self.kept.insert(declared.name.clone(), kept);
         }
+        self.is_full = left == 0;
     }
 }
 

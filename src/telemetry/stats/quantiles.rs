@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn quantiles_never_fall() {
         for seed in 0..500_u64 {
-            let counts: Vec<u64> = (0..4).map(|i| (seed * 7919 >> (2 * i)) % 5).collect();
+            let counts: Vec<u64> = (0..4).map(|i| ((seed * 7919) >> (2 * i)) % 5).collect();
             let found = quantiles(&[0.5, 1.0, 25.0], &counts);
             assert!(found.is_sorted(), "{counts:?} {found:?}");
         }
