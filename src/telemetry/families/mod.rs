@@ -46,4 +46,4 @@ pub fn all() -> Vec<&'static Family> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -12,7 +12,7 @@ use super::*;
 use crate::words::Protocol;
 
 /// A recorder in which every meter was made and used once.
-pub(in crate::telemetry) fn everything() -> Recorder {
+fn everything() -> Recorder {
     let recorder = Recorder::new(1);
     let cluster = ClusterMeter::new(&recorder, "half-v1".into());
     let http = HttpMeter::new(&recorder, "split");
