@@ -34,7 +34,8 @@ impl Both {
         let upstream = upstream().await;
         let world = world(&upstream).await;
         let routes = "virtual_hosts: [{name: all, domains: [\"*\"], routes: [{match: {prefix: /}, route: {cluster: x}}]}]";
-        let clusters = [cluster("x", Some(upstream.addr()), "outlier_detection: {}")];
+        let more = "outlier_detection: {}, circuit_breakers: {thresholds: [{track_remaining: true}]}";
+        let clusters = [cluster("x", Some(upstream.addr()), more)];
         let text =
             bootstrap("", &["fault.v3.HTTPFault"], routes, &clusters) + "\nstats_flush_interval: 0.1s\n";
         let envoy = Envoy::with(&program, |_| text.replace("stat_prefix: predict", "stat_prefix: in"));

@@ -40,7 +40,7 @@ const SCOPES: [(&str, &str); 5] = [
     ("fault_", "fault."),
     ("health_check_", "health_check."),
     ("outlier_detection_", "outlier_detection."),
-    ("retry_", "retry."),
+    ("retry_upstream_", "retry.upstream_"),
 ];
 
 impl Shape {
@@ -80,17 +80,17 @@ impl Shape {
 
     fn scoped(start: impl IntoIterator<Item = Part>, rest: &str) -> Shape {
         let mut parts: Vec<Part> = start.into_iter().collect();
-        let (scope, rest) = SCOPES
+        let own = SCOPES
             .iter()
-            .find_map(|(flat, dotted)| Some((*dotted, rest.strip_prefix(flat)?)))
-            .unwrap_or(("", rest));
+            .find_map(|(flat, dotted)| Some(format!("{dotted}{}", rest.strip_prefix(flat)?)))
+            .unwrap_or_else(|| rest.to_owned());
         // A class or a code of statuses is a part of the last word.
-        match rest.strip_suffix("xx").filter(|rest| rest.ends_with('_')) {
-            Some(rest) => parts.extend([Part::Text(format!(".{scope}{rest}").into()), CLASS, text("xx")]),
-            None if rest == "upstream_rq" => {
-                parts.extend([Part::Text(format!(".{scope}{rest}_").into()), CODE]);
+        match own.strip_suffix("_xx") {
+            Some(own) => parts.extend([Part::Text(format!(".{own}_").into()), CLASS, text("xx")]),
+            None if own.ends_with("upstream_rq") => {
+                parts.extend([Part::Text(format!(".{own}_").into()), CODE]);
             }
-            None => parts.push(Part::Text(format!(".{scope}{rest}").into())),
+            None => parts.push(Part::Text(format!(".{own}").into())),
         }
         Shape { parts, pairs: false }
     }

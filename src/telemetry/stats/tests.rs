@@ -50,6 +50,7 @@ fn names_are_those_that_envoy_takes_its_labels_from() {
         ("envoy_cluster_outlier_detection_ejections_active", "outlier_detection.ejections_active"),
         ("envoy_cluster_health_check_attempt", "health_check.attempt"),
         ("envoy_cluster_membership_total", "membership_total"),
+        ("envoy_cluster_retry_or_shadow_abandoned", "retry_or_shadow_abandoned"),
         ("envoy_cluster_lb_healthy_panic", "lb_healthy_panic"),
     ] {
         assert_eq!(of_cluster(family, &[]), rest);
