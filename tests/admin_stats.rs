@@ -6,6 +6,7 @@
 #[path = "common"]
 mod common {
     pub(crate) mod child;
+    pub(crate) mod loopback;
     pub(crate) mod many;
     pub(crate) mod parts;
     pub(crate) mod world;
