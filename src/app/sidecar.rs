@@ -309,6 +309,7 @@ fn workers(snapshot: &Snapshot) -> usize {
 pub fn environment() -> Environment {
     Environment {
         check_log_format: |format| Format::parse(format).map(drop).map_err(|error| error.to_string()),
+        check_log_text: |text| Format::check_text(text).map_err(|error| error.to_string()),
         ..Environment::from_variables(|name| std::env::var(name).ok())
     }
 }

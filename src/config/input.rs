@@ -37,6 +37,8 @@ pub struct Environment {
     pub labels: Labels,
     /// Whether an access-log format is right; the error is the reason.
     pub check_log_format: fn(&str) -> Result<(), String>,
+    /// Whether a text in an access log's JSON object is right; the error is the reason.
+    pub check_log_text: fn(&str) -> Result<(), String>,
 }
 
 impl Default for Environment {
@@ -51,6 +53,7 @@ impl Default for Environment {
             cluster: None,
             labels: Labels::new(),
             check_log_format: |_| Ok(()),
+            check_log_text: |_| Ok(()),
         }
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Downstream {
     pub(super) listener: Arc<ListenerPlane>,
     /// Its place among the lane's connections.
     pub(super) key: Cell<usize>,
+    /// Its number in the access log, once it was asked for.
+    pub(super) number: Cell<u64>,
     seat: RefCell<Seat>,
     phase: Cell<Phase>,
     open_requests: Cell<usize>,
@@ -124,6 +126,7 @@ pub(super) async fn serve(lane: Rc<Lane>, arrival: Arrival) {
         flow,
         listener,
         key: Cell::new(0),
+        number: Cell::new(0),
         seat,
         open_requests: Cell::new(0),
         engine: Cell::new(None),

@@ -30,6 +30,7 @@ use crate::words::{Flag, HttpVersion, Protocol};
 mod download;
 mod end;
 mod kept;
+mod logged;
 mod room;
 mod tape;
 mod upload;
@@ -129,7 +130,10 @@ impl Exchange {
 
     /// The exchange of a message whose head cannot be read.
     pub(super) fn begin_unread(downstream: &Rc<Downstream>) -> DownloadBody {
-        Exchange::begin_as(downstream, http::Version::HTTP_11, Protocol::Http, Body::Empty)
+        let download =
+            Exchange::begin_as(downstream, http::Version::HTTP_11, Protocol::Http, Body::Empty);
+        download.exchange.log_unread();
+        download
     }
 
     fn begin_as(
@@ -226,11 +230,14 @@ impl Exchange {
         if let Some(lease) = &lease {
             lease.passes_on(&record);
         }
-        if record.protocol == Protocol::Grpc || record.logged.is_some() {
+        if record.protocol == Protocol::Grpc {
             record.grpc_status = grpc_outcome(&parts.headers);
         }
         if let (Some(log), Some(logged)) = (&self.seat.generation.plane.access_log, &mut record.logged) {
             log.response_head(logged, &parts.headers);
+            if let Some(moments) = logged.moments() {
+                logged::note_answer(moments, &parts.headers, &body, lease.is_some());
+            }
         }
         let complete = body.is_end_stream();
         let ours = lease.is_none() && body.size_hint().upper().is_some_and(|bytes| bytes <= FEW_BYTES);
@@ -246,16 +253,6 @@ impl Exchange {
             unwritten: 0,
         };
         Response::from_parts(parts, ())
-    }
-
-    /// The head as the upstream gets it, for the access log: with the fields that Weir adds.
-    pub(super) fn log_request_head(&self, parts: &Parts) {
-        let Some(log) = &self.seat.generation.plane.access_log else { return };
-        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-        let authority = super::admit::authority(parts).unwrap_or_default();
-        let logged =
-            log.request_heads(&parts.method, target.as_bytes(), authority.as_bytes(), &parts.headers);
-        self.record.borrow_mut().logged = Some(logged);
     }
 
     /// The route, and the one of its targets that the split has chosen, once it has.

@@ -4,6 +4,7 @@
 //! thousand regexes takes tens of milliseconds).
 
 mod clusters;
+mod log;
 mod names;
 mod routes;
 #[cfg(test)]
@@ -21,11 +22,11 @@ use super::census::census;
 use super::dimensions::Dimensions;
 use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutesPlane};
 use crate::runtime::sync;
-use crate::snapshot::{self, Listener, LogFormat, Mode, PeerFilter, Snapshot};
+use crate::snapshot::{self, Listener, Mode, PeerFilter, Snapshot};
 use crate::telemetry::families::envoy_server::PlannerSeries;
 use crate::telemetry::families::levels;
 use crate::telemetry::{
-    AccessLog, AccessLogs, Counter, Format, GaugeSet, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
+    AccessLog, AccessLogs, Counter, GaugeSet, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
     VersionMeter,
 };
 use crate::transport::dial::Target;
@@ -221,28 +222,6 @@ impl Planner {
             http,
             meter,
         }
-    }
-
-    fn open_log(&mut self, wanted: Option<&snapshot::AccessLog>) -> io::Result<Option<AccessLog>> {
-        let Some(wanted) = wanted else {
-            self.log = None;
-            return Ok(None);
-        };
-        if let Some((open, log)) = &self.log
-            && open == wanted
-        {
-            return Ok(Some(log.clone()));
-        }
-        let format = match &wanted.format {
-            LogFormat::Envoy => "envoy",
-            LogFormat::Json => "json",
-            LogFormat::Custom(format) => format,
-        };
-        let format = Format::parse(format).map_err(|error| io::Error::other(error.to_string()))?;
-        let dropped = self.process.access_log_dropped.clone();
-        let log = self.logs.open(&wanted.path, format, dropped)?;
-        self.log = Some((wanted.clone(), log.clone()));
-        Ok(Some(log))
     }
 }
 

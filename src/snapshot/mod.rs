@@ -5,6 +5,7 @@
 //! chains, named route configurations, virtual hosts, routes, clusters with localities and endpoints. What Envoy
 //! has no field for (versions of a split, `deliver`, `local`) stands beside it under Weir's own names.
 
+pub mod access_log;
 pub mod cluster;
 pub mod dimension;
 pub mod edit;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use access_log::{AccessLog, LogFilter, LogFormat};
 pub use cluster::{Address, CircuitBreakers, Cluster, Endpoint, LbPolicy, Locality, UpstreamProtocol};
 pub use dimension::Dimension;
 pub use edit::{DirectResponse, HeaderEdit, HeaderEdits, PathRewrite, Redirect, RedirectPort, Rewrite};
@@ -39,7 +41,7 @@ pub use route::{
     Action, Domain, Forward, Fraction, HeaderMatch, HeaderName, MoreMatch, OrdName, PathMatch, QueryMatch,
     Route, RouteConfig, RouteMatch, SourceMatch, StringMatch, VersionTarget, VirtualHost,
 };
-pub use settings::{AccessLog, Admin, Caller, Drain, IdleTimeouts, Limits, LogFormat, Node, Workers};
+pub use settings::{Admin, Caller, Drain, IdleTimeouts, Limits, Node, Workers};
 pub use substitution::Substitution;
 pub use traffic::{
     FailurePercentage, HealthCheck, HealthCheckKind, KeepAlive, Outlier, RetryBudget, SlowStart, SuccessRate,

@@ -1,9 +1,8 @@
-//! Settings that belong to the whole proxy: who it is, its limits, its admin pages, its access log.
+//! Settings that belong to the whole proxy: who it is, its limits, its admin pages.
 //!
 //! Defaults and their reasons: the table of limits in `docs/limits.md`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,26 +39,6 @@ pub enum Workers {
     Auto,
     /// As many as said.
     Fixed(usize),
-}
-
-/// Where requests are logged, and how.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AccessLog {
-    /// A file, or `/dev/stdout`.
-    pub path: PathBuf,
-    /// The form of a line.
-    pub format: LogFormat,
-}
-
-/// The form of an access-log line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum LogFormat {
-    /// Envoy's default line.
-    Envoy,
-    /// One JSON object a line.
-    Json,
-    /// A string of Envoy's operators, already checked.
-    Custom(Arc<str>),
 }
 
 /// How the proxy leaves: `grace` of going on, then an end before `deadline`.

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method};
 pub use super::format::{Format, InvalidFormat};
 pub use super::heads::LoggedHeads;
 use super::line_queue::{Happened, LineQueue, LineThread, Sink};
+use super::log_filter::{LogFilter, Sieve};
 use super::record::RequestRecord;
 use super::recorder::Counter;
 
@@ -20,6 +21,7 @@ use super::recorder::Counter;
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     format: Arc<Format>,
+    sieve: Option<Arc<Sieve>>,
     lines: LineQueue,
 }
 
@@ -29,11 +31,17 @@ pub struct AccessLogs(Vec<LineThread>);
 
 impl AccessLogs {
     /// Opens `path` for appending (`/dev/stdout` and `/dev/stderr` are the process's own) and starts its writer.
-    /// `dropped` counts the lines that are lost.
+    /// `filter` says what is logged, where not everything is; `dropped` counts the lines that are lost.
     ///
     /// # Errors
     /// The operating system's, with the path.
-    pub fn open(&mut self, path: &Path, format: Format, dropped: Counter) -> io::Result<AccessLog> {
+    pub fn open(
+        &mut self,
+        path: &Path,
+        mut format: Format,
+        filter: Option<LogFilter>,
+        dropped: Counter,
+    ) -> io::Result<AccessLog> {
         let name = path.display().to_string();
         let named = |error: io::Error| io::Error::new(error.kind(), format!("access log {name}: {error}"));
         let sink = Sink::open(path).map_err(named)?;
@@ -42,7 +50,8 @@ impl AccessLogs {
         let (lines, thread) = LineQueue::start("access-log", sink, tell).map_err(named)?;
         self.0.retain(|thread| !thread.has_ended());
         self.0.push(thread);
-        Ok(AccessLog { format: Arc::new(format), lines })
+        let sieve = filter.map(|filter| Arc::new(filter.fit(&mut format)));
+        Ok(AccessLog { format: Arc::new(format), sieve, lines })
     }
 
     /// Opens every file anew by its path.
@@ -73,16 +82,31 @@ fn tell(path: &str, dropped: &Counter, what: Happened<'_>) {
 }
 
 impl AccessLog {
-    /// Takes what the format asks of a request's head. To be called when the proxy has made its own changes to the
-    /// headers, so that the log shows the request id and the original path.
-    pub fn request_heads(
+    /// Takes what the format asks of a request's head into `logged`. To be called again when the proxy has made its own
+    /// changes to the headers, so that the log shows the request id and the original path.
+    pub fn request_head(
         &self,
-        method: &Method,
-        path: &[u8],
-        authority: &[u8],
+        logged: &mut Option<Box<LoggedHeads>>,
+        (method, path, authority): (&Method, &[u8], &[u8]),
         headers: &HeaderMap,
-    ) -> Box<LoggedHeads> {
-        Box::new(LoggedHeads::of_request(&self.format, method, path, authority, headers))
+    ) {
+        match logged {
+            Some(logged) => logged.take_request(&self.format, path, authority, headers),
+            None => {
+                let heads = LoggedHeads::of_request(&self.format, method, path, authority, headers);
+                *logged = Some(Box::new(heads));
+            }
+        }
+    }
+
+    /// What is kept of a request whose head cannot be read.
+    pub fn no_head(&self) -> Box<LoggedHeads> {
+        Box::new(LoggedHeads::of_nothing(&self.format))
+    }
+
+    /// Whether the format asks who the caller is, to whoever stands before this proxy.
+    pub fn wants_remote(&self) -> bool {
+        self.format.wants_remote
     }
 
     /// Takes what the format asks of the response's head, as the caller gets it.
@@ -90,9 +114,16 @@ impl AccessLog {
         logged.add_response(&self.format, headers);
     }
 
-    /// Queues the record's line, or counts it as dropped. Never waits.
+    /// Takes what the format asks of the response's trailers.
+    pub fn response_trailers(&self, logged: &mut LoggedHeads, trailers: &HeaderMap) {
+        logged.add_trailers(&self.format, trailers);
+    }
+
+    /// Queues the record's line, or counts it as dropped, unless the filter leaves the request out. Never waits.
     pub fn log(&self, record: &RequestRecord) {
-        self.lines.push(self.format.line(record));
+        if self.sieve.as_ref().is_none_or(|sieve| sieve.passes(record)) {
+            self.lines.push(self.format.line(record));
+        }
     }
 }
 

@@ -31,7 +31,7 @@ fn every_line_that_was_queued_is_in_the_file_when_the_logs_are_closed() {
     let path = folder.path().join("access.log");
     fs::write(&path, "before\n").unwrap();
     let (dropped, mut logs) = (dropped(), AccessLogs::default());
-    let log = logs.open(&path, codes(), dropped.clone()).unwrap();
+    let log = logs.open(&path, codes(), None, dropped.clone()).unwrap();
     for status in 200..300 {
         log.clone().log(&record(status));
     }
@@ -49,8 +49,8 @@ fn a_log_that_was_replaced_by_another_is_written_to_its_end_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let (dropped, mut logs) = (dropped(), AccessLogs::default());
-    let old = logs.open(&path("old"), codes(), dropped.clone()).unwrap();
-    let new = logs.open(&path("new"), codes(), dropped.clone()).unwrap();
+    let old = logs.open(&path("old"), codes(), None, dropped.clone()).unwrap();
+    let new = logs.open(&path("new"), codes(), None, dropped.clone()).unwrap();
     old.log(&record(200));
     new.log(&record(201));
     assert_eq!(logs.close(PATIENCE), 0);
@@ -62,7 +62,7 @@ fn a_log_that_was_replaced_by_another_is_written_to_its_end_too() {
 fn a_file_that_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().join("none/access.log"), folder.path().to_owned()] {
-        let error = AccessLogs::default().open(&path, codes(), dropped()).unwrap_err();
+        let error = AccessLogs::default().open(&path, codes(), None, dropped()).unwrap_err();
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     }
 }

@@ -3,23 +3,31 @@
 //! Law: only what the format asks for is kept, and header values are shared with the message, not copied. One piece of
 //! memory for the text and one for the values, as each request that is logged takes them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::format::{Format, HeadPart};
+use super::field::HeadPart;
+use super::format::Format;
+use super::moments::Moments;
 
 /// What the format asks of a request's and its response's head.
 #[derive(Clone, Debug)]
 pub struct LoggedHeads {
-    method: Method,
+    /// Of a head that cannot be read there is none.
+    method: Option<Method>,
     /// The path, and behind it the authority.
-    text: Box<[u8]>,
+    text: Vec<u8>,
     path: usize,
     /// Of the request, and behind them those of the response, when that is there.
     values: Vec<Option<HeaderValue>>,
     of_request: usize,
+    /// Who the caller is to whoever stands before this proxy, if that is believed.
+    forwarded_for: Option<IpAddr>,
     version: Option<Arc<str>>,
+    /// What only some formats ask for.
+    moments: Option<Box<Moments>>,
 }
 
 impl LoggedHeads {
@@ -31,17 +39,61 @@ impl LoggedHeads {
         authority: &[u8],
         headers: &HeaderMap,
     ) -> LoggedHeads {
+        let mut heads = LoggedHeads::blank(format, path.len() + authority.len());
+        heads.method = Some(method.clone());
+        heads.take_request(format, path, authority, headers);
+        heads
+    }
+
+    /// Of a request whose head cannot be read.
+    pub(super) fn of_nothing(format: &Format) -> LoggedHeads {
+        let mut heads = LoggedHeads::blank(format, 0);
+        heads.values.resize(heads.of_request, None);
+        heads
+    }
+
+    fn blank(format: &Format, text: usize) -> LoggedHeads {
         let of_request = format.request_headers.len();
-        let mut values = Vec::with_capacity(of_request + format.response_headers.len());
-        values.extend(format.request_headers.iter().map(|name| headers.get(name).cloned()));
-        let text = [path, authority].concat().into();
-        LoggedHeads { method: method.clone(), text, path: path.len(), values, of_request, version: None }
+        LoggedHeads {
+            method: None,
+            text: Vec::with_capacity(text),
+            path: 0,
+            values: Vec::with_capacity(of_request + format.response_headers.len()),
+            of_request,
+            forwarded_for: None,
+            version: None,
+            moments: format.wants_moments.then(Box::default),
+        }
+    }
+
+    /// The same of the request's head as it is now; the method stays.
+    pub(super) fn take_request(
+        &mut self,
+        format: &Format,
+        path: &[u8],
+        authority: &[u8],
+        headers: &HeaderMap,
+    ) {
+        self.text.clear();
+        self.text.extend_from_slice(path);
+        self.text.extend_from_slice(authority);
+        self.path = path.len();
+        self.values.clear();
+        take(&mut self.values, &format.request_headers, headers);
     }
 
     /// Adds what `format` asks of the response's head, as the caller gets it.
     pub fn add_response(&mut self, format: &Format, headers: &HeaderMap) {
         self.values.truncate(self.of_request);
-        self.values.extend(format.response_headers.iter().map(|name| headers.get(name).cloned()));
+        take(&mut self.values, &format.response_headers, headers);
+    }
+
+    /// Adds what `format` asks of the response's trailers.
+    pub fn add_trailers(&mut self, format: &Format, trailers: &HeaderMap) {
+        if let Some(moments) = &mut self.moments {
+            moments.trailers.clear();
+            take(&mut moments.trailers, &format.response_trailers, trailers);
+        }
     }
 
     /// Adds the version that the request was sent to.
@@ -49,21 +101,52 @@ impl LoggedHeads {
         self.version = Some(version);
     }
 
+    /// The peer is believed about whom it stands before: the last of `x-forwarded-for` is the caller.
+    pub fn trust_forwarded(&mut self, headers: &HeaderMap) {
+        self.forwarded_for = headers.get_all("x-forwarded-for").iter().next_back().and_then(last_address);
+    }
+
+    /// What only some formats ask for, where this one does.
+    #[inline]
+    pub fn moments(&mut self) -> Option<&mut Moments> {
+        self.moments.as_deref_mut()
+    }
+
+    /// The same, to be read.
+    pub(super) fn noted(&self) -> Option<&Moments> {
+        self.moments.as_deref()
+    }
+
     /// The version that the request was sent to.
     pub(super) fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
+    /// The caller's address, where it is known from `x-forwarded-for`, which tells no port.
+    pub(super) fn forwarded_for(&self) -> Option<SocketAddr> {
+        self.forwarded_for.map(|ip| SocketAddr::new(ip, 0))
+    }
+
     /// What a field of the format names; `None` where it was not sent.
     pub(super) fn part(&self, part: HeadPart) -> Option<&[u8]> {
         match part {
-            HeadPart::Method => Some(self.method.as_str().as_bytes()),
-            HeadPart::Path => self.text.get(..self.path),
+            HeadPart::Method => Some(self.method.as_ref()?.as_str().as_bytes()),
+            HeadPart::Path => self.text.get(..self.path).filter(|_| self.method.is_some()),
             HeadPart::Authority => self.text.get(self.path..).filter(|text| !text.is_empty()),
             HeadPart::Request(place) => header(&self.values, place),
             HeadPart::Response(place) => header(self.values.get(self.of_request..)?, place),
+            HeadPart::Trailer(place) => header(&self.noted()?.trailers, place),
         }
     }
+}
+
+fn last_address(value: &HeaderValue) -> Option<IpAddr> {
+    let last = value.as_bytes().rsplit(|&byte| byte == b',').next()?;
+    std::str::from_utf8(last).ok()?.trim().parse().ok()
+}
+
+fn take(values: &mut Vec<Option<HeaderValue>>, names: &[HeaderName], headers: &HeaderMap) {
+    values.extend(names.iter().map(|name| headers.get(name).cloned()));
 }
 
 fn header(headers: &[Option<HeaderValue>], place: usize) -> Option<&[u8]> {

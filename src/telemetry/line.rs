@@ -5,13 +5,15 @@
 
 use std::cell::RefCell;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use super::format::{Field, Format, Piece, Shape, Source};
+use super::field::{Field, GrpcForm, HeadPart, Source};
+use super::format::{Format, Piece, Shape};
 use super::heads::LoggedHeads;
+use super::moments::Moments;
 use super::record::{GrpcOutcome, RequestRecord};
-use crate::words::{Flags, GrpcStatus, Operator};
+use crate::words::{Flag, Flags, GrpcStatus, Operator, Protocol};
 
 /// Times since 1970 that are in the calendar for certain.
 const CALENDAR: Duration = Duration::from_secs(1 << 36);
@@ -35,7 +37,7 @@ fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
             for piece in pieces {
                 match piece {
                     Piece::Literal(text) => line.push_str(text),
-                    Piece::Field(field) => write_text(line, field, record),
+                    Piece::Field(field) => write_piece(line, field, record, Escape::Text, "-"),
                 }
             }
         }
@@ -46,6 +48,7 @@ fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
             }
             line.push('}');
         }
+        Shape::Template(template) => template.write(line, record),
     }
     line.push('\n');
 }
@@ -55,50 +58,76 @@ fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
 enum Value<'a> {
     Unset,
     Number(u64),
+    /// One that may be below zero.
+    Integer(i64),
     /// Bytes of the network, or of the configuration, or our own.
     Bytes(&'a [u8]),
     Text(String),
     Flags(Flags),
+    LongFlags(Flags),
     Address(SocketAddr),
+    Ip(IpAddr),
     Time(SystemTime),
 }
 
-fn write_text(line: &mut String, field: &Field, record: &RequestRecord) {
+/// A field among others; `unset` where there is none.
+pub(super) fn write_piece(
+    line: &mut String,
+    field: &Field,
+    record: &RequestRecord,
+    how: Escape,
+    unset: &str,
+) {
     match value(field, record) {
-        Value::Unset => line.push('-'),
+        Value::Unset => line.push_str(unset),
         Value::Number(number) => line.push_str(itoa::Buffer::new().format(number)),
-        value => write_value(line, value, field.limit, Escape::Text),
+        Value::Integer(number) => line.push_str(itoa::Buffer::new().format(number)),
+        value => write_value(line, value, field.limit, how),
     }
 }
 
-fn write_json(line: &mut String, field: &Field, record: &RequestRecord) {
+/// A field that is a JSON value. Whether it is there.
+pub(super) fn write_json(line: &mut String, field: &Field, record: &RequestRecord) -> bool {
     match value(field, record) {
-        Value::Unset => line.push_str("null"),
+        Value::Unset => {
+            line.push_str("null");
+            return false;
+        }
         Value::Number(number) => line.push_str(itoa::Buffer::new().format(number)),
+        Value::Integer(number) => line.push_str(itoa::Buffer::new().format(number)),
         value => {
             line.push('"');
             write_value(line, value, field.limit, Escape::Json);
             line.push('"');
         }
     }
+    true
 }
 
 /// A value that is there and no number.
 fn write_value(line: &mut String, value: Value<'_>, limit: Option<usize>, how: Escape) {
     let start = line.len();
     match value {
-        Value::Unset | Value::Number(_) => {}
+        Value::Unset | Value::Number(_) | Value::Integer(_) => {}
         Value::Bytes(bytes) => return escape(line, cut(bytes, limit), how),
         Value::Text(text) => return escape(line, cut(text.as_bytes(), limit), how),
         // What follows is our own, and harmless: letters, digits and punctuation without quotes.
         Value::Flags(flags) if flags.is_empty() => line.push('-'),
         Value::Flags(flags) => drop(write!(line, "{flags}")),
+        Value::LongFlags(flags) => write_long(line, flags),
         Value::Address(address) => write_address(line, address),
+        Value::Ip(ip) => drop(write!(line, "{ip}")),
         Value::Time(time) => write_time(line, time),
     }
     if let Some(limit) = limit {
         line.truncate(line.len().min(start.saturating_add(limit)));
     }
+}
+
+fn write_long(line: &mut String, flags: Flags) {
+    let names: Vec<&str> = flags.iter().map(Flag::long).collect();
+    line.push_str(if names.is_empty() { "-" } else { "" });
+    line.push_str(&names.join(","));
 }
 
 fn write_address(line: &mut String, address: SocketAddr) {
@@ -150,7 +179,7 @@ fn write_calendar(line: &mut String, time: SystemTime) {
     }
 }
 
-fn value<'a>(field: &Field, record: &'a RequestRecord) -> Value<'a> {
+fn value<'a>(field: &'a Field, record: &'a RequestRecord) -> Value<'a> {
     match &field.source {
         Source::Record(operator) => record_value(*operator, record),
         Source::StartTime(form) => start_time_as(form, record),
@@ -159,6 +188,12 @@ fn value<'a>(field: &Field, record: &'a RequestRecord) -> Value<'a> {
             let found = part(*first).or_else(|| second.and_then(part));
             found.map_or(Value::Unset, Value::Bytes)
         }
+        Source::Trace(place) => {
+            let parent = record.logged.as_deref().and_then(|heads| heads.part(HeadPart::Request(*place)));
+            parent.and_then(trace_id).map_or(Value::Unset, Value::Bytes)
+        }
+        Source::Grpc(form) => grpc_status(record, *form),
+        Source::Fixed(text) => Value::Bytes(text.as_bytes()),
     }
 }
 
@@ -171,29 +206,94 @@ fn record_value(operator: Operator, record: &RequestRecord) -> Value<'_> {
         Operator::ResponseFlags => Value::Flags(record.flags),
         Operator::BytesReceived => Value::Number(record.request_bytes),
         Operator::BytesSent => Value::Number(record.response_bytes),
-        Operator::Duration => Value::Number(u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX)),
+        Operator::Duration => milliseconds(Some(record.duration)),
         Operator::UpstreamHost => name(record.upstream_host.as_deref()),
         Operator::UpstreamCluster => name(record.cluster.as_deref()),
-        Operator::UpstreamRequestAttemptCount => Value::Number(record.attempts.into()),
-        Operator::DownstreamRemoteAddress => address(record.downstream_remote),
-        Operator::DownstreamRemoteAddressWithoutPort => {
-            record.downstream_remote.map_or(Value::Unset, |address| Value::Text(address.ip().to_string()))
-        }
+        Operator::UpstreamRequestAttemptCount => Value::Number(attempts(record).into()),
+        Operator::DownstreamRemoteAddress => address(remote(record)),
+        Operator::DownstreamRemoteAddressWithoutPort => ip(remote(record)),
+        Operator::DownstreamDirectRemoteAddress => address(record.downstream_remote),
         Operator::DownstreamLocalAddress => address(record.downstream_local),
+        Operator::DownstreamLocalAddressWithoutPort => ip(record.downstream_local),
+        Operator::DownstreamLocalPort => number(record.downstream_local.map(|local| local.port().into())),
         Operator::RouteName => name(record.route.as_deref()),
-        Operator::GrpcStatus => match record.grpc_status {
-            GrpcOutcome::Known(status) => Value::Bytes(camel_case(status).as_bytes()),
-            GrpcOutcome::Unknown => Value::Bytes(b"InvalidCode"),
-            GrpcOutcome::Absent => Value::Unset,
-        },
-        Operator::GrpcStatusNumber => match record.grpc_status {
-            GrpcOutcome::Known(status) => Value::Number(status.code().into()),
-            GrpcOutcome::Unknown | GrpcOutcome::Absent => Value::Unset,
-        },
+        Operator::ResponseFlagsLong => Value::LongFlags(record.flags),
         Operator::WeirVersion => name(record.logged.as_deref().and_then(LoggedHeads::version)),
-        // These carry a header and are `Source::Head`.
-        Operator::Req | Operator::Resp => Value::Unset,
+        operator => match record.logged.as_deref().and_then(LoggedHeads::noted) {
+            Some(moments) => moments_value(operator, record, moments),
+            None => Value::Unset,
+        },
     }
+}
+
+/// What only some formats ask for.
+fn moments_value<'a>(operator: Operator, record: &'a RequestRecord, moments: &'a Moments) -> Value<'a> {
+    let start = record.start;
+    match operator {
+        Operator::ConnectionId => number(moments.connection()),
+        Operator::RequestDuration => milliseconds(moments.until_received(start)),
+        Operator::RequestTxDuration => milliseconds(moments.until_sent(start)),
+        Operator::ResponseDuration => milliseconds(moments.until_answered(start)),
+        Operator::ResponseTxDuration => {
+            milliseconds(moments.until_answered(start).map(|begun| record.duration.saturating_sub(begun)))
+        }
+        Operator::UpstreamLocalAddress => address(moments.local()),
+        Operator::UpstreamRemoteAddress => {
+            name(record.upstream_host.as_deref().filter(|_| moments.is_connected()))
+        }
+        Operator::UpstreamTransportFailureReason => name(moments.failure()),
+        Operator::LocalReplyBody => Value::Bytes(moments.local_reply().unwrap_or_default()),
+        // Connections are never ended over what is below HTTP, and bring no name of a server: there is no TLS.
+        _ => Value::Unset,
+    }
+}
+
+/// The caller's address.
+fn remote(record: &RequestRecord) -> Option<SocketAddr> {
+    record.logged.as_deref().and_then(LoggedHeads::forwarded_for).or(record.downstream_remote)
+}
+
+/// Envoy counts one that found nobody to go to.
+fn attempts(record: &RequestRecord) -> u32 {
+    let nobody = record.flags.has(Flag::NoHealthyUpstream) || record.flags.has(Flag::UpstreamOverflow);
+    record.attempts.max(nobody.into())
+}
+
+/// In whole ones, as Envoy counts.
+fn milliseconds(time: Option<Duration>) -> Value<'static> {
+    number(time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn number(number: Option<u64>) -> Value<'static> {
+    number.map_or(Value::Unset, Value::Number)
+}
+
+/// Of what is no gRPC there is none. Where none came it is what Envoy says for the status of HTTP.
+fn grpc_status(record: &RequestRecord, form: GrpcForm) -> Value<'static> {
+    if record.protocol != Protocol::Grpc {
+        return Value::Unset;
+    }
+    let status = match record.grpc_status {
+        GrpcOutcome::Known(status) => status,
+        GrpcOutcome::Unknown(number) if form == GrpcForm::Number => return Value::Integer(number.into()),
+        GrpcOutcome::Unknown(number) => return Value::Text(number.to_string()),
+        GrpcOutcome::Absent if record.status == 0 => return Value::Unset,
+        GrpcOutcome::Absent => GrpcStatus::from_http(record.status),
+    };
+    match form {
+        GrpcForm::Camel => Value::Bytes(camel_case(status).as_bytes()),
+        GrpcForm::Snake => Value::Bytes(status.screaming().as_bytes()),
+        GrpcForm::Number => Value::Number(status.code().into()),
+    }
+}
+
+/// Of a `traceparent`.
+fn trace_id(parent: &[u8]) -> Option<&[u8]> {
+    const PLACE: std::ops::Range<usize> = 3..35;
+    let id = parent.get(PLACE)?;
+    let delimited = parent.get(2) == Some(&b'-') && parent.get(35) == Some(&b'-');
+    let is_id = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) && id.iter().any(|&byte| byte != b'0');
+    (delimited && is_id).then_some(id)
 }
 
 fn name(name: Option<&str>) -> Value<'_> {
@@ -202,6 +302,10 @@ fn name(name: Option<&str>) -> Value<'_> {
 
 fn address(address: Option<SocketAddr>) -> Value<'static> {
     address.map_or(Value::Unset, Value::Address)
+}
+
+fn ip(address: Option<SocketAddr>) -> Value<'static> {
+    address.map_or(Value::Unset, |address| Value::Ip(address.ip()))
 }
 
 /// Unset for a clock beyond the calendar.
@@ -249,7 +353,7 @@ fn cut(bytes: &[u8], limit: Option<usize>) -> &[u8] {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Escape {
+pub(super) enum Escape {
     Text,
     Json,
 }
@@ -265,7 +369,7 @@ const ODD: [bool; 256] = {
     odd
 };
 
-fn escape(line: &mut String, bytes: &[u8], how: Escape) {
+pub(super) fn escape(line: &mut String, bytes: &[u8], how: Escape) {
     // Nearly all that is logged is plain, and is taken over whole.
     let odd = bytes.iter().fold(false, |odd, &byte| odd | ODD[usize::from(byte)]);
     if !odd && let Ok(text) = std::str::from_utf8(bytes) {

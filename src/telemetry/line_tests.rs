@@ -14,6 +14,8 @@ use crate::words::{Flag, HttpVersion, Protocol};
 
 const CUSTOM: &str = "%REQ(X-A)% %REQ(:PATH):20% %REQ(X-A):3% %RESP(X-B?X-C)% %UPSTREAM_HOST% %ROUTE_NAME%";
 
+const NOTED: &str = "%TRAILER(X-A)% %TRACE_ID% %DOWNSTREAM_REMOTE_ADDRESS% %LOCAL_REPLY_BODY%";
+
 fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
     let pairs = pairs
         .iter()
@@ -117,6 +119,7 @@ fn an_operator_with_a_choice_takes_the_first_that_is_there_and_a_limit_cuts() {
     let format =
         Format::parse("%REQ(X-A?:PATH):4% %REQ(X-B?X-A)% %GRPC_STATUS% %GRPC_STATUS_NUMBER%").unwrap();
     let mut record = record();
+    record.protocol = Protocol::Grpc;
     record.grpc_status = GrpcOutcome::Known(GrpcStatus::NotFound);
     let request = headers(&[("x-b", b"b")]);
     record.logged =
@@ -134,6 +137,139 @@ fn a_time_is_printed_in_the_form_that_is_asked_for_in_utc() {
     ] {
         assert_eq!(line(&Format::parse(format).unwrap(), &record()), expected, "{format}");
     }
+}
+
+/// A record of which everything is known, at moments that are milliseconds apart.
+fn full(format: &Format) -> RequestRecord {
+    let mut record = with_heads(format, record());
+    let at = |milliseconds| record.start + Duration::from_millis(milliseconds);
+    let (received, sent, answered) = (at(1), at(2), at(5));
+    record.downstream_remote = Some("10.0.0.1:40000".parse().unwrap());
+    record.downstream_local = Some("[fd00::1]:8500".parse().unwrap());
+    record.flags = [Flag::NoRoute, Flag::UpstreamRetryLimitExceeded].into_iter().collect();
+    let heads = record.logged.as_deref_mut().unwrap();
+    heads.add_trailers(format, &headers(&[("grpc-message", b"it is full")]));
+    if let Some(moments) = heads.moments() {
+        moments.came_by(17);
+        moments.connected(Some("10.0.0.2:41000".parse().unwrap()), false, received);
+        moments.received(received);
+        moments.sent(sent);
+        moments.answered(answered);
+    }
+    record
+}
+
+#[test]
+fn what_only_some_formats_ask_for_is_what_was_noted_on_the_way() {
+    for (format, expected) in [
+        ("%CONNECTION_ID% %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT%", "17 fd00::1 8500\n"),
+        ("%REQUEST_DURATION% %REQUEST_TX_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% %DURATION%", "1 2 5 2 7\n"),
+        ("%UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_REMOTE_ADDRESS%", "10.0.0.2:41000 127.0.0.1:9001\n"),
+        ("%TRAILER(X?grpc-message):5% %RESPONSE_TRAILER(X)% %RESPONSE_FLAGS_LONG%", "it is - UpstreamRetryLimitExceeded,NoRouteFound\n"),
+        ("%STREAM_ID% %REQUEST_HEADER(user-agent)% %RESPONSE_HEADER(x-none)%", "4f2a curl/8 -\n"),
+        ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "10.0.0.1:40000\n"),
+        ("%REQUESTED_SERVER_NAME% %CONNECTION_TERMINATION_DETAILS% %ENVIRONMENT(NO_SUCH_VARIABLE)%", "- - -\n"),
+    ] {
+        let format = Format::parse(format).unwrap();
+        assert_eq!(line(&format, &full(&format)), expected, "{format:?}");
+    }
+}
+
+#[test]
+fn what_did_not_happen_is_unset() {
+    let format = Format::parse(
+        "%REQUEST_DURATION% %REQUEST_TX_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% \
+         %UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_REMOTE_ADDRESS% %CONNECTION_ID% %TRAILER(a)% [%LOCAL_REPLY_BODY%]",
+    )
+    .unwrap();
+    let mut record = with_heads(&format, record());
+    assert_eq!(line(&format, &record), "- - - - - - - - []\n");
+    record.logged = None;
+    assert_eq!(line(&format, &record), "- - - - - - - - [-]\n");
+}
+
+#[test]
+fn an_attempt_without_a_connection_leaves_nothing_of_the_one_before() {
+    let format =
+        Format::parse("%UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_REMOTE_ADDRESS% %REQUEST_TX_DURATION% %UPSTREAM_TRANSPORT_FAILURE_REASON%")
+            .unwrap();
+    let mut record = full(&format);
+    let start = record.start;
+    let moments = record.logged.as_deref_mut().unwrap().moments().unwrap();
+    moments.not_connected(Some("delayed_connect_error:_Connection_refused"));
+    assert_eq!(line(&format, &record), "- - - delayed_connect_error:_Connection_refused\n");
+    let moments = record.logged.as_deref_mut().unwrap().moments().unwrap();
+    moments.connected(None, true, start + Duration::from_millis(3));
+    assert_eq!(line(&format, &record), "- 127.0.0.1:9001 3 -\n");
+}
+
+#[test]
+fn the_caller_is_whom_the_last_of_x_forwarded_for_names_where_that_is_believed() {
+    let format = Format::parse("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%").unwrap();
+    for (forwarded, believed, expected) in [
+        (&b"1.2.3.4"[..], true, "1.2.3.4:0 1.2.3.4\n"),
+        (b"1.2.3.4, fd00::2", true, "[fd00::2]:0 fd00::2\n"),
+        (b"1.2.3.4,", true, "10.0.0.1:40000 10.0.0.1\n"),
+        (b"1.2.3.4, me", true, "10.0.0.1:40000 10.0.0.1\n"),
+        (b"\xff", true, "10.0.0.1:40000 10.0.0.1\n"),
+        (b"1.2.3.4", false, "10.0.0.1:40000 10.0.0.1\n"),
+    ] {
+        let mut record = record();
+        record.downstream_remote = Some("10.0.0.1:40000".parse().unwrap());
+        let request = headers(&[("x-forwarded-for", forwarded)]);
+        let mut heads = LoggedHeads::of_request(&format, &Method::GET, b"/", b"", &request);
+        if believed {
+            heads.trust_forwarded(&request);
+        }
+        record.logged = Some(Box::new(heads));
+        assert_eq!(line(&format, &record), expected, "{forwarded:?} {believed}");
+    }
+}
+
+#[test]
+fn a_trace_is_that_of_a_traceparent_that_is_one() {
+    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let format = Format::parse("%TRACE_ID%").unwrap();
+    for (parent, expected) in [
+        (format!("00-{ID}-00f067aa0ba902b7-01"), ID),
+        (format!("00-{ID}"), "-"),
+        (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), "-"),
+        (format!("00-{}-00f067aa0ba902b7-01", ID.to_uppercase()), "-"),
+        ("short".into(), "-"),
+    ] {
+        let mut record = record();
+        let mut request = HeaderMap::new();
+        request.insert("traceparent", HeaderValue::from_str(&parent).unwrap());
+        record.logged = Some(Box::new(LoggedHeads::of_request(&format, &Method::GET, b"/", b"", &request)));
+        assert_eq!(line(&format, &record), format!("{expected}\n"), "{parent}");
+    }
+}
+
+#[test]
+fn a_grpc_status_is_printed_in_the_form_that_is_asked_for() {
+    let format =
+        Format::parse("%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)%")
+            .unwrap();
+    let mut record = record();
+    for (protocol, http, status, expected) in [
+        (Protocol::Grpc, 200, GrpcOutcome::parse(b"8"), "ResourceExhausted ResourceExhausted RESOURCE_EXHAUSTED 8"),
+        (Protocol::Grpc, 200, GrpcOutcome::parse(b"99"), "99 99 99 99"),
+        (Protocol::Grpc, 200, GrpcOutcome::parse(b"abc"), "-1 -1 -1 -1"),
+        (Protocol::Grpc, 200, GrpcOutcome::Absent, "Unknown Unknown UNKNOWN 2"),
+        (Protocol::Grpc, 503, GrpcOutcome::Absent, "Unavailable Unavailable UNAVAILABLE 14"),
+        (Protocol::Grpc, 0, GrpcOutcome::Absent, "- - - -"),
+        (Protocol::Http, 200, GrpcOutcome::parse(b"8"), "- - - -"),
+    ] {
+        (record.protocol, record.status, record.grpc_status) = (protocol, http, status);
+        assert_eq!(line(&format, &record), format!("{expected}\n"), "{protocol:?} {http} {status:?}");
+    }
+}
+
+#[test]
+fn what_belongs_to_the_process_is_the_same_on_every_line() {
+    let format = Format::parse("%HOSTNAME% %ENVIRONMENT(CARGO_PKG_NAME)% %ENVIRONMENT(CARGO_PKG_NAME):2%").unwrap();
+    let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    assert_eq!(line(&format, &record()), format!("{host} weir we\n"));
 }
 
 fn anything() -> impl Strategy<Value = (RequestRecord, Vec<u8>, Vec<u8>, Vec<u8>)> {
@@ -182,13 +318,18 @@ proptest! {
     #[test]
     fn any_bytes_make_exactly_one_line_and_json_is_valid((record, path, authority, header) in anything()) {
         let mut record = record;
-        for text in ["envoy", "json", CUSTOM] {
+        for text in ["envoy", "json", CUSTOM, NOTED] {
             let format = Format::parse(text).unwrap();
             let value = HeaderValue::from_bytes(&header).unwrap_or(HeaderValue::from_static("a"));
-            let all: HeaderMap = ["x-a", "x-b", "user-agent", "x-request-id", "x-envoy-original-path"]
+            let all: HeaderMap = ["x-a", "x-b", "user-agent", "x-request-id", "x-envoy-original-path", "x-forwarded-for", "traceparent"]
                 .into_iter().map(|name| (http::HeaderName::from_static(name), value.clone())).collect();
             let mut heads = LoggedHeads::of_request(&format, &Method::POST, &path, &authority, &all);
             heads.add_response(&format, &all);
+            heads.add_trailers(&format, &all);
+            heads.trust_forwarded(&all);
+            if let Some(moments) = heads.moments() {
+                moments.answers_itself(header.clone().into());
+            }
             record.logged = Some(Box::new(heads));
             let line = line(&format, &record);
             let body = line.strip_suffix('\n').unwrap();

@@ -16,14 +16,18 @@ pub mod window;
 mod exposition;
 mod facade;
 mod family;
+mod field;
 mod format;
 mod gauge_set;
 mod heads;
 mod labels;
 mod line;
+mod log_filter;
+mod moments;
 mod recorder;
 mod registry;
 mod shard;
+mod template;
 mod version;
 
 pub use access_log::{AccessLog, AccessLogs, Format, InvalidFormat, LoggedHeads};
@@ -35,6 +39,8 @@ pub use families::{
 pub use family::{Family, Kind, Labels};
 pub use gauge_set::GaugeSet;
 pub use labels::{CallerLabels, UNKNOWN, VersionLabels, WorkloadLabels};
+pub use log_filter::LogFilter;
+pub use moments::Moments;
 pub use record::{GrpcOutcome, Outcome, RequestRecord};
 pub use recorder::{Counter, Gauge, Histogram, RealCounter, Recorder};
 pub use shard::{ShardGuard, bind_shard};

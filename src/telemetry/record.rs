@@ -18,15 +18,23 @@ pub enum GrpcOutcome {
     Absent,
     /// A status of the protocol.
     Known(GrpcStatus),
-    /// A `grpc-status` that is none of the 17.
-    Unknown,
+    /// A `grpc-status` that is none of the 17: the number, or -1 where it is none.
+    Unknown(i32),
 }
 
 impl GrpcOutcome {
     /// Reads the value of a `grpc-status` field.
     pub fn parse(value: &[u8]) -> GrpcOutcome {
-        GrpcStatus::parse(value).map_or(GrpcOutcome::Unknown, GrpcOutcome::Known)
+        match GrpcStatus::parse(value) {
+            Some(status) => GrpcOutcome::Known(status),
+            None => GrpcOutcome::Unknown(number(value)),
+        }
     }
+}
+
+fn number(value: &[u8]) -> i32 {
+    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(-1)
 }
 
 /// Whose fault the end was, if anyone's: the class that our own metrics and pages count by.
@@ -160,7 +168,7 @@ impl RequestRecord {
         match (self.protocol, self.grpc_status) {
             (Protocol::Grpc, GrpcOutcome::Known(status)) => grpc_class(status, self.flags),
             // A status that is not in the protocol is UNKNOWN to the caller.
-            (Protocol::Grpc, GrpcOutcome::Unknown) => Outcome::ServerError,
+            (Protocol::Grpc, GrpcOutcome::Unknown(_)) => Outcome::ServerError,
             // Without a status only an HTTP client error says anything; a 200 that lacks one was cut.
             (Protocol::Grpc, GrpcOutcome::Absent) if !(400..500).contains(&self.status) => {
                 Outcome::ServerError
@@ -220,14 +228,16 @@ mod tests {
         assert_eq!(class(GrpcOutcome::Known(GrpcStatus::InvalidArgument)), Outcome::ClientError);
         assert_eq!(class(GrpcOutcome::Known(GrpcStatus::Unavailable)), Outcome::ServerError);
         assert_eq!(class(GrpcOutcome::Known(GrpcStatus::Cancelled)), Outcome::Cancelled);
-        assert_eq!(class(GrpcOutcome::Unknown), Outcome::ServerError);
+        assert_eq!(class(GrpcOutcome::Unknown(17)), Outcome::ServerError);
         assert_eq!(class(GrpcOutcome::Absent), Outcome::ServerError);
     }
 
     #[test]
     fn a_status_field_that_is_no_grpc_status_is_unknown() {
         assert_eq!(GrpcOutcome::parse(b"3"), GrpcOutcome::Known(GrpcStatus::InvalidArgument));
-        assert_eq!(GrpcOutcome::parse(b"17"), GrpcOutcome::Unknown);
-        assert_eq!(GrpcOutcome::parse(b""), GrpcOutcome::Unknown);
+        assert_eq!(GrpcOutcome::parse(b"17"), GrpcOutcome::Unknown(17));
+        for none in [&b""[..], b"-1", b"+1", b"x", b"99999999999"] {
+            assert_eq!(GrpcOutcome::parse(none), GrpcOutcome::Unknown(-1), "{none:?}");
+        }
     }
 }

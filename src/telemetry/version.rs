@@ -141,15 +141,19 @@ const ODD_STATUS: u16 = 600;
 /// Combinations of protocol, status, gRPC status and flags that have series of their own. Each has some 140 lines on a page.
 const MOST_ANSWERS: usize = 128;
 
+/// A status of gRPC that there is not.
+const STRANGE: GrpcOutcome = GrpcOutcome::Unknown(-1);
+
 impl Key {
     fn of(reporter: Reporter, record: &RequestRecord) -> Key {
         let status = match record.status {
             status @ (0 | 100..600) => status,
             _ => ODD_STATUS,
         };
-        let grpc_status = match record.protocol {
-            Protocol::Grpc => record.grpc_status,
-            Protocol::Http => GrpcOutcome::Absent,
+        let grpc_status = match (record.protocol, record.grpc_status) {
+            (Protocol::Grpc, GrpcOutcome::Unknown(_)) => STRANGE, // whatever the number
+            (Protocol::Grpc, status) => status,
+            (Protocol::Http, _) => GrpcOutcome::Absent,
         };
         Key { reporter, protocol: record.protocol, status, grpc_status, flags: record.flags }
     }
@@ -157,7 +161,7 @@ impl Key {
     /// Of an answer that is one too many: its statuses are not told, its flags, which are Weir's own, are.
     fn without_statuses(self) -> Key {
         let grpc_status = match self.protocol {
-            Protocol::Grpc => GrpcOutcome::Unknown,
+            Protocol::Grpc => STRANGE,
             Protocol::Http => GrpcOutcome::Absent,
         };
         Key { status: ODD_STATUS, grpc_status, ..self }
@@ -168,7 +172,7 @@ impl Key {
         let grpc = match self.grpc_status {
             GrpcOutcome::Known(status) => u64::from(status.code()),
             GrpcOutcome::Absent => 17,
-            GrpcOutcome::Unknown => 18,
+            GrpcOutcome::Unknown(_) => 18,
         };
         (self.reporter as u64) << 56
             | (self.protocol.index() as u64) << 55
@@ -181,7 +185,7 @@ impl Key {
         match self.grpc_status {
             GrpcOutcome::Absent => "",
             GrpcOutcome::Known(status) => status.code_str(),
-            GrpcOutcome::Unknown => UNKNOWN,
+            GrpcOutcome::Unknown(_) => UNKNOWN,
         }
     }
 

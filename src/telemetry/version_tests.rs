@@ -95,7 +95,7 @@ fn what_is_sent_on_the_wire_makes_a_bounded_number_of_series() {
     let recorder = Recorder::new(1);
     let meter = VersionMeter::declare(&recorder, &labels());
     for status in (0..=u16::MAX).filter(|status| !(200..600).contains(status)) {
-        meter.report_source(&record(Protocol::Http, status, GrpcOutcome::Unknown));
+        meter.report_source(&record(Protocol::Http, status, GrpcOutcome::Unknown(17)));
     }
     let page = recorder.render(Page::Metrics);
     let codes: BTreeSet<_> = page
@@ -163,7 +163,7 @@ fn each_combination_of_status_flags_and_grpc_status_finds_its_own_series() {
     for round in 0..3 {
         for status in [200, 404, 503] {
             for flags in [Flags::NONE, Flag::NoRoute.into(), Flag::UpstreamRequestTimeout.into()] {
-                for grpc in [GrpcOutcome::Unknown, GrpcOutcome::Known(GrpcStatus::Internal)] {
+                for grpc in [GrpcOutcome::Unknown(17), GrpcOutcome::Known(GrpcStatus::Internal)] {
                     let request = RequestRecord { flags, ..record(Protocol::Grpc, status, grpc) };
                     meter.report_source(&request);
                     expected += usize::from(round == 0);

@@ -7,6 +7,7 @@
 //! idle is never used again.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -198,6 +199,11 @@ impl Http1Lease {
         let (response, upload) = round_trip::run(&self.connection, head, body).await?;
         self.upload = upload;
         Ok(response)
+    }
+
+    /// The connection's own address; of a Unix-domain socket there is none.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.connection.local()
     }
 
     /// Gives the connection back, or closes it if it is not fit for another request.

@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -88,6 +89,7 @@ struct Connection {
     /// Takes no new stream: it ended, the peer said goodbye, or nothing is heard of it.
     retired: Cell<bool>,
     activity: Rc<Activity>,
+    local: Option<SocketAddr>,
     /// Streams that may be open at once, if the peer allows as many.
     most: usize,
     /// What bounds its use, where anything does.
@@ -209,7 +211,7 @@ async fn connect(
     permit: super::breaker::Permit,
 ) -> Result<(), DialError> {
     let (io, open) = shared.open(permit).await?;
-    let activity = io.activity().clone();
+    let (activity, local) = (io.activity().clone(), io.local());
     let patience = shared.cluster().config.connect_timeout;
     let settings = Settings {
         stream_window: STREAM_WINDOW,
@@ -239,6 +241,7 @@ async fn connect(
         idle_since: Cell::new(clock::now()),
         retired: Cell::new(false),
         activity,
+        local,
         heard: Cell::new((0, clock::now())),
     });
     state.connections.borrow_mut().push(entry.clone());
@@ -301,6 +304,11 @@ impl Connection {
 }
 
 impl Http2Lease {
+    /// The connection's own address; of a Unix-domain socket there is none.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.connection.local
+    }
+
     /// Opens the stream.
     ///
     /// # Errors

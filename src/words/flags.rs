@@ -93,6 +93,35 @@ impl Flag {
             Flag::UpstreamProtocolError => "UPE",
         }
     }
+
+    /// Envoy's long name, such as `NoHealthyUpstream`.
+    pub fn long(self) -> &'static str {
+        match self {
+            Flag::NoHealthyUpstream => "NoHealthyUpstream",
+            Flag::UpstreamConnectionFailure => "UpstreamConnectionFailure",
+            Flag::UpstreamOverflow => "UpstreamOverflow",
+            Flag::NoRoute => "NoRouteFound",
+            Flag::UpstreamRetryLimitExceeded => "UpstreamRetryLimitExceeded",
+            Flag::NoCluster => "NoClusterFound",
+            Flag::DelayInjected => "DelayInjected",
+            Flag::FaultInjected => "FaultInjected",
+            Flag::UpstreamMaxDuration => "UpstreamMaxStreamDurationReached",
+            Flag::DurationTimeout => "DurationTimeout",
+            Flag::DownstreamConnectionTermination => "DownstreamConnectionTermination",
+            Flag::UpstreamRequestTimeout => "UpstreamRequestTimeout",
+            Flag::UpstreamConnectionTermination => "UpstreamConnectionTermination",
+            Flag::UpstreamRemoteReset => "UpstreamRemoteReset",
+            Flag::LocalReset => "LocalReset",
+            Flag::StreamIdleTimeout => "StreamIdleTimeout",
+            Flag::DownstreamProtocolError => "DownstreamProtocolError",
+            Flag::UpstreamProtocolError => "UpstreamProtocolError",
+        }
+    }
+
+    /// The flag of that short name.
+    pub fn parse(short: &str) -> Option<Flag> {
+        Flag::ALL.into_iter().find(|flag| flag.short() == short)
+    }
 }
 
 /// A set of flags; prints as Envoy prints it: short names with commas, `-` when empty.
@@ -111,6 +140,16 @@ impl Flags {
     /// Whether `flag` is in the set.
     pub fn has(self, flag: Flag) -> bool {
         self.0 & (1 << flag as u8) != 0
+    }
+
+    /// Whether a flag of `others` is in the set.
+    pub fn meets(self, others: Flags) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// The flags that are raised, in printing order.
+    pub fn iter(self) -> impl Iterator<Item = Flag> {
+        Flag::ALL.into_iter().filter(move |&flag| self.has(flag))
     }
 
     /// Whether no flag is raised.
@@ -137,13 +176,21 @@ impl From<Flag> for Flags {
     }
 }
 
+impl FromIterator<Flag> for Flags {
+    fn from_iter<I: IntoIterator<Item = Flag>>(all: I) -> Flags {
+        let mut flags = Flags::NONE;
+        all.into_iter().for_each(|flag| flags.raise(flag));
+        flags
+    }
+}
+
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("-");
         }
         let mut first = true;
-        for flag in Flag::ALL.into_iter().filter(|&flag| self.has(flag)) {
+        for flag in self.iter() {
             if !first {
                 f.write_str(",")?;
             }
@@ -185,6 +232,7 @@ mod tests {
     fn every_flag_has_its_own_bit_and_name() {
         let names: std::collections::BTreeSet<_> = Flag::ALL.iter().map(|flag| flag.short()).collect();
         assert_eq!(names.len(), Flag::ALL.len());
+        assert!(Flag::ALL.iter().all(|&flag| Flag::parse(flag.short()) == Some(flag)));
         assert!(Flag::ALL.iter().enumerate().all(|(bit, &flag)| Flags::from(flag).bits() == 1 << bit));
     }
 }

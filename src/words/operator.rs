@@ -10,50 +10,94 @@ pub enum Operator {
     StartTime,
     Req,
     Resp,
+    Trailer,
     Protocol,
     ResponseCode,
     ResponseCodeDetails,
     ResponseFlags,
+    ResponseFlagsLong,
     BytesReceived,
     BytesSent,
     Duration,
+    RequestDuration,
+    RequestTxDuration,
+    ResponseDuration,
+    ResponseTxDuration,
     UpstreamHost,
     UpstreamCluster,
+    UpstreamLocalAddress,
+    UpstreamRemoteAddress,
     UpstreamRequestAttemptCount,
+    UpstreamTransportFailureReason,
     DownstreamRemoteAddress,
     DownstreamRemoteAddressWithoutPort,
+    DownstreamDirectRemoteAddress,
     DownstreamLocalAddress,
+    DownstreamLocalAddressWithoutPort,
+    DownstreamLocalPort,
+    ConnectionId,
+    ConnectionTerminationDetails,
+    RequestedServerName,
     RouteName,
     GrpcStatus,
     GrpcStatusNumber,
+    StreamId,
+    TraceId,
+    LocalReplyBody,
+    Hostname,
+    Environment,
     /// Weir's own: the version that was chosen.
     WeirVersion,
 }
 
 use Operator::*;
 
+/// Other names of some.
+const ALIASES: [(&str, Operator); 3] =
+    [("REQUEST_HEADER", Req), ("RESPONSE_HEADER", Resp), ("RESPONSE_TRAILER", Trailer)];
+
 impl Operator {
     /// Every operator.
-    pub const ALL: [Operator; 20] = [
+    pub const ALL: [Operator; 40] = [
         StartTime,
         Req,
         Resp,
+        Trailer,
         Protocol,
         ResponseCode,
         ResponseCodeDetails,
         ResponseFlags,
+        ResponseFlagsLong,
         BytesReceived,
         BytesSent,
         Duration,
+        RequestDuration,
+        RequestTxDuration,
+        ResponseDuration,
+        ResponseTxDuration,
         UpstreamHost,
         UpstreamCluster,
+        UpstreamLocalAddress,
+        UpstreamRemoteAddress,
         UpstreamRequestAttemptCount,
+        UpstreamTransportFailureReason,
         DownstreamRemoteAddress,
         DownstreamRemoteAddressWithoutPort,
+        DownstreamDirectRemoteAddress,
         DownstreamLocalAddress,
+        DownstreamLocalAddressWithoutPort,
+        DownstreamLocalPort,
+        ConnectionId,
+        ConnectionTerminationDetails,
+        RequestedServerName,
         RouteName,
         GrpcStatus,
         GrpcStatusNumber,
+        StreamId,
+        TraceId,
+        LocalReplyBody,
+        Hostname,
+        Environment,
         WeirVersion,
     ];
 
@@ -63,34 +107,75 @@ impl Operator {
             StartTime => "START_TIME",
             Req => "REQ",
             Resp => "RESP",
+            Trailer => "TRAILER",
             Protocol => "PROTOCOL",
             ResponseCode => "RESPONSE_CODE",
             ResponseCodeDetails => "RESPONSE_CODE_DETAILS",
             ResponseFlags => "RESPONSE_FLAGS",
+            ResponseFlagsLong => "RESPONSE_FLAGS_LONG",
             BytesReceived => "BYTES_RECEIVED",
             BytesSent => "BYTES_SENT",
             Duration => "DURATION",
+            RequestDuration => "REQUEST_DURATION",
+            RequestTxDuration => "REQUEST_TX_DURATION",
+            ResponseDuration => "RESPONSE_DURATION",
+            ResponseTxDuration => "RESPONSE_TX_DURATION",
             UpstreamHost => "UPSTREAM_HOST",
             UpstreamCluster => "UPSTREAM_CLUSTER",
+            UpstreamLocalAddress => "UPSTREAM_LOCAL_ADDRESS",
+            UpstreamRemoteAddress => "UPSTREAM_REMOTE_ADDRESS",
             UpstreamRequestAttemptCount => "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+            UpstreamTransportFailureReason => "UPSTREAM_TRANSPORT_FAILURE_REASON",
             DownstreamRemoteAddress => "DOWNSTREAM_REMOTE_ADDRESS",
             DownstreamRemoteAddressWithoutPort => "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+            DownstreamDirectRemoteAddress => "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
             DownstreamLocalAddress => "DOWNSTREAM_LOCAL_ADDRESS",
+            DownstreamLocalAddressWithoutPort => "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+            DownstreamLocalPort => "DOWNSTREAM_LOCAL_PORT",
+            ConnectionId => "CONNECTION_ID",
+            ConnectionTerminationDetails => "CONNECTION_TERMINATION_DETAILS",
+            RequestedServerName => "REQUESTED_SERVER_NAME",
             RouteName => "ROUTE_NAME",
             GrpcStatus => "GRPC_STATUS",
             GrpcStatusNumber => "GRPC_STATUS_NUMBER",
+            StreamId => "STREAM_ID",
+            TraceId => "TRACE_ID",
+            LocalReplyBody => "LOCAL_REPLY_BODY",
+            Hostname => "HOSTNAME",
+            Environment => "ENVIRONMENT",
             WeirVersion => "WEIR_VERSION",
         }
     }
 
-    /// The operator of that name.
+    /// The operator of that name, or of another that Envoy has for it.
     pub fn parse(name: &str) -> Option<Operator> {
-        Self::ALL.into_iter().find(|operator| operator.name() == name)
+        let alias = || ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, operator)| *operator);
+        Self::ALL.into_iter().find(|operator| operator.name() == name).or_else(alias)
     }
 
     /// Whether it names a header in its argument, which it then needs.
     pub fn wants_header(self) -> bool {
-        matches!(self, Req | Resp)
+        matches!(self, Req | Resp | Trailer)
+    }
+
+    /// Whether it may have an argument.
+    pub fn takes_argument(self) -> bool {
+        self.wants_header() || matches!(self, StartTime | GrpcStatus | Environment)
+    }
+
+    /// Why Weir cannot fill `name`, where that is one of Envoy's operators and there is a reason.
+    pub fn why_not(name: &str) -> Option<&'static str> {
+        let of_tls = ["_TLS_", "_PEER_", "_SAN", "_SUBJECT", "TLS_JA"];
+        match name {
+            "DYNAMIC_METADATA" | "CLUSTER_METADATA" | "UPSTREAM_METADATA" | "METADATA" | "FILTER_STATE"
+            | "UPSTREAM_FILTER_STATE" => Some("requests carry no metadata here"),
+            "VIRTUAL_CLUSTER_NAME" => Some("there are no virtual clusters"),
+            "UPSTREAM_WIRE_BYTES_SENT" | "UPSTREAM_WIRE_BYTES_RECEIVED" => {
+                Some("what a stream's frames take is not counted; BYTES_SENT and BYTES_RECEIVED count bodies")
+            }
+            _ if of_tls.iter().any(|part| name.contains(part)) => Some("Weir speaks no TLS"),
+            _ => None,
+        }
     }
 }
 
@@ -102,7 +187,9 @@ mod tests {
     fn an_operator_is_found_by_its_name_and_no_other() {
         for operator in Operator::ALL {
             assert_eq!(Operator::parse(operator.name()), Some(operator));
+            assert_eq!(Operator::why_not(operator.name()), None);
         }
+        assert_eq!(Operator::parse("REQUEST_HEADER"), Some(Req));
         assert_eq!(Operator::parse("start_time"), None);
         assert_eq!(Operator::parse(""), None);
     }

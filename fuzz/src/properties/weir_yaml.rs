@@ -32,10 +32,12 @@ pub fn document(name: &str, data: &[u8]) -> Document {
 /// What the sidecar does, twice.
 pub fn load_all(main: &Document, rules: &[Document]) -> Result<Loaded, Diagnostics> {
     let check_log_format = |format: &str| Format::parse(format).map(drop).map_err(|error| error.to_string());
+    let check_log_text = |text: &str| Format::check_text(text).map_err(|error| error.to_string());
     let environment = Environment {
         pod_ip: "10.0.0.7".parse().ok(),
         pod_namespace: Some("kubeflow".into()),
         check_log_format,
+        check_log_text,
         ..Environment::default()
     };
     let first = load(main, rules, &environment);

@@ -2,6 +2,7 @@
 //!
 //! Law: an unknown key is refused with the nearest known one; a key that does not work yet is refused by name.
 
+mod access_log;
 mod dimensions;
 mod draft;
 mod health;
@@ -59,7 +60,7 @@ pub(crate) fn decode(document: &Node, scope: &Scope, environment: &Environment) 
     let node = settings::node(get("node").as_ref(), environment);
     let admin = settings::admin(get("admin").as_ref());
     let workers = settings::workers(get("workers").as_ref());
-    let access_log = settings::access_log(get("access_log").as_ref(), environment);
+    let access_log = access_log::access_log(get("access_log").as_ref(), environment);
     let drain = settings::drain(get("drain").as_ref());
     let limits = settings::limits(get("limits").as_ref());
     let internal_cidrs = each(get("internal_cidrs").as_ref(), |field| field.cidr());

@@ -1,15 +1,14 @@
-//! The keys of `weir.yaml` that belong to the whole proxy: node, admin, access log, workers, drain, limits.
+//! The keys of `weir.yaml` that belong to the whole proxy: node, admin, workers, drain, limits.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::decode::Field;
 use crate::config::input::Environment;
-use crate::config::names::{is_fqdn, is_istio_label_part, nearest};
+use crate::config::names::{is_fqdn, is_istio_label_part};
 use crate::config::table::{Keys, Table};
 use crate::config::values::MAX_DURATION;
-use crate::snapshot::{AccessLog, Admin, Drain, IdleTimeouts, Labels, Limits, LogFormat, Node, Workers};
+use crate::snapshot::{Admin, Drain, IdleTimeouts, Labels, Limits, Node, Workers};
 
 /// What is right for time that must pass: at least a millisecond.
 const POSITIVE: RangeInclusive<Duration> = Duration::from_millis(1)..=MAX_DURATION;
@@ -77,39 +76,8 @@ fn default_metrics_address() -> std::net::SocketAddr {
 }
 
 /// Whether it is the word `off`, which needs no other reading.
-fn is_off(field: &Field<'_>) -> bool {
+pub(super) fn is_off(field: &Field<'_>) -> bool {
     matches!(&field.node.value, crate::config::tree::Value::Scalar { text, .. } if text == "off")
-}
-
-/// `access_log:`; left out or `off`: none.
-pub(super) fn access_log(field: Option<&Field<'_>>, environment: &Environment) -> Option<AccessLog> {
-    let field = field.filter(|field| !is_off(field))?;
-    let table = Table::new(field, &Keys::of(&["path", "format"]))?;
-    let path = table.get("path").and_then(|field| field.filled()).unwrap_or("/dev/stdout");
-    let format = table.get("format").and_then(|field| log_format(&field, environment));
-    Some(AccessLog { path: PathBuf::from(path), format: format.unwrap_or(LogFormat::Envoy) })
-}
-
-fn log_format(field: &Field<'_>, environment: &Environment) -> Option<LogFormat> {
-    match field.filled()? {
-        "envoy" => Some(LogFormat::Envoy),
-        "json" => Some(LogFormat::Json),
-        custom if !custom.contains('%') => {
-            let help = match nearest(custom, ["envoy", "json"]) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "envoy, json, or operators such as %START_TIME%".into(),
-            };
-            field.fault_with("log-format", format!("`{custom}` has no operator"), help);
-            None
-        }
-        custom => match (environment.check_log_format)(custom) {
-            Ok(()) => Some(LogFormat::Custom(custom.into())),
-            Err(reason) => {
-                field.fault("log-format", reason);
-                None
-            }
-        },
-    }
 }
 
 /// `workers:`

@@ -32,6 +32,7 @@ pub(super) async fn send(
     };
     lease.begin();
     exchange.stage.set(Stage::Sent);
+    exchange.note_connected(|| connection.local());
     let answered = connection.send(head, Upload::next_attempt(exchange, keeping.body)).await;
     answered.inspect(|_| lease.hold(Connection::Http1(connection))).map_err(failed)
 }

@@ -41,6 +41,7 @@ pub(super) async fn send(
     };
     lease.begin();
     exchange.stage.set(Stage::Sent);
+    exchange.note_connected(|| connection.local());
     let body = Upload::next_attempt(exchange, keeping.body);
     let mut stream = match open(connection, head, body, lease) {
         Ok(stream) => stream,

@@ -4,6 +4,7 @@
 //! is the cluster's and the process's; who refuses a hop says nothing of the model server behind it.
 //! Source: Envoy's router (`onUpstreamReset`, `onResponseTimeout`, `onPerTryTimeout`).
 
+use std::io;
 use std::sync::atomic::Ordering;
 
 use http::{HeaderMap, Response, StatusCode};
@@ -278,7 +279,25 @@ pub(super) fn no_connection(exchange: &Exchange, why: NoConnection) -> Failure {
         NoConnection::Dial(DialError::Timeout) => process.limit_exceeded(Met::ConnectTimeout),
         NoConnection::Dial(DialError::Failed(_)) => {}
     }
+    exchange.note_not_connected(|| match why {
+        NoConnection::Dial(DialError::Failed(kind)) => Some(transport_failure(kind)),
+        NoConnection::Dial(DialError::Timeout) | NoConnection::Overflow(_) => None,
+    });
     without_connection(why)
+}
+
+/// Why a connection was not made, in Envoy's words.
+fn transport_failure(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::ConnectionRefused => "delayed_connect_error:_Connection_refused",
+        io::ErrorKind::ConnectionReset => "delayed_connect_error:_Connection_reset_by_peer",
+        io::ErrorKind::HostUnreachable => "delayed_connect_error:_No_route_to_host",
+        io::ErrorKind::NetworkUnreachable => "immediate_connect_error:_Network_is_unreachable",
+        io::ErrorKind::AddrNotAvailable => "immediate_connect_error:_Cannot_assign_requested_address",
+        io::ErrorKind::NotFound => "immediate_connect_error:_No_such_file_or_directory",
+        io::ErrorKind::PermissionDenied => "immediate_connect_error:_Permission_denied",
+        _ => "connect_error",
+    }
 }
 
 /// What it means that no connection was had.

@@ -79,10 +79,11 @@ impl http_body::Body for DownloadBody {
             }
             Some(Ok(frame)) => {
                 let frame = download.pass(frame, &mut exchange.record.borrow_mut());
-                if exchange.owes_status.get()
-                    && let Some(trailers) = frame.trailers_ref()
-                {
-                    attempt::note_trailers(exchange, trailers);
+                if let Some(trailers) = frame.trailers_ref() {
+                    if exchange.owes_status.get() {
+                        attempt::note_trailers(exchange, trailers);
+                    }
+                    exchange.log_trailers(trailers);
                 }
                 Some(Ok(frame))
             }

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -97,6 +98,11 @@ impl Connection {
     /// Whether it has lived for as long as it may.
     pub(super) fn is_old(&self, now: Tick) -> bool {
         self.bounds.as_ref().is_some_and(|bounds| bounds.is_old(now))
+    }
+
+    /// Its own address, while it is open.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.live.borrow().as_ref()?.io.local()
     }
 
     /// Whether nothing came while it was idle: a byte would be read as the next request's answer, and an end or an

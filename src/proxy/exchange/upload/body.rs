@@ -56,13 +56,15 @@ impl UploadBody {
                     messages.feed(&data);
                 }
                 self.keep(&data);
-                upload.complete.set(upload.complete.get() || upload.is_drained());
+                if upload.complete.get() || upload.is_drained() {
+                    self.complete();
+                }
                 Frame::data(data)
             }
             Err(frame) => match frame.into_trailers() {
                 Ok(mut trailers) => {
                     hop_by_hop::strip_trailers(&mut trailers);
-                    upload.complete.set(true);
+                    self.complete();
                     let mut kept = upload.kept.borrow_mut();
                     if kept.keeping != Keeping::Nowhere {
                         if let Some(tape) = kept.tape() {
@@ -112,6 +114,13 @@ impl UploadBody {
         kept.sent += data.len();
     }
 
+    /// All of it was read.
+    fn complete(&self) {
+        if !self.exchange.upload.complete.replace(true) {
+            self.exchange.note_upload();
+        }
+    }
+
     fn is_current(&self) -> bool {
         self.attempt == self.exchange.upload.attempt.get()
     }
@@ -152,7 +161,7 @@ impl http_body::Body for UploadBody {
         this.exchange.touch();
         Poll::Ready(match frame {
             None => {
-                this.exchange.upload.complete.set(true);
+                this.complete();
                 if let Some(tape) = this.exchange.upload.kept.borrow().tape() {
                     tape.finish(None);
                 }

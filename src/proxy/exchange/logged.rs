@@ -1,0 +1,117 @@
+//! What the access log is told of an exchange on its way.
+//!
+//! Law: without a log nothing is kept, and what only some formats ask for costs the others one test.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::request::Parts;
+
+use super::Exchange;
+use crate::message::body::Body;
+use crate::proxy::admit;
+use crate::proxy::downstream::Downstream;
+use crate::telemetry::{AccessLog, LoggedHeads, Moments};
+
+impl Exchange {
+    /// The head of the request: as it came, and then as the upstream gets it, with the fields that Weir adds.
+    pub(in crate::proxy) fn log_request_head(&self, parts: &Parts) {
+        let Some(log) = &self.seat.generation.plane.access_log else { return };
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        let authority = admit::authority(parts).unwrap_or_default();
+        let mut record = self.record.borrow_mut();
+        let is_first = record.logged.is_none();
+        let said = (&parts.method, target.as_bytes(), authority.as_bytes());
+        log.request_head(&mut record.logged, said, &parts.headers);
+        let Some(logged) = &mut record.logged else { return };
+        if is_first {
+            self.begin_log(log, logged, &parts.headers);
+        }
+        if let Some(moments) = logged.moments()
+            && self.upload.has_arrived()
+        {
+            moments.received(Instant::now());
+        }
+    }
+
+    /// There is no head that can be read.
+    pub(super) fn log_unread(&self) {
+        let Some(log) = &self.seat.generation.plane.access_log else { return };
+        let mut record = self.record.borrow_mut();
+        let logged = record.logged.insert(log.no_head());
+        self.begin_log(log, logged, &HeaderMap::new());
+    }
+
+    fn begin_log(&self, log: &AccessLog, logged: &mut LoggedHeads, headers: &HeaderMap) {
+        if log.wants_remote() && !self.seat.listener.chain().use_remote_address {
+            logged.trust_forwarded(headers);
+        }
+        if let Some(moments) = logged.moments() {
+            moments.came_by(self.downstream.number());
+        }
+    }
+
+    /// The trailers of the answer, as the caller gets them.
+    pub(super) fn log_trailers(&self, trailers: &HeaderMap) {
+        if let Some(log) = &self.seat.generation.plane.access_log
+            && let Some(logged) = &mut self.record.borrow_mut().logged
+        {
+            log.response_trailers(logged, trailers);
+        }
+    }
+
+    /// Has `note` write down what only some formats ask for, where the log's does.
+    #[inline]
+    fn note(&self, note: impl FnOnce(&mut Moments)) {
+        if let Some(logged) = &mut self.record.borrow_mut().logged
+            && let Some(moments) = logged.moments()
+        {
+            note(moments);
+        }
+    }
+
+    /// All of the request was passed on.
+    pub(super) fn note_upload(&self) {
+        self.note(|moments| {
+            let now = Instant::now();
+            moments.received(now);
+            moments.sent(now);
+        });
+    }
+
+    /// An attempt has a connection, whose own address is `local`.
+    pub(in crate::proxy) fn note_connected(&self, local: impl FnOnce() -> Option<SocketAddr>) {
+        self.note(|moments| moments.connected(local(), self.upload.is_complete(), Instant::now()));
+    }
+
+    /// An attempt got no connection; `why` its transport gave none.
+    pub(in crate::proxy) fn note_not_connected(&self, why: impl FnOnce() -> Option<&'static str>) {
+        self.note(|moments| moments.not_connected(why()));
+    }
+}
+
+/// The head of the answer, and of one of Weir's own the body.
+pub(super) fn note_answer(moments: &mut Moments, headers: &HeaderMap, body: &Body, from_upstream: bool) {
+    if from_upstream {
+        return moments.answered(Instant::now());
+    }
+    let message = || headers.get("grpc-message").map(|message| Bytes::copy_from_slice(message.as_bytes()));
+    moments.answers_itself(match body {
+        Body::Full(bytes) => bytes.clone(),
+        _ => message().unwrap_or_default(),
+    });
+}
+
+impl Downstream {
+    /// The connection's number, which no other of the process has; it gets one when it is first asked for.
+    fn number(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        if self.number.get() == 0 {
+            self.number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        self.number.get()
+    }
+}
