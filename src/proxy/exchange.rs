@@ -130,8 +130,7 @@ impl Exchange {
 
     /// The exchange of a message whose head cannot be read.
     pub(super) fn begin_unread(downstream: &Rc<Downstream>) -> DownloadBody {
-        let download =
-            Exchange::begin_as(downstream, http::Version::HTTP_11, Protocol::Http, Body::Empty);
+        let download = Exchange::begin_as(downstream, http::Version::HTTP_11, Protocol::Http, Body::Empty);
         download.exchange.log_unread();
         download
     }

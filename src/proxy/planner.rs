@@ -26,8 +26,7 @@ use crate::snapshot::{self, Listener, Mode, PeerFilter, Snapshot};
 use crate::telemetry::families::envoy_server::PlannerSeries;
 use crate::telemetry::families::levels;
 use crate::telemetry::{
-    AccessLog, AccessLogs, Counter, GaugeSet, HttpMeter, ListenerMeter, ProcessMeter, Recorder,
-    VersionMeter,
+    AccessLog, AccessLogs, Counter, GaugeSet, HttpMeter, ListenerMeter, ProcessMeter, Recorder, VersionMeter,
 };
 use crate::transport::dial::Target;
 use crate::upstream::cluster::EndpointState;

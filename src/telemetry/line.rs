@@ -209,7 +209,7 @@ fn record_value(operator: Operator, record: &RequestRecord) -> Value<'_> {
         Operator::Duration => milliseconds(Some(record.duration)),
         Operator::UpstreamHost => name(record.upstream_host.as_deref()),
         Operator::UpstreamCluster => name(record.cluster.as_deref()),
-        Operator::UpstreamRequestAttemptCount => Value::Number(attempts(record).into()),
+        Operator::UpstreamRequestAttemptCount => Value::Number(record.attempts.into()),
         Operator::DownstreamRemoteAddress => address(remote(record)),
         Operator::DownstreamRemoteAddressWithoutPort => ip(remote(record)),
         Operator::DownstreamDirectRemoteAddress => address(record.downstream_remote),
@@ -253,12 +253,6 @@ fn remote(record: &RequestRecord) -> Option<SocketAddr> {
     record.logged.as_deref().and_then(LoggedHeads::forwarded_for).or(record.downstream_remote)
 }
 
-/// Envoy counts one that found nobody to go to.
-fn attempts(record: &RequestRecord) -> u32 {
-    let nobody = record.flags.has(Flag::NoHealthyUpstream) || record.flags.has(Flag::UpstreamOverflow);
-    record.attempts.max(nobody.into())
-}
-
 /// In whole ones, as Envoy counts.
 fn milliseconds(time: Option<Duration>) -> Value<'static> {
     number(time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
@@ -292,7 +286,8 @@ fn trace_id(parent: &[u8]) -> Option<&[u8]> {
     const PLACE: std::ops::Range<usize> = 3..35;
     let id = parent.get(PLACE)?;
     let delimited = parent.get(2) == Some(&b'-') && parent.get(35) == Some(&b'-');
-    let is_id = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) && id.iter().any(|&byte| byte != b'0');
+    let is_id = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        && id.iter().any(|&byte| byte != b'0');
     (delimited && is_id).then_some(id)
 }
 

@@ -162,13 +162,25 @@ fn full(format: &Format) -> RequestRecord {
 #[test]
 fn what_only_some_formats_ask_for_is_what_was_noted_on_the_way() {
     for (format, expected) in [
-        ("%CONNECTION_ID% %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT%", "17 fd00::1 8500\n"),
-        ("%REQUEST_DURATION% %REQUEST_TX_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% %DURATION%", "1 2 5 2 7\n"),
+        (
+            "%CONNECTION_ID% %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT%",
+            "17 fd00::1 8500\n",
+        ),
+        (
+            "%REQUEST_DURATION% %REQUEST_TX_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% %DURATION%",
+            "1 2 5 2 7\n",
+        ),
         ("%UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_REMOTE_ADDRESS%", "10.0.0.2:41000 127.0.0.1:9001\n"),
-        ("%TRAILER(X?grpc-message):5% %RESPONSE_TRAILER(X)% %RESPONSE_FLAGS_LONG%", "it is - UpstreamRetryLimitExceeded,NoRouteFound\n"),
+        (
+            "%TRAILER(X?grpc-message):5% %RESPONSE_TRAILER(X)% %RESPONSE_FLAGS_LONG%",
+            "it is - UpstreamRetryLimitExceeded,NoRouteFound\n",
+        ),
         ("%STREAM_ID% %REQUEST_HEADER(user-agent)% %RESPONSE_HEADER(x-none)%", "4f2a curl/8 -\n"),
         ("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "10.0.0.1:40000\n"),
-        ("%REQUESTED_SERVER_NAME% %CONNECTION_TERMINATION_DETAILS% %ENVIRONMENT(NO_SUCH_VARIABLE)%", "- - -\n"),
+        (
+            "%REQUESTED_SERVER_NAME% %CONNECTION_TERMINATION_DETAILS% %ENVIRONMENT(NO_SUCH_VARIABLE)%",
+            "- - -\n",
+        ),
     ] {
         let format = Format::parse(format).unwrap();
         assert_eq!(line(&format, &full(&format)), expected, "{format:?}");
@@ -205,7 +217,8 @@ fn an_attempt_without_a_connection_leaves_nothing_of_the_one_before() {
 
 #[test]
 fn the_caller_is_whom_the_last_of_x_forwarded_for_names_where_that_is_believed() {
-    let format = Format::parse("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%").unwrap();
+    let format =
+        Format::parse("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%").unwrap();
     for (forwarded, believed, expected) in [
         (&b"1.2.3.4"[..], true, "1.2.3.4:0 1.2.3.4\n"),
         (b"1.2.3.4, fd00::2", true, "[fd00::2]:0 fd00::2\n"),
@@ -247,12 +260,18 @@ fn a_trace_is_that_of_a_traceparent_that_is_one() {
 
 #[test]
 fn a_grpc_status_is_printed_in_the_form_that_is_asked_for() {
-    let format =
-        Format::parse("%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)%")
-            .unwrap();
+    let format = Format::parse(
+        "%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)%",
+    )
+    .unwrap();
     let mut record = record();
     for (protocol, http, status, expected) in [
-        (Protocol::Grpc, 200, GrpcOutcome::parse(b"8"), "ResourceExhausted ResourceExhausted RESOURCE_EXHAUSTED 8"),
+        (
+            Protocol::Grpc,
+            200,
+            GrpcOutcome::parse(b"8"),
+            "ResourceExhausted ResourceExhausted RESOURCE_EXHAUSTED 8",
+        ),
         (Protocol::Grpc, 200, GrpcOutcome::parse(b"99"), "99 99 99 99"),
         (Protocol::Grpc, 200, GrpcOutcome::parse(b"abc"), "-1 -1 -1 -1"),
         (Protocol::Grpc, 200, GrpcOutcome::Absent, "Unknown Unknown UNKNOWN 2"),
@@ -267,7 +286,8 @@ fn a_grpc_status_is_printed_in_the_form_that_is_asked_for() {
 
 #[test]
 fn what_belongs_to_the_process_is_the_same_on_every_line() {
-    let format = Format::parse("%HOSTNAME% %ENVIRONMENT(CARGO_PKG_NAME)% %ENVIRONMENT(CARGO_PKG_NAME):2%").unwrap();
+    let format =
+        Format::parse("%HOSTNAME% %ENVIRONMENT(CARGO_PKG_NAME)% %ENVIRONMENT(CARGO_PKG_NAME):2%").unwrap();
     let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
     assert_eq!(line(&format, &record()), format!("{host} weir we\n"));
 }

@@ -33,7 +33,8 @@ impl GrpcOutcome {
 }
 
 fn number(value: &[u8]) -> i32 {
-    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits =
+        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(-1)
 }
 

@@ -167,7 +167,11 @@ impl Operator {
     pub fn why_not(name: &str) -> Option<&'static str> {
         let of_tls = ["_TLS_", "_PEER_", "_SAN", "_SUBJECT", "TLS_JA"];
         match name {
-            "DYNAMIC_METADATA" | "CLUSTER_METADATA" | "UPSTREAM_METADATA" | "METADATA" | "FILTER_STATE"
+            "DYNAMIC_METADATA"
+            | "CLUSTER_METADATA"
+            | "UPSTREAM_METADATA"
+            | "METADATA"
+            | "FILTER_STATE"
             | "UPSTREAM_FILTER_STATE" => Some("requests carry no metadata here"),
             "VIRTUAL_CLUSTER_NAME" => Some("there are no virtual clusters"),
             "UPSTREAM_WIRE_BYTES_SENT" | "UPSTREAM_WIRE_BYTES_RECEIVED" => {

@@ -5,22 +5,25 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use weir::telemetry::{Format, GrpcOutcome, LoggedHeads, RequestRecord};
+use weir::telemetry::{Format, GrpcOutcome, InvalidFormat, LoggedHeads, RequestRecord};
 use weir::words::{Flag, GrpcStatus, HttpVersion, Protocol};
 
 use super::input::Input;
 
 const JSON_KEYS: usize = 23;
+/// The name here of the formats that are objects of one's own.
+const OBJECT: &str = "an object";
 
 /// The first bytes are the format, the rest is the record.
 pub fn check(data: &[u8]) {
     let mut input = Input::new(data);
-    let text = match input.below(3) {
-        0 => "json".to_owned(),
-        1 => "envoy".to_owned(),
-        _ => input.text(200),
+    let (text, format) = match input.below(4) {
+        0 => ("json".to_owned(), Format::parse("json")),
+        1 => ("envoy".to_owned(), Format::parse("envoy")),
+        2 => own_line(&mut input),
+        _ => own_object(&mut input),
     };
-    let Ok(format) = Format::parse(&text) else { return };
+    let Ok(format) = format else { return };
     // The same request with other credentials: the line must not tell.
     let bytes = input.rest();
     let other = record(&mut Input::new(bytes), &format, "Basic b3RoZXI6b3RoZXI=");
@@ -31,6 +34,11 @@ pub fn check(data: &[u8]) {
         assert!(!c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}'), "{c:?} in {line:?}");
     }
     assert_eq!(format.line(&other), line, "credentials are in the log");
+    if text == OBJECT {
+        let object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body:?}"));
+        assert!(object.keys().is_sorted(), "{body:?}");
+    }
     if text == "json" {
         let object: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body:?}"));
@@ -38,6 +46,26 @@ pub fn check(data: &[u8]) {
         assert!(object.keys().is_sorted(), "{body:?}");
         assert_eq!(object["response_code"], record.status);
     }
+}
+
+fn own_line(input: &mut Input<'_>) -> (String, Result<Format, InvalidFormat>) {
+    let text = input.text(200);
+    let format = Format::parse(&text);
+    (text, format)
+}
+
+/// What a text may be in an object is said of it alone, too.
+fn own_object(input: &mut Input<'_>) -> (String, Result<Format, InvalidFormat>) {
+    let omit_empty = input.flag();
+    let texts = [input.text(80), input.text(40), input.text(20)];
+    let object = serde_json::json!({
+        texts[2].clone(): texts[0],
+        "nested": {"list": [texts[1], texts[2], 1, null], texts[1].clone(): texts[0]},
+    });
+    let format = Format::of_object(&object, omit_empty);
+    let each = texts.iter().all(|text| Format::check_text(text).is_ok());
+    assert!(!each || format.is_ok(), "each text of {object} is right, and the whole is not");
+    (OBJECT.to_owned(), format)
 }
 
 fn record(input: &mut Input<'_>, format: &Format, secret: &'static str) -> RequestRecord {
@@ -86,12 +114,34 @@ fn heads(input: &mut Input<'_>, format: &Format, secret: &'static str) -> Box<Lo
     if input.flag() {
         logged.add_response(format, &headers(input, secret));
     }
+    if input.flag() {
+        logged.add_trailers(format, &headers(input, secret));
+        logged.trust_forwarded(&request);
+    }
+    if let Some(moments) = logged.moments() {
+        moments.came_by(input.number());
+        let now = Instant::now() + Duration::from_millis(input.number() >> 32);
+        if input.flag() {
+            moments.connected(None, input.flag(), now);
+            moments.answered(now);
+        } else {
+            moments.not_connected(input.flag().then_some("delayed_connect_error:_Connection_refused"));
+            moments.answers_itself(input.bytes(40).to_vec().into());
+        }
+    }
     logged
 }
 
 fn headers(input: &mut Input<'_>, secret: &'static str) -> HeaderMap {
-    const NAMES: [&str; 6] =
-        ["user-agent", "x-request-id", "x-forwarded-for", "x-envoy-original-path", "x-a", "x-b"];
+    const NAMES: [&str; 7] = [
+        "user-agent",
+        "x-request-id",
+        "x-forwarded-for",
+        "x-envoy-original-path",
+        "traceparent",
+        "x-a",
+        "x-b",
+    ];
     let mut headers = HeaderMap::new();
     for name in ["authorization", "proxy-authorization", "cookie", "set-cookie"] {
         headers.insert(name, HeaderValue::from_static(secret));

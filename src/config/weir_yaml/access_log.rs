@@ -53,8 +53,9 @@ fn format(field: &Field<'_>, environment: &Environment) -> Option<LogFormat> {
             field.fault_with("log-format", format!("`{custom}` has no operator"), help);
             None
         }
-        custom => checked(field, custom, environment.check_log_format)
-            .then(|| LogFormat::Custom(custom.into())),
+        custom => {
+            checked(field, custom, environment.check_log_format).then(|| LogFormat::Custom(custom.into()))
+        }
     }
 }
 
@@ -90,8 +91,9 @@ fn json_of(field: &Field<'_>, environment: &Environment) -> Option<Json> {
             ScalarKind::Null => Some(Json::Null),
             ScalarKind::Bool(value) => Some(Json::Bool(value)),
             ScalarKind::Integer | ScalarKind::Float => number(field, text),
-            ScalarKind::String => checked(field, text, environment.check_log_text)
-                .then(|| Json::String(text.to_owned())),
+            ScalarKind::String => {
+                checked(field, text, environment.check_log_text).then(|| Json::String(text.to_owned()))
+            }
         },
     }
 }
@@ -115,8 +117,7 @@ fn filter(field: &Field<'_>) -> Option<LogFilter> {
     let table = Table::new(field, &FILTER_KEYS)?;
     let health_checks = table.get("health_checks").map(|field| field.boolean());
     let status = table.get("status").and_then(|field| {
-        range(&field, STATUS, |field| field.integer(STATUS))
-            .map(|(least, most)| (least as u16, most as u16))
+        range(&field, STATUS, |field| field.integer(STATUS)).map(|(least, most)| (least as u16, most as u16))
     });
     let all = Duration::ZERO..=MAX_DURATION;
     let duration = table
@@ -180,3 +181,7 @@ fn flags(field: &Field<'_>) -> Option<Arc<[Arc<str>]>> {
     };
     Some(items.iter().filter_map(known).collect())
 }
+
+#[cfg(test)]
+#[path = "access_log_tests.rs"]
+mod tests;

@@ -8,10 +8,7 @@ use crate::telemetry::{AccessLog, Format, LogFilter};
 use crate::words::{Flag, Flags};
 
 impl Planner {
-    pub(super) fn open_log(
-        &mut self,
-        wanted: Option<&snapshot::AccessLog>,
-    ) -> io::Result<Option<AccessLog>> {
+    pub(super) fn open_log(&mut self, wanted: Option<&snapshot::AccessLog>) -> io::Result<Option<AccessLog>> {
         let Some(wanted) = wanted else {
             self.log = None;
             return Ok(None);
