@@ -1,6 +1,6 @@
 //! The same formats in Envoy and in Weir, and the same requests to both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::common::parts::part;
 use super::common::world::raw::Raw;
 use super::common::world::{World, free_port, lines_of, run, until};
-use super::differences::{self, Difference, apart};
+use super::differences::{self, Difference};
 use super::envoy::{self, Envoy};
 use super::upstream::Upstream;
 
@@ -96,33 +96,54 @@ fn every_difference_to_envoy_in_what_an_operator_prints_is_listed_and_explained(
             )
             .await;
             send_all(weir.addr("in"), &upstream).await;
-            of_weir.extend(told(&log, name, weir.addr("in"), &upstream, refused).await);
+            let lines = told(&log, name, weir.addr("in"), &upstream, refused).await;
+            of_weir.extend(lines.into_iter().map(|(line, values)| ((line, name), values)));
         }
-        let mut found = Vec::new();
+        let mut differing = Differing::new();
         for (name, _) in formats() {
             let log = envoy.log.with_file_name(name);
             for (line, envoy) in told(&log, name, envoy.address, &upstream, refused).await {
-                found.extend(difference(&line, &envoy, &of_weir[&line]));
+                note_differences(&mut differing, name, &line, &envoy, &of_weir[&(line.clone(), name)]);
             }
         }
-        found
+        rows(differing)
     });
     differences::check("access_log/differences.md", "Access log", &found);
 }
 
-fn difference(
-    line: &str,
+/// A probe, an operator, and what Envoy and Weir print for it: in which formats.
+type Differing = BTreeMap<(String, String, String, String), Vec<&'static str>>;
+
+fn note_differences(
+    differing: &mut Differing,
+    format: &'static str,
+    probe: &str,
     envoy: &BTreeMap<String, String>,
     weir: &BTreeMap<String, String>,
-) -> Option<Difference> {
-    let absent = || "absent".to_owned();
-    let keys: std::collections::BTreeSet<&String> = envoy.keys().chain(weir.keys()).collect();
-    let parts = keys.into_iter().map(|key| {
-        let of = |line: &BTreeMap<String, String>| line.get(key).cloned().unwrap_or_else(absent);
-        (format!("{key} "), of(envoy), of(weir))
-    });
-    let (envoy, weir) = apart(parts)?;
-    Some(Difference::new(line, &envoy, &weir))
+) {
+    let operators: BTreeSet<&String> = envoy.keys().chain(weir.keys()).collect();
+    for operator in operators {
+        let [envoy, weir] = [envoy, weir].map(|line| line.get(operator).map_or("absent", |value| value));
+        if envoy != weir {
+            // A text looks the same in all formats.
+            let [envoy, weir] = [envoy, weir].map(|value| unquoted(value).to_owned());
+            differing.entry((probe.to_owned(), operator.clone(), envoy, weir)).or_default().push(format);
+        }
+    }
+}
+
+fn unquoted(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+}
+
+fn rows(differing: Differing) -> Vec<Difference> {
+    let row = |((probe, operator, envoy, weir), formats): ((String, String, String, String), Vec<&str>)| {
+        let probe = format!("{probe}: {operator}; {}", formats.join(", "));
+        let [envoy, weir] =
+            [envoy, weir].map(|value| if value.is_empty() { "nothing".into() } else { value });
+        Difference::new(&probe, &envoy, &weir)
+    };
+    differing.into_iter().map(row).collect()
 }
 
 /// The object of every operator alone, some nested, in a list and among text.
@@ -227,16 +248,16 @@ fn probes() -> Vec<Probe> {
             ),
         )
     };
-    let plain = |name, host, more| asked(name, host, "GET", more, "");
+    let plain = |name, host, more: &str| asked(name, host, "GET", more, "");
     let call = |name, host| asked(name, host, "POST", "content-type: application/grpc\r\n", "");
-    let forwarded = |name, values: &str| plain(name, "up", values);
+    let forwarded = |name, values: &'static str| plain(name, "up", values);
     vec![
         plain("plain", "up", ""),
         plain("fields", "up", "x-probe: a \"probe\" \\ of é\r\nx-empty:\r\nx-twice: a\r\nx-twice: b\r\n"),
         asked("post", "up", "POST", "", "a body"),
         plain("unavailable", "up", ""),
         plain("trailers", "up", ""),
-        plain("closes", "up", ""),
+        asked("closes", "up", "POST", "content-length: 0\r\n", ""),
         plain("refused", "refused", ""),
         plain("empty", "empty", ""),
         plain("no-route", "other", ""),
@@ -315,7 +336,7 @@ async fn told(
             let value = words(&key, &value);
             (key, value)
         });
-        let twice = all.insert(format!("{name}, {format}"), values.collect());
+        let twice = all.insert(name.to_owned(), values.collect());
         assert!(twice.is_none(), "{name} is logged twice in {}", log.display());
     }
     all
