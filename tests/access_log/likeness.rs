@@ -344,8 +344,8 @@ async fn told(
 
 /// With names in place of the addresses that are known; any other on this machine is the caller's.
 fn with_names(value: &str, to: SocketAddr, up: SocketAddr, refused: SocketAddr) -> String {
-    let quoted = value.starts_with('"');
-    let bare = value.trim_matches('"');
+    let bare = unquoted(value);
+    let quoted = bare.len() < value.len();
     let named = match bare.parse::<SocketAddr>() {
         Ok(address) if address == to => "the listener",
         Ok(address) if address == up => "the upstream",
