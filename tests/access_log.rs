@@ -10,6 +10,7 @@ mod common {
     pub(crate) mod parts;
     pub(crate) mod world;
 }
+#[allow(dead_code)] // what others compare with it
 #[path = "differential/differences.rs"]
 mod differences;
 #[path = "access_log/documented.rs"]
@@ -20,5 +21,7 @@ mod envoy;
 mod filters;
 #[path = "access_log/likeness.rs"]
 mod likeness;
+#[path = "access_log/moments.rs"]
+mod moments;
 #[path = "access_log/upstream.rs"]
 mod upstream;
