@@ -63,7 +63,7 @@ pub(super) struct Downstream {
     pub(super) number: Cell<u64>,
     seat: RefCell<Seat>,
     phase: Cell<Phase>,
-    open_requests: Cell<usize>,
+    open_requests: Cell<u32>,
     engine: Cell<Option<Engine>>,
     /// When it was told to end for having been idle.
     goodbye: Cell<Option<Tick>>,
