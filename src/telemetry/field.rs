@@ -192,6 +192,8 @@ fn wants_moments(operator: Operator) -> bool {
             | Operator::UpstreamLocalAddress
             | Operator::UpstreamRemoteAddress
             | Operator::UpstreamTransportFailureReason
+            | Operator::UpstreamWireBytesSent
+            | Operator::UpstreamWireBytesReceived
             | Operator::ConnectionId
             | Operator::LocalReplyBody
     )

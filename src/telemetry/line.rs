@@ -241,6 +241,8 @@ fn moments_value<'a>(operator: Operator, record: &'a RequestRecord, moments: &'a
         Operator::UpstreamRemoteAddress => {
             name(record.upstream_host.as_deref().filter(|_| moments.is_connected()))
         }
+        Operator::UpstreamWireBytesSent => Value::Number(moments.wire().0),
+        Operator::UpstreamWireBytesReceived => Value::Number(moments.wire().1),
         Operator::UpstreamTransportFailureReason => name(moments.failure()),
         Operator::LocalReplyBody => Value::Bytes(moments.local_reply().unwrap_or_default()),
         // Connections are never ended over what is below HTTP, and bring no name of a server: there is no TLS.

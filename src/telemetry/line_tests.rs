@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::*;
 use crate::telemetry::heads::LoggedHeads;
+use crate::telemetry::moments::Wire;
 use crate::words::{Flag, HttpVersion, Protocol};
 
 const CUSTOM: &str = "%REQ(X-A)% %REQ(:PATH):20% %REQ(X-A):3% %RESP(X-B?X-C)% %UPSTREAM_HOST% %ROUTE_NAME%";
@@ -151,7 +152,8 @@ fn full(format: &Format) -> RequestRecord {
     heads.add_trailers(format, &headers(&[("grpc-message", b"it is full")]));
     if let Some(moments) = heads.moments() {
         moments.came_by(17);
-        moments.connected(Some("10.0.0.2:41000".parse().unwrap()), false, received);
+        let wire = Wire::new(|| (120, 340));
+        moments.connected((Some("10.0.0.2:41000".parse().unwrap()), wire), false, received);
         moments.received(received);
         moments.sent(sent);
         moments.answered(answered);
@@ -171,6 +173,7 @@ fn what_only_some_formats_ask_for_is_what_was_noted_on_the_way() {
             "1 2 5 2 7\n",
         ),
         ("%UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_REMOTE_ADDRESS%", "10.0.0.2:41000 127.0.0.1:9001\n"),
+        ("%UPSTREAM_WIRE_BYTES_SENT% %UPSTREAM_WIRE_BYTES_RECEIVED%", "120 340\n"),
         (
             "%TRAILER(X?grpc-message):5% %RESPONSE_TRAILER(X)% %RESPONSE_FLAGS_LONG%",
             "it is - UpstreamRetryLimitExceeded,NoRouteFound\n",
@@ -211,7 +214,7 @@ fn an_attempt_without_a_connection_leaves_nothing_of_the_one_before() {
     moments.not_connected(Some("delayed_connect_error:_Connection_refused"));
     assert_eq!(line(&format, &record), "- - - delayed_connect_error:_Connection_refused\n");
     let moments = record.logged.as_deref_mut().unwrap().moments().unwrap();
-    moments.connected(None, true, start + Duration::from_millis(3));
+    moments.connected((None, Wire::default()), true, start + Duration::from_millis(3));
     assert_eq!(line(&format, &record), "- 127.0.0.1:9001 3 -\n");
 }
 

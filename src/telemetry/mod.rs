@@ -40,7 +40,7 @@ pub use family::{Family, Kind, Labels};
 pub use gauge_set::GaugeSet;
 pub use labels::{CallerLabels, UNKNOWN, VersionLabels, WorkloadLabels};
 pub use log_filter::LogFilter;
-pub use moments::Moments;
+pub use moments::{Moments, Wire};
 pub use record::{GrpcOutcome, Outcome, RequestRecord};
 pub use recorder::{Counter, Gauge, Histogram, RealCounter, Recorder};
 pub use shard::{ShardGuard, bind_shard};

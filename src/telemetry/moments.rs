@@ -3,7 +3,9 @@
 //! Law: it is there only where a format asks for it, so that the usual lines pay nothing for it but a test. Who fills it
 //! tells what has happened; what an operator makes of that stands in `line`.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,10 +20,32 @@ pub struct Moments {
     answered: Option<Instant>,
     is_connected: bool,
     local: Option<SocketAddr>,
+    wire: Wire,
     failure: Option<&'static str>,
     local_reply: Option<Bytes>,
     /// Of the response, as the format asks for them.
     pub(super) trailers: Vec<Option<HeaderValue>>,
+}
+
+/// What an attempt sends and receives on the wire, as of now.
+#[derive(Clone, Default)]
+pub struct Wire(Option<Rc<dyn Fn() -> (u64, u64)>>);
+
+impl Wire {
+    /// Of `bytes` sent and received.
+    pub fn new(bytes: impl Fn() -> (u64, u64) + 'static) -> Wire {
+        Wire(Some(Rc::new(bytes)))
+    }
+
+    fn bytes(&self) -> (u64, u64) {
+        self.0.as_ref().map_or((0, 0), |bytes| bytes())
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes().fmt(f)
+    }
 }
 
 impl Moments {
@@ -40,17 +64,17 @@ impl Moments {
         self.sent = Some(now);
     }
 
-    /// An attempt has a connection, whose own address is `local`; what was of an earlier one is over. `whole`: the
-    /// request was received whole by now.
-    pub fn connected(&mut self, local: Option<SocketAddr>, whole: bool, now: Instant) {
-        (self.is_connected, self.local) = (true, local);
+    /// An attempt has a connection: its own address, and what it takes on the wire. What was of an earlier one is over.
+    /// `whole`: the request was received whole by now.
+    pub fn connected(&mut self, (local, wire): (Option<SocketAddr>, Wire), whole: bool, now: Instant) {
+        (self.is_connected, self.local, self.wire) = (true, local, wire);
         self.failure = None;
         self.sent = whole.then_some(now);
     }
 
     /// An attempt got no connection; `why` its transport gave none.
     pub fn not_connected(&mut self, why: Option<&'static str>) {
-        (self.is_connected, self.local) = (false, None);
+        (self.is_connected, self.local, self.wire) = (false, None, Wire::default());
         (self.failure, self.sent) = (why, None);
     }
 
@@ -76,6 +100,11 @@ impl Moments {
     /// The own address of that connection.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.local
+    }
+
+    /// What it sent, and what it received.
+    pub(super) fn wire(&self) -> (u64, u64) {
+        self.wire.bytes()
     }
 
     pub(super) fn failure(&self) -> Option<&'static str> {

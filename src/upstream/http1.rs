@@ -21,6 +21,7 @@ use super::breaker::Limit;
 use super::pool::{Bounds, NoConnection, Shared};
 use crate::message::body::{Body, BodyError};
 use crate::runtime::clock::{self, Tick};
+use crate::transport::activity::Activity;
 use crate::transport::io::Io;
 use connection::Connection;
 
@@ -204,6 +205,11 @@ impl Http1Lease {
     /// The connection's own address; of a Unix-domain socket there is none.
     pub fn local(&self) -> Option<SocketAddr> {
         self.connection.local()
+    }
+
+    /// What the connection has sent and received.
+    pub fn activity(&self) -> Option<Rc<Activity>> {
+        self.connection.activity()
     }
 
     /// Gives the connection back, or closes it if it is not fit for another request.

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::breaker::Limit;
 use super::pool::{Bounds, NoConnection, Shared};
 use crate::message::http2::client::{self, ResponseFuture, SendRequest};
-use crate::message::http2::{Error, SendStream, Settings};
+use crate::message::http2::{Error, SendStream, Settings, Tally};
 use crate::runtime::clock::{self, Tick};
 use crate::transport::activity::Activity;
 use crate::transport::dial::DialError;
@@ -307,6 +307,11 @@ impl Http2Lease {
     /// The connection's own address; of a Unix-domain socket there is none.
     pub fn local(&self) -> Option<SocketAddr> {
         self.connection.local
+    }
+
+    /// Counts what the stream that is opened next sends and receives.
+    pub fn tally(&self) -> Rc<Tally> {
+        self.connection.sender.tally()
     }
 
     /// Opens the stream.

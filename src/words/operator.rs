@@ -29,6 +29,8 @@ pub enum Operator {
     UpstreamRemoteAddress,
     UpstreamRequestAttemptCount,
     UpstreamTransportFailureReason,
+    UpstreamWireBytesReceived,
+    UpstreamWireBytesSent,
     DownstreamRemoteAddress,
     DownstreamRemoteAddressWithoutPort,
     DownstreamDirectRemoteAddress,
@@ -58,7 +60,7 @@ const ALIASES: [(&str, Operator); 3] =
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Operator; 40] = [
+    pub const ALL: [Operator; 42] = [
         StartTime,
         Req,
         Resp,
@@ -81,6 +83,8 @@ impl Operator {
         UpstreamRemoteAddress,
         UpstreamRequestAttemptCount,
         UpstreamTransportFailureReason,
+        UpstreamWireBytesReceived,
+        UpstreamWireBytesSent,
         DownstreamRemoteAddress,
         DownstreamRemoteAddressWithoutPort,
         DownstreamDirectRemoteAddress,
@@ -126,6 +130,8 @@ impl Operator {
             UpstreamRemoteAddress => "UPSTREAM_REMOTE_ADDRESS",
             UpstreamRequestAttemptCount => "UPSTREAM_REQUEST_ATTEMPT_COUNT",
             UpstreamTransportFailureReason => "UPSTREAM_TRANSPORT_FAILURE_REASON",
+            UpstreamWireBytesReceived => "UPSTREAM_WIRE_BYTES_RECEIVED",
+            UpstreamWireBytesSent => "UPSTREAM_WIRE_BYTES_SENT",
             DownstreamRemoteAddress => "DOWNSTREAM_REMOTE_ADDRESS",
             DownstreamRemoteAddressWithoutPort => "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
             DownstreamDirectRemoteAddress => "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
@@ -174,9 +180,6 @@ impl Operator {
             | "FILTER_STATE"
             | "UPSTREAM_FILTER_STATE" => Some("requests carry no metadata here"),
             "VIRTUAL_CLUSTER_NAME" => Some("there are no virtual clusters"),
-            "UPSTREAM_WIRE_BYTES_SENT" | "UPSTREAM_WIRE_BYTES_RECEIVED" => {
-                Some("what a stream's frames take is not counted; BYTES_SENT and BYTES_RECEIVED count bodies")
-            }
             _ if of_tls.iter().any(|part| name.contains(part)) => Some("Weir speaks no TLS"),
             _ => None,
         }

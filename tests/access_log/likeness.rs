@@ -15,13 +15,15 @@ use super::envoy::{self, Envoy};
 use super::upstream::Upstream;
 
 /// Numbers that differ from run to run.
-const MEASURED: [&str; 6] = [
+const MEASURED: [&str; 8] = [
     "CONNECTION_ID",
     "DURATION",
     "REQUEST_DURATION",
     "REQUEST_TX_DURATION",
     "RESPONSE_DURATION",
     "RESPONSE_TX_DURATION",
+    "UPSTREAM_WIRE_BYTES_RECEIVED",
+    "UPSTREAM_WIRE_BYTES_SENT",
 ];
 /// What is compared as it is printed, but for ports.
 const SAME: [&str; 41] = [

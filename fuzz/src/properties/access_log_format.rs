@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use weir::telemetry::{Format, GrpcOutcome, InvalidFormat, LoggedHeads, RequestRecord};
+use weir::telemetry::{Format, GrpcOutcome, InvalidFormat, LoggedHeads, RequestRecord, Wire};
 use weir::words::{Flag, GrpcStatus, HttpVersion, Protocol};
 
 use super::input::Input;
@@ -122,7 +122,7 @@ fn heads(input: &mut Input<'_>, format: &Format, secret: &'static str) -> Box<Lo
         moments.came_by(input.number());
         let now = Instant::now() + Duration::from_millis(input.number() >> 32);
         if input.flag() {
-            moments.connected(None, input.flag(), now);
+            moments.connected((None, Wire::default()), input.flag(), now);
             moments.answered(now);
         } else {
             moments.not_connected(input.flag().then_some("delayed_connect_error:_Connection_refused"));

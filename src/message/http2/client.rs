@@ -13,6 +13,7 @@ use super::core::{Core, Role, Settings, Shared};
 use super::error::Error;
 use super::handles::{Handle, RecvStream, SendStream};
 use super::stream::{Head, Side, remember};
+use super::tally::Tally;
 
 /// A connection to a server, to be polled until it is over.
 pub struct Connection<W>(Driver<W>);
@@ -63,6 +64,11 @@ impl SendRequest {
     /// Whether the server allows one more stream just now, and takes what is sent to it.
     pub fn has_room(&self) -> bool {
         self.0.borrow_mut().has_room()
+    }
+
+    /// Counts the bytes of the stream that is opened next.
+    pub fn tally(&self) -> Rc<Tally> {
+        self.0.borrow_mut().tallies.get_or_insert_default().begin()
     }
 
     /// Opens a stream with a request's head; with `end` it has no body.

@@ -17,6 +17,7 @@ use super::hpack::Encoder;
 use super::out::Out;
 use super::stream::{Stream, remember};
 use super::streams::Streams;
+use super::tally::Tallies;
 
 /// Bytes of answers to frames that may wait to be written.
 const ANSWERS_MAX: usize = 16 << 10;
@@ -183,6 +184,8 @@ pub(super) struct Core {
     pub(super) turn: u8,
     task: Option<Waker>,
     asleep: bool,
+    /// Bytes of streams that somebody asks about.
+    pub(super) tallies: Option<Box<Tallies>>,
 }
 
 /// A connection as its handles hold it.
@@ -233,6 +236,7 @@ impl Core {
             turn: 0,
             task: None,
             asleep: false,
+            tallies: None,
         };
         core.greet();
         core

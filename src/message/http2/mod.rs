@@ -20,6 +20,7 @@ mod send;
 pub mod server;
 mod stream;
 mod streams;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -28,6 +29,7 @@ pub use self::core::Settings;
 pub use error::Error;
 pub use frame::Reason;
 pub use handles::{RecvStream, SendResponse, SendStream};
+pub use tally::Tally;
 
 /// What is wrong with a request that is to be answered with 400; among its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,6 +68,9 @@ impl Core {
 
     fn count(&mut self, head: FrameHead) {
         self.frames += if head.kind == kind::SETTINGS { SETTINGS_COUNT } else { 1 };
+        if let Some(tallies) = &self.tallies {
+            tallies.received(head.stream, HEAD_BYTES + head.length as usize);
+        }
     }
 
     /// Whether such a frame may come now, whatever is in it.

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::core::Core;
 use super::error::{By, Error};
-use super::frame::{self, Reason, flag, kind};
+use super::frame::{self, HEAD_BYTES, Reason, flag, kind};
 use super::hpack::Encoder;
 use super::stream::{Side, remember};
 
@@ -27,6 +27,7 @@ impl Core {
         fields: &HeaderMap,
         end: bool,
     ) -> Result<usize, Error> {
+        let tally = self.tallies.as_mut().and_then(|tallies| tallies.take_next());
         if let Some(why) = self.refusal() {
             return Err(why);
         }
@@ -43,6 +44,9 @@ impl Core {
         let stream = &mut self.streams[place];
         stream.send = if end { Side::Ended } else { Side::Body };
         stream.answers_head = method == Method::HEAD;
+        if let (Some(tallies), Some(tally)) = (&mut self.tallies, tally) {
+            tallies.open(id, tally);
+        }
         self.put_headers(id, end, |encoder, out| encoder.request(method, uri, fields, out));
         Ok(place)
     }
@@ -103,11 +107,13 @@ impl Core {
         encode: impl FnOnce(&mut Encoder, &mut Vec<u8>),
     ) {
         let (encoder, max_frame) = (&mut self.encoder, self.peer.max_frame);
+        let before = self.out.len();
         self.out.put(|out| {
             let start = frame::begin_headers(out);
             encode(encoder, out);
             frame::end_headers(out, start, id, end, max_frame);
         });
+        self.tally(id, self.out.len() - before);
         self.wake();
     }
 
@@ -120,6 +126,7 @@ impl Core {
         stream.send = Side::Ended;
         let id = stream.id;
         self.out.put(|out| frame::put_head(out, kind::DATA, flag::END_STREAM, id, 0));
+        self.tally(id, HEAD_BYTES);
         self.wake();
         self.settle(place);
         Ok(())
@@ -175,8 +182,17 @@ impl Core {
 
     fn put_data(&mut self, id: u32, piece: Bytes, ends: bool) {
         let flags = if ends { flag::END_STREAM } else { 0 };
+        self.tally(id, HEAD_BYTES + piece.len());
         self.out.put(|out| frame::put_head(out, kind::DATA, flags, id, piece.len() as u32));
         self.out.payload(piece);
+    }
+
+    /// Counts bytes that were sent of a stream, where somebody asks.
+    #[inline]
+    fn tally(&self, id: u32, bytes: usize) {
+        if let Some(tallies) = &self.tallies {
+            tallies.sent(id, bytes);
+        }
     }
 
     /// Waits for the stream's own window, or in line for what all streams share.

@@ -15,8 +15,9 @@ use crate::proxy::exchange::{Exchange, Upload};
 use crate::proxy::lane::Pool;
 use crate::proxy::reply::Reason;
 use crate::proxy::retry::{Failure, Processed};
+use crate::telemetry::Wire;
 use crate::telemetry::families::weir::RetryReason;
-use crate::upstream::http1::SendError;
+use crate::upstream::http1::{Http1Lease, SendError};
 
 /// Sends the request and waits for the answer's head.
 pub(super) async fn send(
@@ -32,9 +33,16 @@ pub(super) async fn send(
     };
     lease.begin();
     exchange.stage.set(Stage::Sent);
-    exchange.note_connected(|| connection.local());
+    exchange.note_connected(|| (connection.local(), sent_and_received(&connection)));
     let answered = connection.send(head, Upload::next_attempt(exchange, keeping.body)).await;
     answered.inspect(|_| lease.hold(Connection::Http1(connection))).map_err(failed)
+}
+
+/// What goes over the connection from now on: it has one request at a time.
+fn sent_and_received(connection: &Http1Lease) -> Wire {
+    let Some(activity) = connection.activity() else { return Wire::default() };
+    let (sent, received) = (activity.bytes_written(), activity.bytes_read());
+    Wire::new(move || (activity.bytes_written() - sent, activity.bytes_read() - received))
 }
 
 /// What a failed exchange on a connection means for the caller, and for another attempt.

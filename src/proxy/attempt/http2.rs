@@ -24,6 +24,7 @@ use crate::proxy::exchange::{Exchange, Upload};
 use crate::proxy::lane::Pool;
 use crate::proxy::reply::Reason;
 use crate::proxy::retry::{Failure, Processed};
+use crate::telemetry::Wire;
 use crate::telemetry::families::weir::RetryReason;
 use crate::upstream::http2::Http2Lease;
 
@@ -41,7 +42,10 @@ pub(super) async fn send(
     };
     lease.begin();
     exchange.stage.set(Stage::Sent);
-    exchange.note_connected(|| connection.local());
+    exchange.note_connected(|| {
+        let tally = connection.tally();
+        (connection.local(), Wire::new(move || tally.bytes()))
+    });
     let body = Upload::next_attempt(exchange, keeping.body);
     let mut stream = match open(connection, head, body, lease) {
         Ok(stream) => stream,

@@ -14,7 +14,7 @@ use super::Exchange;
 use crate::message::body::Body;
 use crate::proxy::admit;
 use crate::proxy::downstream::Downstream;
-use crate::telemetry::{AccessLog, LoggedHeads, Moments};
+use crate::telemetry::{AccessLog, LoggedHeads, Moments, Wire};
 
 impl Exchange {
     /// The head of the request: as it came, and then as the upstream gets it, with the fields that Weir adds.
@@ -82,9 +82,9 @@ impl Exchange {
         });
     }
 
-    /// An attempt has a connection, whose own address is `local`.
-    pub(in crate::proxy) fn note_connected(&self, local: impl FnOnce() -> Option<SocketAddr>) {
-        self.note(|moments| moments.connected(local(), self.upload.is_complete(), Instant::now()));
+    /// An attempt has a connection: its own address, and what it takes on the wire.
+    pub(in crate::proxy) fn note_connected(&self, connection: impl FnOnce() -> (Option<SocketAddr>, Wire)) {
+        self.note(|moments| moments.connected(connection(), self.upload.is_complete(), Instant::now()));
     }
 
     /// An attempt got no connection; `why` its transport gave none.

@@ -23,6 +23,7 @@ use crate::message::http1::body::{Decoder, Piece};
 use crate::message::http1::head::{self, ResponseHead};
 use crate::message::http1::{Framing, HeadBounds};
 use crate::runtime::clock::Tick;
+use crate::transport::activity::Activity;
 use crate::transport::io::Io;
 use crate::transport::scratch;
 use crate::upstream::pool::Bounds;
@@ -103,6 +104,11 @@ impl Connection {
     /// Its own address, while it is open.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.live.borrow().as_ref()?.io.local()
+    }
+
+    /// What it has been doing, while it is open.
+    pub(super) fn activity(&self) -> Option<Rc<Activity>> {
+        Some(self.live.borrow().as_ref()?.io.activity().clone())
     }
 
     /// Whether nothing came while it was idle: a byte would be read as the next request's answer, and an end or an
