@@ -104,9 +104,9 @@ impl AccessLog {
         Box::new(LoggedHeads::of_nothing(&self.format))
     }
 
-    /// Whether the format asks who the caller is, to whoever stands before this proxy.
-    pub fn wants_remote(&self) -> bool {
-        self.format.wants_remote
+    /// The peer is believed about whom it stands before.
+    pub fn trust_forwarded(&self, logged: &mut LoggedHeads, headers: &HeaderMap) {
+        logged.trust_forwarded(&self.format, headers);
     }
 
     /// Takes what the format asks of the response's head, as the caller gets it.

@@ -7,6 +7,8 @@ use http::HeaderName;
 use super::format::{Format, InvalidFormat, refuse};
 use crate::words::Operator;
 
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Headers that carry credentials.
 const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
@@ -119,10 +121,12 @@ impl Format {
             }
             operator => {
                 self.wants_moments |= wants_moments(operator);
-                self.wants_remote |= matches!(
+                if matches!(
                     operator,
                     Operator::DownstreamRemoteAddress | Operator::DownstreamRemoteAddressWithoutPort
-                );
+                ) {
+                    self.forwarded_for = Some(place(&mut self.request_headers, FORWARDED_FOR));
+                }
                 Source::Record(operator)
             }
         })

@@ -56,8 +56,9 @@ pub struct Format {
     pub(super) response_trailers: Vec<HeaderName>,
     /// It asks for what only [`Moments`](super::moments::Moments) hold.
     pub(super) wants_moments: bool,
-    /// It asks who the caller is, to whoever stands before this proxy.
-    pub(super) wants_remote: bool,
+    /// It asks who the caller is to whoever stands before this proxy: the place of `x-forwarded-for` in
+    /// [`Format::request_headers`].
+    pub(super) forwarded_for: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -123,7 +124,7 @@ impl Format {
             response_headers: Vec::new(),
             response_trailers: Vec::new(),
             wants_moments: false,
-            wants_remote: false,
+            forwarded_for: None,
         };
         format.shape = shape(&mut format)?;
         Ok(format)

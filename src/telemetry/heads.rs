@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::field::HeadPart;
+use super::field::{FORWARDED_FOR, HeadPart};
 use super::format::Format;
 use super::moments::Moments;
 
@@ -102,8 +102,11 @@ impl LoggedHeads {
     }
 
     /// The peer is believed about whom it stands before: the last of `x-forwarded-for` is the caller.
-    pub fn trust_forwarded(&mut self, headers: &HeaderMap) {
-        self.forwarded_for = headers.get_all("x-forwarded-for").iter().next_back().and_then(last_address);
+    pub fn trust_forwarded(&mut self, format: &Format, headers: &HeaderMap) {
+        // Mostly there is none, which is known by now.
+        if format.forwarded_for.is_some_and(|place| header(&self.values, place).is_some()) {
+            self.forwarded_for = headers.get_all(FORWARDED_FOR).iter().next_back().and_then(last_address);
+        }
     }
 
     /// What only some formats ask for, where this one does.

@@ -235,7 +235,7 @@ fn the_caller_is_whom_the_last_of_x_forwarded_for_names_where_that_is_believed()
         let request = headers(&[("x-forwarded-for", forwarded)]);
         let mut heads = LoggedHeads::of_request(&format, &Method::GET, b"/", b"", &request);
         if believed {
-            heads.trust_forwarded(&request);
+            heads.trust_forwarded(&format, &request);
         }
         record.logged = Some(Box::new(heads));
         assert_eq!(line(&format, &record), expected, "{forwarded:?} {believed}");
@@ -349,7 +349,7 @@ proptest! {
             let mut heads = LoggedHeads::of_request(&format, &Method::POST, &path, &authority, &all);
             heads.add_response(&format, &all);
             heads.add_trailers(&format, &all);
-            heads.trust_forwarded(&all);
+            heads.trust_forwarded(&format, &all);
             if let Some(moments) = heads.moments() {
                 moments.answers_itself(header.clone().into());
             }

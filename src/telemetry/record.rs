@@ -18,8 +18,8 @@ pub enum GrpcOutcome {
     Absent,
     /// A status of the protocol.
     Known(GrpcStatus),
-    /// A `grpc-status` that is none of the 17: the number, or -1 where it is none.
-    Unknown(i32),
+    /// A `grpc-status` that is none of the 17: the number, or -1 where it is none, or a very large one.
+    Unknown(i16),
 }
 
 impl GrpcOutcome {
@@ -32,7 +32,7 @@ impl GrpcOutcome {
     }
 }
 
-fn number(value: &[u8]) -> i32 {
+fn number(value: &[u8]) -> i16 {
     let digits =
         std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(-1)

@@ -116,7 +116,7 @@ fn heads(input: &mut Input<'_>, format: &Format, secret: &'static str) -> Box<Lo
     }
     if input.flag() {
         logged.add_trailers(format, &headers(input, secret));
-        logged.trust_forwarded(&request);
+        logged.trust_forwarded(format, &request);
     }
     if let Some(moments) = logged.moments() {
         moments.came_by(input.number());

@@ -107,7 +107,7 @@ impl Core {
             self.pass_over(bytes)?;
             return self.blame(id, Reason::PROTOCOL_ERROR);
         }
-        if self.open >= self.settings.max_streams as usize {
+        if self.open >= self.settings.max_streams {
             self.pass_over(bytes)?;
             self.refuse(id);
             return Ok(());
@@ -145,7 +145,7 @@ impl Core {
         self.put_headers(id, true, |encoder, out| {
             encoder.response(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &HeaderMap::new(), out);
         });
-        self.answers += self.out.len() - before;
+        self.answers += (self.out.len() - before) as u32;
         if end_stream { Ok(()) } else { self.blame(id, Reason::PROTOCOL_ERROR) }
     }
 

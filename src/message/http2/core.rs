@@ -133,7 +133,7 @@ pub(super) struct Core {
     pub(super) decoder: Decoder,
     pub(super) streams: Streams,
     /// Streams that count as open.
-    pub(super) open: usize,
+    pub(super) open: u32,
     /// A client: the next stream to open. A server: the highest that its peer has opened.
     pub(super) newest: u32,
     /// The last stream of the peer's that was processed.
@@ -168,7 +168,7 @@ pub(super) struct Core {
     pub(super) waiting: VecDeque<usize>,
     pub(super) granted: usize,
     /// Bytes of answers to the peer's frames since `out` was empty.
-    pub(super) answers: usize,
+    pub(super) answers: u32,
     /// The peer's last word.
     pub(super) goodbye: Option<GoAway>,
     pub(super) leaving: Leaving,
@@ -293,20 +293,19 @@ impl Core {
     pub(super) fn answer(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         let before = self.out.len();
         self.out.put(put);
-        self.answers += self.out.len() - before;
+        self.answers += (self.out.len() - before) as u32;
         self.wake();
     }
 
     /// Whether so much waits to be written that the peer is not read: each frame of its may bring more.
     pub(super) fn is_not_heard(&self) -> bool {
-        self.answers >= ANSWERS_MAX || (self.role == Role::Server && self.out.len() >= OUT_MOST)
+        self.answers as usize >= ANSWERS_MAX || (self.role == Role::Server && self.out.len() >= OUT_MOST)
     }
 
     /// Whether one more stream may be opened just now. A client's.
     pub(super) fn has_room(&mut self) -> bool {
         let open = self.open;
-        let room =
-            self.out.len() < UNSENT_MAX && self.peer.max_streams.is_some_and(|most| open < most as usize);
+        let room = self.out.len() < UNSENT_MAX && self.peer.max_streams.is_some_and(|most| open < most);
         self.turned_away = !room;
         room
     }

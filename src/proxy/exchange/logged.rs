@@ -46,8 +46,8 @@ impl Exchange {
     }
 
     fn begin_log(&self, log: &AccessLog, logged: &mut LoggedHeads, headers: &HeaderMap) {
-        if log.wants_remote() && !self.seat.listener.chain().use_remote_address {
-            logged.trust_forwarded(headers);
+        if !self.seat.listener.chain().use_remote_address {
+            log.trust_forwarded(logged, headers);
         }
         if let Some(moments) = logged.moments() {
             moments.came_by(self.downstream.number());
