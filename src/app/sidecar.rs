@@ -199,7 +199,8 @@ impl Sidecar {
         let recorder = Recorder::new(workers);
         let process = ProcessMeter::new(&recorder);
         let plane = Arc::new(ArcSwapOption::empty());
-        let planner = Planner::new(recorder.clone(), process.clone(), plane.clone());
+        let mut planner = Planner::new(recorder.clone(), process.clone(), plane.clone());
+        planner.resolver = options.resolver.clone();
         let readiness = Readiness::default();
         let starting = readiness.block_on("listeners");
         let shared = Arc::new(Shared {

@@ -1,4 +1,5 @@
-//! HTTP messages and what every floor must know about them: bodies, normal forms, hop-by-hop fields, gRPC framing.
+//! HTTP messages and what every floor must know about them: bodies, normal forms, hop-by-hop fields, gRPC framing,
+//! protobuf.
 //!
 //! Law: no connection, no configuration, no clock.
 
@@ -10,6 +11,7 @@ pub mod host;
 pub mod http1;
 pub mod http2;
 pub mod path;
+pub mod protobuf;
 pub mod pump;
 pub mod query;
 pub mod secrets;

@@ -15,10 +15,12 @@ use super::plane::{ClusterPlane, TargetPlane};
 use super::pools::ClusterPools;
 use super::reply::Reason;
 use super::retry::{self, Allowance, Failure};
+use super::trace;
 use crate::message::body::Body;
 use crate::message::spare;
 use crate::snapshot::{LbPolicy, UpstreamProtocol};
 use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};
+use crate::telemetry::trace::AttemptEnd;
 use crate::upstream::balance::{self, Ask};
 use crate::upstream::breaker::{Limit, Permit};
 use crate::upstream::cluster::Member;
@@ -214,6 +216,7 @@ pub(super) async fn once(
     } else if attempts > 1 {
         head.headers.remove(hop::HOP); // an earlier attempt's
     }
+    trace::begin_attempt(exchange, way.http2, of, head);
     let mut lease = Lease::new(way.cluster.meter.clone(), &of.state, retry, exchange.record.borrow().start);
     let sent = if way.http2 {
         http2::send(exchange, &way.pools[member], head, keeping, &mut lease).await
@@ -228,6 +231,7 @@ pub(super) async fn once(
         }
         Err(failure) => {
             exchange.stage.set(Stage::Between);
+            trace::note(exchange, || AttemptEnd::Failed(failure.reason.details()));
             if !exchange.upload.has_broken_off() {
                 lease.end();
                 outcome::note_failure(exchange, way, of, failure);

@@ -23,6 +23,7 @@ use crate::message::body::Body;
 use crate::message::grpc::{self, MessageCounter};
 use crate::runtime::clock::{self, Tick};
 use crate::telemetry::dimension::Tags;
+use crate::telemetry::trace::Trace;
 use crate::telemetry::{ClusterMeter, RequestRecord};
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, HttpVersion, Protocol};
@@ -35,9 +36,9 @@ mod room;
 mod tape;
 mod upload;
 
-use download::{Download, grpc_outcome};
+use download::Download;
 
-pub(super) use download::DownloadBody;
+pub(super) use download::{DownloadBody, grpc_outcome};
 pub(super) use tape::{Fate, TapeBody};
 pub(super) use upload::Upload;
 
@@ -76,6 +77,8 @@ pub(super) struct Exchange {
     pub(super) swept: Cell<bool>,
     /// What its caller says in each dimension.
     tags: Cell<Tags>,
+    /// What is known of it for its spans; only while it is traced.
+    pub(super) trace: Cell<Option<Box<Trace>>>,
     progress: Cell<Tick>,
     given_up: Cell<Option<Reason>>,
     task: RefCell<Option<Waker>>,
@@ -172,6 +175,7 @@ impl Exchange {
             clock: OnceCell::new(),
             swept: Cell::new(false),
             tags: Cell::default(),
+            trace: Cell::default(),
             progress: Cell::new(clock::now()),
             given_up: Cell::new(None),
             task: RefCell::default(),

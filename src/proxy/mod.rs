@@ -35,6 +35,7 @@ mod reply;
 mod request;
 mod retry;
 mod switch;
+mod trace;
 mod tries;
 
 pub use retry::conditions::{asked as asked_retries, strip_asked as strip_asked_retries};

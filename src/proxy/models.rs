@@ -136,6 +136,7 @@ fn snapshot(reload: u64) -> Snapshot {
         admin: Admin { address: ([127, 0, 0, 1], 0).into(), metrics_address: None },
         workers: Workers::Fixed(WORKERS),
         access_log: None,
+        tracing: None,
         drain: Drain { grace: Duration::ZERO, deadline: Duration::ZERO },
         limits: Limits::default(),
         internal_cidrs: Vec::new(),

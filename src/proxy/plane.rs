@@ -22,6 +22,7 @@ use crate::snapshot::{
 use crate::telemetry::{
     AccessLog, ClusterMeter, Counter, GuardMeter, HopMeter, HttpMeter, ListenerMeter, MirrorMeter,
 };
+use crate::telemetry::trace::Tracer;
 use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::ClusterState;
 use crate::upstream::guard::Watch;
@@ -48,6 +49,8 @@ pub struct Plane {
     pub dimensions: Option<Dimensions>,
     /// Where requests are logged.
     pub access_log: Option<AccessLog>,
+    /// What begins traces, and takes their spans.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// A listener that serves.

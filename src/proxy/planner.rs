@@ -24,14 +24,16 @@ use super::plane::{ClusterPlane, ListenerPlane, Peers, Plane, RoutesPlane};
 use crate::runtime::sync;
 use crate::snapshot::{self, Listener, Mode, PeerFilter, Snapshot};
 use crate::telemetry::families::envoy_server::PlannerSeries;
-use crate::telemetry::families::levels;
+use crate::telemetry::families::{SpanMeter, levels};
+use crate::telemetry::trace::{Rate, Tracer};
 use crate::telemetry::{
     AccessLog, AccessLogs, Counter, GaugeSet, HttpMeter, ListenerMeter, ProcessMeter, Recorder, VersionMeter,
 };
 use crate::transport::dial::Target;
 use crate::upstream::cluster::EndpointState;
 use crate::upstream::guard::Guards;
-use crate::upstream::resolve::Names;
+use crate::upstream::resolve::{Names, Resolver};
+use crate::upstream::spans::Exporters;
 use names::LookUps;
 use routes::Splits;
 
@@ -52,6 +54,11 @@ pub struct Planner {
     guards: Guards,
     retired: Vec<Arc<Plane>>,
     log: Option<(snapshot::AccessLog, AccessLog)>,
+    tracer: Option<(snapshot::Tracing, Arc<Tracer>)>,
+    /// Whoever sends spans.
+    pub spans: Exporters,
+    /// Who is asked for the collector's name.
+    pub resolver: Resolver,
     /// Whatever is written to the log's files, to be told of rotation and of the end.
     pub logs: AccessLogs,
     /// The version series of the present plane: held so that they stay, at zero until the first request.
@@ -79,6 +86,9 @@ impl Planner {
             guards: Guards::default(),
             retired: Vec::new(),
             log: None,
+            tracer: None,
+            spans: Exporters::default(),
+            resolver: Resolver::default(),
             logs: AccessLogs::default(),
             declared: Vec::new(),
             next_number: 1,
@@ -97,7 +107,10 @@ impl Planner {
     /// The access log cannot be opened; the old plane stays.
     pub fn publish(&mut self, snapshot: Arc<Snapshot>) -> io::Result<Arc<Plane>> {
         let previous = self.published.load_full();
-        let access_log = self.open_log(snapshot.access_log.as_ref())?;
+        let outlets = Outlets {
+            access_log: self.open_log(snapshot.access_log.as_ref())?,
+            tracer: self.open_tracer(&snapshot)?,
+        };
         let clusters = self.clusters(&snapshot, previous.as_deref());
         let mut splits = Splits::kept(previous.as_deref());
         let routes: Vec<_> = snapshot
@@ -109,7 +122,7 @@ impl Planner {
         self.look_ups.adopt(&self.recorder, &snapshot);
         self.generation += 1;
         self.count_changes(previous.as_ref().map(|plane| &*plane.snapshot), &snapshot);
-        let plane = self.swap(snapshot, clusters, routes, access_log, previous);
+        let plane = self.swap(snapshot, clusters, routes, outlets, previous);
         self.show_weights(&plane);
         self.process.buffer_budget.set(plane.snapshot.limits.buffer_budget as f64);
         Ok(plane)
@@ -141,9 +154,11 @@ impl Planner {
         let previous = self.published.load_full()?;
         let snapshot = previous.snapshot.clone();
         let clusters = self.clusters(&snapshot, Some(&previous));
-        let (routes, log) = (previous.routes.clone(), previous.access_log.clone());
+        let routes = previous.routes.clone();
+        let outlets =
+            Outlets { access_log: previous.access_log.clone(), tracer: previous.tracer.clone() };
         self.declared = self.declare(&routes, &clusters, &snapshot); // new endpoints may bring new versions
-        Some(self.swap(snapshot, clusters, routes, log, Some(previous)))
+        Some(self.swap(snapshot, clusters, routes, outlets, Some(previous)))
     }
 
     /// Drops the planes that nobody holds any more. Returns how many are alive, the present one included.
@@ -160,7 +175,7 @@ impl Planner {
         snapshot: Arc<Snapshot>,
         clusters: Vec<Arc<ClusterPlane>>,
         routes: Vec<Arc<RoutesPlane>>,
-        access_log: Option<AccessLog>,
+        outlets: Outlets,
         previous: Option<Arc<Plane>>,
     ) -> Arc<Plane> {
         let listeners = snapshot
@@ -177,7 +192,8 @@ impl Planner {
             routes,
             endpoints: census(&clusters, &mut self.endpoints_by_state),
             clusters,
-            access_log,
+            access_log: outlets.access_log,
+            tracer: outlets.tracer,
         });
         self.next_number += 1;
         sync::step();
@@ -222,6 +238,30 @@ impl Planner {
             meter,
         }
     }
+
+    fn open_tracer(&mut self, snapshot: &Snapshot) -> io::Result<Option<Arc<Tracer>>> {
+        let Some(wanted) = &snapshot.tracing else {
+            self.tracer = None;
+            return Ok(None);
+        };
+        if let Some((open, tracer)) = &self.tracer
+            && open == wanted
+        {
+            return Ok(Some(tracer.clone()));
+        }
+        let meter = SpanMeter::new(&self.recorder);
+        let queue = self.spans.start(wanted, &snapshot.node, self.resolver.clone(), meter)?;
+        let rate = Rate::new(wanted.sample.numerator, wanted.sample.denominator);
+        let tracer = Arc::new(Tracer { rate, queue });
+        self.tracer = Some((wanted.clone(), tracer.clone()));
+        Ok(Some(tracer))
+    }
+}
+
+/// Where a plane's requests are told of, one by one.
+struct Outlets {
+    access_log: Option<AccessLog>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// How many were added, modified and removed.

@@ -27,7 +27,7 @@ use super::exchange::{DownloadBody, Exchange};
 use super::headers::Notable;
 use super::plane::{Plane, RoutePlane};
 use super::reply::Reason;
-use super::{admit, choice, deadline, headers, policed, reply};
+use super::{admit, choice, deadline, headers, policed, reply, trace};
 use crate::message::body::Body;
 use crate::message::http1::HeadError;
 use crate::message::{host, path};
@@ -57,12 +57,15 @@ impl Routed {
 /// stream is allocated and copied once for each request.
 pub(super) async fn serve(
     downstream: Rc<Downstream>,
-    head: Box<Parts>,
+    mut head: Box<Parts>,
     body: Body,
 ) -> Response<DownloadBody> {
     let download = Exchange::begin(&downstream, &head, body);
     let asks_for_head = head.method == Method::HEAD;
     let exchange = download.exchange.clone();
+    if let Some(tracer) = &exchange.seat.generation.plane.tracer {
+        trace::begin(&exchange, tracer, &mut head);
+    }
     let (mut response, lease) =
         answer(&exchange, head).await.unwrap_or_else(|reason| (own_answer(&exchange, reason), None));
     if asks_for_head && lease.is_none() {

@@ -23,9 +23,12 @@ use super::exchange::Exchange;
 use super::reply::Reason;
 use super::retry::conditions::{self, Outcome};
 use super::retry::{self, Allowance, Failure, Processed, back_off};
+use super::trace;
 use crate::message::body::Body;
 use crate::snapshot::RetryPolicy;
+use crate::telemetry::GrpcOutcome;
 use crate::telemetry::families::weir::RetryReason;
+use crate::telemetry::trace::AttemptEnd;
 use crate::upstream::breaker::Permit;
 use crate::words::{Flag, GrpcStatus};
 
@@ -118,6 +121,18 @@ enum Ended {
     TryTimeout(Reason),
 }
 
+impl Ended {
+    fn for_trace(&self) -> AttemptEnd {
+        match self {
+            Ended::Answered(_, _, status) => {
+                AttemptEnd::Status(status.map_or(GrpcOutcome::Absent, GrpcOutcome::Known))
+            }
+            Ended::Failed(failure) => AttemptEnd::Failed(failure.reason.details()),
+            Ended::TryTimeout(reason) => AttemptEnd::Failed(reason.details()),
+        }
+    }
+}
+
 /// What allows another attempt.
 #[derive(Clone, Copy)]
 struct Cause {
@@ -139,6 +154,7 @@ impl Series<'_> {
             }
             let keeping = Keeping { body: kept, bears_loss: self.bears_loss() };
             let ended = self.attempt(member, &mut head, keeping, permit.take()).await;
+            trace::note(self.exchange, || ended.for_trace());
             let cause = self.cause(&ended)?;
             let unsent = matches!(&ended, Ended::Failed(failure) if failure.is_unsent());
             let Some(again) = cause.and_then(|cause| self.again(cause, kept || unsent)) else {

@@ -18,6 +18,7 @@ pub mod retry;
 pub mod route;
 pub mod settings;
 pub mod substitution;
+pub mod tracing;
 pub mod traffic;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub use route::{
 };
 pub use settings::{Admin, Caller, Drain, IdleTimeouts, Limits, Node, Workers};
 pub use substitution::Substitution;
+pub use tracing::{OtlpProtocol, Tracing};
 pub use traffic::{
     FailurePercentage, HealthCheck, HealthCheckKind, KeepAlive, Outlier, RetryBudget, SlowStart, SuccessRate,
     TrafficPolicy,
@@ -59,6 +61,9 @@ pub struct Snapshot {
     pub workers: Workers,
     /// The access log, if one is wanted.
     pub access_log: Option<AccessLog>,
+    /// Which requests are traced, if any are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
     /// How to leave.
     pub drain: Drain,
     /// Every bound, by the name of its key.

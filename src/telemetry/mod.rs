@@ -1,4 +1,5 @@
-//! What is measured, and how it gets out: the recorder, the metric names, the request record, the access log.
+//! What is measured, and how it gets out: the recorder, the metric names, the request record, the access log,
+//! traces.
 //!
 //! Law: one [`RequestRecord`] per request feeds everything; a request does no label lookup and no formatting for
 //! metrics. Knows no configuration, no route and no cluster: their names come in as label values.
@@ -11,6 +12,7 @@ pub mod history;
 pub mod line_queue;
 pub mod record;
 pub mod stats;
+pub mod trace;
 pub mod window;
 
 mod exposition;

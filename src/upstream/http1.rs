@@ -179,13 +179,13 @@ impl Http1Pool {
     }
 }
 
-/// One request without a body over a connection of its own, which ends with the answer.
+/// One request over a connection of its own, which ends with the answer.
 ///
 /// # Errors
 /// See [`SendError`].
-pub(super) async fn ask_once(io: Io, head: &Parts) -> Result<Response<Body>, SendError> {
+pub(super) async fn ask_once(io: Io, head: &Parts, body: Body) -> Result<Response<Body>, SendError> {
     let connection = Rc::new(Connection::new(io, (), SMALL_READ_BUFFER, None));
-    Ok(round_trip::run(&connection, head, Body::Empty).await?.0)
+    Ok(round_trip::run(&connection, head, body).await?.0)
 }
 
 impl Http1Lease {

@@ -35,6 +35,9 @@ const FAULTS_TOLD: usize = 100;
 const LARGE_PIECE: usize = 4 << 20;
 /// How long the access log's writer may take for what is queued, when everything else is done.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// The same of whoever sends spans, where the drain leaves as much; and what it has in any case.
+const LAST_SPANS: Duration = Duration::from_secs(5);
+const LAST_SPANS_AT_LEAST: Duration = Duration::from_millis(500);
 
 /// A verdict, and who waits to hear whether it is in force now.
 pub(super) struct Judged {
@@ -205,8 +208,18 @@ impl Control {
             tracing::warn!(cut, "the deadline cut requests");
         }
         self.write_last_lines(LAST_LINES);
+        self.send_last_spans(drain.deadline.saturating_sub(began.elapsed()));
         tracing::info!(cut, took = ?began.elapsed(), "left");
         cut
+    }
+
+    /// Has the spans sent that are left, within what is left of the drain. Blocks, as this thread has nothing else to do
+    /// then.
+    fn send_last_spans(&self, left: Duration) {
+        let spans = self.planner.borrow().spans.close(left.clamp(LAST_SPANS_AT_LEAST, LAST_SPANS));
+        if spans > 0 {
+            tracing::warn!(spans, "the collector takes no spans; the last ones are lost");
+        }
     }
 
     /// Has the access log written to its end. Blocks, as this thread has nothing else to do then.

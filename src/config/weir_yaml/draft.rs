@@ -12,7 +12,7 @@ use crate::config::draft::ClusterDraft;
 use crate::snapshot::route::OrdName;
 use crate::snapshot::{
     AccessLog, Address, Admin, BindAddress, CircuitBreakers, Dimension, Drain, Labels, LbPolicy, Limits,
-    Node, PeerFilter, UpstreamProtocol, Workers,
+    Node, PeerFilter, Tracing, UpstreamProtocol, Workers,
 };
 
 /// A whole file.
@@ -23,6 +23,7 @@ pub(crate) struct WeirDraft {
     pub(crate) admin_place: Place,
     pub(crate) workers: Workers,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) tracing: Option<Tracing>,
     pub(crate) drain: Drain,
     pub(crate) limits: Limits,
     pub(crate) internal_cidrs: Vec<IpNet>,

@@ -11,6 +11,7 @@ mod services;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod traffic;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ const KEYS: Keys = Keys::of(&[
     "node",
     "admin",
     "access_log",
+    "tracing",
     "workers",
     "drain",
     "limits",
@@ -61,6 +63,7 @@ pub(crate) fn decode(document: &Node, scope: &Scope, environment: &Environment) 
     let admin = settings::admin(get("admin").as_ref());
     let workers = settings::workers(get("workers").as_ref());
     let access_log = access_log::access_log(get("access_log").as_ref(), environment);
+    let tracing = tracing::tracing(get("tracing").as_ref());
     let drain = settings::drain(get("drain").as_ref());
     let limits = settings::limits(get("limits").as_ref());
     let internal_cidrs = each(get("internal_cidrs").as_ref(), |field| field.cidr());
@@ -76,6 +79,7 @@ pub(crate) fn decode(document: &Node, scope: &Scope, environment: &Environment) 
         admin,
         workers,
         access_log,
+        tracing,
         drain,
         limits,
         internal_cidrs: internal_cidrs?,

@@ -18,9 +18,10 @@ use crate::proxy::lane::Lane;
 use crate::proxy::plane::ClusterPlane;
 use crate::proxy::reply::Reason;
 use crate::proxy::retry::{Failure, Processed};
-use crate::proxy::{headers, hop};
+use crate::proxy::{headers, hop, trace};
 use crate::snapshot::Mode;
 use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};
+use crate::telemetry::trace::AttemptEnd;
 use crate::transport::dial::DialError;
 use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::Member;
@@ -36,6 +37,7 @@ pub(super) fn note_answer(
     response: &mut Response<Body>,
     lease: &Lease,
 ) {
+    trace::answered(exchange, response);
     let service_time = lease.service_time();
     exchange.record.borrow_mut().service_time = Some(service_time);
     if http_body::Body::is_end_stream(response.body()) {
@@ -220,6 +222,7 @@ pub(in crate::proxy) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
     if stage == Stage::Between {
         return; // whoever was asked has answered, or failed, and was told so
     }
+    trace::note(exchange, || AttemptEnd::Failed(Reason::Timeout.details()));
     way.cluster.meter.rq_timeout.increment(1);
     if let Some(member) = member_of(exchange, way.cluster) {
         late(way.cluster, member, stage);

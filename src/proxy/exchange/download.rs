@@ -36,7 +36,7 @@ pub(super) struct Download {
 }
 
 /// What the fields of a head or of trailers say.
-pub(super) fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
+pub(in crate::proxy) fn grpc_outcome(headers: &http::HeaderMap) -> GrpcOutcome {
     headers.get(grpc::STATUS).map_or(GrpcOutcome::Absent, |value| GrpcOutcome::parse(value.as_bytes()))
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::download::Download;
 use super::{Exchange, Reached};
 use crate::message::body::Body;
-use crate::proxy::attempt;
 use crate::proxy::reply::Reason;
+use crate::proxy::{attempt, trace};
 use crate::runtime::clock::Tick;
 use crate::telemetry::RequestRecord;
 use crate::telemetry::families::weir::RetryReason;
@@ -140,6 +140,9 @@ impl Exchange {
         http.answered(record.status, record.duration);
         meter.answered(record.status);
         self.report_version(&record);
+        if let Some(trace) = self.trace.take() {
+            trace::finish(self, trace, &record);
+        }
         if let Some(log) = &self.seat.generation.plane.access_log {
             drop(record);
             let mut record = self.record.borrow_mut();

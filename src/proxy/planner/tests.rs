@@ -67,6 +67,7 @@ fn snapshot(route: Route, clusters: Vec<Cluster>) -> Snapshot {
         admin: Admin { address: ([127, 0, 0, 1], 0).into(), metrics_address: None },
         workers: Workers::Fixed(1),
         access_log: None,
+        tracing: None,
         drain: Drain::default(),
         limits: Limits::default(),
         internal_cidrs: Vec::new(),

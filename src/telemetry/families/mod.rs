@@ -16,6 +16,7 @@ mod labels;
 pub mod levels;
 pub(super) mod own;
 mod process;
+pub mod spans;
 pub mod weir;
 
 use super::family::Family;
@@ -24,11 +25,12 @@ pub use envoy::ClusterMeter;
 pub use envoy_guard::{GuardCounts, GuardEvent, GuardMeter};
 pub use envoy_http::{HttpMeter, ListenerMeter};
 pub use envoy_server::ServerMeter;
+pub use spans::{SpanLoss, SpanMeter};
 pub use weir::{HopError, HopMeter, Limit, MirrorMeter, MirrorResult, ProcessMeter, RetryReason};
 
 /// Every family that there is: the contract of `docs/metrics.md`.
 pub fn all() -> Vec<&'static Family> {
-    let single = [weir::FAMILIES, levels::FAMILIES, dimension::FAMILIES, process::FAMILIES];
+    let single = [weir::FAMILIES, levels::FAMILIES, dimension::FAMILIES, spans::FAMILIES, process::FAMILIES];
     let more =
         [istio_old::FAMILIES, istio::FAMILIES, envoy::FAMILIES, envoy_http::FAMILIES, envoy_guard::DERIVED];
     let together: [&[Family]; 8] = [

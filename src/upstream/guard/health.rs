@@ -20,7 +20,6 @@ use crate::telemetry::GuardEvent;
 use crate::transport::dial::{self, Target};
 use crate::upstream::cluster::ClusterState;
 
-mod ask;
 mod grpc;
 mod http;
 mod model;

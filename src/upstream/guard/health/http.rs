@@ -5,9 +5,9 @@ use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request};
 
 use super::Found;
-use super::ask::{Answer, Wanted, by_http1, by_http2};
 use crate::snapshot::{Cluster, HeaderEdit, UpstreamProtocol};
 use crate::transport::io::Stream;
+use crate::upstream::ask::{Answer, Wanted, by_http1, by_http2};
 
 /// Who asks.
 pub(super) const AGENT: HeaderValue = HeaderValue::from_static("weir-health-check");
@@ -52,7 +52,7 @@ pub(super) async fn get(
     if http2 {
         by_http2(stream, request.body(Bytes::new()).ok()?, wanted).await
     } else {
-        by_http1(stream, request.body(()).ok()?, wanted).await
+        by_http1(stream, request.body(Bytes::new()).ok()?, wanted).await
     }
 }
 

@@ -9,11 +9,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::Found;
-use super::ask::Wanted;
-use super::grpc::{Called, Field, call, fields, number, put_bytes, put_integer, put_text};
+use super::grpc::{Called, call};
 use super::http::get;
+use crate::message::protobuf::{Field, fields, number, put_bytes, put_integer, put_text};
 use crate::snapshot::{Cluster, UpstreamProtocol};
 use crate::transport::io::Stream;
+use crate::upstream::ask::Wanted;
 
 /// `ModelVersionStatus.State`
 const AVAILABLE: u64 = 30;

@@ -23,32 +23,37 @@ const MOST: usize = 64 << 10;
 
 /// How much of an answer is waited for.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted {
+pub(in crate::upstream) enum Wanted {
     /// The head decides: whatever comes behind it, and whether it ends, is nobody's business.
     Head,
     Whole,
 }
 
 /// What came.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-    pub(super) trailers: Option<HeaderMap>,
+pub(in crate::upstream) struct Answer {
+    pub(in crate::upstream) status: StatusCode,
+    pub(in crate::upstream) headers: HeaderMap,
+    pub(in crate::upstream) body: Bytes,
+    pub(in crate::upstream) trailers: Option<HeaderMap>,
 }
 
-/// Asks by HTTP/1. `None`: what was wanted of an answer did not come.
-pub(super) async fn by_http1(stream: Stream, request: Request<()>, wanted: Wanted) -> Option<Answer> {
+/// Asks by HTTP/1; who has a body says in the head how long it is. `None`: what was wanted of an answer did not come.
+pub(in crate::upstream) async fn by_http1(
+    stream: Stream,
+    request: Request<Bytes>,
+    wanted: Wanted,
+) -> Option<Answer> {
     let io = Io::new(stream, Rc::new(Activity::new(false)));
-    let (head, ()) = request.into_parts();
-    let response = http1::ask_once(io, &head).await.ok()?;
+    let (head, data) = request.into_parts();
+    let body = if data.is_empty() { Body::Empty } else { Body::Full(data) };
+    let response = http1::ask_once(io, &head, body).await.ok()?;
     let (parts, body) = response.into_parts();
     let (body, trailers) = wanted.read(body).await?;
     Some(Answer { status: parts.status, headers: parts.headers, body, trailers })
 }
 
 /// Asks by HTTP/2, with a body. `None`: what was wanted of an answer did not come.
-pub(super) async fn by_http2(stream: Stream, request: Request<Bytes>, wanted: Wanted) -> Option<Answer> {
+pub(in crate::upstream) async fn by_http2(stream: Stream, request: Request<Bytes>, wanted: Wanted) -> Option<Answer> {
     let io = Io::new(stream, Rc::new(Activity::new(false)));
     let (sender, connection) = client::connect(io, Settings::default());
     let (head, mut data) = request.into_parts();

@@ -1,0 +1,181 @@
+//! Spans on their way out: a bounded queue between the workers and whoever sends them.
+//!
+//! Law: who has spans never waits. What does not fit is lost and counted, and what is on its way out has its place in
+//! the queue until it is there. A worker wakes the other side once for a whole batch, not for each request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::record::Finished;
+use crate::telemetry::families::{SpanLoss, SpanMeter};
+
+/// Spans that may wait, or be on their way.
+pub const QUEUE_SPANS: usize = 2_048;
+/// Spans that are sent at once.
+pub const BATCH_SPANS: usize = 512;
+/// How long spans gather where they are fewer.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// The side that has spans. Cloning shares it; when the last clone is gone the rest is sent, and that is the end.
+#[derive(Clone)]
+pub struct SpanQueue {
+    items: Sender<Finished>,
+    shared: Arc<Shared>,
+}
+
+/// The side that sends them.
+pub struct SpanSource {
+    items: Receiver<Finished>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    spans: AtomicUsize,
+    full_batch: Notify,
+    closing: AtomicBool,
+    closed: Notify,
+    meter: SpanMeter,
+}
+
+/// A queue, whose losses `meter` counts.
+pub fn span_queue(meter: SpanMeter) -> (SpanQueue, SpanSource) {
+    // Bounded by our own count: a channel with bounds takes the memory for all of them at once.
+    let (sender, receiver) = channel();
+    let shared = Arc::new(Shared {
+        spans: AtomicUsize::new(0),
+        full_batch: Notify::new(),
+        closing: AtomicBool::new(false),
+        closed: Notify::new(),
+        meter,
+    });
+    (SpanQueue { items: sender, shared: shared.clone() }, SpanSource { items: receiver, shared })
+}
+
+impl fmt::Debug for SpanQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanQueue").field("spans", &self.shared.spans).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SpanSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanSource").field("spans", &self.shared.spans).finish_non_exhaustive()
+    }
+}
+
+impl SpanQueue {
+    /// Queues the spans of a request, or counts them as lost. Never waits.
+    pub fn push(&self, finished: Finished) {
+        let count = finished.spans();
+        let before = self.shared.spans.fetch_add(count, Relaxed);
+        if before + count > QUEUE_SPANS {
+            self.shared.spans.fetch_sub(count, Relaxed);
+            return self.shared.meter.lose(SpanLoss::QueueFull, count);
+        }
+        if self.items.send(finished).is_err() {
+            self.shared.spans.fetch_sub(count, Relaxed);
+            return self.shared.meter.lose(SpanLoss::Shutdown, count);
+        }
+        if before < BATCH_SPANS && before + count >= BATCH_SPANS {
+            self.shared.full_batch.notify_one();
+        }
+    }
+}
+
+impl SpanSource {
+    /// Requests with a batch of spans, or with all there are when some have gathered for a while; `None` when there will
+    /// be no more. They keep their places until [`done`](Self::done).
+    pub async fn next(&mut self) -> Option<Vec<Finished>> {
+        loop {
+            if self.shared.spans.load(Relaxed) < BATCH_SPANS && !self.is_closing() {
+                // Whichever comes first: the queue is looked at then.
+                let full = self.shared.full_batch.notified();
+                let closed = self.shared.closed.notified();
+                let _ = timeout(GATHER, async { tokio::select! { () = full => {} () = closed => {} } }).await;
+            }
+            let (batch, ended) = self.take();
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            if ended || self.is_closing() {
+                return None;
+            }
+        }
+    }
+
+    fn take(&mut self) -> (Vec<Finished>, bool) {
+        let (mut batch, mut spans) = (Vec::new(), 0);
+        while spans < BATCH_SPANS {
+            match self.items.try_recv() {
+                Ok(finished) => {
+                    spans += finished.spans();
+                    batch.push(finished);
+                }
+                Err(error) => return (batch, error == TryRecvError::Disconnected),
+            }
+        }
+        (batch, false)
+    }
+
+    /// So many spans that were taken have left, or are lost.
+    pub fn done(&self, spans: usize) {
+        self.shared.spans.fetch_sub(spans, Relaxed);
+    }
+
+    /// Counts what became of spans.
+    pub fn meter(&self) -> &SpanMeter {
+        &self.shared.meter
+    }
+
+    /// Whether the process is about to end, so that nothing is waited for.
+    pub fn is_closing(&self) -> bool {
+        self.shared.closing.load(SeqCst)
+    }
+
+    /// Waits for `pause`, or until the process is about to end.
+    pub async fn pause(&self, pause: Duration) {
+        if !self.is_closing() {
+            let _ = timeout(pause, self.shared.closed.notified()).await;
+        }
+    }
+
+    /// By which somebody else has what is left sent.
+    pub fn closer(&self) -> Closer {
+        Closer(self.shared.clone())
+    }
+}
+
+/// Has the other side send what is there, and end.
+pub struct Closer(Arc<Shared>);
+
+impl fmt::Debug for Closer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closer").finish_non_exhaustive()
+    }
+}
+
+impl Closer {
+    /// From now on nothing gathers, and nothing is waited for.
+    pub fn close(&self) {
+        self.0.closing.store(true, SeqCst);
+        self.0.closed.notify_one();
+    }
+
+    /// The spans that are still there are lost. Returns how many.
+    pub fn abandon(&self) -> usize {
+        let left = self.0.spans.load(Relaxed);
+        self.0.meter.lose(SpanLoss::Shutdown, left);
+        left
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -1,0 +1,160 @@
+//! Sends spans to a collector, by OpenTelemetry's protocol.
+//!
+//! Laws: on a thread of its own, so that nobody waits for it; in batches, each over a connection of its own, so that a
+//! collector behind a balancer gets its share and none is lost to a connection that has just been closed. What a collector
+//! asks for again it gets again, a few times, ever later; what it refuses, or does not take in the end, is lost and
+//! counted.
+
+mod otlp;
+mod send;
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::RngExt as _;
+
+use super::resolve::Resolver;
+use crate::runtime::worker;
+use crate::snapshot::{Node, Tracing};
+use crate::telemetry::families::{SpanLoss, SpanMeter};
+use crate::telemetry::trace::{Closer, SpanQueue, SpanSource, span_queue};
+
+pub use otlp::{Resource, request as otlp_request};
+use send::Sent;
+
+/// How often a batch is sent at most.
+const TRIES: u32 = 5;
+/// Pause before the second time; each further one is twice as long.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause, also of those that a collector asks for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// Trouble is told once in so long.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Everybody who sends spans: to the present collector, and to that of planes that have requests yet.
+#[derive(Debug, Default)]
+pub struct Exporters(Vec<Exporter>);
+
+struct Exporter {
+    closer: Closer,
+    /// Closed when its thread has ended.
+    ended: Receiver<()>,
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
+
+impl Exporters {
+    /// Starts to send to a collector, for as long as anybody has the queue.
+    ///
+    /// # Errors
+    /// The operating system's, when it gives no thread.
+    pub fn start(
+        &mut self,
+        tracing: &Tracing,
+        node: &Node,
+        resolver: Resolver,
+        meter: SpanMeter,
+    ) -> io::Result<SpanQueue> {
+        let (queue, source) = span_queue(meter);
+        let closer = source.closer();
+        let (running, ended) = channel();
+        let sender = Sender::new(tracing.clone(), Resource::of(tracing, node), resolver);
+        worker::spawn("spans", move || async move {
+            run(source, sender).await;
+            drop(running);
+        })?;
+        self.0.retain(|exporter| exporter.ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty));
+        self.0.push(Exporter { closer, ended });
+        Ok(queue)
+    }
+
+    /// Has what is there sent, within `patience`. Returns the spans that were left.
+    pub fn close(&self, patience: Duration) -> usize {
+        let until = Instant::now() + patience;
+        self.0.iter().for_each(|exporter| exporter.closer.close());
+        let left = |exporter: &Exporter| {
+            let patience = until.saturating_duration_since(Instant::now());
+            match exporter.ended.recv_timeout(patience) {
+                Err(RecvTimeoutError::Timeout) => exporter.closer.abandon(),
+                _ => 0,
+            }
+        };
+        self.0.iter().map(left).sum()
+    }
+}
+
+/// What sends to one collector.
+struct Sender {
+    tracing: Tracing,
+    resource: Resource,
+    resolver: Resolver,
+    told: Option<Instant>,
+}
+
+async fn run(mut source: SpanSource, mut sender: Sender) {
+    while let Some(batch) = source.next().await {
+        let spans = batch.iter().map(|finished| finished.spans()).sum();
+        let request = otlp::request(&sender.resource, &batch);
+        drop(batch);
+        sender.deliver(&source, request, spans).await;
+        source.done(spans);
+    }
+}
+
+impl Sender {
+    fn new(tracing: Tracing, resource: Resource, resolver: Resolver) -> Sender {
+        Sender { tracing, resource, resolver, told: None }
+    }
+
+    /// Sends a batch until it is taken or lost.
+    async fn deliver(&mut self, source: &SpanSource, request: Bytes, spans: usize) {
+        let meter = source.meter();
+        let mut tries = 1;
+        loop {
+            match send::send(&self.tracing, &self.resolver, request.clone()).await {
+                Sent::Taken { rejected, message } => {
+                    let rejected = usize::try_from(rejected).unwrap_or(spans).min(spans);
+                    meter.export(spans - rejected);
+                    meter.lose(SpanLoss::Refused, rejected);
+                    if rejected > 0 {
+                        self.tell(rejected, &message);
+                    }
+                    return;
+                }
+                Sent::Refused(why) => {
+                    meter.lose(SpanLoss::Refused, spans);
+                    return self.tell(spans, &why);
+                }
+                Sent::Again { why, .. } if tries == TRIES || source.is_closing() => {
+                    let loss = if source.is_closing() { SpanLoss::Shutdown } else { SpanLoss::Unreachable };
+                    meter.lose(loss, spans);
+                    return self.tell(spans, &why);
+                }
+                Sent::Again { after, .. } => {
+                    let pause = PAUSE * 2_u32.pow(tries - 1);
+                    // Not in step with all the others whose collector has just come back.
+                    let pause = pause.mul_f64(rand::rng().random_range(0.8..1.2));
+                    source.pause(pause.max(after).min(LONGEST_PAUSE)).await;
+                    tries += 1;
+                }
+            }
+        }
+    }
+
+    /// A line of the process's log, now and then.
+    fn tell(&mut self, spans: usize, why: &str) {
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            let collector = &self.tracing.collector;
+            tracing::warn!(%collector, spans, reason = %why.escape_debug(), "the collector takes no spans; they are lost");
+        }
+    }
+}
+
