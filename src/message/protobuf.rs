@@ -156,7 +156,10 @@ mod tests {
             read,
             [Field::Bytes(1, b"half_plus_two"), Field::Number(2, u64::MAX), Field::Bytes(4, &[])]
         );
-        assert_eq!((bytes(&read, 1), number(&read, 2), bytes(&read, 2)), (&b"half_plus_two"[..], u64::MAX, &[][..]));
+        assert_eq!(
+            (bytes(&read, 1), number(&read, 2), bytes(&read, 2)),
+            (&b"half_plus_two"[..], u64::MAX, &[][..])
+        );
     }
 
     proptest! {

@@ -19,10 +19,10 @@ use crate::snapshot::{
     BindAddress, FilterChain, Fraction, Labels, Listener, Mode, PathMatch, Route, RoutePolicy, Service,
     Snapshot, TargetPolicy,
 };
+use crate::telemetry::trace::Tracer;
 use crate::telemetry::{
     AccessLog, ClusterMeter, Counter, GuardMeter, HopMeter, HttpMeter, ListenerMeter, MirrorMeter,
 };
-use crate::telemetry::trace::Tracer;
 use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::ClusterState;
 use crate::upstream::guard::Watch;

@@ -155,8 +155,7 @@ impl Planner {
         let snapshot = previous.snapshot.clone();
         let clusters = self.clusters(&snapshot, Some(&previous));
         let routes = previous.routes.clone();
-        let outlets =
-            Outlets { access_log: previous.access_log.clone(), tracer: previous.tracer.clone() };
+        let outlets = Outlets { access_log: previous.access_log.clone(), tracer: previous.tracer.clone() };
         self.declared = self.declare(&routes, &clusters, &snapshot); // new endpoints may bring new versions
         Some(self.swap(snapshot, clusters, routes, outlets, Some(previous)))
     }

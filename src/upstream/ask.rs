@@ -53,7 +53,11 @@ pub(in crate::upstream) async fn by_http1(
 }
 
 /// Asks by HTTP/2, with a body. `None`: what was wanted of an answer did not come.
-pub(in crate::upstream) async fn by_http2(stream: Stream, request: Request<Bytes>, wanted: Wanted) -> Option<Answer> {
+pub(in crate::upstream) async fn by_http2(
+    stream: Stream,
+    request: Request<Bytes>,
+    wanted: Wanted,
+) -> Option<Answer> {
     let io = Io::new(stream, Rc::new(Activity::new(false)));
     let (sender, connection) = client::connect(io, Settings::default());
     let (head, mut data) = request.into_parts();

@@ -47,7 +47,11 @@ pub(super) fn tracing(field: Option<&Field<'_>>) -> Option<Tracing> {
         (true, path) => OtlpProtocol::Http { path: path.unwrap_or_else(|| PATH.into()) },
         (false, None) => OtlpProtocol::Grpc,
         (false, Some(path)) => {
-            field.fault_with("address", format!("gRPC has no path such as `{path}`"), "protocol: http has one");
+            field.fault_with(
+                "address",
+                format!("gRPC has no path such as `{path}`"),
+                "protocol: http has one",
+            );
             return None;
         }
     };
@@ -74,7 +78,8 @@ fn endpoint(field: &Field<'_>) -> Option<Endpoint> {
         _ => (rest, None),
     };
     let path = path.filter(|path| !path.is_empty()).map(|path| format!("/{path}"));
-    if let Some(path) = path.as_ref().filter(|path| http::uri::PathAndQuery::try_from(path.as_str()).is_err()) {
+    if let Some(path) = path.as_ref().filter(|path| http::uri::PathAndQuery::try_from(path.as_str()).is_err())
+    {
         field.fault_with("address", format!("`{path}` is no path"), ENDPOINT);
         return None;
     }

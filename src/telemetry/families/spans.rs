@@ -63,10 +63,7 @@ impl SpanMeter {
     /// Resolves the series, at zero.
     pub fn new(recorder: &Recorder) -> SpanMeter {
         let dropped = |why: SpanLoss| recorder.counter(&SPANS_DROPPED, &[("reason", why.as_str())]);
-        SpanMeter {
-            exported: recorder.counter(&SPANS_EXPORTED, &[]),
-            dropped: SpanLoss::ALL.map(dropped),
-        }
+        SpanMeter { exported: recorder.counter(&SPANS_EXPORTED, &[]), dropped: SpanLoss::ALL.map(dropped) }
     }
 
     /// So many were taken.

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn what_is_not_exactly_of_the_form_is_none() {
-        for wrong in ["", "2", "true", "-", TRACE, "1-", "80F198EE56343BA864FE8B2A57D3EFF7-e457b5a2e4d86bd1"] {
+        for wrong in ["", "2", "true", "-", TRACE, "1-", "80F198EE56343BA864FE8B2A57D3EFF7-e457b5a2e4d86bd1"]
+        {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
         for wrong in ["*-", "*-1-", "*-1-05e3ac9a4f6e3b90-1", "*-x", "*-1-05e3", "*-1-0000000000000000"] {

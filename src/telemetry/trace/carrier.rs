@@ -61,7 +61,9 @@ impl Incoming {
             }),
             (false, false) => None,
         };
-        let Some(found) = found else { return Incoming { parent: None, sampled: None, is_w3c: false, forms } };
+        let Some(found) = found else {
+            return Incoming { parent: None, sampled: None, is_w3c: false, forms };
+        };
         forms.debug = found.decision == Decision::Debug;
         let sampled = found.decision.sampled();
         let parent = found.ids.map(|(trace, span)| SpanContext::new(trace, span, sampled == Some(true)));

@@ -68,7 +68,8 @@ fn what_came_in_b3_goes_on_in_b3_and_as_traceparent() {
     const OURS: &str = "traceparent: 00-00000000000000010000000000000002-0000000000000003-";
     assert_eq!(injected(&[], true), [format!("{OURS}01")]);
     assert_eq!(injected(&[("traceparent", W3C)], false), [format!("{OURS}00")]);
-    let single = |state| format!("b3: 00000000000000010000000000000002-0000000000000003-{state}-0000000000000004");
+    let single =
+        |state| format!("b3: 00000000000000010000000000000002-0000000000000003-{state}-0000000000000004");
     assert_eq!(injected(&[("b3", "1")], true), [single("1"), format!("{OURS}01")]);
     assert_eq!(injected(&[("b3", "d")], true), [single("d"), format!("{OURS}01")]);
     assert_eq!(injected(&[("b3", "d"), ("traceparent", W3C)], false), [single("0"), format!("{OURS}00")]);

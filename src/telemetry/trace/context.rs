@@ -91,7 +91,8 @@ mod tests {
     const EXAMPLE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn parse(text: &str) -> Option<String> {
-        SpanContext::parse(text.as_bytes()).map(|context| String::from_utf8(context.to_text().into()).expect("text"))
+        SpanContext::parse(text.as_bytes())
+            .map(|context| String::from_utf8(context.to_text().into()).expect("text"))
     }
 
     #[test]
@@ -135,7 +136,9 @@ mod tests {
 
     #[test]
     fn of_the_flags_those_are_passed_on_that_are_known() {
-        for (flags, passed) in [("00", "00"), ("01", "01"), ("02", "02"), ("03", "03"), ("fd", "01"), ("ff", "03")] {
+        for (flags, passed) in
+            [("00", "00"), ("01", "01"), ("02", "02"), ("03", "03"), ("fd", "01"), ("ff", "03")]
+        {
             let with = |flags| EXAMPLE.replace("-01", &format!("-{flags}"));
             assert_eq!(parse(&with(flags)), Some(with(passed)));
         }

@@ -56,7 +56,8 @@ impl Tracer {
             return None;
         }
         let id = SpanId::random(draw());
-        let span = incoming.parent.map_or_else(|| SpanContext::new(trace, id, true), |parent| parent.with_span(id));
+        let span =
+            incoming.parent.map_or_else(|| SpanContext::new(trace, id, true), |parent| parent.with_span(id));
         let span = span.with_sampled(true);
         let parent = incoming.parent.map(|parent| parent.span);
         // What is asked beside the attempts, such as a copy, belongs to the request itself.
@@ -96,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_caller_that_records_is_followed_whatever_the_rate_is() {
-        let (headers, trace) = begin(0, &[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]);
+        let (headers, trace) =
+            begin(0, &[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]);
         let trace = trace.expect("it is recorded");
         let parent = SpanContext::parse(PARENT.as_bytes()).expect("a context");
         assert_eq!((trace.parent, trace.span.trace), (Some(parent.span), parent.trace));
@@ -117,13 +119,18 @@ mod tests {
 
     #[test]
     fn a_new_trace_says_to_the_next_what_was_decided() {
-        for fields in [&[][..], &[("traceparent", "nonsense"), ("tracestate", "a=1")], &[("tracestate", "a=1")]] {
+        for fields in
+            [&[][..], &[("traceparent", "nonsense"), ("tracestate", "a=1")], &[("tracestate", "a=1")]]
+        {
             let (headers, trace) = begin(0, fields);
             assert!(trace.is_none() && !said(&headers).is_sampled() && headers.len() == 1, "{headers:?}");
             let (headers, trace) = begin(100, fields);
             let trace = trace.expect("it is recorded");
             assert!(trace.parent.is_none() && trace.state.is_empty());
-            assert!(said(&headers) == trace.span && trace.span.is_sampled() && headers.len() == 1, "{headers:?}");
+            assert!(
+                said(&headers) == trace.span && trace.span.is_sampled() && headers.len() == 1,
+                "{headers:?}"
+            );
         }
     }
 
@@ -134,7 +141,10 @@ mod tests {
         assert!(trace.is_none() && headers["b3"] == format!("{b3}-0") && !said(&headers).is_sampled());
         let (headers, trace) = begin(100, &[("b3", b3)]);
         let trace = trace.expect("it is recorded");
-        assert_eq!(headers["b3"], format!("80f198ee56343ba864fe8b2a57d3eff7-{}-1-e457b5a2e4d86bd1", trace.span.span));
+        assert_eq!(
+            headers["b3"],
+            format!("80f198ee56343ba864fe8b2a57d3eff7-{}-1-e457b5a2e4d86bd1", trace.span.span)
+        );
         assert_eq!(said(&headers), trace.span);
     }
 }

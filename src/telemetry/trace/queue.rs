@@ -98,7 +98,10 @@ impl SpanSource {
                 // Whichever comes first: the queue is looked at then.
                 let full = self.shared.full_batch.notified();
                 let closed = self.shared.closed.notified();
-                let _ = timeout(GATHER, async { tokio::select! { () = full => {} () = closed => {} } }).await;
+                let _ = timeout(GATHER, async {
+                    tokio::select! { () = full => {} () = closed => {} }
+                })
+                .await;
             }
             let (batch, ended) = self.take();
             if !batch.is_empty() {

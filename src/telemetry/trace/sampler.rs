@@ -29,15 +29,16 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rand::SeedableRng as _;
     use rand::rngs::SmallRng;
-    use rand::{Rng as _, SeedableRng as _};
 
     use super::*;
 
     #[test]
     fn none_and_all_are_exact_and_a_share_is_one() {
         let mut dice = SmallRng::seed_from_u64(7);
-        let traces: Vec<_> = (0..100_000).map(|_| TraceId::random(dice.next_u64(), dice.next_u64())).collect();
+        let traces: Vec<_> =
+            (0..100_000).map(|_| TraceId::random(dice.next_u64(), dice.next_u64())).collect();
         let taken = |rate: Rate| traces.iter().filter(|trace| rate.takes(**trace)).count();
         assert_eq!((taken(Rate::new(0, 100)), taken(Rate::new(1, 0))), (0, 0));
         assert_eq!((taken(Rate::new(100, 100)), taken(Rate::new(3, 2))), (100_000, 100_000));

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::*;
+use crate::telemetry::Recorder;
 use crate::telemetry::families::SpanMeter;
 use crate::telemetry::record::RequestRecord;
 use crate::telemetry::trace::{AttemptEnd, Rate, Trace, Tracer, Where, span_queue};
-use crate::telemetry::Recorder;
 use crate::words::Flag;
 use std::time::SystemTime;
 
@@ -128,7 +128,10 @@ fn a_call_that_was_retried_is_a_span_for_itself_and_one_for_each_attempt() {
         ]
     );
     let of_second = said(second);
-    assert_eq!((&*of_second["http.request.resend_count"], &*of_second["network.peer.address"]), ("1", "/run/model.sock"));
+    assert_eq!(
+        (&*of_second["http.request.resend_count"], &*of_second["network.peer.address"]),
+        ("1", "/run/model.sock")
+    );
     assert_eq!(of_second["rpc.response.status_code"], "OK");
     assert!(server.error.is_none() && first.error.is_some() && second.error.is_none());
     for client in [first, second] {
@@ -157,7 +160,10 @@ fn named(method: &str, path: &str, mut record: RequestRecord) -> (String, Vec<St
 #[test]
 fn a_name_holds_no_path_and_no_method_that_nobody_knows() {
     let (name, said) = named("POST", "/v1/models/a:predict", record(Protocol::Http, 200));
-    assert_eq!((name.as_str(), &said[..]), ("POST canary.kubeflow#0", &["http.request.method=POST".to_owned()][..]));
+    assert_eq!(
+        (name.as_str(), &said[..]),
+        ("POST canary.kubeflow#0", &["http.request.method=POST".to_owned()][..])
+    );
     let (name, said) = named("BREW", "/", record(Protocol::Http, 200));
     assert_eq!(name, "HTTP canary.kubeflow#0");
     assert_eq!(said, ["http.request.method=_OTHER", "http.request.method_original=BREW"]);
@@ -229,7 +235,10 @@ fn whatever_an_attempt_is_answered_but_success_is_an_error_to_who_asked() {
     let left = Some(Flag::DownstreamConnectionTermination);
     assert_eq!(of(Protocol::Http, answered(200), 0, none, left, "left"), None, "it did nothing wrong");
     let failed = AttemptEnd::Failed("response_timeout");
-    assert_eq!(of(Protocol::Http, failed, 504, none, None, "response_timeout").as_deref(), Some("response_timeout"));
+    assert_eq!(
+        of(Protocol::Http, failed, 504, none, None, "response_timeout").as_deref(),
+        Some("response_timeout")
+    );
 }
 
 #[test]

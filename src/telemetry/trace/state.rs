@@ -18,7 +18,8 @@ pub fn list<'v>(fields: impl IntoIterator<Item = &'v [u8]>) -> String {
             if member.is_empty() {
                 continue;
             }
-            let Some((key, value)) = member.split_once('=').filter(|(key, value)| is_key(key) && is_value(value))
+            let Some((key, value)) =
+                member.split_once('=').filter(|(key, value)| is_key(key) && is_value(value))
             else {
                 return String::new();
             };
@@ -68,14 +69,19 @@ mod tests {
 
     #[test]
     fn several_fields_are_one_list_in_their_order() {
-        assert_eq!(of(&["rojo=00f067aa0ba902b7", "congo=t61rcWkgMzE"]), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
+        assert_eq!(
+            of(&["rojo=00f067aa0ba902b7", "congo=t61rcWkgMzE"]),
+            "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
+        );
         assert_eq!(of(&[" a=1 ,\t, b=x y", "", "fw529a3039@dt=FfFf;1"]), "a=1,b=x y,fw529a3039@dt=FfFf;1");
         assert_eq!(of(&[]), "");
     }
 
     #[test]
     fn what_is_no_list_stands_in_no_span() {
-        for wrong in ["a", "a=", "=1", "A=1", "a b=1", "a=1=2", "a=é", "a@=1", "@a=1", "a=1,a=2", "-a=1", "a@b@c=1"] {
+        for wrong in
+            ["a", "a=", "=1", "A=1", "a b=1", "a=1=2", "a=é", "a@=1", "@a=1", "a=1,a=2", "-a=1", "a@b@c=1"]
+        {
             assert_eq!(of(&["ok=1", wrong]), "", "{wrong}");
         }
         let of_many = |count: usize| (0..count).map(|n| format!("k{n}=1")).collect::<Vec<_>>().join(",");

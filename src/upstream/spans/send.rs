@@ -152,9 +152,9 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, fields: &[(&'static str, &'static str)], body: &[u8]) -> Answer {
-        let fields = fields.iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
         Answer {
             status: StatusCode::from_u16(status).expect("a status"),
             headers: fields.collect(),
@@ -189,8 +189,18 @@ mod tests {
             assert_eq!(told(&of_post(&answer(status, &[], b""))), expected, "{status}");
         }
         assert_eq!(told(&of_post(&answer(429, &[("retry-after", "7")], b""))), "again 7");
-        assert_eq!(told(&of_post(&answer(503, &[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")], b""))), "again 0");
-        for (code, expected) in [("0", "0 "), ("14", "again 0"), ("4", "again 0"), ("8", "refused"), ("12", "refused"), ("99", "refused")] {
+        assert_eq!(
+            told(&of_post(&answer(503, &[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")], b""))),
+            "again 0"
+        );
+        for (code, expected) in [
+            ("0", "0 "),
+            ("14", "again 0"),
+            ("4", "again 0"),
+            ("8", "refused"),
+            ("12", "refused"),
+            ("99", "refused"),
+        ] {
             assert_eq!(told(&of_call(&answer(200, &[("grpc-status", code)], b""))), expected, "{code}");
         }
         assert_eq!(told(&of_call(&answer(200, &[], b""))), "refused");
@@ -214,7 +224,8 @@ mod tests {
         ) {
             let answer = answer(status, &[("grpc-status", "0")], &body);
             let (post, call) = (of_post(&answer), of_call(&answer));
-            prop_assert!(status != 200 || matches!(post, Sent::Taken { .. }) && matches!(call, Sent::Taken { .. }));
+            let taken = |sent| matches!(sent, Sent::Taken { .. });
+            prop_assert!(status != 200 || taken(post) && taken(call));
         }
     }
 }
