@@ -2,6 +2,7 @@
 // What stands outside a `#[test]` is a test's all the same.
 #![allow(clippy::expect_used)]
 
+#[path = "common"]
 mod common {
     pub(crate) mod otlp;
     pub(crate) mod parts;

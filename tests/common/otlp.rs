@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 
 use bytes::Bytes;
 use http::Response;
@@ -14,8 +15,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 use prost::Message as _;
 
-use super::world::upstream::{BoxBody, Seen, Upstream, empty, frames, grpc_message, grpc_ok};
 use super::world::until;
+use super::world::upstream::{BoxBody, Seen, Upstream, empty, frames, grpc_message, grpc_ok};
 
 /// By what a proxy tells a collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +119,13 @@ fn read(batch: &Seen) -> Vec<Span> {
             assert_eq!(length, message.len());
             batch.body.slice(5..)
         }
-        ("/v1/traces", Some("application/x-protobuf")) => batch.body.clone(),
+        ("/v1/traces", Some("application/x-protobuf")) => match batch.header("content-encoding") {
+            Some("gzip") => unpacked(&batch.body),
+            other => {
+                assert_eq!(other, None);
+                batch.body.clone()
+            }
+        },
         other => panic!("{other:?}"),
     };
     let request = ExportTraceServiceRequest::decode(message).expect("spans");
@@ -130,6 +137,12 @@ fn read(batch: &Seen) -> Vec<Span> {
         }
     }
     spans
+}
+
+fn unpacked(body: &[u8]) -> Bytes {
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(body).read_to_end(&mut unpacked).expect("gzip");
+    unpacked.into()
 }
 
 fn span_of(resource: &BTreeMap<String, String>, span: &otlp::Span) -> Span {

@@ -41,7 +41,8 @@ const DROPPED: &str = "weir_spans_dropped_total";
 fn says(seen: &Seen, status: u16, grpc_status: &'static str) -> Response<BoxBody> {
     let is_call = seen.header("content-type") == Some("application/grpc");
     let response = Response::builder().header("content-type", "application/grpc");
-    let response = if is_call { response.header("grpc-status", grpc_status) } else { response.status(status) };
+    let response =
+        if is_call { response.header("grpc-status", grpc_status) } else { response.status(status) };
     response.body(empty()).expect("a response")
 }
 
@@ -141,7 +142,11 @@ fn tracing_begins_and_ends_with_a_reload() {
 fn a_collector_has_a_name_or_a_path_in_the_file_system() {
     run(async || {
         let (v1, collector) = (Upstream::start("v1").await, Collector::start().await);
-        let (_, port) = collector.at().rsplit_once(':').map(|(at, port)| (at.to_owned(), port.to_owned())).expect("a port");
+        let (_, port) = collector
+            .at()
+            .rsplit_once(':')
+            .map(|(at, port)| (at.to_owned(), port.to_owned()))
+            .expect("a port");
         let resolver = Resolver::new(|(host, port)| {
             async move {
                 match &*host {
@@ -161,7 +166,10 @@ fn a_collector_has_a_name_or_a_path_in_the_file_system() {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("otlp.sock");
         let there = Upstream::start_unix("collector", &socket).await;
-        let tracing = format!("tracing: {{endpoint: \"unix:{}\", protocol: http, sample_percent: 100}}\n", socket.display());
+        let tracing = format!(
+            "tracing: {{endpoint: \"unix:{}\", protocol: http, sample_percent: 100}}\n",
+            socket.display()
+        );
         let world = World::start(&(one_service(&[], &[(&v1.at(), "v1")]) + &tracing)).await;
         send(&world, 1).await;
         counted(&world, EXPORTED, "", 2.0).await;

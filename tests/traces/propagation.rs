@@ -39,7 +39,8 @@ fn fields_of_trace(seen: &Seen) -> Vec<String> {
 #[test]
 fn without_tracing_fields_pass_untouched_and_none_are_made() {
     run(async || {
-        let fields = [("traceparent", PARENT), ("tracestate", "a=1"), ("b3", B3), ("x-b3-traceid", "nonsense")];
+        let fields =
+            [("traceparent", PARENT), ("tracestate", "a=1"), ("b3", B3), ("x-b3-traceid", "nonsense")];
         for seen in passed("", &fields).await {
             let mut passed = fields_of_trace(&seen);
             passed.sort();
@@ -63,7 +64,10 @@ fn what_the_caller_does_not_record_passes_untouched() {
         let tracing = Via::Grpc.tracing(&collector.at(), 100);
         let unsampled = PARENT.replace("-01", "-00");
         for seen in passed(&tracing, &[("traceparent", &unsampled), ("tracestate", "a=1")]).await {
-            assert_eq!((seen.header("traceparent"), seen.header("tracestate")), (Some(&*unsampled), Some("a=1")));
+            assert_eq!(
+                (seen.header("traceparent"), seen.header("tracestate")),
+                (Some(&*unsampled), Some("a=1"))
+            );
         }
     });
 }
@@ -72,7 +76,10 @@ fn what_the_caller_does_not_record_passes_untouched() {
 fn what_is_recorded_goes_on_as_a_span_of_our_own_in_the_callers_trace() {
     run(async || {
         let collector = Collector::start().await;
-        for seen in passed(&Via::Grpc.tracing(&collector.at(), 0), &[("traceparent", PARENT), ("tracestate", "a=1")]).await {
+        for seen in
+            passed(&Via::Grpc.tracing(&collector.at(), 0), &[("traceparent", PARENT), ("tracestate", "a=1")])
+                .await
+        {
             let (trace, span, flags) = traceparent(seen.header("traceparent").expect("a trace"));
             let (of_caller, callers, _) = traceparent(PARENT);
             assert_eq!((trace, flags, seen.header("tracestate")), (of_caller, "01", Some("a=1")));
@@ -87,7 +94,11 @@ fn a_new_trace_begins_where_there_is_none_or_none_that_can_be_read() {
         let collector = Collector::start().await;
         for percent in [0, 100] {
             let expected = if percent == 0 { "00" } else { "01" };
-            for fields in [&[][..], &[("traceparent", "00-nonsense-01"), ("tracestate", "a=1")], &[("tracestate", "a=1")]] {
+            for fields in [
+                &[][..],
+                &[("traceparent", "00-nonsense-01"), ("tracestate", "a=1")],
+                &[("tracestate", "a=1")],
+            ] {
                 for seen in passed(&Via::Http.tracing(&collector.at(), percent), fields).await {
                     let (_, _, flags) = traceparent(seen.header("traceparent").expect("a trace"));
                     assert_eq!((flags, seen.header("tracestate")), (expected, None));
@@ -109,7 +120,9 @@ fn b3_is_followed_and_goes_on_beside_traceparent() {
             let b3 = seen.header("b3").expect("B3");
             assert!(b3.starts_with(&format!("{trace}-{ours}-1-")) && ours != span, "{b3}");
         }
-        for seen in passed(&tracing, &[("x-b3-traceid", trace), ("x-b3-spanid", span), ("x-b3-sampled", "0")]).await {
+        for seen in
+            passed(&tracing, &[("x-b3-traceid", trace), ("x-b3-spanid", span), ("x-b3-sampled", "0")]).await
+        {
             assert_eq!(seen.header("traceparent"), Some(&*format!("00-{trace}-{span}-00")));
             assert_eq!((seen.header("x-b3-spanid"), seen.header("x-b3-sampled")), (Some(span), Some("0")));
         }
@@ -121,7 +134,8 @@ fn a_share_of_new_traces_is_recorded_and_others_are_as_their_callers_said() {
     run(async || {
         const SENT: usize = 400;
         let (v1, collector) = (Upstream::start("v1").await, Collector::start().await);
-        let yaml = one_service(&["protocol: http2"], &[(&v1.at(), "v1")]) + &Via::Grpc.tracing(&collector.at(), 25);
+        let yaml =
+            one_service(&["protocol: http2"], &[(&v1.at(), "v1")]) + &Via::Grpc.tracing(&collector.at(), 25);
         let world = World::start(&yaml).await;
         let mut client = Client::connect(Http::Two, world.addr("in")).await;
         for _ in 0..SENT {

@@ -19,7 +19,7 @@ impl Rotel {
         let program = part("rotel")?;
         let [grpc, http] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let mut command = Command::new(program);
-        command.args(["start", "--exporter", "otlp", "--otlp-exporter-compression", "none"]);
+        command.args(["start", "--exporter", "otlp", "--otlp-exporter-protocol", "http"]);
         command.args(["--otlp-exporter-endpoint", &format!("http://{next}")]);
         command.args(["--otlp-grpc-endpoint", &grpc.to_string(), "--otlp-http-endpoint", &http.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
