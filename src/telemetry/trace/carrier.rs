@@ -28,6 +28,8 @@ pub struct Incoming {
     pub sampled: Option<bool>,
     /// All of that stands in `traceparent`, so that the fields may pass as they are.
     pub is_w3c: bool,
+    /// There is a list of `tracestate`.
+    pub has_state: bool,
     /// How it goes on.
     pub forms: Forms,
 }
@@ -44,14 +46,14 @@ pub struct Forms {
 impl Incoming {
     /// Reads them.
     pub fn of(headers: &HeaderMap) -> Incoming {
-        let several = [&TRACE_ID, &SAMPLED, &FLAGS].into_iter().any(|name| headers.contains_key(name));
-        let mut forms = Forms { single: headers.contains_key(&SINGLE), several, debug: false };
-        if headers.contains_key(&TRACEPARENT) {
+        let found = Found::of(headers);
+        let mut forms = Forms { single: found.single, several: found.several, debug: false };
+        if found.traceparent {
             let parent = only(headers, &TRACEPARENT).and_then(SpanContext::parse);
             let sampled = parent.map(|parent| parent.is_sampled());
-            return Incoming { parent, sampled, is_w3c: parent.is_some(), forms };
+            return Incoming { parent, sampled, is_w3c: parent.is_some(), has_state: found.tracestate, forms };
         }
-        let found = match (forms.single, forms.several) {
+        let said = match (forms.single, forms.several) {
             (true, _) => only(headers, &SINGLE).and_then(B3::parse),
             (false, true) => B3::parse_several(Several {
                 trace: only(headers, &TRACE_ID),
@@ -61,13 +63,38 @@ impl Incoming {
             }),
             (false, false) => None,
         };
-        let Some(found) = found else {
-            return Incoming { parent: None, sampled: None, is_w3c: false, forms };
-        };
-        forms.debug = found.decision == Decision::Debug;
-        let sampled = found.decision.sampled();
-        let parent = found.ids.map(|(trace, span)| SpanContext::new(trace, span, sampled == Some(true)));
-        Incoming { parent, sampled, is_w3c: false, forms }
+        let none = Incoming { parent: None, sampled: None, is_w3c: false, has_state: found.tracestate, forms };
+        let Some(said) = said else { return none };
+        forms.debug = said.decision == Decision::Debug;
+        let sampled = said.decision.sampled();
+        let parent = said.ids.map(|(trace, span)| SpanContext::new(trace, span, sampled == Some(true)));
+        Incoming { parent, sampled, forms, ..none }
+    }
+}
+
+/// Which fields of a trace are there. One look at each name costs less than looking up each that might be there, and
+/// mostly there is none.
+#[derive(Default)]
+struct Found {
+    traceparent: bool,
+    tracestate: bool,
+    single: bool,
+    several: bool,
+}
+
+impl Found {
+    fn of(headers: &HeaderMap) -> Found {
+        let mut found = Found::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "traceparent" => found.traceparent = true,
+                "tracestate" => found.tracestate = true,
+                "b3" => found.single = true,
+                "x-b3-traceid" | "x-b3-spanid" | "x-b3-sampled" | "x-b3-flags" => found.several = true,
+                _ => {}
+            }
+        }
+        found
     }
 }
 

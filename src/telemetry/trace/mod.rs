@@ -23,6 +23,7 @@ pub use sampler::Rate;
 pub use span::{Kind, Span, Value, spans_of};
 pub use state::list as state_list;
 
+use carrier::Forms;
 use http::HeaderMap;
 
 /// What begins traces: how many, and where their spans go.
@@ -44,7 +45,7 @@ impl Tracer {
         }
         let trace = incoming.parent.map_or_else(|| TraceId::random(draw(), draw()), |parent| parent.trace);
         let sampled = incoming.sampled.unwrap_or_else(|| self.rate.takes(trace));
-        if !incoming.is_w3c {
+        if incoming.has_state && !incoming.is_w3c {
             carrier::forget_state(headers);
         }
         if !sampled {
@@ -52,7 +53,10 @@ impl Tracer {
                 Some(parent) => parent.with_sampled(false),
                 None => SpanContext::new(trace, SpanId::random(draw()), false),
             };
-            incoming.forms.inject(headers, span, None);
+            // What a caller has said itself in B3 it has said already.
+            let is_said = incoming.parent.is_some() && incoming.sampled.is_some();
+            let forms = if is_said { Forms::default() } else { incoming.forms };
+            forms.inject(headers, span, None);
             return None;
         }
         let id = SpanId::random(draw());
@@ -112,6 +116,12 @@ mod tests {
         let parent = PARENT.replace("-01", "-00");
         let (headers, trace) = begin(100, &[("traceparent", &parent), ("tracestate", "a=1")]);
         assert!(trace.is_none() && headers["traceparent"] == parent && headers["tracestate"] == "a=1");
+        let several = [("x-b3-traceid", "64fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1")];
+        let denied = [several[0], several[1], ("x-b3-parentspanid", "05e3ac9a4f6e3b90"), ("x-b3-sampled", "0")];
+        let (mut headers, trace) = begin(100, &denied);
+        assert_eq!(said(&headers).to_text(), *b"00-000000000000000064fe8b2a57d3eff7-e457b5a2e4d86bd1-00");
+        headers.remove("traceparent");
+        assert!(trace.is_none() && denied.iter().all(|(name, value)| headers[*name] == value), "{headers:?}");
         let (headers, trace) = begin(100, &[("b3", "0")]);
         assert!(trace.is_none() && !said(&headers).is_sampled());
         assert!(headers["b3"].to_str().expect("text").ends_with("-0"), "{headers:?}");
