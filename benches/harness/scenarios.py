@@ -43,6 +43,8 @@ class Shape:
     endpoints: int = 2
     """Of all versions together, shared out by weight."""
     access_log: bool = False
+    tracing: bool = False
+    """Of one request in a hundred, where its caller has not decided that."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,13 @@ SCENARIOS = (
         (Target("cpu", 1.15, ITSELF), *SELF_PSS),
         shape=Shape(access_log=True),
         against=Itself("weir-no-log", Shape()),
+    ),
+    rest(
+        "tracing",
+        "1 % of the requests traced",
+        (Target("cpu", 1.05, ITSELF), *SELF_PSS),
+        shape=Shape(tracing=True),
+        against=Itself("weir-untraced", Shape()),
     ),
     rest("scrape", "a scrape each second", SELF_PSS, against=Itself("weir-unscraped", Shape()), scraped=True),
     rest(

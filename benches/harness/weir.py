@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .collector import collector
 from .processes import free_port
 from .scenarios import SERVICE, WEIGHTS, service_name
 from .sites import Site
@@ -43,6 +44,8 @@ def configure_weir(site: Site) -> list[str]:
         place = site.folder / "log"
         place.mkdir()
         config["access_log"] = {"path": str(place / ACCESS_LOG), "format": "json"}
+    if shape.tracing:
+        config["tracing"] = {"endpoint": f"http://{collector()}", "protocol": "http", "sample_percent": 1}
     (site.folder / RULES).mkdir()
     for start in range(0, len(names), SERVICES_BY_FILE):
         part = names[start : start + SERVICES_BY_FILE]

@@ -61,6 +61,7 @@ async fn world() -> (World, Upstream) {
     let port = upstream.addr().port();
     let yaml = format!(
         "node: {{workload: inception-v1, cluster: tests}}\n\
+         tracing: {{endpoint: '127.0.0.1:1'}}\n\
          metrics: {{dimensions: [{{name: tenant, header: x-tenant, values: [acme, globex]}}]}}\n\
          callers: [{{cidr: 127.0.0.2/32, service: frontend.web, labels: {{app: frontend, version: v3}}}}]\n\
          listeners:\n- {{name: in, address: '127.0.0.1:0', service: x}}\n\

@@ -22,6 +22,7 @@ pub mod rewrite;
 pub mod router;
 pub mod rules;
 pub mod sticky_key;
+pub mod trace_context;
 pub mod weir_yaml;
 
 /// Every target: its name, which is its folder in the corpus, and its property.
@@ -44,5 +45,6 @@ pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("router", router::check),
     ("rules", rules::check),
     ("sticky_key", sticky_key::check),
+    ("trace_context", trace_context::check),
     ("weir_yaml", weir_yaml::check),
 ];

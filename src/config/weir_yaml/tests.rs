@@ -1,10 +1,13 @@
-//! The laws of what a service says of its clusters, one test each.
+//! The laws of what a service says of its clusters, and of tracing, one test each.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Document, Environment, Loaded, load};
-use crate::snapshot::{Cluster, HashKey, HealthCheckKind, LbPolicy, Outlier, Route, TrafficPolicy};
+use crate::snapshot::{
+    Address, Cluster, Fraction, HashKey, HealthCheckKind, LbPolicy, OtlpProtocol, Outlier, Route, Tracing,
+    TrafficPolicy,
+};
 
 /// A service with these keys.
 fn with(keys: &str) -> Result<Loaded, Vec<String>> {
@@ -178,4 +181,66 @@ fn upgrades_and_the_field_with_the_version_are_for_every_route_of_the_service() 
     assert_eq!(header.0, "x-version");
     assert_eq!(faults("  upgrades: [\"a b\"]\n"), ["upgrade services[0].upgrades[0]"]);
     assert_eq!(faults("  version_header: \"a b\"\n"), ["header-name services[0].version_header"]);
+}
+
+/// The whole of `tracing:`.
+fn tracing(value: &str) -> Result<Option<Tracing>, Vec<String>> {
+    with(&format!("tracing: {value}\n")).map(|loaded| loaded.snapshot.tracing)
+}
+
+#[test]
+fn tracing_is_off_unless_it_names_a_collector() {
+    assert_eq!(
+        (with("").expect("loads").snapshot.tracing, tracing("off"), tracing("")),
+        (None, Ok(None), Ok(None))
+    );
+    assert_eq!(tracing("{}"), Err(vec!["missing tracing".into()]));
+    let by_default = tracing("{endpoint: 'http://otel.observability:4317'}").expect("loads").expect("traces");
+    let collector = Address::Dns { host: "otel.observability".into(), port: 4317 };
+    assert_eq!((by_default.collector, by_default.protocol), (collector, OtlpProtocol::Grpc));
+    assert_eq!((by_default.sample, by_default.timeout), (Fraction::of_percent(1.0), Duration::from_secs(10)));
+    assert_eq!((&*by_default.authority, by_default.service_name), ("otel.observability:4317", None));
+}
+
+#[test]
+fn a_collector_is_a_host_and_a_port_with_a_path_where_its_protocol_has_one() {
+    let of = |endpoint: &str| {
+        let value =
+            format!("{{endpoint: '{endpoint}', protocol: http, sample_percent: 12.5, service_name: edge}}");
+        tracing(&value).expect("loads").expect("traces")
+    };
+    for (endpoint, path) in [
+        ("10.0.0.1:4318", "/v1/traces"),
+        ("http://10.0.0.1:4318", "/v1/traces"),
+        ("http://10.0.0.1:4318/", "/v1/traces"),
+        ("http://10.0.0.1:4318/otlp/v1/traces?tenant=a", "/otlp/v1/traces?tenant=a"),
+    ] {
+        let traced = of(endpoint);
+        assert_eq!(traced.protocol, OtlpProtocol::Http { path: path.into() }, "{endpoint}");
+        assert_eq!(traced.collector, Address::Socket(([10, 0, 0, 1], 4318).into()));
+        assert_eq!((&*traced.authority, traced.sample), ("10.0.0.1:4318", Fraction::of_percent(12.5)));
+        assert_eq!(traced.service_name.as_deref(), Some("edge"));
+    }
+    let unix = of("unix:/run/otlp.sock");
+    assert_eq!((unix.collector, &*unix.authority), (Address::Unix("/run/otlp.sock".into()), "localhost"));
+}
+
+#[test]
+fn what_tracing_cannot_do_is_refused_by_name() {
+    for (value, fault) in [
+        ("{endpoint: 'https://otel:4317'}", "not-supported tracing.endpoint"),
+        ("{endpoint: otel}", "address tracing.endpoint"),
+        ("{endpoint: 'http://otel:4318/v1/traces'}", "address tracing.endpoint"),
+        ("{endpoint: 'otel:4318/a b', protocol: http}", "address tracing.endpoint"),
+        ("{endpoint: 'otel:4317', protocol: zipkin}", "unknown-word tracing.protocol"),
+        ("{endpoint: 'otel:4317', sample_percent: 101}", "percent tracing.sample_percent"),
+        ("{endpoint: 'otel:4317', timeout: 0s}", "out-of-range tracing.timeout"),
+        ("{endpoint: 'otel:4317', service_name: ''}", "empty tracing.service_name"),
+        ("{endpoint: 'otel:4317', tls: {}}", "not-supported tracing.tls"),
+        ("{endpoint: 'otel:4317', headers: {a: b}}", "not-supported tracing.headers"),
+        ("{endpoint: 'otel:4317', sample: 1}", "unknown-key tracing.sample"),
+        ("otel:4317", "type tracing"),
+    ] {
+        assert_eq!(tracing(value), Err(vec![fault.to_owned()]), "{value}");
+    }
 }

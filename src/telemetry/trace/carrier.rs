@@ -51,7 +51,13 @@ impl Incoming {
         if found.traceparent {
             let parent = only(headers, &TRACEPARENT).and_then(SpanContext::parse);
             let sampled = parent.map(|parent| parent.is_sampled());
-            return Incoming { parent, sampled, is_w3c: parent.is_some(), has_state: found.tracestate, forms };
+            return Incoming {
+                parent,
+                sampled,
+                is_w3c: parent.is_some(),
+                has_state: found.tracestate,
+                forms,
+            };
         }
         let said = match (forms.single, forms.several) {
             (true, _) => only(headers, &SINGLE).and_then(B3::parse),
@@ -63,7 +69,8 @@ impl Incoming {
             }),
             (false, false) => None,
         };
-        let none = Incoming { parent: None, sampled: None, is_w3c: false, has_state: found.tracestate, forms };
+        let none =
+            Incoming { parent: None, sampled: None, is_w3c: false, has_state: found.tracestate, forms };
         let Some(said) = said else { return none };
         forms.debug = said.decision == Decision::Debug;
         let sampled = said.decision.sampled();

@@ -117,7 +117,8 @@ mod tests {
         let (headers, trace) = begin(100, &[("traceparent", &parent), ("tracestate", "a=1")]);
         assert!(trace.is_none() && headers["traceparent"] == parent && headers["tracestate"] == "a=1");
         let several = [("x-b3-traceid", "64fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1")];
-        let denied = [several[0], several[1], ("x-b3-parentspanid", "05e3ac9a4f6e3b90"), ("x-b3-sampled", "0")];
+        let denied =
+            [several[0], several[1], ("x-b3-parentspanid", "05e3ac9a4f6e3b90"), ("x-b3-sampled", "0")];
         let (mut headers, trace) = begin(100, &denied);
         assert_eq!(said(&headers).to_text(), *b"00-000000000000000064fe8b2a57d3eff7-e457b5a2e4d86bd1-00");
         headers.remove("traceparent");
