@@ -36,7 +36,7 @@ impl SpanContext {
 
     /// The same, recorded or not.
     pub fn with_sampled(self, sampled: bool) -> SpanContext {
-        SpanContext { flags: self.flags & !SAMPLED | u8::from(sampled) * SAMPLED, ..self }
+        SpanContext { flags: (self.flags & !SAMPLED) | (u8::from(sampled) * SAMPLED), ..self }
     }
 
     /// Whether it is recorded.
