@@ -37,7 +37,9 @@ fn is_id(text: &str, digits: usize) -> bool {
 }
 
 fn w3c(bytes: &[u8]) {
-    let plain = str::from_utf8(bytes).ok().and_then(|text| {
+    // What stands behind a newer form need not be text.
+    let text = String::from_utf8_lossy(bytes);
+    let plain = Some(&*text).and_then(|text| {
         let parts: Vec<&str> = text.splitn(5, '-').collect();
         let [version, trace, span, flags] = *parts.get(..4)? else { return None };
         let byte = |text: &str| (text.len() == 2).then(|| u8::from_str_radix(text, 16).ok()).flatten();
