@@ -96,7 +96,7 @@ proptest! {
     fn what_was_put_in_is_read_in_every_form(
         high in prop_oneof![Just(0), any::<u64>()], low: u64, id: u64, sampled: bool, form in 0_usize..3,
     ) {
-        let mut headers = headers(&[&[][..], &[("b3", "1")], &[("x-b3-sampled", "1")]][form].to_vec());
+        let mut headers = headers([&[][..], &[("b3", "1")], &[("x-b3-sampled", "1")]][form]);
         let span = SpanContext::new(TraceId::random(high, low), SpanId::random(id), sampled);
         let forms = Incoming::of(&headers).forms;
         forms.inject(&mut headers, span, None);
