@@ -85,6 +85,22 @@ fn take_number(message: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// Bytes that a number takes on the wire.
+pub fn number_bytes(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// Bytes that text, or another message, takes as a field whose number is less than 16.
+pub fn field_bytes(length: usize) -> usize {
+    1 + number_bytes(length as u64) + length
+}
+
+/// What stands before another message of so many bytes, which is to follow.
+pub fn put_length(message: &mut BytesMut, field: u64, length: usize) {
+    put_number(message, field << 3 | LENGTH);
+    put_number(message, length as u64);
+}
+
 fn put_number(message: &mut BytesMut, mut number: u64) {
     while number >= 0x80 {
         message.put_u8(number as u8 | 0x80);
@@ -132,8 +148,7 @@ pub fn put_text(message: &mut BytesMut, field: u64, text: &str) {
 
 /// Another message, or text.
 pub fn put_bytes(message: &mut BytesMut, field: u64, bytes: &[u8]) {
-    put_number(message, field << 3 | LENGTH);
-    put_number(message, bytes.len() as u64);
+    put_length(message, field, bytes.len());
     message.put_slice(bytes);
 }
 
@@ -163,6 +178,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_number_takes_as_many_bytes_as_it_is_said_to(number: u64, shift in 0_u32..64) {
+            let mut message = BytesMut::new();
+            put_number(&mut message, number >> shift);
+            prop_assert_eq!(message.len(), number_bytes(number >> shift));
+            let text = vec![b'a'; usize::try_from(number >> 48).unwrap_or_default()];
+            message.clear();
+            put_bytes(&mut message, 15, &text);
+            prop_assert_eq!(message.len(), field_bytes(text.len()));
+        }
+
         #[test]
         fn no_bytes_make_a_reading_panic_or_go_on_for_ever(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(fields(&bytes).is_none_or(|fields| fields.len() <= bytes.len()));

@@ -93,7 +93,11 @@ impl Found {
     fn of(headers: &HeaderMap) -> Found {
         let mut found = Found::default();
         for name in headers.keys() {
-            match name.as_str() {
+            let name = name.as_str();
+            if !matches!(name.as_bytes().first(), Some(b't' | b'b' | b'x')) {
+                continue; // most names, at the first byte
+            }
+            match name {
                 "traceparent" => found.traceparent = true,
                 "tracestate" => found.tracestate = true,
                 "b3" => found.single = true,

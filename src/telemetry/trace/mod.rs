@@ -51,7 +51,8 @@ impl Tracer {
         if !sampled {
             let span = match incoming.parent {
                 Some(parent) => parent.with_sampled(false),
-                None => SpanContext::new(trace, SpanId::random(draw()), false),
+                // Nobody will see that span, so that its id need not be drawn.
+                None => SpanContext::new(trace, SpanId::random(trace.randomness()), false),
             };
             // What a caller has said itself in B3 it has said already.
             let is_said = incoming.parent.is_some() && incoming.sampled.is_some();

@@ -4,7 +4,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::message::protobuf::{self, put_bytes, put_fixed32, put_fixed64, put_integer, put_text};
+use crate::message::protobuf::{
+    self, field_bytes, number_bytes, put_bytes, put_chosen_integer, put_fixed32, put_fixed64, put_integer,
+    put_length, put_text,
+};
 use crate::snapshot::{Node, Tracing};
 use crate::telemetry::trace::{Finished, Kind, Span, Value, spans_of};
 
@@ -12,6 +15,8 @@ use crate::telemetry::trace::{Finished, Kind, Span, Value, spans_of};
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.45.0";
 /// `Status.StatusCode.STATUS_CODE_ERROR`
 const ERROR: u64 = 2;
+/// About what a span takes.
+const SPAN_BYTES: usize = 1_024;
 /// `SpanFlags`: whether the parent is another process's is known; and it is.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
@@ -43,12 +48,13 @@ impl Resource {
 
 /// The request that has a collector take the spans of `batch`.
 pub fn request(resource: &Resource, batch: &[Finished]) -> Bytes {
-    let mut scope_spans = BytesMut::new();
+    let spans: usize = batch.iter().map(Finished::spans).sum();
+    let mut scope_spans = BytesMut::with_capacity(spans * SPAN_BYTES);
     let mut scope = BytesMut::new();
     put_text(&mut scope, 1, "weir");
     put_text(&mut scope, 2, env!("CARGO_PKG_VERSION"));
     put_bytes(&mut scope_spans, 1, &scope);
-    let mut message = BytesMut::new();
+    let mut message = BytesMut::with_capacity(SPAN_BYTES);
     for span in batch.iter().flat_map(spans_of) {
         message.clear();
         put_span(&mut message, &span);
@@ -94,16 +100,19 @@ fn put_span(message: &mut BytesMut, span: &Span<'_>) {
 
 /// `KeyValue`
 fn put_attribute(message: &mut BytesMut, field: u64, name: &str, value: &Value<'_>) {
-    let mut any = BytesMut::new();
+    // Lengths first, so that nothing is written twice.
+    let any = match value {
+        Value::Text(text) => field_bytes(text.len()),
+        Value::Number(number) => 1 + number_bytes(*number as u64),
+    };
+    put_length(message, field, field_bytes(name.len()) + field_bytes(any));
+    put_bytes(message, 1, name.as_bytes());
+    put_length(message, 2, any);
     match value {
-        Value::Text(text) => put_bytes(&mut any, 1, text.as_bytes()),
+        Value::Text(text) => put_bytes(message, 1, text.as_bytes()),
         // One of several: a zero stands there, too. Negative ones are written as what has the same bits.
-        Value::Number(number) => protobuf::put_chosen_integer(&mut any, 3, *number as u64),
+        Value::Number(number) => put_chosen_integer(message, 3, *number as u64),
     }
-    let mut pair = BytesMut::new();
-    put_text(&mut pair, 1, name);
-    put_bytes(&mut pair, 2, &any);
-    put_bytes(message, field, &pair);
 }
 
 /// What an `ExportTraceServiceResponse` says: how many spans were rejected, and why. One without a reading says nothing.
