@@ -81,7 +81,7 @@ pub(super) struct Exchange {
     pub(super) trace: Cell<Option<Box<Trace>>>,
     progress: Cell<Tick>,
     given_up: Cell<Option<Reason>>,
-    task: RefCell<Option<Waker>>,
+    task: Cell<Option<Waker>>,
     finished: Cell<bool>,
     key: Cell<usize>,
 }
@@ -178,7 +178,7 @@ impl Exchange {
             trace: Cell::default(),
             progress: Cell::new(clock::now()),
             given_up: Cell::new(None),
-            task: RefCell::default(),
+            task: Cell::default(),
             finished: Cell::new(false),
             key: Cell::new(0),
         });
@@ -212,11 +212,12 @@ impl Exchange {
 
     /// Has the task woken when the exchange is given up.
     pub(super) fn remember_task(&self, waker: &Waker) {
-        let mut task = self.task.borrow_mut();
-        match &mut *task {
+        let mut task = self.task.take();
+        match &mut task {
             Some(known) => known.clone_from(waker),
-            None => *task = Some(waker.clone()),
+            None => task = Some(waker.clone()),
         }
+        self.task.set(task);
     }
 
     /// Takes the head of the answer into the record, and its body as what goes down. Without a lease it is our own.

@@ -79,7 +79,7 @@ impl Exchange {
             self.blame(reason);
         }
         self.upload.abandon();
-        if let Some(task) = self.task.borrow_mut().take() {
+        if let Some(task) = self.task.take() {
             task.wake();
         }
     }
