@@ -289,7 +289,7 @@ fn error_of_attempt(attempt: &Attempt) -> Option<Cow<'static, str>> {
     }
     match attempt.grpc_status {
         GrpcOutcome::Known(GrpcStatus::Ok) => None,
-        GrpcOutcome::Known(_) | GrpcOutcome::Unknown => grpc_name(attempt.grpc_status).map(Cow::Borrowed),
+        GrpcOutcome::Known(_) | GrpcOutcome::Unknown(_) => grpc_name(attempt.grpc_status).map(Cow::Borrowed),
         GrpcOutcome::Absent => (attempt.status >= 400).then(|| attempt.status.to_string().into()),
     }
 }
@@ -329,7 +329,7 @@ fn split_port(authority: &str) -> (&str, Option<u16>) {
 fn grpc_name(status: GrpcOutcome) -> Option<&'static str> {
     match status {
         GrpcOutcome::Known(status) => Some(snake_case(status)),
-        GrpcOutcome::Unknown => Some("UNKNOWN"), // as a caller reads a code that there is not
+        GrpcOutcome::Unknown(_) => Some("UNKNOWN"), // as a caller reads a code that there is not
         GrpcOutcome::Absent => None,
     }
 }
