@@ -145,6 +145,25 @@ fn a_lost_connection_and_a_reset_stream_are_made_up_for_whatever_the_method() {
 }
 
 #[test]
+fn where_a_route_wants_no_retries_none_is_made_of_what_may_have_been_processed_though_its_method_is_safe() {
+    run(async || {
+        for (down, up) in Http::matrix() {
+            let none = RetryPolicy { retries: 0, ..RetryPolicy::default() };
+            for (policy, status) in [(Some(none), 503), (None, 200)] {
+                let upstream = fails_first(up, h2::Reason::INTERNAL_ERROR).await;
+                let protocol = format!("protocol: {}", up.protocol());
+                let at = upstream.at();
+                let proxy = Policed::split(&[&protocol], &[(&at, "v1")], "", |_, route| {
+                    route.retry.clone_from(&policy)
+                });
+                let answer = proxy.caller(down).await.send(get("/m")).await;
+                assert_eq!(answer.status, status, "{down:?} {up:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_refused_stream_is_made_again_with_and_without_its_condition() {
     run(async || {
         for condition in [On::RefusedStream, On::Retriable4xx] {

@@ -73,7 +73,7 @@ pub(super) async fn run(
     let series = Series {
         exchange,
         way,
-        policy: tries.policy.as_deref().filter(|policy| policy.retries > 0 || !policy.on.is_empty()),
+        policy: tries.policy.as_deref(),
         idempotent: retry::is_idempotent(&head.method),
         times: tries.times,
         hash: tries.hash,
@@ -98,7 +98,7 @@ pub(super) async fn run(
 struct Series<'a> {
     exchange: &'a Rc<Exchange>,
     way: &'a Way<'a>,
-    /// What is said of retries; of a policy that only bounds an attempt's time, nothing.
+    /// What is said of retries, be it that there are none.
     policy: Option<&'a RetryPolicy>,
     /// The method is.
     idempotent: bool,
