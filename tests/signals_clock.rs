@@ -140,11 +140,12 @@ fn a_limit_acts_in_its_time_though_the_wall_clock_runs_backwards() {
 }
 
 /// Who may ask what time it is for people, and what for.
-const MAY_ASK: [(&str, &str); 6] = [
+const MAY_ASK: [(&str, &str); 7] = [
     ("src/app/log_lines.rs", "the time of a line of the log"),
     ("src/app/sidecar/control.rs", "when a verdict came, for the admin pages and a metric"),
     ("src/proxy/exchange.rs", "%START_TIME%"),
     ("src/proxy/headers.rs", "the date of an answer"),
+    ("src/telemetry/trace/record.rs", "when a span began"),
     ("src/admin/tests.rs", "a test"),
     ("src/runtime/usage.rs", "a test"),
 ];

@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(recorder.series(), (2 + 2) * 4);
         let record = |status| RequestRecord {
             status,
-            ..RequestRecord::new(Instant::now(), SystemTime::now(), HttpVersion::Http11, Protocol::Http)
+            ..RequestRecord::new(Instant::now(), SystemTime::UNIX_EPOCH, HttpVersion::Http11, Protocol::Http)
         };
         series.count(&record(200), said(Said::Listed(1)));
         series.count(&record(503), said(Said::Other));

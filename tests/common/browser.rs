@@ -21,6 +21,8 @@ use super::parts::part;
 
 /// A machine under load starts a browser in some ten seconds.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// So often a driver is started.
+const DRIVERS: u32 = 5;
 
 /// A browser with one tab.
 pub struct Browser {
@@ -31,23 +33,34 @@ pub struct Browser {
     folder: TempDir,
 }
 
+/// A driver that listens, and where; nothing if it has ended before it did.
+fn drive(program: &Path, folder: &TempDir) -> Option<(Child, SocketAddr)> {
+    let mut command = Command::new(program);
+    command.arg("--port=0").env("HOME", folder.path()).env("TMPDIR", folder.path());
+    let mut driver =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
+    let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let (_, port) = line.split_once("started successfully on port ")?;
+        port.trim_end_matches('.').parse().ok()
+    });
+    let Some(port) = port else {
+        let _ = driver.wait();
+        return None;
+    };
+    // What it says later is read, so that it never waits for a reader.
+    thread::spawn(move || lines.for_each(drop));
+    Some((driver, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+}
+
 impl Browser {
     /// Starts it; nothing if the part is missing.
     pub fn start() -> Option<Browser> {
         let (chromium, driver) = (part("chromium")?, part("chromedriver")?);
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(driver);
-        command.arg("--port=0").env("HOME", folder.path()).env("TMPDIR", folder.path());
-        let mut driver =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
-        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, port) = line.split_once("started successfully on port ")?;
-            port.trim_end_matches('.').parse().ok()
-        });
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("the driver says its port")));
-        // What it says later is read, so that it never waits for a reader.
-        thread::spawn(move || lines.for_each(drop));
+        // Of two that look for a free port at once, one may find it taken when it binds it, and ends.
+        let (driver, address) =
+            (0..DRIVERS).find_map(|_| drive(&driver, &folder)).expect("a driver that listens");
         let mut browser = Browser { driver, address, session: String::new(), folder };
         let profile = format!("--user-data-dir={}", browser.folder.path().join("profile").display());
         let arguments = [

@@ -25,7 +25,7 @@ async fn send(world: &World, requests: usize) {
 }
 
 /// Waits until so many spans are counted in `family`, under `reason` where there is one.
-async fn counted(world: &World, family: &str, reason: &str, spans: f64) {
+pub(super) async fn counted(world: &World, family: &str, reason: &str, spans: f64) {
     within(SOON, &format!("{spans} in {family} {reason}"), async {
         while world.metric(family, &[reason]).await != spans {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -34,7 +34,7 @@ async fn counted(world: &World, family: &str, reason: &str, spans: f64) {
     .await;
 }
 
-const EXPORTED: &str = "weir_spans_exported_total";
+pub(super) const EXPORTED: &str = "weir_spans_exported_total";
 const DROPPED: &str = "weir_spans_dropped_total";
 
 /// What says "later", or "never", by either protocol.

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use crate::common::otlp::{Collector, Via};
 use crate::common::parts::part;
 use crate::common::world::{SOON, World, free_port, one_service, run, within};
+use crate::export::{EXPORTED, counted};
 use crate::spans::{RETRIED, call, check_retried, unavailable_once};
 
 /// Rotel, which passes all on to `next`. It ends with its value.
@@ -56,7 +57,7 @@ fn a_real_collector_understands_the_spans_of_a_retried_call() {
             let world = World::with_rules(&yaml, &[("x.yaml", RETRIED)]).await;
             call(&world).await;
             check_retried(&collector.wait(3).await, &noted.borrow(), &upstream.at());
-            assert_eq!(world.metric("weir_spans_exported_total", &[]).await, 3.0);
+            counted(&world, EXPORTED, "", 3.0).await;
         }
     });
 }
