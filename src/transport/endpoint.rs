@@ -1,15 +1,16 @@
 //! A small HTTP/1.1 server for pages that are answered from memory: admin, metrics, webhooks.
 //!
-//! Law: every connection is bounded in count, size and time, and none of them may stop the thread it shares. It must
-//! not know what a page says.
+//! Law: every connection is bounded in count, size and time, and none of them may stop the thread it shares, nor keep
+//! others out by being there. It must not know what a page says.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -21,10 +22,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// Connections open at once; further ones wait in the kernel's queue.
+/// Connections open at once; of more, the one whose last request is longest ago gives way.
 const MAX_CONNECTIONS: usize = 64;
 /// A request head, from when it is awaited to its end: an idle connection is closed after this, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,17 +107,21 @@ pub trait Handler {
 pub async fn serve(listener: TcpListener, handler: Rc<dyn Handler>, stop: impl Future<Output = ()>) {
     let (closing, close) = watch::channel(false);
     let mut connections = JoinSet::new();
+    let mut places = Vec::with_capacity(MAX_CONNECTIONS);
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.as_mut() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                drop(connections.spawn_local(connection(stream, handler.clone(), close.clone())))
+                make_room(&mut places);
+                let asked = Rc::new(Cell::new(Instant::now()));
+                let serving = connection(stream, handler.clone(), close.clone(), asked.clone());
+                places.push(Place { asked, task: connections.spawn_local(serving) });
             }
             Err(error) => {
                 tracing::debug!(%error, "accepting pauses");
@@ -129,9 +134,36 @@ pub async fn serve(listener: TcpListener, handler: Rc<dyn Handler>, stop: impl F
     let _ = timeout(CLOSE_WITHIN, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn connection(stream: TcpStream, handler: Rc<dyn Handler>, mut close: watch::Receiver<bool>) {
+/// A connection that is open.
+struct Place {
+    /// When its last request began; before the first, when it was accepted.
+    asked: Rc<Cell<Instant>>,
+    task: AbortHandle,
+}
+
+/// Leaves room for one more. Whoever only holds connections loses them to those that ask: a probe must not wait for them.
+fn make_room(places: &mut Vec<Place>) {
+    places.retain(|place| !place.task.is_finished());
+    if places.len() < MAX_CONNECTIONS {
+        return;
+    }
+    let longest = places.iter().enumerate().min_by_key(|(_, place)| place.asked.get());
+    if let Some((longest, _)) = longest {
+        places.swap_remove(longest).task.abort();
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    handler: Rc<dyn Handler>,
+    mut close: watch::Receiver<bool>,
+    asked: Rc<Cell<Instant>>,
+) {
     let _ = stream.set_nodelay(true); // a slower answer is an answer
-    let service = service_fn(move |request| respond(handler.clone(), request));
+    let service = service_fn(move |request| {
+        asked.set(Instant::now());
+        respond(handler.clone(), request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

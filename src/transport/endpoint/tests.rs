@@ -116,29 +116,29 @@ fn what_is_no_request_ends_its_connection_and_nothing_else() {
 }
 
 #[test]
-fn more_connections_than_allowed_wait_for_a_place() {
+fn of_more_connections_than_allowed_the_one_whose_last_request_is_longest_ago_gives_way() {
     run(async {
         let served = served().await;
         let mut idle = Vec::new();
-        for _ in 0..MAX_CONNECTIONS {
+        for place in 0..MAX_CONNECTIONS {
             let mut stream = TcpStream::connect(served.address).await.unwrap();
-            // Answered once, so that it is known to hold a place.
-            round(&mut stream).await;
+            // Every other one never asks.
+            if place % 2 == 0 {
+                round(&mut stream).await;
+            }
             idle.push(stream);
         }
+        // The oldest of all has asked again since.
+        round(&mut idle[0]).await;
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        let mut waiting = pin!(exchange(served.address, request));
-        let others = async {
-            for stream in idle.iter_mut().take(8) {
-                round(stream).await;
-            }
-        };
-        tokio::select! {
-            answer = waiting.as_mut() => panic!("answered without a place: {answer}"),
-            () = others => {}
-        }
-        drop(idle);
-        assert!(waiting.await.ends_with("GET 0"));
+        // While this one holds the last place.
+        let mut late = TcpStream::connect(served.address).await.unwrap();
+        round(&mut late).await;
+        assert_eq!(idle[1].read(&mut [0; 1]).await.unwrap_or(0), 0, "the one whose place it has");
+        round(&mut idle[0]).await;
+        round(&mut idle[2]).await;
+        round(&mut late).await;
+        assert!(exchange(served.address, request).await.ends_with("GET 0"));
     });
 }
 
