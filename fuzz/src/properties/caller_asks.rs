@@ -94,7 +94,7 @@ fn retries(input: &mut Input<'_>) {
         assert_eq!(found.status_codes, statuses);
         let names = items(&headers, NAMES);
         assert_eq!(found.headers.len(), names.iter().filter(|name| is_token(name)).count());
-        let most = items(&headers, MOST).first().and_then(|text| number(text));
+        let most = alone(&headers, MOST).and_then(|text| number(&text));
         let most = most.filter(|most| *most <= u32::MAX.into()).map(|most| most.min(100) as u32);
         assert_eq!(found.retries, most.unwrap_or(base.retries), "a caller asks for a hundred at most");
         assert_eq!((found.back_off, found.per_try_timeout), (base.back_off, base.per_try_timeout));
@@ -151,6 +151,13 @@ fn items(headers: &HeaderMap, name: &str) -> Vec<String> {
         .map(|item| item.trim_matches(blank).to_owned())
         .filter(|item| !item.is_empty())
         .collect()
+}
+
+/// All that is said under a name, as one text: a comma in it is a part of it.
+fn alone(headers: &HeaderMap, name: &str) -> Option<String> {
+    let whole: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let text = String::from_utf8(whole.join(&b","[..])).ok()?;
+    Some(text.trim_matches([' ', '\t']).to_owned())
 }
 
 /// A plus may stand before it, as in Envoy.
