@@ -48,8 +48,18 @@ impl Demo {
     pub fn run(&self) -> Result<(), Fault> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|fault| Fault::io("start the demo's runtime", fault))?;
-        let start = async |config: &Path| start_proxy(config).await;
-        runtime.block_on(run(self, Screen::of_stdout(&DEMO), &mut io::stdout().lock(), start))
+        runtime.block_on(async {
+            // Before anything is written: a signal from here on ends the demo in good order.
+            let mut signals = Signals::listen()?;
+            let end = async {
+                tokio::select! {
+                    () = over(self.run_for) => {}
+                    () = signals.next() => {}
+                }
+            };
+            let start = async |config: &Path| start_proxy(config).await;
+            run(self, Screen::of_stdout(&DEMO), &mut io::stdout().lock(), start, end).await
+        })
     }
 }
 
@@ -143,15 +153,15 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The whole demo. `start` starts a proxy from a configuration file; the proxy runs until its handle is dropped.
+/// The whole demo, until `end`, which is waited for once all runs. `start` starts a proxy from a configuration file; the
+/// proxy runs until its handle is dropped.
 async fn run<P>(
     demo: &Demo,
     screen: Screen,
     out: &mut impl Write,
     start: impl AsyncFnOnce(&Path) -> Result<P, Fault>,
+    end: impl Future<Output = ()>,
 ) -> Result<(), Fault> {
-    // Before anything is written: a signal from here on ends the demo in good order.
-    let mut signals = Signals::listen()?;
     let [proxy_addr, admin, metrics] = free_addresses(demo)?;
     let models = [model_server(1).await?, model_server(2).await?];
     let model_addrs = models.each_ref().map(|model| (model.grpc_addr(), model.rest_addr()));
@@ -165,12 +175,6 @@ async fn run<P>(
         if demo.traffic { Traffic::gentle(proxy_addr, MODEL).run(&counts, stopped).await } else { Ok(()) }
     };
     let shown = async {
-        let end = async {
-            tokio::select! {
-                () = over(demo.run_for) => {}
-                () = signals.next() => {}
-            }
-        };
         let shown = show(end, admin, screen, out).await;
         // Whoever listens has gone already: then there is nothing to stop.
         let _ = stop.send(true);
@@ -333,39 +337,85 @@ mod tests {
 
     use super::*;
 
-    fn demo(run_for: Duration, traffic: bool) -> Demo {
-        Demo { run_for: Some(run_for), traffic, port: 0, admin_port: 0 }
+    fn demo(traffic: bool) -> Demo {
+        Demo { run_for: None, traffic, port: 0, admin_port: 0 }
     }
 
-    /// An admin that always shows the same, at the address that the demo's weir.yaml gives it. It stands for a proxy.
-    async fn fake_proxy(config: &Path) -> Result<tokio::task::JoinHandle<()>, Fault> {
+    /// What stands for a proxy, at the addresses that the demo's weir.yaml gives it: an admin that always shows the
+    /// same, and a listener that hangs up on whoever comes.
+    struct Fake {
+        admin: Task,
+        listener: Task,
+    }
+
+    type Task = tokio::task::JoinHandle<()>;
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            self.admin.abort();
+            self.listener.abort();
+        }
+    }
+
+    /// How often somebody came.
+    #[derive(Default)]
+    struct Came {
+        admin: watch::Sender<u64>,
+        listener: watch::Sender<u64>,
+    }
+
+    impl Came {
+        /// Once somebody has come there.
+        async fn first(place: &watch::Sender<u64>) {
+            place.subscribe().wait_for(|came| *came > 0).await.unwrap();
+        }
+    }
+
+    async fn fake_proxy(config: &Path, came: &Came) -> Fake {
         let text = std::fs::read_to_string(config).unwrap();
-        let (_, address) = text.split_once("  address: \"").unwrap();
-        let address = address.split('"').next().unwrap();
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let after = |part: &str, key: &str| {
+            let (_, rest) = text.split_once(part).unwrap();
+            let (_, rest) = rest.split_once(key).unwrap();
+            rest.split('"').next().unwrap().to_owned()
+        };
+        let bind = async |address: String| tokio::net::TcpListener::bind(address).await.unwrap();
+        let admin = bind(after("admin:", "address: \"")).await;
+        let listener = bind(after("listeners:", "address: \"")).await;
         let page = r#"{"generation":1,"splits":[{"service":"s","rule":"canary.default","versions":[
             {"version":"v1","weight":95,"start":{"requests":95,"share":0.95,"success_rate":1.0,"p50_ms":2.0,"p99_ms":4.0}},
             {"version":"v2","weight":5,"start":{"requests":5,"share":0.05,"success_rate":null}}]}]}"#;
-        Ok(tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let _ = stream.read(&mut [0; 1024]).await.unwrap();
-                let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len());
-                stream.write_all(reply.as_bytes()).await.unwrap();
-            }
-        }))
+        let (asked, called) = (came.admin.clone(), came.listener.clone());
+        Fake {
+            admin: tokio::spawn(async move {
+                loop {
+                    let (mut stream, _) = admin.accept().await.unwrap();
+                    asked.send_modify(|came| *came += 1);
+                    let _ = stream.read(&mut [0; 1024]).await.unwrap();
+                    let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len());
+                    stream.write_all(reply.as_bytes()).await.unwrap();
+                }
+            }),
+            listener: tokio::spawn(async move {
+                loop {
+                    drop(listener.accept().await.unwrap());
+                    called.send_modify(|came| *came += 1);
+                }
+            }),
+        }
     }
 
-    async fn output(demo: &Demo) -> String {
+    async fn output(demo: &Demo, came: &Came, end: impl Future<Output = ()>) -> String {
         let mut out = Vec::new();
-        let start = async |config: &Path| fake_proxy(config).await;
-        run(demo, Screen::new(&DEMO, false, false), &mut out, start).await.unwrap();
+        let start = async |config: &Path| Ok(fake_proxy(config, came).await);
+        run(demo, Screen::new(&DEMO, false, false), &mut out, start, end).await.unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[tokio::test]
     async fn it_names_its_files_gives_three_lines_to_paste_and_sums_up_in_two() {
-        let text = output(&demo(Duration::from_millis(1100), false)).await;
+        let came = Came::default();
+        // The first question is the first drawing's, which is finished before the end is looked at.
+        let text = output(&demo(false), &came, Came::first(&came.admin)).await;
         let lines: Vec<&str> = text.lines().collect();
         let folder = lines[0].rsplit(' ').next().unwrap();
         assert!(!Path::new(folder).exists(), "{folder} should be gone");
@@ -381,8 +431,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn traffic_that_finds_no_proxy_is_told_at_the_end() {
-        let text = output(&demo(Duration::from_millis(100), true)).await;
+    async fn traffic_that_gets_no_answer_is_told_at_the_end() {
+        let came = Came::default();
+        // A request that is under way at the end is finished, and counted.
+        let text = output(&demo(true), &came, Came::first(&came.listener)).await;
         assert!(text.trim_end().ends_with("requests of the demo's own traffic failed"), "{text}");
     }
 
@@ -390,7 +442,7 @@ mod tests {
     async fn a_taken_port_is_one_line_that_names_the_option() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let free = demo(Duration::ZERO, false);
+        let free = demo(false);
         for (option, demo) in [
             ("--port", Demo { port, ..free.clone() }),
             ("--admin-port", Demo { admin_port: port, ..free.clone() }),
