@@ -39,15 +39,8 @@ async fn world() -> (Weir, [ModelServer; 2]) {
     let servers = [ModelServer::start(1, options(4)).await, ModelServer::start(2, options(6)).await];
     let servers = servers.map(Result::unwrap);
     let pod = Pod::new();
-    let [v1, v2] = servers.each_ref().map(|server| {
-        let (grpc, rest) = (server.grpc_addr(), server.rest_addr());
-        format!("grpc: '{grpc}', http: '{rest}'")
-    });
-    let config = format!(
-        "workers: 2\n{}services:\n- name: half-plus-two\n  namespace: models\n  endpoints:\n\
-         \x20 - {{{v1}, labels: {{version: v1}}}}\n  - {{{v2}, labels: {{version: v2}}}}\n",
-        pod.gateway_listener("half-plus-two")
-    );
+    let at = servers.each_ref().map(|server| (server.grpc_addr(), server.rest_addr()));
+    let config = pod.two_versions("half-plus-two", at);
     (pod.start(&config, &rule(&RULES)), servers)
 }
 

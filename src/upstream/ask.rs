@@ -7,12 +7,14 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::{Either, select};
-use http::{HeaderMap, Request, StatusCode};
+use http::header::{CONTENT_TYPE, TE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 
 use crate::message::body::Body;
+use crate::message::grpc;
 use crate::message::http2::{Settings, client};
 use crate::transport::activity::Activity;
 use crate::transport::io::{Io, Stream};
@@ -35,6 +37,14 @@ pub(in crate::upstream) struct Answer {
     pub(in crate::upstream) headers: HeaderMap,
     pub(in crate::upstream) body: Bytes,
     pub(in crate::upstream) trailers: Option<HeaderMap>,
+}
+
+impl Answer {
+    /// What it says of a gRPC call: behind its body, or in its head where it has none.
+    pub(in crate::upstream) fn grpc_status(&self) -> Option<&HeaderValue> {
+        let behind = self.trailers.as_ref().and_then(|trailers| trailers.get(grpc::STATUS));
+        behind.or_else(|| self.headers.get(grpc::STATUS))
+    }
 }
 
 /// Asks by HTTP/1; who has a body says in the head how long it is. `None`: what was wanted of an answer did not come.
@@ -78,6 +88,24 @@ pub(in crate::upstream) async fn by_http2(
         // The connection is over; what it brought may still be read.
         Either::Right((_, ask)) => ask.await,
     }
+}
+
+/// A unary gRPC call of `message`, not compressed; for [`by_http2`]. `None`: `authority` and `path` make no URL.
+pub(in crate::upstream) fn call_of(
+    authority: &str,
+    path: &str,
+    agent: HeaderValue,
+    message: &[u8],
+) -> Option<Request<Bytes>> {
+    let mut body = BytesMut::with_capacity(5 + message.len());
+    body.put_u8(0);
+    body.put_u32(message.len() as u32);
+    body.put_slice(message);
+    let request = Request::post(format!("http://{authority}{path}"))
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
+        .header(TE, HeaderValue::from_static("trailers"))
+        .header(USER_AGENT, agent);
+    request.body(body.freeze()).ok()
 }
 
 impl Wanted {

@@ -62,6 +62,19 @@ impl Pod {
         format!("listeners:\n- {{name: predict, address: '{}', service: {service}}}\n", self.predict)
     }
 
+    /// A gateway of `service` in namespace `models`, whose versions 1 and 2 are where they say: by gRPC, and by REST.
+    pub fn two_versions(&self, service: &str, [v1, v2]: [(SocketAddr, SocketAddr); 2]) -> String {
+        let endpoint = |(grpc, rest): (SocketAddr, SocketAddr), version: &str| {
+            format!("  - {{grpc: '{grpc}', http: '{rest}', labels: {{version: {version}}}}}\n")
+        };
+        format!(
+            "workers: 2\n{}services:\n- name: {service}\n  namespace: models\n  endpoints:\n{}{}",
+            self.gateway_listener(service),
+            endpoint(v1, "v1"),
+            endpoint(v2, "v2")
+        )
+    }
+
     /// Starts `weir proxy` with `config` (all but its `admin` and `rules`) and `rules`; returns when it is ready.
     pub fn start(self, config: &str, rules: &str) -> Weir {
         let folder = tempfile::tempdir().unwrap();

@@ -5,17 +5,16 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Request, StatusCode};
 use tokio::time::timeout;
 
 use super::otlp;
-use crate::message::grpc;
 use crate::snapshot::{Address, OtlpProtocol, Tracing};
 use crate::transport::dial::{self, Target};
 use crate::transport::io::Stream;
-use crate::upstream::ask::{Answer, Wanted, by_http1, by_http2};
+use crate::upstream::ask::{Answer, Wanted, by_http1, by_http2, call_of};
 use crate::upstream::guard::health::message_of;
 use crate::upstream::resolve::Resolver;
 use crate::words::GrpcStatus;
@@ -77,16 +76,9 @@ async fn connect(to: &Tracing, resolver: &Resolver) -> Result<Stream, String> {
 }
 
 async fn by_grpc(stream: Stream, to: &Tracing, batch: &[u8]) -> Sent {
-    let mut body = BytesMut::with_capacity(5 + batch.len());
-    body.put_u8(0);
-    body.put_u32(batch.len() as u32);
-    body.put_slice(batch);
-    let request = Request::post(format!("http://{}{EXPORT}", to.authority))
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
-        .header(TE, HeaderValue::from_static("trailers"))
-        .header(USER_AGENT, AGENT)
-        .body(body.freeze());
-    let Ok(request) = request else { return Sent::Refused("its address makes no request".into()) };
+    let Some(request) = call_of(&to.authority, EXPORT, AGENT, batch) else {
+        return Sent::Refused("its address makes no request".into());
+    };
     match by_http2(stream, request, Wanted::Whole).await {
         None => Sent::again("no whole answer"),
         Some(answer) => of_call(&answer),
@@ -94,8 +86,7 @@ async fn by_grpc(stream: Stream, to: &Tracing, batch: &[u8]) -> Sent {
 }
 
 fn of_call(answer: &Answer) -> Sent {
-    let status = |fields: &HeaderMap| GrpcStatus::parse(fields.get(grpc::STATUS)?.as_bytes());
-    let status = answer.trailers.as_ref().and_then(status).or_else(|| status(&answer.headers));
+    let status = answer.grpc_status().and_then(|status| GrpcStatus::parse(status.as_bytes()));
     let status = match (status, answer.status) {
         (Some(status), StatusCode::OK) => status,
         (None, StatusCode::OK) => GrpcStatus::Unknown,

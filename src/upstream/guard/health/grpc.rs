@@ -2,17 +2,14 @@
 //!
 //! Law: whatever comes is read without a panic, and what has no reading is no SERVING.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, TE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request};
+use bytes::{Bytes, BytesMut};
 
 use super::Found;
 use super::http::AGENT;
-use crate::message::grpc;
 use crate::message::protobuf::{fields, number, put_text};
 use crate::snapshot::Cluster;
 use crate::transport::io::Stream;
-use crate::upstream::ask::{Answer, Wanted, by_http2};
+use crate::upstream::ask::{Answer, Wanted, by_http2, call_of};
 
 /// `HealthCheckResponse.ServingStatus`
 const SERVING: u64 = 1;
@@ -46,15 +43,7 @@ pub(super) enum Called {
 
 /// One unary call.
 pub(super) async fn call(stream: Stream, authority: &str, path: &str, message: &[u8]) -> Called {
-    let mut body = BytesMut::with_capacity(5 + message.len());
-    body.put_u8(0);
-    body.put_u32(message.len() as u32);
-    body.put_slice(message);
-    let request = Request::post(format!("http://{authority}{path}"))
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
-        .header(TE, HeaderValue::from_static("trailers"))
-        .header(USER_AGENT, AGENT);
-    let Ok(request) = request.body(body.freeze()) else { return Called::Silent };
+    let Some(request) = call_of(authority, path, AGENT, message) else { return Called::Silent };
     match by_http2(stream, request, Wanted::Whole).await {
         None => Called::Silent,
         Some(answer) => of_answer(&answer).map_or(Called::Refused, Called::Answer),
@@ -62,9 +51,7 @@ pub(super) async fn call(stream: Stream, authority: &str, path: &str, message: &
 }
 
 fn of_answer(answer: &Answer) -> Option<Bytes> {
-    let status = |fields: &HeaderMap| fields.get(grpc::STATUS).cloned();
-    let status = answer.trailers.as_ref().and_then(status).or_else(|| status(&answer.headers))?;
-    let is_ok = answer.status.as_u16() == 200 && status == "0";
+    let is_ok = answer.status.as_u16() == 200 && answer.grpc_status()? == "0";
     let message = message_of(&answer.body).filter(|_| is_ok)?;
     Some(answer.body.slice_ref(message))
 }
@@ -83,9 +70,11 @@ pub fn says_serving(message: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::grpc;
 
     #[test]
     fn an_endpoint_serves_whose_last_word_is_that_and_whose_message_has_a_reading_to_its_end() {
