@@ -348,12 +348,16 @@ fn ten_thousand_rules_on_one_host_are_not_tried_one_by_one() {
     for (path, expected) in
         [("/v1/models/m9999:predict", 9999), ("/v2/models/m9997/a", 9997), ("/v3/x", 9998)]
     {
-        let start = std::time::Instant::now();
-        for _ in 0..1000 {
-            assert_eq!(table.find(&head("h", path, &user), 0).map(|found| found.index), Some(expected));
-        }
+        // The quickest of a hundred: on a busy machine, others have the core at times.
+        let quickest = (0..100).map(|_| {
+            let start = std::time::Instant::now();
+            for _ in 0..10 {
+                assert_eq!(table.find(&head("h", path, &user), 0).map(|found| found.index), Some(expected));
+            }
+            start.elapsed() / 10
+        });
         // A scan takes a hundred times as long, even where the machine is slow.
-        let each = start.elapsed() / 1000;
+        let each = quickest.min().unwrap();
         assert!(each < std::time::Duration::from_micros(100), "{path}: {each:?}");
     }
 }

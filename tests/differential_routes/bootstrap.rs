@@ -149,6 +149,10 @@ fn act(route: &mut Value, one: &Drawn, action: &Action, calls: bool) {
                 Some(Replaced::Whole(path)) => {
                     action["regex_rewrite"] = json!({"pattern": {"regex": "^.*$"}, "substitution": path});
                 }
+                Some(Replaced::Expression(expression, instead)) => {
+                    action["regex_rewrite"] =
+                        json!({"pattern": {"regex": expression}, "substitution": instead});
+                }
             }
             if let Some(host) = host {
                 action["host_rewrite_literal"] = json!(host);
@@ -169,6 +173,7 @@ fn redirect(one: &Drawn, action: &Action) -> Value {
         None => {}
         Some(Replaced::Matched(path)) => action["prefix_rewrite"] = json!(path),
         Some(Replaced::Whole(path)) => action["path_redirect"] = json!(path),
+        Some(Replaced::Expression(..)) => unreachable!("no dialect has one for a redirect"),
     }
     if let Some(scheme) = scheme {
         action["scheme_redirect"] = json!(scheme);

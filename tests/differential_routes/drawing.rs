@@ -15,6 +15,9 @@ const EXACTS: [&str; 6] = ["/", "/a", "/a/b", "/b/c", "/c/", "/v1/models/m:predi
 const REGEXES: [&str; 5] = ["/a/.*", "/v[0-9]+/models/.*", "/(a|b)", "/.*/c", "/[a-c]/?"];
 const SERVICE_REGEXES: [&str; 2] = ["a\\.Predict(Long)?", ".*Model"];
 const CALL_REGEXES: [&str; 2] = ["Get.*", "G.t|Run"];
+/// What leaves every path one that starts with a slash.
+const REWRITES: [(&str, &str); 4] =
+    [("^/(a|b)", r"/new/\1"), ("/([^/]*)$", r"/last/\1"), ("[0-9]+", "n"), ("(m)(o)?", r"_\2\1\0_")];
 const VALUES: [&str; 4] = ["alice", "bob", "b", "alice,bob"];
 const VALUE_PREFIXES: [&str; 3] = ["al", "b", "ali"];
 const VALUE_REGEXES: [&str; 3] = ["ali.*", "a.*|b", ".+"];
@@ -254,6 +257,10 @@ impl Drawn {
 
     /// With the same end as what it stands for: Envoy doubles or swallows a slash, Weir does not.
     fn replaced(&self, with: &str, alternatives: &[Conditions], chance: &mut Chance) -> Replaced {
+        if self.dialect == Dialect::VirtualService && chance.once_in(3) {
+            let (expression, instead) = chance.of(&REWRITES);
+            return Replaced::Expression(expression, instead);
+        }
         match (&alternatives[0].path, self.dialect) {
             (Path::Segments(_), Dialect::Gateway) if alternatives.len() == 1 && !chance.once_in(3) => {
                 Replaced::Matched(with.into())
@@ -271,7 +278,7 @@ impl Rule {
     fn for_all(&mut self) {
         self.alternatives = vec![Conditions::default()];
         match &mut self.action {
-            Action::Forward { path, .. } => *path = None,
+            Action::Forward { path, .. } if !matches!(path, Some(Replaced::Expression(..))) => *path = None,
             Action::Redirect { path: Some(path @ Replaced::Matched(_)), .. } => {
                 *path = Replaced::Whole("/new".into());
             }

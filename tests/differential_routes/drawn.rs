@@ -47,6 +47,8 @@ pub(super) enum Replaced {
     /// Of what was matched: all of it for an exact path and for an expression.
     Matched(String),
     Whole(String),
+    /// Of what an expression matches, wherever it does: the expression, and what stands there instead.
+    Expression(&'static str, &'static str),
 }
 
 #[derive(Clone, Debug)]

@@ -81,6 +81,7 @@ fn replacing(path: Option<&Replaced>, host: Option<&str>) -> Map<String, Value> 
     let path = path.map(|path| match path {
         Replaced::Matched(text) => json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": text}),
         Replaced::Whole(text) => json!({"type": "ReplaceFullPath", "replaceFullPath": text}),
+        Replaced::Expression(..) => unreachable!("the Gateway API has none"),
     });
     let all = [("path", path), ("hostname", host.map(Value::from))];
     all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()

@@ -124,13 +124,16 @@ fn http(drawn: &Drawn, place: usize, rule: &Rule) -> Value {
     http
 }
 
-/// `uri:` and `authority:`.
+/// `uri:` or `uriRegexRewrite:`, and `authority:`.
 pub(super) fn said(path: Option<&Replaced>, host: Option<&str>) -> Value {
     let path = path.map(|path| match path {
-        Replaced::Matched(path) | Replaced::Whole(path) => path.as_str(),
+        Replaced::Matched(path) | Replaced::Whole(path) => ("uri", Value::from(path.as_str())),
+        Replaced::Expression(expression, instead) => {
+            ("uriRegexRewrite", json!({"match": expression, "rewrite": instead}))
+        }
     });
-    let all = [("uri", path), ("authority", host)];
-    all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?)))).collect()
+    let all = [path, host.map(|host| ("authority", Value::from(host)))];
+    all.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 impl Text {
