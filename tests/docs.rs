@@ -130,6 +130,31 @@ fn every_command_and_option_that_a_document_shows_exists() {
     }
 }
 
+/// What success is, and when client errors are high: in the same words wherever they are shown.
+#[test]
+fn success_and_client_errors_have_one_definition_everywhere() {
+    const WORDS: [&str; 2] = [
+        "Success is the share of requests that the server did not fail: it failed those that ended with a 5xx, with a gRPC \
+         status of the server's, cut off, or without an answer. Client errors, which are a 4xx or a gRPC status such as \
+         INVALID_ARGUMENT, are no failures and have a column of their own. Requests whose caller left count in neither.",
+        "Client errors of a version are high when there are at least 5 in the last minute, and their share is at least twice \
+         that of the rule's other versions and 5 points above it, with at least 20 requests on either side.",
+    ];
+    let file = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let told = [
+        ("README.md", file("README.md")),
+        ("docs/operations.md", file("docs/operations.md")),
+        ("the live page", file("src/admin/live/page.html")),
+        ("weir top --help", help(&["top"])),
+    ];
+    for (place, text) in told {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in WORDS {
+            assert!(text.contains(words), "{place} does not say: {words}");
+        }
+    }
+}
+
 /// The matrix of `docs/wire.md` is what `tests/wire_*.rs` prove, file by file and law by law.
 #[test]
 fn the_matrix_names_every_law_of_the_wire_and_no_other() {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use common::browser::Browser;
 use common::caller::{self, Protocol, Tally};
 use common::parts::part;
-use common::weir::{Pod, Weir, eventually, rule};
+use common::weir::{Pod, Weir, eventually, get, rule};
 use serde_json::{Value, json};
 use weir::demo::model_server::{ModelServer, Options, ServiceTime};
 
@@ -94,7 +94,24 @@ async fn fill_the_chart(weir: &Weir) {
         ticks.tick().await;
         let swing = (start.elapsed().as_secs_f64() / 30.0).sin();
         send(weir, (4.0 + 1.5 * swing) as u64 + u64::from(start.elapsed().subsec_millis() < 500)).await;
+        // In the end a client that wants what only v1 has.
+        if start.elapsed() > Duration::from_secs(110) && start.elapsed().subsec_millis() < 450 {
+            ask_for_version_1(weir, 1).await;
+        }
     }
+}
+
+/// What v1 answers with 200 and v2 with 404.
+async fn ask_for_version_1(weir: &Weir, times: usize) {
+    let predict = weir.pod.predict;
+    // The versions are served on this thread.
+    let asked = tokio::task::spawn_blocking(move || {
+        for _ in 0..times {
+            let status = get(predict, "/v1/models/half_plus_two/versions/1").map(|(status, _)| status);
+            assert!(matches!(status, Some(200 | 404)), "{status:?}");
+        }
+    });
+    asked.await.unwrap();
 }
 
 async fn send(weir: &Weir, requests: u64) -> Tally {
@@ -124,6 +141,7 @@ async fn the_page_shows_the_traffic_and_a_change_of_the_rule_within_two_seconds_
             "{row}"
         );
         assert_eq!(row["Endpoints"], "✓2 of 2 healthy (good)", "{row}");
+        assert_eq!(row["Client errors"], "0.0 %", "{row}");
         assert!(row["p50"].as_str().unwrap().ends_with(" ms") && row["Requests/s"] != "0.00", "{row}");
     }
     eventually("the chart has the traffic", true, || {
@@ -134,7 +152,7 @@ async fn the_page_shows_the_traffic_and_a_change_of_the_rule_within_two_seconds_
 
     weir.write_rules(&rule(&[("v1", 50), ("v2", 50)]));
     eventually("the proxy has the rule", true, || {
-        common::weir::get(weir.pod.admin, "/config_dump?verdicts").unwrap().1.contains("\"generation\": 2")
+        get(weir.pod.admin, "/config_dump?verdicts").unwrap().1.contains("\"generation\": 2")
     });
     let before = updates(&browser);
     eventually("the page has the rule", json!(["50", "50"]), || {
@@ -209,6 +227,48 @@ async fn the_page_has_no_barrier_and_no_fault_in_light_and_dark_and_on_a_phone()
             browser.picture(&folder.join(name));
         }
     }
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn client_errors_of_a_version_stand_out_in_a_word_and_the_rule_that_has_them_comes_first() {
+    let Some(browser) = Browser::start() else { return };
+    let (weir, _servers) = world().await;
+    weir.write_rules(&(TESTERS.to_owned() + &rule(&RULES)));
+    open(&browser, &weir);
+    let rules = || {
+        browser.run(
+            "return [...document.querySelectorAll('#splits caption b')].map((name) => name.textContent)",
+            &[],
+        )
+    };
+    let by_precedence = json!(["testers.models", "canary.models"]);
+    eventually("both rules, by precedence", by_precedence, rules);
+    browser.run("window.first = document.querySelector('#splits .scroll')", &[]);
+    ask_for_version_1(&weir, 400).await;
+    eventually("the rule with trouble is first", json!(["canary.models", "testers.models"]), rules);
+    let moved = "return document.querySelectorAll('#splits .scroll')[1] === window.first";
+    assert_eq!(browser.run(moved, &[]), true, "it was made anew");
+    let v2 = || versions(&browser)[1].clone();
+    eventually("a word for them", "!100.0 % high (well above the other versions)".to_owned(), || {
+        v2()["Client errors"].as_str().unwrap().to_owned()
+    });
+    // The server did not fail any.
+    assert_eq!(v2()["Success"], "✓100.0 % (good)");
+    assert_eq!(versions(&browser)[0]["Client errors"], "0.0 %");
+    let page: Value = serde_json::from_str(&get(weir.pod.admin, "/splits?filter=canary").unwrap().1).unwrap();
+    let start = &page["splits"][0]["versions"][1]["start"];
+    assert_eq!((&start["client_errors"], &start["client_error_rate"]), (&start["requests"], &json!(1.0)));
+    let told = format!("{} client errors", start["client_errors"]);
+    eventually("they are in the chart", true, || {
+        let label = "return document.querySelectorAll('svg.spark')[1].getAttribute('aria-label')";
+        let label = browser.run(label, &[]).as_str().unwrap().to_owned();
+        label.ends_with(&format!("; 0 failed by the server, {told}"))
+            && v2()["Last 5 minutes"].as_str().unwrap().ends_with(&format!(", {told}"))
+    });
+    let drawn =
+        "return document.querySelectorAll('svg.spark')[1].querySelector('.clients').getAttribute('d')";
+    assert!(browser.run(drawn, &[]).as_str().unwrap().contains('M'));
     assert_eq!(browser.console(), Vec::<String>::new());
 }
 

@@ -76,7 +76,7 @@ fn once_it_is_a_table_of_the_last_minute_or_what_the_admin_says() {
     let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
     assert_eq!(
         words(1),
-        ["version", "weight", "share", "req/s", "success", "p50", "p95", "p99", "endpoints"]
+        ["version", "weight", "share", "req/s", "success", "client", "err", "p50", "p95", "p99", "endpoints"]
     );
     assert_eq!(words(3)[..4], ["v1", "95", &share(0), "%"]);
     assert_eq!(words(4)[..4], ["v2", "5", &share(1), "%"]);

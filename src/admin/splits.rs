@@ -3,10 +3,12 @@
 //! `/splits.csv` is the same as a table.
 //!
 //! Law: figures come from the series that are scraped, so the page and Prometheus agree. A version keeps its minute
-//! over reloads for as long as its rule names it.
+//! over reloads for as long as its rule names it. What is well and what is not is said here, and shown elsewhere.
 
 mod csv;
 mod endpoints;
+mod order;
+mod states;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,6 +20,9 @@ use serde::Serialize;
 
 use super::Admin;
 use super::reply::{Query, Reply, filter};
+use order::Sort;
+use states::{Counted, States};
+
 use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane};
 use crate::snapshot::Labels;
 use crate::telemetry::history::{Point, STEP};
@@ -83,6 +88,11 @@ impl SplitStats {
         self.versions.get(key).map(|stats| (stats.since_start(uptime), stats.last_minute()))
     }
 
+    /// Of the last minute.
+    fn minute(&self, key: &Key) -> Option<Figures> {
+        self.versions.get(key).map(VersionStats::last_minute)
+    }
+
     /// Step by step. From now on they are kept, for as long as somebody asks.
     fn steps(&mut self, key: &Key, minutes: usize) -> Vec<Point> {
         self.versions.get_mut(key).map(|stats| stats.steps(self.ticks, minutes * 60)).unwrap_or_default()
@@ -116,6 +126,7 @@ struct VersionRow {
     /// `null` where the rule gives the version none of its own.
     weight: Option<u32>,
     endpoints: endpoints::Row,
+    states: States,
     start: FiguresRow,
     minute: FiguresRow,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +139,7 @@ struct StepsRow {
     /// How long a step is.
     seconds: usize,
     requests: Vec<u64>,
+    client_errors: Vec<u64>,
     server_errors: Vec<u64>,
 }
 
@@ -137,6 +149,7 @@ struct FiguresRow {
     requests: u64,
     share: Option<f64>,
     success_rate: Option<f64>,
+    client_error_rate: Option<f64>,
     client_errors: u64,
     server_errors: u64,
     cancelled: u64,
@@ -153,6 +166,7 @@ struct Asked {
     minutes: Option<usize>,
     limit: Option<usize>,
     filter: Option<Regex>,
+    sort: Sort,
 }
 
 impl Asked {
@@ -166,6 +180,7 @@ impl Asked {
             minutes: number("minutes", MAX_MINUTES)?,
             limit: number("limit", u32::MAX as usize)?,
             filter: query.get("filter").map(filter).transpose()?,
+            sort: query.get("sort").map(Sort::of).transpose()?.unwrap_or_default(),
         })
     }
 
@@ -199,10 +214,13 @@ fn view(admin: &Admin, asked: &Asked) -> View {
     let Some(plane) = admin.plane.load_full() else {
         return View { generation: 0, splits: Vec::new(), left_out: None };
     };
-    let mut wanted = plane.splits().filter(|route| asked.wants(route));
-    let shown = wanted.by_ref().take(asked.limit.unwrap_or(usize::MAX));
+    let mut wanted: Vec<&RoutePlane> = plane.splits().filter(|route| asked.wants(route)).collect();
+    // Before any is left out: the one that matters is not.
+    order::sort(&mut wanted, asked.sort, &plane, &stats);
+    let left_out = asked.limit.map(|limit| wanted.len().saturating_sub(limit));
+    let shown = wanted.into_iter().take(asked.limit.unwrap_or(usize::MAX));
     let splits = shown.map(|route| split_row(route, &plane, &mut stats, uptime, asked.minutes)).collect();
-    View { generation: plane.generation, splits, left_out: asked.limit.map(|_| wanted.count()) }
+    View { generation: plane.generation, splits, left_out }
 }
 
 fn split_row(
@@ -213,10 +231,11 @@ fn split_row(
     minutes: Option<usize>,
 ) -> SplitRow {
     let (service, rule) = (&route.service.host, &route.route.name);
-    let mut versions = Vec::new();
+    let (mut versions, mut counted) = (Vec::new(), Vec::new());
     for Version { name, service: of, labels, weight } in versions_of(route, &plane.clusters) {
         let key = (of.clone(), rule.clone(), name.clone());
         let figures = stats.figures(&key, uptime);
+        counted.push(figures.as_ref().map(|(_, minute)| Counted::from(minute)).unwrap_or_default());
         let (start, minute) =
             figures.map(|(start, minute)| (row(&start, false), row(&minute, true))).unwrap_or_default();
         let steps = minutes.map(|minutes| steps(&stats.steps(&key, minutes)));
@@ -228,11 +247,16 @@ fn split_row(
             labels,
             weight,
             endpoints,
+            states: States::default(),
             start,
             minute,
             steps,
         });
     }
+    let judged: Vec<_> =
+        counted.into_iter().zip(&versions).map(|(counted, version)| (counted, &version.endpoints)).collect();
+    let judged = states::of_rule(&judged);
+    versions.iter_mut().zip(judged).for_each(|(version, states)| version.states = states);
     share_out(&mut versions, |version| &mut version.start);
     share_out(&mut versions, |version| &mut version.minute);
     let rule = (**rule != *DEFAULT_ROUTE).then(|| rule.clone());
@@ -251,6 +275,7 @@ fn steps(points: &[Point]) -> StepsRow {
     StepsRow {
         seconds: STEP,
         requests: points.iter().map(|point| point.requests).collect(),
+        client_errors: points.iter().map(|point| point.client_errors).collect(),
         server_errors: points.iter().map(|point| point.server_errors).collect(),
     }
 }
@@ -262,6 +287,7 @@ fn row(figures: &Figures, with_qps: bool) -> FiguresRow {
         requests: figures.requests,
         share: None,
         success_rate: figures.success_rate,
+        client_error_rate: figures.client_error_rate,
         client_errors: figures.client_errors,
         server_errors: figures.server_errors,
         cancelled: figures.cancelled,

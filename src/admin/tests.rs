@@ -181,10 +181,18 @@ impl World {
 
     /// Reports requests of `version` under the rule, as a lane does.
     fn report(&self, version: &str, status: u16, ms: u64, times: usize) {
-        let declared = self.planner.declared().iter().map(VersionMeter::labels);
+        self.report_under_for("testers", version, status, ms, times);
+    }
+
+    /// The same of a rule by its name.
+    fn report_under(&self, rule: &str, version: &str, status: u16, times: usize) {
+        self.report_under_for(rule, version, status, 4, times);
+    }
+
+    fn report_under_for(&self, rule: &str, version: &str, status: u16, ms: u64, times: usize) {
+        let mut declared = self.planner.declared().iter().map(VersionMeter::labels);
         let labels = declared
-            .clone()
-            .find(|labels| *labels.version == *version && &*labels.rule == "testers.kubeflow")
+            .find(|labels| *labels.version == *version && *labels.rule == *format!("{rule}.kubeflow"))
             .unwrap();
         let meter = VersionMeter::declare(&self.admin.recorder, labels);
         let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);

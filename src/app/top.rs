@@ -91,8 +91,11 @@ impl Top {
 
     async fn fetch(&self) -> io::Result<Vec<u8>> {
         let filter = self.filter.as_deref().map(|filter| utf8_percent_encode(filter, NON_ALPHANUMERIC));
-        let path = filter.map_or("/splits".to_owned(), |filter| format!("/splits?filter={filter}"));
-        view::page(self.admin, &path).await
+        // What may not fit stands at the end.
+        let sort = (!self.json).then(|| "sort=trouble".to_owned());
+        let asked: Vec<String> =
+            sort.into_iter().chain(filter.map(|filter| format!("filter={filter}"))).collect();
+        view::page(self.admin, &format!("/splits?{}", asked.join("&"))).await
     }
 
     fn reason(&self, error: &io::Error) -> String {

@@ -15,12 +15,20 @@ const EXAMPLES: &str = "Examples:
   weir top --once -o json
 
 On a terminal the table is drawn in place; Ctrl-C ends it. Elsewhere there is one line a version each time. Share and
-req/s are those of the last five seconds, with --once of the last minute; success and latencies are of the last minute.";
+req/s are those of the last five seconds, with --once of the last minute; all else is of the last minute. Rules with
+trouble come first, then those with most traffic; -o json has them by precedence.
+
+Success is the share of requests that the server did not fail: it failed those that ended with a 5xx, with a gRPC
+status of the server's, cut off, or without an answer. Client errors, which are a 4xx or a gRPC status such as
+INVALID_ARGUMENT, are no failures and have a column of their own. Requests whose caller left count in neither.
+
+Client errors of a version are high when there are at least 5 in the last minute, and their share is at least twice
+that of the rule's other versions and 5 points above it, with at least 20 requests on either side.";
 
 /// Between two looks, at least.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Show each version's share, requests, success and latency as they are now
+/// Show each version's share, requests, success, client errors and latency as they are now
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TopArgs {

@@ -20,6 +20,8 @@ const FORGET_AFTER: usize = 60;
 pub struct Point {
     /// All requests.
     pub requests: u64,
+    /// Those whose answer blames the request.
+    pub client_errors: u64,
     /// Those that the server failed.
     pub server_errors: u64,
 }
@@ -48,6 +50,7 @@ impl History {
         let now = total(now);
         self.points.push_back(Point {
             requests: now.requests.saturating_sub(self.last.requests),
+            client_errors: now.client_errors.saturating_sub(self.last.client_errors),
             server_errors: now.server_errors.saturating_sub(self.last.server_errors),
         });
         self.last = now;
@@ -71,6 +74,7 @@ impl History {
         let newest_first: Vec<Point> = self.points.iter().take(whole).rev().copied().collect();
         let steps = newest_first.chunks_exact(STEP).take(seconds / STEP).map(|step| Point {
             requests: step.iter().map(|second| second.requests).sum(),
+            client_errors: step.iter().map(|second| second.client_errors).sum(),
             server_errors: step.iter().map(|second| second.server_errors).sum(),
         });
         let mut steps: Vec<Point> = steps.collect();
@@ -82,6 +86,7 @@ impl History {
 fn total(snapshot: &Snapshot) -> Point {
     Point {
         requests: snapshot.requests.iter().sum(),
+        client_errors: snapshot.requests[Outcome::ClientError.index()],
         server_errors: snapshot.requests[Outcome::ServerError.index()],
     }
 }
@@ -90,11 +95,12 @@ fn total(snapshot: &Snapshot) -> Point {
 mod tests {
     use super::*;
 
-    /// So many requests since the start, a fifth of them failed by the server.
+    /// So many requests since the start, a fifth of them failed by the server, a tenth by the callers.
     fn counted(requests: u64) -> Snapshot {
         let mut snapshot = Snapshot::default();
         snapshot.requests[Outcome::ServerError.index()] = requests / 5;
-        snapshot.requests[Outcome::Success.index()] = requests - requests / 5;
+        snapshot.requests[Outcome::ClientError.index()] = requests / 10;
+        snapshot.requests[Outcome::Success.index()] = requests - requests / 5 - requests / 10;
         snapshot
     }
 
@@ -116,6 +122,7 @@ mod tests {
         assert_eq!(told[22], [15, 40, 65, 90]);
         assert_eq!(history.steps(23, 10).iter().map(|step| step.requests).collect::<Vec<_>>(), [65, 90]);
         assert_eq!(history.steps(23, 5)[0].server_errors, 210 / 5 - 120 / 5);
+        assert_eq!(history.steps(23, 5)[0].client_errors, 210 / 10 - 120 / 10);
     }
 
     #[test]

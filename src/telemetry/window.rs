@@ -54,6 +54,7 @@ impl Snapshot {
             server_errors: of(Outcome::ServerError),
             cancelled: of(Outcome::Cancelled),
             success_rate: ratio(judged - of(Outcome::ServerError), judged),
+            client_error_rate: ratio(of(Outcome::ClientError), judged),
             per_second: if elapsed.is_zero() { 0.0 } else { requests as f64 / elapsed.as_secs_f64() },
             p50_ms: self.quantile_ms(0.50),
             p95_ms: self.quantile_ms(0.95),
@@ -100,6 +101,8 @@ pub struct Figures {
     pub cancelled: u64,
     /// The share that was no server error, of those whose caller stayed; `None` without any.
     pub success_rate: Option<f64>,
+    /// The share whose answer blames the request, of the same.
+    pub client_error_rate: Option<f64>,
     /// Requests a second.
     pub per_second: f64,
     /// Half of the requests took no longer; `None` without any.

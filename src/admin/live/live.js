@@ -40,12 +40,14 @@ function set(element, key, value) {
   if (element.getAttribute(key) !== value) element.setAttribute(key, value);
 }
 
-/** Puts `children` into `parent` in this order; those that are there already are not touched. */
+/** Puts `children` into `parent` in this order; those that are in their place are not touched, and the focus stays. */
 function arrange(parent, children) {
+  const stood = document.activeElement;
   children.forEach((child, place) => {
     if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
   });
   while (parent.children.length > children.length) parent.lastElementChild.remove();
+  if (stood !== document.activeElement && stood.isConnected) stood.focus({ preventScroll: true });
 }
 
 // ---- words ---------------------------------------------------------------------------------------------------------
@@ -60,11 +62,11 @@ function state() {
   const element = make("span", {}, mark, text, word);
   return {
     element,
-    show(level, label) {
+    show(level, label, said = MARKS[level][1]) {
       set(element, "class", level);
       setText(mark, MARKS[level][0]);
       setText(text, label);
-      setText(word, MARKS[level][1] && ` (${MARKS[level][1]})`);
+      setText(word, said && ` (${said})`);
     },
   };
 }
@@ -89,9 +91,13 @@ function duration(text) {
 // ---- one version ---------------------------------------------------------------------------------------------------
 
 const COLUMNS = [
-  ["Weight", "weight"], ["Share", "share"], ["Requests/s", "rate"], ["Success", "success"], ["p50", "p50"],
-  ["p95", "p95"], ["p99", "p99"], ["Endpoints", "endpoints"], ["Last 5 minutes", "spark"],
+  ["Weight", "weight"], ["Share", "share"], ["Requests/s", "rate"], ["Success", "success"],
+  ["Client errors", "clients"], ["p50", "p50"], ["p95", "p95"], ["p99", "p99"], ["Endpoints", "endpoints"],
+  ["Last 5 minutes", "spark"],
 ];
+/** What the proxy says of a version, and how it is shown. */
+const LEVELS = { good: "ok", degraded: "warn", high: "warn", failing: "bad" };
+const levelOf = (word) => LEVELS[word] ?? "none";
 
 function versionRow() {
   const name = make("th", { scope: "row", role: "rowheader" });
@@ -109,6 +115,8 @@ function versionRow() {
   cells.share.append(make("div", {}, share.element, gauge));
   const success = state();
   cells.success.append(success.element);
+  const clients = state();
+  cells.clients.append(clients.element);
   const endpoints = state();
   const unwell = make("ul");
   cells.endpoints.append(make("div", {}, endpoints.element, unwell));
@@ -126,9 +134,13 @@ function versionRow() {
       set(target, "visibility", wanted === null ? "hidden" : "visible");
       for (const end of ["x1", "x2"]) set(target, end, String(100 * (wanted ?? 0)));
       setText(cells.rate, rate(minute.qps));
-      success.show(successLevel(minute.success_rate), percent(minute.success_rate));
+      const states = version.states;
+      success.show(levelOf(states.success), percent(minute.success_rate));
+      const high = states.client_errors;
+      clients.show(levelOf(high), `${percent(minute.client_error_rate)}${high ? ` ${high}` : ""}`,
+        high ? "well above the other versions" : undefined);
       for (const key of ["p50", "p95", "p99"]) setText(cells[key], ms(minute[`${key}_ms`]));
-      showEndpoints(endpoints, unwell, version.endpoints);
+      showEndpoints(endpoints, unwell, version.endpoints, states.endpoints);
       chart.show(version.steps);
     },
   };
@@ -140,15 +152,9 @@ function offTarget(minute, wanted) {
   return settled && wanted !== null && minute.requests >= 100 && Math.abs(minute.share - wanted) > 0.05;
 }
 
-function successLevel(value) {
-  if (!known(value)) return "none";
-  return value >= 0.999 ? "ok" : value >= 0.95 ? "warn" : "bad";
-}
-
-function showEndpoints(summary, list, endpoints) {
+function showEndpoints(summary, list, endpoints, word) {
   const all = endpoints.healthy + endpoints.ejected + endpoints.failed_check;
-  const level = endpoints.healthy === 0 ? "bad" : endpoints.healthy < all ? "warn" : "ok";
-  summary.show(level, all === 0 ? "none" : `${endpoints.healthy} of ${all} healthy`);
+  summary.show(levelOf(word), all === 0 ? "none" : `${endpoints.healthy} of ${all} healthy`);
   const lines = (endpoints.unwell ?? []).map((one) => `${one.address} ${one.state.replace("_", " ")}`);
   if (list.dataset.shown !== lines.join("\n")) {
     list.dataset.shown = lines.join("\n");
@@ -156,12 +162,14 @@ function showEndpoints(summary, list, endpoints) {
   }
 }
 
-/** Requests a second as a line; failures as bars that stand on the ground. */
+/** Requests a second as a line; on the ground bars of what the server failed, and on them those of client errors. */
 function sparkline() {
   const area = draw("path", { class: "area" });
   const line = draw("path", { class: "line" });
   const errors = draw("path", { class: "errors" });
-  const svg = draw("svg", { class: "spark", viewBox: `0 0 ${STEPS} 32`, preserveAspectRatio: "none", role: "img" }, area, errors, line);
+  const clients = draw("path", { class: "clients" });
+  const svg = draw("svg", { class: "spark", viewBox: `0 0 ${STEPS} 32`, preserveAspectRatio: "none", role: "img" },
+    area, clients, errors, line);
   const peak = make("small");
   let drawn = null;
   return {
@@ -170,7 +178,6 @@ function sparkline() {
       if (drawn === JSON.stringify(steps)) return;
       drawn = JSON.stringify(steps);
       const rates = (steps?.requests ?? []).map((count) => count / steps.seconds);
-      const failed = (steps?.server_errors ?? []).map((count) => count / steps.seconds);
       const most = Math.max(...rates, 0);
       const first = STEPS - rates.length;
       const y = (value) => (most > 0 ? 31 - (29 * value) / most : 31).toFixed(1);
@@ -178,13 +185,21 @@ function sparkline() {
       const path = points.length > 1 ? `M${points.join("L")}` : "";
       set(line, "d", path);
       set(area, "d", path && `${path}L${STEPS - 0.5} 32L${first + 0.5} 32Z`);
-      const bars = failed.map((value, place) => (value > 0 ? `M${first + place} 32V${Math.min(28, y(value))}h1V32Z` : ""));
-      set(errors, "d", bars.join(""));
-      const errorsSum = failed.reduce((sum, value) => sum + value * steps.seconds, 0);
-      setText(peak, `peak ${rate(most)}/s${errorsSum > 0 ? `, ${errorsSum} failed` : ""}`);
+      // A bar that is there is seen, however short it would be.
+      const top = (count, ground) => Math.min(ground - 4, y(count / steps.seconds) - (32 - ground));
+      const bar = (place, ground, height) => `M${first + place} ${ground}V${height}h1V${ground}Z`;
+      const failed = steps?.server_errors ?? [];
+      const blamed = steps?.client_errors ?? [];
+      const grounds = failed.map((count) => (count > 0 ? top(count, 32) : 32));
+      set(errors, "d", failed.map((count, place) => (count > 0 ? bar(place, 32, grounds[place]) : "")).join(""));
+      set(clients, "d", blamed.map((count, place) =>
+        (count > 0 ? bar(place, grounds[place], Math.max(0, top(count, grounds[place]))) : "")).join(""));
+      const [failedSum, blamedSum] = [failed, blamed].map((counts) => counts.reduce((sum, count) => sum + count, 0));
+      setText(peak, [`peak ${rate(most)}/s`, ...(failedSum > 0 ? [`${failedSum} failed`] : []),
+        ...(blamedSum > 0 ? [`${blamedSum} client errors`] : [])].join(", "));
       const now = rates.at(-1);
       set(svg, "aria-label", rates.length === 0 ? "no requests a second yet"
-        : `requests a second: now ${rate(now)}, at most ${rate(most)}; ${errorsSum} failed by the server`);
+        : `requests a second: now ${rate(now)}, at most ${rate(most)}; ${failedSum} failed by the server, ${blamedSum} client errors`);
     },
   };
 }
@@ -236,7 +251,7 @@ function showSplits(view) {
   arrange($("splits"), wanted.map((key) => splits.get(key).element));
   splits.forEach((split) => split.settle());
   const nothing = view.splits.length === 0 ? "No rule splits here." : "";
-  setText($("left-out"), view.left_out > 0 ? `${view.left_out} more rules: say above which ones.` : nothing);
+  setText($("left-out"), view.left_out > 0 ? `${view.left_out} more rules, with no more trouble and no more traffic: say above which ones.` : nothing);
 }
 
 // ---- configurations ------------------------------------------------------------------------------------------------
@@ -372,7 +387,7 @@ async function ask() {
   const filter = $("filter").value.trim();
   const which = `limit=${MOST_RULES}${filter ? `&filter=${encodeURIComponent(filter)}` : ""}`;
   const [view, dump, server] = await Promise.all([
-    get(`splits?minutes=5&${which}`), get("config_dump?verdicts"), get("server_info"),
+    get(`splits?minutes=5&sort=trouble&${which}`), get("config_dump?verdicts"), get("server_info"),
   ]);
   if (view.generation !== shown.generation || filter !== shown.filter) {
     showRules(await get(`rules?${which}`));

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::states::{Compared, State};
 use super::{FiguresRow, SplitRow, VersionRow, View};
 use crate::snapshot::Labels;
 
@@ -33,6 +34,14 @@ const FIGURES: [&str; 10] = [
     "p99_ms",
     "qps",
 ];
+/// Of a version, behind all that was there before.
+const LATER: [&str; 5] = [
+    "start_client_error_rate",
+    "minute_client_error_rate",
+    "states_success",
+    "states_client_errors",
+    "states_endpoints",
+];
 
 /// The whole table.
 pub(super) fn table(view: &View) -> String {
@@ -42,6 +51,7 @@ pub(super) fn table(view: &View) -> String {
     };
     let names = VERSION.iter().map(|&name| name.to_owned());
     let names = names.chain(figures("start", &FIGURES[..9])).chain(figures("minute", &FIGURES));
+    let names = names.chain(LATER.iter().map(|&name| name.to_owned()));
     let mut text = String::new();
     line(&mut text, names);
     for split in &view.splits {
@@ -67,7 +77,18 @@ fn fields(generation: u64, split: &SplitRow, version: &VersionRow) -> impl Itera
         version.endpoints.failed_check.to_string(),
     ];
     let [start, minute] = [&version.start, &version.minute].map(figures);
-    of_version.into_iter().chain(start.into_iter().take(9)).chain(minute)
+    of_version.into_iter().chain(start.into_iter().take(9)).chain(minute).chain(later(version))
+}
+
+fn later(version: &VersionRow) -> [String; LATER.len()] {
+    let states = version.states;
+    [
+        number(version.start.client_error_rate),
+        number(version.minute.client_error_rate),
+        number(states.success.map(State::as_str)),
+        number(states.client_errors.map(Compared::as_str)),
+        number(states.endpoints.map(State::as_str)),
+    ]
 }
 
 fn figures(row: &FiguresRow) -> [String; FIGURES.len()] {
@@ -119,6 +140,7 @@ mod tests {
             labels: [("app".into(), "a".into()), ("version".into(), "v1".into())].into(),
             weight: Some(95),
             endpoints: Default::default(),
+            states: Default::default(),
             start: FiguresRow::default(),
             minute,
             steps: None,
@@ -130,8 +152,12 @@ mod tests {
         assert!(lines[0].starts_with("generation,service,rule,version,version_service,labels,weight,"));
         assert!(lines[0].ends_with(",start_p99_ms,minute_requests,minute_share,minute_success_rate,\
             minute_client_errors,minute_server_errors,minute_cancelled,minute_p50_ms,minute_p95_ms,minute_p99_ms,\
-            minute_qps"), "{}", lines[0]);
-        assert_eq!(lines[1], "3,s,,\"v\"\"1,\",,app=a;version=v1,95,0,0,0,0,,,0,0,0,,,,4,0.5,,0,0,0,,,,2.5");
-        assert_eq!(lines[0].split(',').count(), VERSION.len() + 2 * FIGURES.len() - 1);
+            minute_qps,start_client_error_rate,minute_client_error_rate,states_success,states_client_errors,\
+            states_endpoints"), "{}", lines[0]);
+        assert_eq!(
+            lines[1],
+            "3,s,,\"v\"\"1,\",,app=a;version=v1,95,0,0,0,0,,,0,0,0,,,,4,0.5,,0,0,0,,,,2.5,,,,,"
+        );
+        assert_eq!(lines[0].split(',').count(), VERSION.len() + 2 * FIGURES.len() - 1 + LATER.len());
     }
 }

@@ -65,13 +65,94 @@ fn splits_tell_of_endpoints_and_of_the_last_minutes_when_asked() {
         let tick = |second: u64| world.admin.stats.borrow_mut().tick(start + Duration::from_secs(second));
         world.report("v2", 200, 4, 8);
         world.report("v2", 500, 4, 2);
+        world.report("v2", 404, 4, 3);
         tick(5);
         let page = world.get("/splits?minutes=5").await.json();
-        let steps = json!({"seconds": 5, "requests": [10], "server_errors": [2]});
+        let steps = json!({"seconds": 5, "requests": [13], "client_errors": [3], "server_errors": [2]});
         assert_eq!(page["splits"][0]["versions"][1]["steps"], steps);
         tick(15);
         let page = world.get("/splits?minutes=5").await.json();
-        assert_eq!(page["splits"][0]["versions"][1]["steps"]["requests"], json!([10, 0, 0]));
+        assert_eq!(page["splits"][0]["versions"][1]["steps"]["requests"], json!([13, 0, 0]));
+    });
+}
+
+#[test]
+fn client_errors_are_told_beside_success_and_stand_out_where_they_are_a_versions_own() {
+    run(async |world| {
+        let v1 = async || world.get("/splits").await.json()["splits"][0]["versions"][0].clone();
+        let none = json!({"success": null, "client_errors": null, "endpoints": "good"});
+        assert_eq!(
+            (&v1().await["states"], &v1().await["minute"]["client_error_rate"]),
+            (&none, &Value::Null)
+        );
+        world.report("v1", 400, 4, 32);
+        world.report("v1", 200, 4, 20);
+        world.report("v2", 200, 4, 47);
+        world.report("v2", 500, 4, 1);
+        world.admin.stats.borrow_mut().tick(Instant::now() + Duration::from_secs(2));
+        let page = world.get("/splits").await.json();
+        let [v1, v2] = [0, 1].map(|version| &page["splits"][0]["versions"][version]);
+        // Of the server's faults there were none: success says that, and nothing of the callers'.
+        assert_eq!(v1["minute"]["success_rate"], 1.0);
+        assert_eq!(v1["minute"]["client_error_rate"], 32.0 / 52.0);
+        assert_eq!(v1["states"], json!({"success": "good", "client_errors": "high", "endpoints": "good"}));
+        assert_eq!(v2["states"], json!({"success": "degraded", "client_errors": null, "endpoints": "good"}));
+        assert_eq!(v2["minute"]["client_error_rate"], 0.0);
+    });
+}
+
+/// Rules by name: `quiet0` to `quiet4` by precedence, and `busy` behind them all.
+fn many_rules() -> String {
+    let rule = |name: &str, precedence: usize| {
+        let renamed = RULES.replace("name: testers", &format!("name: {name}"));
+        let last = renamed.replace("precedence: 2", &format!("precedence: {precedence}"));
+        last.replace("x-user", &format!("x-{name}"))
+    };
+    let quiet = (0..5).map(|number| rule(&format!("quiet{number}"), 90 - number));
+    quiet.chain([rule("busy", 1)]).collect::<Vec<_>>().join("---\n")
+}
+
+#[test]
+fn rules_with_trouble_come_first_then_those_with_traffic_and_no_limit_leaves_them_out() {
+    run(async |mut world| {
+        world.planner.publish(snapshot(MAIN, &many_rules())).unwrap();
+        world.admin.stats.borrow_mut().adopt(world.planner.declared());
+        let rules = async |asked: &str| -> Vec<String> {
+            let page = world.get(&format!("/splits?{asked}")).await.json();
+            let splits = page["splits"].as_array().unwrap().iter();
+            splits.map(|split| split["rule"].as_str().unwrap_or("-").replace(".kubeflow", "")).collect()
+        };
+        let by_precedence = ["quiet0", "quiet1", "quiet2", "quiet3", "quiet4", "busy", "-"];
+        assert_eq!(rules("").await, by_precedence);
+        assert_eq!(rules("sort=trouble").await, by_precedence, "nothing has happened yet");
+
+        world.report_under("busy", "v1", 200, 90);
+        world.report_under("busy", "v2", 200, 5);
+        world.report_under("quiet3", "v2", 200, 9);
+        let start = Instant::now();
+        world.admin.stats.borrow_mut().tick(start + Duration::from_secs(2));
+        let by_traffic = ["busy", "quiet3", "quiet0", "quiet1", "quiet2", "quiet4", "-"];
+        assert_eq!(rules("sort=trouble").await, by_traffic);
+        assert_eq!(rules("sort=trouble&limit=1").await, ["busy"]);
+        assert_eq!(rules("sort=precedence&limit=1").await, ["quiet0"]);
+        assert_eq!(rules("sort=trouble&filter=quiet&limit=2").await, ["quiet3", "quiet0"]);
+
+        // About as many as `busy` has, which is no reason to change places.
+        world.report_under("quiet4", "v1", 200, 100);
+        world.report_under("quiet1", "v1", 500, 1);
+        world.report_under("quiet2", "v1", 200, 999);
+        world.report_under("quiet2", "v1", 500, 1);
+        world.report_under("quiet2", "v1", 404, 100);
+        world.report_under("quiet2", "v2", 200, 100);
+        world.admin.stats.borrow_mut().tick(start + Duration::from_secs(4));
+        // Failing, degraded, and all others.
+        let worst_first = ["quiet1", "quiet2", "quiet4", "busy", "quiet3", "quiet0", "-"];
+        assert_eq!(rules("sort=trouble").await, worst_first);
+        assert_eq!(rules("").await, by_precedence);
+        let table = world.get("/splits.csv?sort=trouble&limit=1").await.body;
+        assert!(table.lines().nth(1).unwrap().contains("quiet1.kubeflow"), "{table}");
+        assert!(world.get("/splits?sort=name").await.body.starts_with("`sort` is precedence or trouble"));
+        assert_eq!(world.get("/splits?sort=name").await.status, 400);
     });
 }
 
@@ -97,8 +178,10 @@ fn a_few_of_many_rules_are_asked_for_by_name_and_number() {
 #[test]
 fn the_table_says_what_the_json_says() {
     run(async |world| {
-        world.report("v1", 200, 4, 19);
+        world.report("v1", 200, 4, 24);
+        world.report("v1", 400, 4, 8);
         world.report("v2", 500, 4, 1);
+        world.report("v2", 200, 4, 31);
         world.admin.stats.borrow_mut().tick(Instant::now() + Duration::from_secs(10));
         let json = world.get("/splits").await.json();
         let table = world.get("/splits.csv").await;
@@ -115,7 +198,7 @@ fn the_table_says_what_the_json_says() {
             for (name, field) in names.iter().zip(row) {
                 let (span, column) = name.split_once('_').unwrap_or(("", name));
                 let value = match span {
-                    "start" | "minute" | "endpoints" => &version[span][column],
+                    "start" | "minute" | "endpoints" | "states" => &version[span][column],
                     _ if ["version", "weight"].contains(name) => &version[*name],
                     _ => continue,
                 };
@@ -129,6 +212,7 @@ fn the_table_says_what_the_json_says() {
             }
         }
         assert_eq!(&rows[0][..4], ["1", HOST, "testers.kubeflow", "v1"]);
+        assert_eq!(rows[0][rows[0].len() - 3..], ["good", "high", "good"]);
     });
 }
 

@@ -8,8 +8,16 @@ use super::table::Column;
 /// Between two columns.
 const GAP: usize = 2;
 /// What goes first where there is too little room.
-const GOES: [Column; 7] =
-    [Column::P95, Column::P50, Column::Endpoints, Column::P99, Column::Weight, Column::Rate, Column::Success];
+const GOES: [Column; 8] = [
+    Column::P95,
+    Column::P50,
+    Column::Endpoints,
+    Column::P99,
+    Column::Weight,
+    Column::Rate,
+    Column::ClientErrors,
+    Column::Success,
+];
 /// So much of a version's name stays.
 const MIN_VERSION: usize = 4;
 /// A name is not cut to less than this before anything else goes.

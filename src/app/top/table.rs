@@ -1,9 +1,9 @@
 //! The live table of `weir top` and `weir demo`: one row a version, from what an admin tells.
 //!
 //! Law: share and req/s are those of the last five seconds under the present configuration, so that an edit of the rules
-//! is seen at once; success and latency are those of the last minute. On a terminal the table is drawn in place and never
-//! larger than it; elsewhere there is one plain line a version. It must not know where its views come from, nor write
-//! by itself.
+//! is seen at once; all else is of the last minute. What is well and what is not, and which rule comes first, the admin
+//! says. On a terminal the table is drawn in place and never larger than it; elsewhere there is one plain line a version.
+//! It must not know where its views come from, nor write by itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use super::grid;
-use super::view::{Endpoints, SplitsView, VersionView};
+use super::view::{Endpoints, SplitsView, States, VersionView};
 
 /// How far back share and req/s look.
 const RECENT: Duration = Duration::from_secs(5);
@@ -25,6 +25,7 @@ pub enum Column {
     Share,
     Rate,
     Success,
+    ClientErrors,
     P50,
     P95,
     P99,
@@ -40,6 +41,7 @@ impl Column {
             Column::Share => "share",
             Column::Rate => "req/s",
             Column::Success => "success",
+            Column::ClientErrors => "client err",
             Column::P50 => "p50",
             Column::P95 => "p95",
             Column::P99 => "p99",
@@ -79,6 +81,7 @@ pub static TOP: Style = Style {
         Column::Share,
         Column::Rate,
         Column::Success,
+        Column::ClientErrors,
         Column::P50,
         Column::P95,
         Column::P99,
@@ -104,6 +107,8 @@ pub struct Row {
     pub per_second: Option<f64>,
     /// The share of its requests that succeeded.
     pub success: Option<f64>,
+    /// The share of them whose answer blames the request.
+    pub client_errors: Option<f64>,
     /// Median latency.
     pub p50_ms: Option<f64>,
     /// 95th percentile of the latency.
@@ -112,6 +117,8 @@ pub struct Row {
     pub p99_ms: Option<f64>,
     /// Who takes its requests.
     pub endpoints: Option<Endpoints>,
+    /// How well it does.
+    pub states: States,
 }
 
 impl Row {
@@ -128,10 +135,12 @@ impl Row {
             share,
             per_second,
             success: minute.success_rate,
+            client_errors: minute.client_error_rate,
             p50_ms: minute.p50_ms,
             p95_ms: minute.p95_ms,
             p99_ms: minute.p99_ms,
             endpoints: version.endpoints,
+            states: version.states.clone(),
         }
     }
 
@@ -142,6 +151,10 @@ impl Row {
             Column::Share => percent(self.share),
             Column::Rate => or_dash(self.per_second.map(|rate| format!("{rate:.1}"))),
             Column::Success => percent(self.success),
+            Column::ClientErrors => match &self.states.client_errors {
+                Some(high) => format!("{} {}", percent(self.client_errors), clean(high)),
+                None => percent(self.client_errors),
+            },
             Column::P50 => latency(self.p50_ms),
             Column::P95 => latency(self.p95_ms),
             Column::P99 => latency(self.p99_ms),
@@ -334,8 +347,9 @@ impl Screen {
             }
             let paint = |column, text: String| match column {
                 Column::Version => self.painted(text, CYAN),
-                Column::Success => self.painted(text, success_colour(row.success)),
-                Column::Endpoints => self.painted(text, endpoints_colour(row.endpoints)),
+                Column::Success => self.painted(text, colour(row.states.success.as_deref())),
+                Column::ClientErrors => self.painted(text, colour(row.states.client_errors.as_deref())),
+                Column::Endpoints => self.painted(text, colour(row.states.endpoints.as_deref())),
                 _ => text,
             };
             lines.push(grid.row(place, paint));
@@ -383,21 +397,13 @@ const YELLOW: &str = "33";
 const CYAN: &str = "36";
 const NONE: &str = "";
 
-fn success_colour(success: Option<f64>) -> &'static str {
-    match success {
-        None => NONE,
-        Some(rate) if rate >= 0.999 => GREEN,
-        Some(rate) if rate >= 0.95 => YELLOW,
-        Some(_) => RED,
-    }
-}
-
-fn endpoints_colour(endpoints: Option<Endpoints>) -> &'static str {
-    match endpoints {
-        None => NONE,
-        Some(Endpoints { healthy: 0, .. }) => RED,
-        Some(Endpoints { ejected: 0, failed_check: 0, .. }) => GREEN,
-        Some(_) => YELLOW,
+/// Of a state, by the admin's word for it.
+fn colour(state: Option<&str>) -> &'static str {
+    match state {
+        Some("good") => GREEN,
+        Some("degraded" | "high") => YELLOW,
+        Some("failing") => RED,
+        _ => NONE,
     }
 }
 

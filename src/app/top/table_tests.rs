@@ -1,7 +1,7 @@
 //! The table's laws: what is shown, and that it fits.
 
 use super::*;
-use crate::app::top::view::{Figures, SplitView};
+use crate::app::top::view::{Figures, SplitView, States};
 
 fn view(generation: u64, counts: &[(&str, u32, u64)]) -> SplitsView {
     let versions = counts.iter().map(|&(version, weight, requests)| VersionView {
@@ -97,6 +97,19 @@ fn colours_show_on_a_terminal_only() {
     assert!(!Screen::new(&DEMO, false, true).draw(Duration::ZERO, &rows).contains('\x1b'));
 }
 
+#[test]
+fn a_state_is_a_word_or_a_figure_and_never_a_colour_alone() {
+    let view = wide();
+    let lines = Screen::new(&TOP, true, true).once(&minute_rows(&view));
+    assert!(lines.contains("\x1b[33m61.5 % high\x1b[0m"), "{lines:?}");
+    // The other version has as many, and the admin says nothing of it.
+    assert!(lines.contains("       61.5 %  "), "{lines:?}");
+    assert!(
+        lines.contains("\x1b[31m 50.0 %\x1b[0m") && lines.contains("\x1b[33m      2/3\x1b[0m"),
+        "{lines:?}"
+    );
+}
+
 /// Two rules; long names, three versions, one of them with an endpoint that is ill.
 fn wide() -> SplitsView {
     let mut view = view(3, &[("v1", 90, 900), ("v2-quantised-with-a-very-long-name-of-its-own", 10, 100)]);
@@ -104,6 +117,7 @@ fn wide() -> SplitsView {
         requests: 100,
         share: Some(0.1),
         success_rate: Some(0.5),
+        client_error_rate: Some(0.615),
         p50_ms: Some(12.0),
         p95_ms: Some(120.0),
         p99_ms: Some(1200.0),
@@ -113,7 +127,13 @@ fn wide() -> SplitsView {
     for version in &mut view.splits[0].versions {
         version.minute = figures.clone();
         version.endpoints = Some(Endpoints { healthy: 2, ejected: 1, failed_check: 0 });
+        version.states = States {
+            success: Some("failing".to_owned()),
+            client_errors: None,
+            endpoints: Some("degraded".to_owned()),
+        };
     }
+    view.splits[0].versions[0].states.client_errors = Some("high".to_owned());
     let other = VersionView {
         version: "v3".to_owned(),
         service: Some("other.models.svc.cluster.local".to_owned()),
@@ -140,9 +160,11 @@ fn no_line_is_wider_than_the_terminal_and_what_tells_least_goes_first() {
         let drawn = sized(width, 100).draw(Duration::ZERO, &rows);
         drawn.lines().nth(1).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    let all = ["version", "weight", "share", "req/s", "success", "p50", "p95", "p99", "endpoints"];
+    let all =
+        ["version", "weight", "share", "req/s", "success", "client", "err", "p50", "p95", "p99", "endpoints"];
     assert_eq!(heading(200), all);
-    assert_eq!(heading(80), ["version", "weight", "share", "req/s", "success", "p99", "endpoints"]);
+    assert_eq!(heading(80), ["version", "weight", "share", "req/s", "success", "client", "err", "p99"]);
+    assert_eq!(heading(60), ["version", "share", "req/s", "success", "client", "err"]);
     assert_eq!(heading(40), ["version", "share", "success"]);
 }
 
@@ -153,7 +175,8 @@ fn each_rule_has_its_name_and_its_service_above_its_versions() {
     assert_eq!(lines[0], " canary.models  s");
     assert!(lines[1].trim_start().starts_with("version "), "{text}");
     assert!(
-        lines[3].starts_with(" v1 ") && lines[3].ends_with("50.0 %  12.0 ms  120.0 ms  1200.0 ms        2/3"),
+        lines[3].starts_with(" v1 ")
+            && lines[3].ends_with("50.0 %  61.5 % high  12.0 ms  120.0 ms  1200.0 ms        2/3"),
         "{text}"
     );
     assert_eq!(lines[5], "");
@@ -185,7 +208,7 @@ fn a_name_is_letters_on_a_terminal_whatever_it_holds() {
 fn lines_for_programs_name_the_rule_and_the_service() {
     let text = Screen::new(&TOP, false, true).draw(Duration::from_secs(7), &minute_rows(&wide()));
     let expected = "  7s  service s  rule canary.models  version v1  weight 90  share 10.0 %  req/s 16.7  success 50.0 %  \
-        p50 12.0 ms  p95 120.0 ms  p99 1200.0 ms  endpoints 2/3";
+        client err 61.5 % high  p50 12.0 ms  p95 120.0 ms  p99 1200.0 ms  endpoints 2/3";
     assert_eq!(text.lines().next(), Some(expected));
     assert!(
         text.lines().nth(2).is_some_and(|line| line.contains("  rule -  version v3 of other.models.")),

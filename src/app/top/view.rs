@@ -60,6 +60,9 @@ pub struct VersionView {
     /// Who takes its requests.
     #[serde(default)]
     pub endpoints: Option<Endpoints>,
+    /// How well it does.
+    #[serde(default)]
+    pub states: States,
     /// Since the proxy started.
     #[serde(default)]
     pub start: Figures,
@@ -78,6 +81,18 @@ pub struct Endpoints {
     pub failed_check: usize,
 }
 
+/// How well a version does by the admin's judgement, each in its word; `None` where there is nothing to say.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct States {
+    /// `good`, `degraded` or `failing`.
+    pub success: Option<String>,
+    /// `high`: well above those of the rule's other versions.
+    pub client_errors: Option<String>,
+    /// As of success.
+    pub endpoints: Option<String>,
+}
+
 /// What was counted of one version over one span of time. Shares and rates go from 0 to 1.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct Figures {
@@ -90,6 +105,9 @@ pub struct Figures {
     /// The share of them that succeeded.
     #[serde(default)]
     pub success_rate: Option<f64>,
+    /// The share of them whose answer blames the request.
+    #[serde(default)]
+    pub client_error_rate: Option<f64>,
     /// Median latency, in milliseconds.
     #[serde(default)]
     pub p50_ms: Option<f64>,
