@@ -100,6 +100,31 @@ fn once_it_is_a_table_of_the_last_minute_or_what_the_admin_says() {
 }
 
 #[test]
+fn the_rule_that_has_the_traffic_is_above_those_before_it_and_json_is_by_precedence() {
+    let weir = proxy();
+    let quiet = rule(&[("v1", 95), ("v2", 5)]).replace("name: canary", "name: quiet");
+    let header = "  precedence: 9\n  match: {request: {headers: {x-a: {exact: b}}}}\n  route:";
+    weir.write_rules(&format!(
+        "{}\n---\n{}",
+        quiet.replace("  route:", header),
+        rule(&[("v1", 95), ("v2", 5)])
+    ));
+    eventually("both rules", true, || {
+        get(weir.pod.admin, "/splits").is_some_and(|(_, page)| page.contains("quiet.models"))
+    });
+    let first = |words: &[&str]| text(&output(top(&weir, words)).stdout).lines().next().map(str::to_owned);
+    assert!(first(&["--once"]).is_some_and(|line| line.starts_with(" quiet.models ")));
+    for _ in 0..20 {
+        assert_eq!(get(weir.pod.predict, "/").map(|(status, _)| status), Some(503));
+    }
+    eventually("the rule with the traffic is first", true, || {
+        first(&["--once"]).is_some_and(|line| line.starts_with(" canary.models "))
+    });
+    let json = output(top(&weir, &["--once", "-o", "json"])).stdout;
+    assert_eq!(serde_json::from_slice::<Value>(&json).unwrap()["splits"][0]["rule"], "quiet.models");
+}
+
+#[test]
 fn in_a_pipe_there_is_a_line_a_version_each_time_until_nobody_reads() {
     let weir = proxy();
     let mut child = Running(top(&weir, &["--interval", "100ms"]).stdout(Stdio::piped()).spawn().unwrap());

@@ -23,7 +23,6 @@ pub(super) fn clusters(admin: &Admin, query: &Query) -> Reply {
 }
 
 fn page(admin: &Admin, query: &Query) -> Result<Reply, String> {
-    query.only("/clusters", &["filter", "format"])?;
     let is_json = query.json_or_text("/clusters")?;
     let filter = query.get("filter").map(filter).transpose()?;
     let plane = admin.plane.load_full();

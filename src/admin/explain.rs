@@ -1,20 +1,23 @@
 //! `/explain`: what would become of a request, and why, under the configuration that serves.
 //!
-//! Law: as `weir explain`; nothing is sent. A parameter that is not known is refused by its name.
+//! Law: as `weir explain`; nothing is sent.
 
-use http::{StatusCode, Uri};
+use http::StatusCode;
 
 use super::Admin;
 use super::reply::{Query, Reply};
 use crate::proxy::explain::{Report, Request, request};
 
+/// What may be said of the request.
+pub(super) const PARAMETERS: [&str; 6] = ["method", "url", "header", "from", "listener", "format"];
+
 /// See the module.
-pub(super) fn explain(admin: &Admin, uri: &Uri) -> Reply {
+pub(super) fn explain(admin: &Admin, query: &Query) -> Reply {
     let Some(plane) = admin.plane.load_full() else {
         return Reply::text("no configuration is in force yet\n")
             .with_status(StatusCode::SERVICE_UNAVAILABLE);
     };
-    let told = Asked::of(&Query::of_form(uri)).and_then(|asked| {
+    let told = Asked::of(query).and_then(|asked| {
         let report = Report::new(&plane.snapshot, asked.listener.as_deref(), &asked.request)?;
         Ok(if asked.as_text { Reply::text(report.to_string()) } else { Reply::json(&report) })
     });
@@ -51,11 +54,7 @@ impl Asked {
                 ("format", "json") => asked.as_text = false,
                 ("format", "text") => asked.as_text = true,
                 ("format", _) => return Err(format!("`format` is json or text, not `{value}`")),
-                _ => {
-                    return Err(format!(
-                        "`{name}` is not known: method, url, header, from, listener, format"
-                    ));
-                }
+                _ => return Err(format!("`{name}` is not known: {}", PARAMETERS.join(", "))),
             }
         }
         Ok(asked)
@@ -64,6 +63,7 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use http::Uri;
     use proptest::prelude::*;
 
     use super::*;

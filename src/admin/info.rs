@@ -79,8 +79,7 @@ pub(super) fn config_dump(admin: &Admin, query: &Query) -> Reply {
 
 /// `name::address` lines, or Envoy's `Listeners`.
 pub(super) fn listeners(admin: &Admin, query: &Query) -> Reply {
-    let is_json = query.only("/listeners", &["format"]).and_then(|()| query.json_or_text("/listeners"));
-    let is_json = match is_json {
+    let is_json = match query.json_or_text("/listeners") {
         Ok(is_json) => is_json,
         Err(reason) => return Reply::refusal(reason),
     };

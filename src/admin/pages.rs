@@ -1,12 +1,13 @@
 //! Which page answers which path, and which method it takes.
 //!
-//! Law: what changes anything answers POST alone; all else answers GET and HEAD alone. The table is the help text.
+//! Law: what changes anything answers POST alone; all else answers GET and HEAD alone. A parameter that a page does not
+//! have is refused by its name, before the page is asked. The table is the help text.
 
 use std::fmt::Write as _;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::reply::{Query, Reply};
@@ -22,93 +23,127 @@ struct Entry {
     changes: bool,
     /// Whether `metrics_address` shows it, too.
     public: bool,
+    parameters: Parameters,
     help: &'static str,
     answer: Page,
+}
+
+/// Which there are.
+enum Parameters {
+    Known(&'static [&'static str]),
+    /// The page says, and refuses the others.
+    OfThePage,
 }
 
 /// What makes it.
 enum Page {
     Of(fn(&Admin, &Query) -> Reply),
     /// Of a form, which writes its parameters in a way of its own.
-    OfForm(fn(&Admin, &Uri) -> Reply),
+    OfForm(fn(&Admin, &Query) -> Reply),
 }
 
-const fn page(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
-    Entry { path, changes: false, public: false, help, answer: Page::Of(answer) }
+type Answering = fn(&Admin, &Query) -> Reply;
+type Names = &'static [&'static str];
+
+const fn page(path: &'static str, names: Names, help: &'static str, answer: Answering) -> Entry {
+    let parameters = Parameters::Known(names);
+    Entry { path, changes: false, public: false, parameters, help, answer: Page::Of(answer) }
 }
 
-const fn public(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
-    Entry { path, changes: false, public: true, help, answer: Page::Of(answer) }
+const fn public(path: &'static str, names: Names, help: &'static str, answer: Answering) -> Entry {
+    Entry { public: true, ..page(path, names, help, answer) }
 }
 
-const fn change(path: &'static str, help: &'static str, answer: fn(&Admin, &Query) -> Reply) -> Entry {
-    Entry { path, changes: true, public: false, help, answer: Page::Of(answer) }
-}
-
-const fn form(path: &'static str, help: &'static str, answer: fn(&Admin, &Uri) -> Reply) -> Entry {
-    Entry { path, changes: false, public: false, help, answer: Page::OfForm(answer) }
+const fn change(path: &'static str, names: Names, help: &'static str, answer: Answering) -> Entry {
+    Entry { changes: true, ..page(path, names, help, answer) }
 }
 
 /// By path.
 const ENTRIES: &[Entry] = &[
-    page("/", "this list; for a browser the live page", |_, _| Reply::text(help())),
+    page("/", &[], "this list; for a browser the live page", |_, _| Reply::text(help())),
     page(
         "/clusters",
+        &["filter", "format"],
         "endpoints of every cluster, with their counts; ?format=json, ?filter=regex",
         clusters::clusters,
     ),
     page(
         "/config_dump",
+        &["verdicts"],
         "what serves, its generation and the last verdicts, as JSON; ?verdicts without what serves",
         info::config_dump,
     ),
-    change("/drain_listeners", "leave: as SIGTERM does", |admin, _| command(admin, Command::DrainListeners)),
-    form(
-        "/explain",
-        "which rule a request meets and why, as JSON; ?method=GET&url=/path&header=name:value&from=IP",
-        explain::explain,
-    ),
-    change("/healthcheck/fail", "make /ready answer 503", |admin, _| set_failed(admin, true)),
-    change("/healthcheck/ok", "undo /healthcheck/fail", |admin, _| set_failed(admin, false)),
-    page("/help", "this list", |_, _| Reply::text(help())),
-    page("/listeners", "names and addresses of the listeners; ?format=json", info::listeners),
-    page("/live.css", "of the live page", |_, _| live::style()),
-    page("/live.js", "of the live page", |_, _| live::script()),
-    page("/live.svg", "of the live page", |_, _| live::icon()),
     change(
-        "/logging",
-        "show the log's levels; ?level=debug, ?paths=weir::proxy:debug,… sets them",
-        logging::logging,
+        "/drain_listeners",
+        &["graceful", "inboundonly", "skip_exit"],
+        "leave: as SIGTERM does; ?graceful and ?inboundonly say what it does anyway",
+        drain_listeners,
     ),
-    page("/memory", "what the process takes of memory, as JSON", memory::memory),
-    public("/metrics", "every metric, for Prometheus", |admin, _| scrape(admin)),
-    change("/quitquitquit", "leave without the grace", |admin, _| command(admin, Command::Quit)),
-    public("/ready", "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
+    Entry {
+        answer: Page::OfForm(explain::explain),
+        ..page(
+            "/explain",
+            &explain::PARAMETERS,
+            "which rule a request meets and why, as JSON; ?method=GET&url=/path&header=name:value&from=IP",
+            explain::explain,
+        )
+    },
+    change("/healthcheck/fail", &[], "make /ready answer 503", |admin, _| set_failed(admin, true)),
+    change("/healthcheck/ok", &[], "undo /healthcheck/fail", |admin, _| set_failed(admin, false)),
+    page("/help", &[], "this list", |_, _| Reply::text(help())),
+    page("/listeners", &["format"], "names and addresses of the listeners; ?format=json", info::listeners),
+    page("/live.css", &[], "of the live page", |_, _| live::style()),
+    page("/live.js", &[], "of the live page", |_, _| live::script()),
+    page("/live.svg", &[], "of the live page", |_, _| live::icon()),
+    Entry {
+        parameters: Parameters::OfThePage,
+        ..change(
+            "/logging",
+            &[],
+            "show the log's levels; ?level=debug, ?paths=weir::proxy:debug,… sets them",
+            logging::logging,
+        )
+    },
+    page("/memory", &[], "what the process takes of memory, as JSON", memory::memory),
+    public("/metrics", &[], "every metric, for Prometheus", |admin, _| scrape(admin)),
+    change("/quitquitquit", &[], "leave without the grace", |admin, _| command(admin, Command::Quit)),
+    public("/ready", &[], "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
     change(
         "/reset_counters",
+        &[],
         "let the counters on /stats count from now; those for Prometheus go on",
         stats::reset_counters,
     ),
     page(
         "/rules",
+        &["filter", "limit"],
         "the rules in force, in order and in words, as JSON; ?filter=regex, ?limit=N",
         rules::rules,
     ),
-    page("/server_info", "version, state, uptime, options and node, as JSON", info::server_info),
+    page("/server_info", &[], "version, state, uptime, options and node, as JSON", info::server_info),
     page(
         "/splits",
-        "figures of each version of each rule, as JSON; ?minutes=1 to 5, ?filter=regex, ?limit=N",
+        &["minutes", "filter", "limit", "sort"],
+        "figures of each version of each rule, as JSON; ?minutes=1 to 5, ?filter=regex, ?limit=N, ?sort=precedence \
+         or trouble",
         splits::splits,
     ),
-    page("/splits.csv", "the same as a table; ?filter=regex, ?limit=N", splits::table),
+    page(
+        "/splits.csv",
+        &["filter", "limit", "sort"],
+        "the same as a table; ?filter=regex, ?limit=N, ?sort=precedence or trouble",
+        splits::table,
+    ),
     page(
         "/stats",
+        &stats::PARAMETERS,
         "every metric by its dotted name; ?usedonly, ?filter=regex, ?invert_filter, ?type=Counters, Gauges or \
          Histograms, ?format=text, json or prometheus, ?histogram_buckets=cumulative, disjoint, detailed or summary",
         stats::stats,
     ),
     public(
         "/stats/prometheus",
+        &stats::PARAMETERS,
         "the metrics that Envoy and Istio have, in Envoy's form; ?usedonly, ?filter=regex, ?invert_filter, ?type, \
          ?histogram_buckets=cumulative or summary",
         stats::prometheus,
@@ -137,16 +172,17 @@ pub(super) fn answer(admin: &Admin, only_public: bool, request: &Request<Bytes>)
         answer.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allow));
         return answer;
     }
-    let reply = match &entry.answer {
-        Page::Of(_)
-            if entry.path == "/"
-                && let Some(page) = live::document(request.headers()) =>
-        {
-            page
-        }
-        Page::Of(answer) => answer(admin, &Query::of(uri)),
-        Page::OfForm(answer) => answer(admin, uri),
+    let (query, answer) = match &entry.answer {
+        Page::Of(answer) => (Query::of(uri), answer),
+        Page::OfForm(answer) => (Query::of_form(uri), answer),
     };
+    let refusal = match entry.parameters {
+        Parameters::Known(names) => query.only(entry.path, names).err().map(Reply::refusal),
+        Parameters::OfThePage => None,
+    };
+    // A browser gets the list of pages as a page.
+    let document = || (entry.path == "/").then(|| live::document(request.headers())).flatten();
+    let reply = refusal.or_else(document).unwrap_or_else(|| answer(admin, &query));
     reply.into_answer()
 }
 
@@ -173,6 +209,16 @@ fn ready(admin: &Admin) -> Reply {
 fn set_failed(admin: &Admin, failed: bool) -> Reply {
     admin.readiness.set_failed(failed);
     Reply::text("OK\n")
+}
+
+fn drain_listeners(admin: &Admin, query: &Query) -> Reply {
+    if query.get("skip_exit").is_some() {
+        return Reply::refusal(
+            "skip_exit: not supported: the process ends when it has drained; \
+             /healthcheck/fail makes /ready answer 503 and leaves the process and its listeners\n",
+        );
+    }
+    command(admin, Command::DrainListeners)
 }
 
 fn command(admin: &Admin, command: Command) -> Reply {

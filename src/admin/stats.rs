@@ -11,7 +11,8 @@ use super::reply::{JSON, Query, Reply, TEXT, filter};
 use crate::telemetry::stats::{Buckets, Form, StatKind, Wanted};
 use crate::telemetry::{CONTENT_TYPE, Page};
 
-const PARAMETERS: [&str; 7] =
+/// Of both pages.
+pub(super) const PARAMETERS: [&str; 7] =
     ["usedonly", "filter", "invert_filter", "type", "format", "histogram_buckets", "text_readouts"];
 
 /// `/stats`: every series by its dotted name.
@@ -25,7 +26,7 @@ pub(super) fn stats(admin: &Admin, query: &Query) -> Reply {
             return Reply::refusal(format!("format={other}: not supported\n\n{usage}\n\n"));
         }
     };
-    let asked = query.only("/stats", &PARAMETERS).and_then(|()| Ok((wanted(query)?, buckets(query)?)));
+    let asked = wanted(query).and_then(|wanted| Ok((wanted, buckets(query)?)));
     let (wanted, buckets) = match asked {
         Ok(asked) => asked,
         Err(reason) => return Reply::refusal(reason),
@@ -37,11 +38,10 @@ pub(super) fn stats(admin: &Admin, query: &Query) -> Reply {
 
 /// `/stats/prometheus`: those that Envoy and Istio have.
 pub(super) fn prometheus(admin: &Admin, query: &Query) -> Reply {
-    let page = "/stats/prometheus";
-    let asked = query.only(page, &PARAMETERS).and_then(|()| match query.get("format") {
-        None | Some("prometheus") => Ok((wanted(query)?, are_summaries(query)?)),
-        Some(other) => Err(format!("format={other}: {page} has format=prometheus alone\n")),
-    });
+    let asked = match query.get("format") {
+        None | Some("prometheus") => wanted(query).and_then(|wanted| Ok((wanted, are_summaries(query)?))),
+        Some(other) => Err(format!("format={other}: /stats/prometheus has format=prometheus alone\n")),
+    };
     let (wanted, summaries) = match asked {
         Ok(asked) => asked,
         Err(reason) => return Reply::refusal(reason),
@@ -52,10 +52,7 @@ pub(super) fn prometheus(admin: &Admin, query: &Query) -> Reply {
 }
 
 /// `/reset_counters`.
-pub(super) fn reset_counters(admin: &Admin, query: &Query) -> Reply {
-    if let Err(reason) = query.only("/reset_counters", &[]) {
-        return Reply::refusal(reason);
-    }
+pub(super) fn reset_counters(admin: &Admin, _: &Query) -> Reply {
     admin.recorder.reset_counters();
     Reply::text("OK\n")
 }

@@ -281,6 +281,39 @@ fn every_page_answers_get_and_head_alone_and_is_not_to_be_kept() {
 }
 
 #[test]
+fn a_parameter_that_a_page_does_not_have_is_refused_by_its_name_and_changes_nothing() {
+    run(async |mut world| {
+        let ways = PAGES.iter().map(|path| ("GET", path)).chain(CHANGES.iter().map(|path| ("POST", path)));
+        for (method, path) in ways.filter(|(_, path)| **path != "/logging") {
+            for asked in ["rule=x", "name[]=x", "resource=static_clusters", "bogus"] {
+                let answer = ask(world.everything, method, &format!("{path}?{asked}")).await;
+                let name = asked.split('=').next().unwrap();
+                let refused = format!("{name}: ");
+                assert!(
+                    answer.status == 400 && answer.body.starts_with(&refused) && answer.body.contains(path),
+                    "{method} {path}?{asked}: {} {}",
+                    answer.status,
+                    answer.body
+                );
+            }
+        }
+        for path in ["/metrics?filter=weir_", "/ready?x", "/stats/prometheus?x"] {
+            assert_eq!(ask(world.public, "GET", path).await.status, 400, "{path}");
+        }
+        let live = ask_with(world.everything, "GET", "/?x", "host: admin\r\naccept: text/html\r\n").await;
+        assert_eq!((live.status, &*live.body), (400, "x: / has no parameters\n"));
+        assert_eq!(world.get("/splits.csv?minutes=5").await.status, 400, "it has no steps");
+        assert!(world.commands.try_recv().is_err(), "a command was handed on");
+        assert_eq!(world.get("/ready").await.status, 200);
+        let skip = world.post("/drain_listeners?graceful&skip_exit").await;
+        assert!(skip.status == 400 && skip.body.starts_with("skip_exit: not supported: "), "{}", skip.body);
+        assert!(world.commands.try_recv().is_err());
+        assert_eq!(world.post("/drain_listeners?graceful&inboundonly").await.status, 200);
+        assert_eq!(world.commands.recv().await, Some(Command::DrainListeners));
+    });
+}
+
+#[test]
 fn everybody_may_see_metrics_and_readiness_and_nothing_else() {
     run(async |world| {
         for path in CHANGES.iter().chain(&PAGES) {

@@ -45,6 +45,7 @@ fn a_caller_that_leaves_or_errs_does_not_spoil_the_success_rate() {
     let snapshot = Snapshot { requests: [90, 5, 5, 100], ..Snapshot::default() };
     let figures = snapshot.figures(Duration::from_secs(1));
     assert_eq!((figures.requests, figures.success_rate), (200, Some(0.95)));
+    assert_eq!(figures.client_error_rate, Some(0.05));
     assert_eq!((figures.client_errors, figures.server_errors, figures.cancelled), (5, 5, 100));
 }
 

@@ -253,7 +253,10 @@ fn a_request_is_explained_as_the_command_does_by_query_and_by_form() {
             ("?url=/&method=G(T", "`G(T` is no method"),
             ("?url=/&header=x", "a header is written 'name: value'"),
             ("?url=/&from=here", "`here` is no address"),
-            ("?url=/&to=1", "`to` is not known: method, url, header, from, listener, format"),
+            (
+                "?url=/&to=1",
+                "to: not a parameter of /explain, which has method, url, header, from, listener, format",
+            ),
             ("?url=/&format=xml", "`format` is json or text, not `xml`"),
             ("?url=/&listener=none", "there is no listener none; there are: "),
         ] {
