@@ -167,6 +167,22 @@ fn sigusr1_opens_the_access_log_anew_and_no_line_is_lost() {
 }
 
 #[test]
+fn who_cannot_send_a_signal_asks_the_admin_page_to_open_the_access_log_anew() {
+    let upstream = Upstream::start("v1");
+    let mut weir = setup(&upstream, "").start();
+    assert_eq!(weir.get("/before").unwrap().0, 200);
+    weir.until("the line is there", |weir| weir.read("access.log").contains("/before 200"));
+    fs::rename(weir.path("access.log"), weir.path("moved")).unwrap();
+    let mut admin = Caller::connect(weir.admin).unwrap();
+    admin.write("POST /reopen_logs HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").unwrap();
+    assert_eq!(admin.answer(), Some((200, "OK\n".into())));
+    weir.until("there is a new file", |weir| weir.path("access.log").exists());
+    assert_eq!(weir.get("/after").unwrap().0, 200);
+    weir.until("it has the line", |weir| weir.read("access.log").contains("/after 200"));
+    assert!(!weir.read("moved").contains("/after"));
+}
+
+#[test]
 fn a_log_that_cannot_be_opened_anew_stays_open() {
     let upstream = Upstream::start("v1");
     let mut weir = setup(&upstream, "").start();

@@ -17,7 +17,7 @@ from .weir import RULES, rules
 
 PAGE_SECONDS = 10.0
 # What the live page asks each second while it is seen.
-PAGE_ASKS = ("/splits?minutes=5&limit=100", "/config_dump?verdicts", "/server_info")
+PAGE_ASKS = ("/splits?minutes=5&sort=trouble&limit=100", "/config_dump?verdicts", "/server_info")
 FIRST_EDITION = 7_000_000  # a number that stands nowhere else in the rules
 # No edition comes back: of two that take turns a look might find the one in force, and nothing to do.
 EDITIONS = itertools.count(FIRST_EDITION + 1)

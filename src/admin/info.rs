@@ -1,4 +1,4 @@
-//! What runs and with what: `/server_info` and `/listeners` in Envoy's shapes, `/config_dump` in our own.
+//! What runs and with what: `/server_info`, `/listeners` and what is small in Envoy's shapes, `/config_dump` in our own.
 //!
 //! The shape of `/config_dump`: `{"generation": N, "plane": N, "snapshot": {…}, "verdicts": […]}`. The generation counts
 //! accepted configurations, the plane also changes of endpoints; the snapshot is what serves, `null` before the first;
@@ -13,6 +13,32 @@ use super::reply::{Query, Reply};
 use super::{Admin, Reloads};
 use crate::runtime::readiness::State;
 use crate::snapshot::{BindAddress, Snapshot};
+
+/// What Envoy says where there is no hot restart.
+const HOT_RESTART_VERSION: &str = "disabled";
+
+/// `/hot_restart_version`.
+pub(super) fn hot_restart_version(_: &Admin, _: &Query) -> Reply {
+    Reply::text(HOT_RESTART_VERSION)
+}
+
+/// `/certs`: there is no TLS, so none.
+pub(super) fn certs(_: &Admin, _: &Query) -> Reply {
+    Reply::json(&json!({"certificates": []}))
+}
+
+/// `/init_dump`, as Envoy's `UnreadyTargetsDumps`: what the start still waits for.
+pub(super) fn init_dump(admin: &Admin, _: &Query) -> Reply {
+    match admin.readiness.waiting_for() {
+        none if none.is_empty() => Reply::json(&json!({})),
+        parts => Reply::json(&json!({"unready_targets_dumps": [{"name": "weir", "target_names": parts}]})),
+    }
+}
+
+/// `/runtime`: there are no runtime layers, so no entries.
+pub(super) fn runtime(_: &Admin, _: &Query) -> Reply {
+    Reply::json(&json!({"layers": [], "entries": {}}))
+}
 
 /// As Envoy's `ServerInfo`.
 pub(super) fn server_info(admin: &Admin, _: &Query) -> Reply {
@@ -31,7 +57,7 @@ pub(super) fn server_info(admin: &Admin, _: &Query) -> Reply {
         "state": state,
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,
-        "hot_restart_version": "disabled",
+        "hot_restart_version": HOT_RESTART_VERSION,
         "hot_restart_initializing": false,
         "command_line_options": {
             "concurrency": about.concurrency,

@@ -4,6 +4,7 @@
 
 use super::Admin;
 use super::reply::{Query, Reply};
+use crate::words::log_targets::{self, LOG_TARGETS};
 
 const USAGE: &str = "usage: /logging?<target>=<level> (change single level)
 usage: /logging?paths=<target>:<level>,<target>:<level>,... (change multiple levels)
@@ -41,9 +42,7 @@ fn with_paths(directives: &str, paths: &str) -> Result<String, String> {
         let (target, level) =
             path.rsplit_once(':').ok_or_else(|| format!("{path:?} is not <target>:<level>"))?;
         let level = level_of(level)?;
-        if target.is_empty() || !target.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')) {
-            return Err(format!("{target:?} is no target, such as weir::proxy"));
-        }
+        log_targets::check(target)?;
         all.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != target));
         all.push(format!("{target}={level}"));
     }
@@ -63,12 +62,22 @@ fn level_of(name: &str) -> Result<&'static str, String> {
     })
 }
 
+/// Every target with the level that holds for it; first what holds where none is named.
 fn shown(directives: &str) -> String {
-    let lines = directives.split(',').map(|directive| {
-        let (target, level) = directive.split_once('=').unwrap_or(("default", directive));
+    let lines = std::iter::once("default").chain(LOG_TARGETS.iter().copied()).map(|target| {
+        let level = level_in_force(directives, target);
         format!("  {target}: {}\n", if level == "warn" { "warning" } else { level })
     });
     std::iter::once("active loggers:\n".to_owned()).chain(lines).chain(["\n".to_owned()]).collect()
+}
+
+/// As the log does: the longest directive that the target begins with; else the one without a target, or `info`.
+fn level_in_force<'d>(directives: &'d str, target: &str) -> &'d str {
+    let named = directives.split(',').filter_map(|directive| directive.split_once('='));
+    let named = named.map(|(known, level)| (known.trim(), level.trim()));
+    let longest = named.filter(|(known, _)| target.starts_with(known)).max_by_key(|(known, _)| known.len());
+    let unnamed = || directives.split(',').map(str::trim).rfind(|directive| !directive.contains('='));
+    longest.map(|(_, level)| level).or_else(unnamed).unwrap_or("info")
 }
 
 #[cfg(test)]
@@ -79,9 +88,23 @@ mod tests {
     fn paths_replace_the_directives_of_their_targets_and_no_others() {
         let set = |paths: &str| with_paths("info,weir::proxy=debug", paths);
         assert_eq!(set("weir::proxy:warning").as_deref(), Ok("info,weir::proxy=warn"));
-        assert_eq!(set("weir:off,h2:info").as_deref(), Ok("info,weir::proxy=debug,weir=off,h2=info"));
-        for bad in ["", "debug", "weir", "weir:loud", ":debug", "we ir:debug", "a=b:debug", "weir:debug,"] {
+        let both = "info,weir::proxy=debug,weir=off,weir::upstream=info";
+        assert_eq!(set("weir:off,weir::upstream:info").as_deref(), Ok(both));
+        for bad in
+            ["", "debug", "weir", "weir:loud", ":debug", "we ir:debug", "a=b:debug", "weir:debug,", "h2:info"]
+        {
             assert!(set(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_level_that_is_shown_is_the_one_in_force() {
+        let level = |target| level_in_force("warn, weir=debug,weir::proxy=off", target);
+        assert_eq!(
+            (level("default"), level("weir"), level("weir::app::signals")),
+            ("warn", "debug", "debug")
+        );
+        assert_eq!((level("weir::proxy"), level("weir::proxy::server")), ("off", "off"));
+        assert_eq!(level_in_force("weir=debug", "default"), "info");
     }
 }

@@ -69,6 +69,8 @@ pub enum Command {
     DrainListeners,
     /// Without the grace.
     Quit,
+    /// As on SIGUSR1.
+    ReopenLogs,
 }
 
 /// The log levels of the process, which the wiring set up.

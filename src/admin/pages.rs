@@ -61,6 +61,7 @@ const fn change(path: &'static str, names: Names, help: &'static str, answer: An
 /// By path.
 const ENTRIES: &[Entry] = &[
     page("/", &[], "this list; for a browser the live page", |_, _| Reply::text(help())),
+    page("/certs", &[], "the certificates, of which there are none without TLS, as JSON", info::certs),
     page(
         "/clusters",
         &["filter", "format"],
@@ -91,6 +92,8 @@ const ENTRIES: &[Entry] = &[
     change("/healthcheck/fail", &[], "make /ready answer 503", |admin, _| set_failed(admin, true)),
     change("/healthcheck/ok", &[], "undo /healthcheck/fail", |admin, _| set_failed(admin, false)),
     page("/help", &[], "this list", |_, _| Reply::text(help())),
+    page("/hot_restart_version", &[], "disabled: there is no hot restart", info::hot_restart_version),
+    page("/init_dump", &[], "what the start still waits for, as JSON", info::init_dump),
     page("/listeners", &["format"], "names and addresses of the listeners; ?format=json", info::listeners),
     page("/live.css", &[], "of the live page", |_, _| live::style()),
     page("/live.js", &[], "of the live page", |_, _| live::script()),
@@ -108,6 +111,9 @@ const ENTRIES: &[Entry] = &[
     public("/metrics", &[], "every metric, for Prometheus", |admin, _| scrape(admin)),
     change("/quitquitquit", &[], "leave without the grace", |admin, _| command(admin, Command::Quit)),
     public("/ready", &[], "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
+    change("/reopen_logs", &[], "open the access log anew, as SIGUSR1 does", |admin, _| {
+        command(admin, Command::ReopenLogs)
+    }),
     change(
         "/reset_counters",
         &[],
@@ -119,6 +125,12 @@ const ENTRIES: &[Entry] = &[
         &["filter", "limit"],
         "the rules in force, in order and in words, as JSON; ?filter=regex, ?limit=N",
         rules::rules,
+    ),
+    page(
+        "/runtime",
+        &[],
+        "runtime layers and their entries, of which there are none, as JSON",
+        info::runtime,
     ),
     page("/server_info", &[], "version, state, uptime, options and node, as JSON", info::server_info),
     page(

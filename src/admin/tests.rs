@@ -210,19 +210,23 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
     });
 }
 
-const CHANGES: [&str; 6] = [
+const CHANGES: [&str; 7] = [
     "/drain_listeners",
     "/healthcheck/fail",
     "/healthcheck/ok",
     "/quitquitquit",
     "/logging",
+    "/reopen_logs",
     "/reset_counters",
 ];
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 21] = [
     "/",
+    "/certs",
     "/clusters",
     "/config_dump",
     "/help",
+    "/hot_restart_version",
+    "/init_dump",
     "/listeners",
     "/live.css",
     "/live.js",
@@ -231,6 +235,7 @@ const PAGES: [&str; 17] = [
     "/metrics",
     "/ready",
     "/rules",
+    "/runtime",
     "/server_info",
     "/splits",
     "/splits.csv",
@@ -343,7 +348,10 @@ fn readiness_follows_the_health_check_and_the_drain() {
         world.get("/metrics").await.has_line("envoy_server_state 1");
         assert_eq!(world.post("/healthcheck/ok").await.status, 200);
         assert_eq!(ready().await.0, 200);
+        assert_eq!(world.get("/init_dump").await.json(), json!({}));
         let starting = world.admin.readiness.block_on("a part");
+        let waiting = json!([{"name": "weir", "target_names": ["a part"]}]);
+        assert_eq!(world.get("/init_dump").await.json()["unready_targets_dumps"], waiting);
         assert_eq!(ready().await, (503, "INITIALIZING\n".to_owned()));
         drop(starting);
         world.admin.readiness.drain();
@@ -359,6 +367,8 @@ fn commands_are_handed_on_and_asking_twice_is_no_fault() {
         assert_eq!(world.commands.recv().await, Some(Command::DrainListeners));
         assert_eq!(world.post("/quitquitquit").await.body, "OK\n");
         assert_eq!(world.commands.recv().await, Some(Command::Quit));
+        assert_eq!(world.post("/reopen_logs").await.body, "OK\n");
+        assert_eq!(world.commands.recv().await, Some(Command::ReopenLogs));
         world.commands.close();
         assert_eq!(world.post("/quitquitquit").await.status, 503);
     });
@@ -367,15 +377,26 @@ fn commands_are_handed_on_and_asking_twice_is_no_fault() {
 #[test]
 fn log_levels_are_shown_and_set_and_bad_ones_change_nothing() {
     run(async |world| {
+        let list = |level: &str| {
+            let all = ["default"].into_iter().chain(crate::words::log_targets::LOG_TARGETS.iter().copied());
+            format!(
+                "active loggers:\n{}\n",
+                all.map(|name| format!("  {name}: {level}\n")).collect::<String>()
+            )
+        };
         let shown = world.post("/logging").await;
-        assert_eq!((shown.status, &*shown.body), (200, "active loggers:\n  default: info\n\n"));
-        world.post("/logging?paths=weir%3A%3Aproxy:debug").await.has_line("  weir::proxy: debug");
+        assert_eq!((shown.status, shown.body), (200, list("info")));
+        let set = world.post("/logging?paths=weir%3A%3Aproxy:debug").await;
+        set.has_line("  weir::proxy::server: debug");
+        set.has_line("  weir::upstream: info");
         world.post("/logging?level=").await.has_line("  weir::proxy: debug");
-        world.post("/logging?h2=critical").await.has_line("  h2: error");
-        world.post("/logging?paths=h2:off").await.has_line("  h2: off");
+        world.post("/logging?weir::upstream=critical").await.has_line("  weir::upstream: error");
+        world.post("/logging?paths=weir::upstream:off").await.has_line("  weir::upstream::resolve: off");
         let bad =
             ["level=loud", "paths=weir", "level=info&paths=weir:debug", "weir=loud", "weir=debug&h2=info"];
-        for bad in bad.into_iter().chain(["group=weir:debug", "a%20b=debug"]) {
+        for bad in
+            bad.into_iter().chain(["group=weir:debug", "a%20b=debug", "typo::target=debug", "paths=foo:info"])
+        {
             let answer = world.post(&format!("/logging?{bad}")).await;
             assert!(
                 answer.status == 400 && answer.body.contains("usage: /logging"),
@@ -383,11 +404,10 @@ fn log_levels_are_shown_and_set_and_bad_ones_change_nothing() {
                 answer.body
             );
         }
-        assert_eq!(world.levels.directives(), "info,weir::proxy=debug,h2=off");
-        assert_eq!(
-            world.post("/logging?level=warning").await.body,
-            "active loggers:\n  default: warning\n\n"
-        );
+        let near = world.post("/logging?weir::upstreams::resolve=debug").await;
+        assert!(near.body.contains("did you mean weir::upstream::resolve?"), "{}", near.body);
+        assert_eq!(world.levels.directives(), "info,weir::proxy=debug,weir::upstream=off");
+        assert_eq!(world.post("/logging?level=warning").await.body, list("warning"));
         world.levels.1.set(true);
         assert_eq!(world.post("/logging?level=debug").await.status, 400);
     });

@@ -19,6 +19,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use super::log_lines::{OneLine, StandardError};
 use crate::admin::Levels;
+use crate::words::log_targets;
 
 /// What is logged when nothing else is said.
 pub const DEFAULT_LEVELS: &str = "info";
@@ -171,7 +172,10 @@ fn parse(directives: &str) -> Result<Targets, String> {
     }
     for directive in directives.split(',') {
         targets = match directive.split_once('=') {
-            Some((target, level)) => targets.with_target(target.trim(), level_of(level)?),
+            Some((target, level)) => {
+                log_targets::check(target.trim())?;
+                targets.with_target(target.trim(), level_of(level)?)
+            }
             None => targets.with_default(level_of(directive)?),
         };
     }
@@ -266,7 +270,7 @@ mod tests {
         for right in ["info", "off", "warning", "debug,weir::proxy=trace", "weir=debug , info"] {
             assert!(check(right).is_ok(), "{right}");
         }
-        for wrong in ["", "loud", "info,", "weir=", "weir::proxy", "=x"] {
+        for wrong in ["", "loud", "info,", "weir=", "weir::proxy", "=x", "weir::proxi=debug"] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
     }

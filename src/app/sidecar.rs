@@ -132,7 +132,7 @@ impl Obey for Ears {
     }
 
     fn reopen_logs(&self) {
-        self.control.planner.borrow().logs.reopen();
+        self.control.reopen_logs();
     }
 
     fn last_words(&self) {
@@ -263,9 +263,13 @@ impl Sidecar {
                 how = &mut leave => break how,
                 Some(judged) = judged.recv() => control.obey(judged).await,
                 Some(answer) = answers.recv() => control.learn(answer),
-                Some(command) = commands.recv() => break match command {
-                    Command::DrainListeners => Leave::Drain,
-                    Command::Quit => Leave::Quit,
+                Some(command) = commands.recv() => match command {
+                    Command::DrainListeners => break Leave::Drain,
+                    Command::Quit => break Leave::Quit,
+                    Command::ReopenLogs => {
+                        tracing::info!("/reopen_logs: opening the access log anew");
+                        control.reopen_logs();
+                    }
                 },
                 _ = seconds.tick() => {
                     control.each_second();

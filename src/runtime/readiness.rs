@@ -70,6 +70,11 @@ impl Readiness {
         self.shared.failed.load(Ordering::Relaxed)
     }
 
+    /// The parts that have not started yet.
+    pub fn waiting_for(&self) -> Vec<&'static str> {
+        self.shared.waiting().iter().copied().collect()
+    }
+
     /// The state now.
     pub fn state(&self) -> State {
         if self.shared.draining.load(Ordering::Relaxed) || self.is_failed() {

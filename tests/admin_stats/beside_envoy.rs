@@ -133,7 +133,7 @@ fn the_same_paths_have_the_same_status_and_type() {
     run(async || {
         let Some(both) = Both::start().await else { return };
         // Method, path, and what Weir answers where it is not the same.
-        let cases: [(Method, &str, Option<u16>); 31] = [
+        let cases: [(Method, &str, Option<u16>); 37] = [
             (Method::GET, "/", None),
             (Method::GET, "/help", None),
             (Method::GET, "/nowhere", None),
@@ -166,6 +166,12 @@ fn the_same_paths_have_the_same_status_and_type() {
             (Method::POST, "/logging?level=info&paths=a:info", None),
             (Method::GET, "/reset_counters", None),
             (Method::POST, "/reset_counters", None),
+            (Method::GET, "/certs", None),
+            (Method::GET, "/hot_restart_version", None),
+            (Method::GET, "/init_dump", None),
+            (Method::GET, "/runtime", None),
+            (Method::GET, "/reopen_logs", None),
+            (Method::POST, "/reopen_logs", None),
         ];
         for (method, path, differs) in cases {
             let ask = async |of| {
@@ -277,6 +283,9 @@ fn pages_of_json_have_the_same_keys() {
         both.ask(&["/m", "/404"]).await;
         for path in [
             "/memory",
+            "/certs",
+            "/init_dump",
+            "/runtime",
             "/listeners?format=json",
             "/clusters?format=json",
             "/stats?format=json",

@@ -222,6 +222,11 @@ impl Control {
         }
     }
 
+    /// Has the access log's files opened anew by their paths.
+    pub(super) fn reopen_logs(&self) {
+        self.planner.borrow().logs.reopen();
+    }
+
     /// Has the access log written to its end. Blocks, as this thread has nothing else to do then.
     pub(super) fn write_last_lines(&self, patience: Duration) {
         let left = self.planner.borrow().logs.close(patience);
