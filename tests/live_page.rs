@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use common::browser::Browser;
 use common::caller::{self, Protocol, Tally};
 use common::parts::part;
-use common::weir::{Pod, Weir, eventually, get, rule};
+use common::weir::{Pod, Weir, eventually, free_address, get, rule};
 use serde_json::{Value, json};
 use weir::demo::model_server::{ModelServer, Options, ServiceTime};
 
@@ -319,6 +319,52 @@ async fn a_proxy_that_is_gone_is_told_and_its_last_figures_stay() {
     let other: Vec<String> =
         browser.console().into_iter().filter(|line| !line.contains("ERR_CONNECTION")).collect();
     assert_eq!(other, Vec::<String>::new());
+}
+
+#[test]
+fn where_there_are_two_listeners_the_one_that_a_request_comes_to_is_chosen() {
+    let Some(browser) = Browser::start() else { return };
+    let (pod, other) = (Pod::new(), free_address());
+    let service = |name: &str, port: u16| {
+        format!(
+            "- {{name: {name}, namespace: models, endpoints: [{{address: '127.0.0.1:{port}', labels: {{version: v1}}}}]}}\n"
+        )
+    };
+    let config = format!(
+        "{}- {{name: second, address: '{other}', service: other}}\nservices:\n{}{}",
+        pod.gateway_listener("half-plus-two"),
+        service("half-plus-two", 9),
+        service("other", 10)
+    );
+    let weir = pod.start(&config, &rule(&[("v1", 100)]));
+    open(&browser, &weir);
+    let chosen = |listener: &str| {
+        let ask = "document.getElementById('url').value = '/';
+            document.getElementById('listener').value = arguments[0];
+            document.querySelector('#explain button').click()";
+        browser.run(ask, &[json!(listener)]);
+        let told = format!(", listener {} (split)", if listener.is_empty() { "predict" } else { listener });
+        eventually("the explanation", true, || text(&browser, "#explained").contains(&told));
+        text(&browser, "#explained")
+    };
+    let names = "return [...document.querySelectorAll('#listener option')].map((option) => option.value)";
+    eventually("its choices", json!(["", "predict", "second"]), || browser.run(names, &[]));
+    let seen = "return document.getElementById('listener').checkVisibility()";
+    assert_eq!(browser.run(seen, &[]), true);
+    assert!(chosen("second").ends_with("127.0.0.1:10"));
+    assert!(chosen("").ends_with("127.0.0.1:9"));
+    if let Some(axe) = part("axe") {
+        assert_eq!(barriers(&browser, &fs::read_to_string(axe).unwrap()), Vec::<String>::new());
+    }
+    drop(weir);
+
+    let pod = Pod::new();
+    let alone =
+        format!("{}services:\n{}", pod.gateway_listener("half-plus-two"), service("half-plus-two", 9));
+    let weir = pod.start(&alone, &rule(&[("v1", 100)]));
+    open(&browser, &weir);
+    eventually("the rules", true, || text(&browser, "#rules").contains("canary.models"));
+    assert_eq!(browser.run(seen, &[]), false, "there is nothing to choose");
 }
 
 #[tokio::test]

@@ -94,7 +94,13 @@ fn once_it_is_a_table_of_the_last_minute_or_what_the_admin_says() {
     }
 
     let other = output(top(&weir, &["--once", "--filter", "nobody"]));
-    assert_eq!(text(&other.stdout), "no split yet\n");
+    assert_eq!(
+        (other.status.code(), text(&other.stdout), text(&other.stderr)),
+        (Some(1), "", "weir top: no split matches `nobody`\n")
+    );
+    let other = output(top(&weir, &["--once", "--filter", "nobody", "-o", "json"]));
+    let said: Value = serde_json::from_slice(&other.stdout).expect("a document");
+    assert_eq!((other.status.code(), &said["splits"]), (Some(1), &Value::Array(Vec::new())));
     let wrong = output(top(&weir, &["--once", "--filter", "("]));
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("400: Invalid regex"), "{wrong:?}");
 }
@@ -172,6 +178,43 @@ fn without_a_proxy_it_says_so_in_a_line_and_one_that_goes_away_is_waited_for() {
         weir.pod.admin
     );
     assert_eq!((none.status.code(), text(&none.stderr), text(&none.stdout)), (Some(1), &*line, ""));
+}
+
+#[test]
+fn it_goes_on_when_the_proxy_starts_anew_and_says_for_how_long_it_was_lost() {
+    let mut weir = proxy();
+    let (mut seen, program) = terminal(120, 24);
+    let mut on_a_terminal = top(&weir, &["--interval", "100ms"]);
+    on_a_terminal.env("NO_COLOR", "1").stdout(program.try_clone().unwrap()).stderr(program);
+    let _on_a_terminal = Running(on_a_terminal.spawn().unwrap());
+    let in_a_pipe =
+        top(&weir, &["--interval", "100ms"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut in_a_pipe = Running(in_a_pipe.unwrap());
+    let mut told = BufReader::new(in_a_pipe.0.stderr.take().unwrap()).lines();
+    let mut lines = BufReader::new(in_a_pipe.0.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("version v1"));
+    read_until(&mut seen, |said| said.contains(" canary.models "));
+
+    weir.kill();
+    let lost = told.next().unwrap().unwrap();
+    assert!(lost.starts_with("weir top: connection lost: ") && lost.ends_with("; trying again"), "{lost}");
+    // The notice, and below it the table as it was.
+    let old = read_until(&mut seen, |said| {
+        said.rsplit("\x1b[J")
+            .next()
+            .is_some_and(|last| last.starts_with(" ! connection lost for ") && last.contains("endpoints"))
+    });
+    assert!(old.contains("nothing listens at "), "{old:?}");
+
+    weir.start_again();
+    let back = told.next().unwrap().unwrap();
+    assert!(back.starts_with("weir top: connected again after "), "{back}");
+    read_until(&mut seen, |said| {
+        said.rsplit("\x1b[J")
+            .next()
+            .is_some_and(|last| last.starts_with(" canary.models ") && last.contains("v2"))
+    });
+    while !lines.next().expect("more lines").unwrap().contains("version v2") {}
 }
 
 /// A terminal of that size: what a person sees of it, and what a program takes it for.

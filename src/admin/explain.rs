@@ -9,7 +9,7 @@ use super::reply::{Query, Reply};
 use crate::proxy::explain::{Report, Request, request};
 
 /// What may be said of the request.
-pub(super) const PARAMETERS: [&str; 6] = ["method", "url", "header", "from", "listener", "format"];
+pub(super) const PARAMETERS: [&str; 7] = ["method", "url", "header", "headers", "from", "listener", "format"];
 
 /// See the module.
 pub(super) fn explain(admin: &Admin, query: &Query) -> Reply {
@@ -43,7 +43,17 @@ impl Asked {
         for (name, value) in query.iter() {
             match (name, value) {
                 ("method" | "url", _) | ("listener" | "from", "") => {}
-                ("header", lines) => {
+                ("header", line) if line.contains(['\r', '\n']) => {
+                    return Err(
+                        "a header is one line: a `header` for each, or all as lines of `headers`".to_owned()
+                    );
+                }
+                ("header", "") => {}
+                ("header", line) => {
+                    let (name, value) = request::line(line)?;
+                    asked.request.headers.append(name, value);
+                }
+                ("headers", lines) => {
                     for line in lines.lines().filter(|line| !line.trim().is_empty()) {
                         let (name, value) = request::line(line)?;
                         asked.request.headers.append(name, value);
@@ -71,7 +81,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_asked_is_a_question_or_refused_with_a_reason(query in "[ -~]{0,60}", known in 0..7_usize) {
-            let name = ["url", "method", "header", "from", "listener", "format", ""][known];
+            let name = ["url", "method", "header", "headers", "from", "listener", "format"][known];
             let uri = format!("/explain?url=/a&{name}={query}").parse::<Uri>();
             prop_assume!(uri.is_ok());
             if let Err(reason) = Asked::of(&Query::of_form(&uri.expect("assumed"))) {

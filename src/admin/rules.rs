@@ -10,13 +10,15 @@ use serde::Serialize;
 
 use super::Admin;
 use super::reply::{Query, Reply, filter};
-use crate::proxy::plane::Plane;
+use crate::proxy::plane::{ListenerPlane, Plane};
 use crate::router::{Rule, rules as told};
 use crate::snapshot::{Domain, Mode, VirtualHost};
 
 #[derive(Serialize)]
 struct View {
     generation: u64,
+    /// Those that split, whatever is asked for.
+    listeners: Vec<Arc<str>>,
     hosts: Vec<HostRow>,
     /// Rules beyond `limit`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +47,12 @@ pub(super) fn rules(admin: &Admin, query: &Query) -> Reply {
         Err(reason) => return refused(reason),
     };
     let Some(plane) = admin.plane.load_full() else {
-        return Reply::json(&View { generation: 0, hosts: Vec::new(), left_out: None });
+        return Reply::json(&View {
+            generation: 0,
+            listeners: Vec::new(),
+            hosts: Vec::new(),
+            left_out: None,
+        });
     };
     let (mut hosts, mut left, mut left_out) = (Vec::new(), limit.unwrap_or(usize::MAX), 0);
     for (listeners, host) in virtual_hosts(&plane) {
@@ -65,19 +72,25 @@ pub(super) fn rules(admin: &Admin, query: &Query) -> Reply {
             });
         }
     }
-    Reply::json(&View { generation: plane.generation, hosts, left_out: limit.map(|_| left_out) })
+    let listeners = splitting(&plane).map(|listener| listener.listener.name.clone()).collect();
+    let left_out = limit.map(|_| left_out);
+    Reply::json(&View { generation: plane.generation, listeners, hosts, left_out })
 }
 
 fn refused(reason: String) -> Reply {
     Reply::text(reason).with_status(StatusCode::BAD_REQUEST)
 }
 
+fn splitting(plane: &Plane) -> impl Iterator<Item = &Arc<ListenerPlane>> {
+    plane.listeners.iter().filter(|listener| listener.chain().mode == Mode::Split)
+}
+
 /// Those of listeners that split, each route configuration once.
 fn virtual_hosts(plane: &Plane) -> impl Iterator<Item = (Vec<Arc<str>>, &VirtualHost)> {
-    let splitting = || plane.listeners.iter().filter(|listener| listener.chain().mode == Mode::Split);
-    let configs: BTreeSet<&Arc<str>> = splitting().map(|listener| &listener.chain().route_config).collect();
+    let configs: BTreeSet<&Arc<str>> =
+        splitting(plane).map(|listener| &listener.chain().route_config).collect();
     configs.into_iter().flat_map(move |name| {
-        let listeners: Vec<Arc<str>> = splitting()
+        let listeners: Vec<Arc<str>> = splitting(plane)
             .filter(|listener| listener.chain().route_config == *name)
             .map(|listener| listener.listener.name.clone())
             .collect();

@@ -1,7 +1,7 @@
 //! `weir top`: the table of a proxy that runs, drawn anew each second.
 //!
-//! Law: it asks the admin alone, and shows what that says. A proxy that is away for a while is waited for; one that was
-//! never there is a fault.
+//! Law: it asks the admin alone, and shows what that says. A proxy that is away for a while, as when it starts anew, is
+//! waited for, and what was shown stays and is said to be old; one that was never there is a fault.
 
 pub mod table;
 pub mod view;
@@ -9,7 +9,6 @@ pub mod view;
 mod grid;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -21,8 +20,8 @@ use table::{Recent, Screen, TOP, minute_rows};
 /// What may be chosen about it.
 #[derive(Clone, Debug)]
 pub struct Top {
-    /// Whom to ask.
-    pub admin: SocketAddr,
+    /// Whom to ask: a name or an address, and a port.
+    pub admin: String,
     /// Once, in place of again and again.
     pub once: bool,
     /// What the admin says, in place of a table.
@@ -46,46 +45,74 @@ impl Top {
 
     async fn show(&self, out: &mut impl Write) -> Result<(), String> {
         let (start, mut screen, mut recent) = (Instant::now(), Screen::of_stdout(&TOP), Recent::default());
+        if let Some(nothing) = self.no_match() {
+            screen.say_of_nothing(nothing);
+        }
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut was_there, mut is_away) = (false, false);
+        // What was shown last, and since when there has been nothing new.
+        let (mut last, mut lost) = (None, None);
         loop {
             ticks.tick().await;
-            let told = match self.fetch().await {
-                Ok(page) if self.json => json(&page, self.once).map_err(|error| error.to_string()),
-                Ok(page) => {
-                    view::read(&page).map_err(|error| error.to_string()).map(|view| match self.once {
-                        true => screen.once(&minute_rows(&view)),
-                        false => {
-                            screen.measure();
-                            screen.draw(start.elapsed(), &recent.rows(Instant::now(), &view))
-                        }
-                    })
+            screen.measure();
+            let told = self.fetch().await.map_err(|error| self.reason(&error)).and_then(|page| {
+                let view = view::read(&page).map_err(|error| format!("{}: {error}", self.admin))?;
+                Ok((page, view))
+            });
+            let (text, has_none) = match told {
+                Ok((page, view)) => {
+                    if let Some(since) = lost.take() {
+                        screen.set_notice(None);
+                        self.tell_unseen(&screen, &format!("connected again after {}", seconds(since)));
+                    }
+                    let rows =
+                        if self.once { minute_rows(&view) } else { recent.rows(Instant::now(), &view) };
+                    let text = match (self.json, self.once) {
+                        (true, alone) => json(&page, alone).map_err(|error| error.to_string())?,
+                        (false, true) => screen.once(&rows),
+                        (false, false) => screen.draw(start.elapsed(), &rows),
+                    };
+                    last = Some(rows);
+                    (text, view.splits.is_empty())
                 }
-                Err(error) => Err(self.reason(&error)),
-            };
-            let text = match told {
-                Ok(text) => {
-                    (was_there, is_away) = (true, false);
-                    text
-                }
-                Err(reason) if self.once || !was_there => return Err(reason),
-                Err(_) if is_away => continue,
                 Err(reason) => {
-                    is_away = true;
-                    screen.leave();
-                    // Between JSON documents there is nothing else.
-                    eprintln!("weir top: {reason}");
-                    continue;
+                    let Some(rows) = last.as_ref().filter(|_| !self.once) else { return Err(reason) };
+                    let since = lost.unwrap_or_else(|| {
+                        self.tell_unseen(&screen, &format!("connection lost: {reason}; trying again"));
+                        Instant::now()
+                    });
+                    lost = Some(since);
+                    if self.json || !screen.is_terminal() {
+                        continue;
+                    }
+                    screen.set_notice(Some(format!("connection lost for {}: {reason}", seconds(since))));
+                    (screen.draw(start.elapsed(), rows), false)
                 }
             };
-            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-                Ok(()) if self.once => return Ok(()),
-                Ok(()) => {}
-                // Whoever read it has read enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                Err(error) => return Err(format!("cannot write: {error}")),
+            if self.once
+                && has_none
+                && let Some(reason) = self.no_match()
+            {
+                if self.json {
+                    write(out, &text)?;
+                }
+                return Err(reason);
             }
+            if !write(out, &text)? || self.once {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What there is to say when nothing is shown.
+    fn no_match(&self) -> Option<String> {
+        self.filter.as_ref().map(|filter| format!("no split matches `{}`", filter.escape_debug()))
+    }
+
+    /// On the standard error, where no table tells it. Between JSON documents there is nothing else.
+    fn tell_unseen(&self, screen: &Screen, text: &str) {
+        if self.json || !screen.is_terminal() {
+            let _ = writeln!(io::stderr(), "weir top: {text}");
         }
     }
 
@@ -95,11 +122,11 @@ impl Top {
         let sort = (!self.json).then(|| "sort=trouble".to_owned());
         let asked: Vec<String> =
             sort.into_iter().chain(filter.map(|filter| format!("filter={filter}"))).collect();
-        view::page(self.admin, &format!("/splits?{}", asked.join("&"))).await
+        view::page(&*self.admin, &format!("/splits?{}", asked.join("&"))).await
     }
 
     fn reason(&self, error: &io::Error) -> String {
-        let admin = self.admin;
+        let admin = &self.admin;
         match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 format!("nothing listens at {admin}: is weir running, and is this its admin address?")
@@ -107,6 +134,20 @@ impl Top {
             _ => format!("{admin}: {error}"),
         }
     }
+}
+
+/// Whether somebody still reads.
+fn write(out: &mut impl Write, text: &str) -> Result<bool, String> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        // Whoever read it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(format!("cannot write: {error}")),
+    }
+}
+
+fn seconds(since: Instant) -> String {
+    format!("{} s", since.elapsed().as_secs())
 }
 
 /// One document: laid out, or in a line of its own where others follow.

@@ -17,7 +17,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     let number = digits.parse::<u64>().ok().filter(|_| unit_ms > 0 && !digits.starts_with('+'));
     let ms = number.and_then(|number| number.checked_mul(unit_ms));
     ms.map(Duration::from_millis)
-        .ok_or_else(|| "write a whole number and its unit, as in 500ms, 10s or 1m".to_owned())
+        .ok_or_else(|| "write a whole number and its unit, ms, s or m, as in 500ms, 10s or 1m".to_owned())
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_table_is_of_the_usual_admin_each_second_and_no_faster_than_sense() {
         let Ok(Command::Top(args)) = parse("weir top") else { panic!("no top") };
-        assert_eq!((args.admin, args.interval), (([127, 0, 0, 1], 15000).into(), Duration::from_secs(1)));
+        assert_eq!((&*args.admin, args.interval), ("127.0.0.1:15000", Duration::from_secs(1)));
         assert!(parse("weir top --once -o json --filter canary --interval 100ms").is_ok());
         assert!(parse("weir top --interval 99ms").is_err());
     }

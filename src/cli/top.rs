@@ -1,9 +1,10 @@
 //! `weir top`: its arguments, and its fault as one line.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use http::uri::Authority;
 
 use super::Output;
 use crate::app::top::Top;
@@ -32,9 +33,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TopArgs {
-    /// The proxy's admin address
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15000")]
-    pub admin: SocketAddr,
+    /// The proxy's admin address; a name is looked up each time
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15000", value_parser = admin)]
+    pub admin: String,
     /// Show it once and end
     #[arg(long)]
     pub once: bool,
@@ -47,6 +48,16 @@ pub struct TopArgs {
     /// How to print: json is what the admin says, a document each time
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Output,
+}
+
+/// An address, or a name and a port.
+fn admin(text: &str) -> Result<String, String> {
+    let authority =
+        text.parse::<Authority>().ok().filter(|read| !read.host().is_empty() && !text.contains('@'));
+    match authority.and_then(|read| read.port_u16()) {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err("write a name or an address and a port, as in localhost:15000 or [::1]:15000".to_owned()),
+    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -63,6 +74,33 @@ pub fn run(args: &TopArgs) -> ExitCode {
         Err(reason) => {
             let _ = writeln!(io::stderr(), "weir top: {reason}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admin_is_a_name_or_an_address_with_a_port() {
+        for right in ["127.0.0.1:15000", "localhost:15000", "[::1]:15000", "weir.models.svc:1"] {
+            assert_eq!(admin(right).as_deref(), Ok(right));
+        }
+        for wrong in [
+            "",
+            "localhost",
+            ":15000",
+            "localhost:",
+            "localhost:0",
+            "localhost:65536",
+            "::1:15000",
+            "a b:1",
+            "a@b:1",
+            "http://localhost:15000",
+            "a:1/",
+        ] {
+            assert!(admin(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -84,22 +84,28 @@ impl Pod {
         );
         fs::write(folder.path().join("rules.yaml"), rules).unwrap();
         fs::write(folder.path().join("weir.yaml"), config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        // As an operator would: what it says of its files is where they stand in the folder.
-        command.args(["proxy", "-c", "weir.yaml"]).current_dir(folder.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary that cargo built");
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let (stderr, lines) = (child.stderr.take().expect("piped"), said.clone());
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                lines.lock().unwrap().push(line);
-            }
-        });
+        let said = Arc::default();
+        let child = spawn(&folder, &said);
         let mut weir = Weir { pod: self, folder, child, said };
         weir.wait_until_ready();
         weir
     }
+}
+
+/// The binary that cargo built, over the configuration in `folder`; what it says is kept.
+fn spawn(folder: &TempDir, said: &Arc<Mutex<Vec<String>>>) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    // As an operator would: what it says of its files is where they stand in the folder.
+    command.args(["proxy", "-c", "weir.yaml"]).current_dir(folder.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary that cargo built");
+    let (stderr, lines) = (child.stderr.take().expect("piped"), said.clone());
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            lines.lock().unwrap().push(line);
+        }
+    });
+    child
 }
 
 impl Weir {
@@ -126,6 +132,12 @@ impl Weir {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts it again after that, where it was; returns when it is ready.
+    pub fn start_again(&mut self) {
+        self.child = spawn(&self.folder, &self.said);
+        self.wait_until_ready();
     }
 }
 

@@ -322,6 +322,20 @@ function showRules(view) {
   if (view.left_out > 0) hosts.push(make("p", { class: "note" }, `${view.left_out} more rules: say above which ones.`));
   if (hosts.length === 0) hosts.push(make("p", { class: "note" }, "None."));
   $("rules").replaceChildren(...hosts);
+  showListeners(view.listeners);
+}
+
+/** Which of them a request comes to is asked where there is a choice; else the URL's port says, or it is the first. */
+function showListeners(names) {
+  const select = $("listener");
+  const options = [["", "by the URL's port, or the first"], ...names.map((name) => [name, name])];
+  const wanted = JSON.stringify(options);
+  if (select.dataset.shown === wanted) return;
+  const chosen = names.includes(select.value) ? select.value : "";
+  select.dataset.shown = wanted;
+  select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
+  select.value = chosen;
+  select.parentElement.hidden = names.length < 2;
 }
 
 // ---- explain -------------------------------------------------------------------------------------------------------

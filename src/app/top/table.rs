@@ -258,13 +258,19 @@ pub struct Screen {
     /// Of a terminal, where it is known.
     size: Option<Size>,
     drawn_lines: usize,
+    /// Above the table, where it is drawn in place.
+    notice: Option<String>,
+    /// In place of a table without rows.
+    nothing: String,
 }
 
 impl Screen {
     /// A screen that draws in place if `terminal`, and in colours if `colour` too.
     #[must_use]
     pub fn new(style: &'static Style, terminal: bool, colour: bool) -> Self {
-        Self { style, terminal, colour: terminal && colour, size: None, drawn_lines: 0 }
+        let nothing = "no split yet".to_owned();
+        let colour = terminal && colour;
+        Self { style, terminal, colour, size: None, drawn_lines: 0, notice: None, nothing }
     }
 
     /// The standard output as it is; no colours if `NO_COLOR` is set and not empty (no-color.org).
@@ -283,13 +289,32 @@ impl Screen {
         self.size = size.map(|size| (size.ws_col.into(), size.ws_row.into()));
     }
 
+    /// Whether the table is drawn in place.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// What stands above the table from now on.
+    pub fn set_notice(&mut self, notice: Option<String>) {
+        self.notice = notice;
+    }
+
+    /// What is said in place of a table that has no rows.
+    pub fn say_of_nothing(&mut self, text: String) {
+        self.nothing = text;
+    }
+
     /// What to write to show `rows`, `elapsed` after the start. Whoever writes anything else in between calls
     /// [`Screen::leave`] first.
     pub fn draw(&mut self, elapsed: Duration, rows: &[Row]) -> String {
         if !self.terminal {
             return rows.iter().map(|row| self.plain_line(elapsed, row)).collect();
         }
-        let lines = self.fitting(self.table(rows));
+        let notice = self
+            .notice
+            .as_deref()
+            .map(|notice| self.painted(grid::cut(&format!(" ! {}", clean(notice)), self.width()), RED));
+        let lines = self.fitting(notice.into_iter().chain(self.table(rows)).collect());
         // Up to where the last one began, and clear from there.
         let up =
             if self.drawn_lines > 0 { format!("\x1b[{}A\r\x1b[J", self.drawn_lines) } else { String::new() };
@@ -325,7 +350,7 @@ impl Screen {
 
     fn table(&self, rows: &[Row]) -> Vec<String> {
         if rows.is_empty() {
-            return vec!["no split yet".to_owned()];
+            return vec![grid::cut(&self.nothing, self.width())];
         }
         let text = |row: &Row| self.style.columns.iter().map(|&column| row.text(column)).collect();
         let grid = grid::Grid::new(self.style.columns, rows.iter().map(text).collect(), self.width());

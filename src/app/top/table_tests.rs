@@ -196,6 +196,21 @@ fn a_table_that_is_higher_than_the_terminal_tells_how_much_is_missing_and_is_dra
 }
 
 #[test]
+fn a_notice_is_above_the_table_within_the_terminal_and_only_where_it_is_drawn_in_place() {
+    let rows = minute_rows(&wide());
+    let mut screen = sized(40, 6);
+    screen.set_notice(Some("connection lost for 7 s: nobody is there, nor was there ever".to_owned()));
+    let text = screen.draw(Duration::ZERO, &rows);
+    assert_eq!(text.lines().next(), Some(" ! connection lost for 7 s: nobody is t…"));
+    assert_eq!(text.lines().count(), 5);
+    screen.set_notice(None);
+    assert!(!screen.draw(Duration::ZERO, &rows).contains("lost"));
+    let mut lines = Screen::new(&TOP, false, false);
+    lines.set_notice(Some("lost".to_owned()));
+    assert!(!lines.draw(Duration::ZERO, &rows).contains("lost"));
+}
+
+#[test]
 fn a_name_is_letters_on_a_terminal_whatever_it_holds() {
     let mut view = wide();
     view.splits[0].versions[0].version = "v\x1b[2J1".to_owned();

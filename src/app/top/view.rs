@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time::timeout;
 
 /// The admin answers from memory on loopback: what takes longer is not coming.
@@ -126,7 +125,7 @@ pub struct Figures {
 ///
 /// # Errors
 /// When it cannot be reached within two seconds, answers with another status than 200, or says what cannot be read.
-pub async fn fetch(admin: SocketAddr) -> io::Result<SplitsView> {
+pub async fn fetch(admin: impl ToSocketAddrs) -> io::Result<SplitsView> {
     read(&page(admin, "/splits").await?)
 }
 
@@ -142,7 +141,7 @@ pub fn read(page: &[u8]) -> io::Result<SplitsView> {
 ///
 /// # Errors
 /// When it cannot be reached within two seconds, or answers with another status than 200.
-pub async fn page(admin: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+pub async fn page(admin: impl ToSocketAddrs, path: &str) -> io::Result<Vec<u8>> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the admin did not answer in time");
     let answer = timeout(FETCH_TIMEOUT, exchange(admin, path)).await.map_err(late)??;
     let invalid = || io::Error::other("its answer is not HTTP/1");
@@ -157,9 +156,10 @@ pub async fn page(admin: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
 }
 
 /// HTTP/1.0, so that the answer is in one piece and ends with the connection.
-async fn exchange(admin: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+async fn exchange(admin: impl ToSocketAddrs, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(admin).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nhost: {admin}\r\n\r\n");
+    // Not the name: whoever gives the address one of its own may ask, and need not be local.
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", stream.peer_addr()?);
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(PAGE_MAX_BYTES).read_to_end(&mut answer).await?;
@@ -168,6 +168,8 @@ async fn exchange(admin: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::net::TcpListener;
 
     use super::*;
@@ -203,6 +205,26 @@ mod tests {
         assert_eq!(split.rule.as_deref(), Some("canary.default"));
         assert_eq!((split.versions[0].weight, split.versions[0].minute.qps), (Some(95), Some(38.0)));
         assert_eq!((split.versions[1].start.p50_ms, split.versions[1].minute.success_rate), (None, None));
+    }
+
+    #[tokio::test]
+    async fn an_admin_may_be_named_and_is_asked_by_its_address() {
+        // Of the name's addresses, the one at which it listens.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut request, mut some) = (Vec::new(), [0; 1024]);
+            while !request.ends_with(b"\r\n\r\n") {
+                let n = stream.read(&mut some).await.unwrap();
+                assert!(n > 0);
+                request.extend_from_slice(&some[..n]);
+            }
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n{}").await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        assert_eq!(fetch(format!("localhost:{}", address.port())).await.unwrap(), SplitsView::default());
+        assert!(asked.await.unwrap().contains(&format!("\r\nhost: {address}\r\n")));
     }
 
     #[tokio::test]
