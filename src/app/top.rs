@@ -106,7 +106,7 @@ impl Top {
 
     /// What there is to say when nothing is shown.
     fn no_match(&self) -> Option<String> {
-        self.filter.as_ref().map(|filter| format!("no split matches `{}`", filter.escape_debug()))
+        self.filter.as_ref().map(|filter| format!("no split matches `{}`", table::clean(filter)))
     }
 
     /// On the standard error, where no table tells it. Between JSON documents there is nothing else.

@@ -167,7 +167,7 @@ impl Row {
 }
 
 /// Names are whatever a configuration says: on a terminal they are letters, not commands.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
