@@ -253,8 +253,11 @@ fn split_row(
             steps,
         });
     }
-    let judged: Vec<_> =
-        counted.into_iter().zip(&versions).map(|(counted, version)| (counted, &version.endpoints)).collect();
+    let judged: Vec<_> = counted
+        .into_iter()
+        .zip(&versions)
+        .map(|(counted, version)| (counted, version.endpoints.state()))
+        .collect();
     let judged = states::of_rule(&judged);
     versions.iter_mut().zip(judged).for_each(|(version, states)| version.states = states);
     share_out(&mut versions, |version| &mut version.start);

@@ -44,7 +44,7 @@ fn rank(route: &RoutePlane, clusters: &[Arc<ClusterPlane>], stats: &SplitStats) 
     let versions: Vec<_> = versions_of(route, clusters)
         .into_iter()
         .map(|version| {
-            let endpoints = endpoints::of(route, &version.service, &version.name, clusters);
+            let endpoints = endpoints::state(route, &version.service, &version.name, clusters);
             let key = (version.service, route.route.name.clone(), version.name);
             let minute = stats.minute(&key);
             let requests = minute.as_ref().map_or(0, |minute| minute.requests);
@@ -53,7 +53,7 @@ fn rank(route: &RoutePlane, clusters: &[Arc<ClusterPlane>], stats: &SplitStats) 
             (minute.as_ref().map(Counted::from).unwrap_or_default(), endpoints, requests, is_wanted)
         })
         .collect();
-    let counted: Vec<_> = versions.iter().map(|(counted, endpoints, _, _)| (*counted, endpoints)).collect();
+    let counted: Vec<_> = versions.iter().map(|(counted, endpoints, _, _)| (*counted, *endpoints)).collect();
     let states = states::of_rule(&counted);
     let wanted = states.iter().zip(&versions).filter(|(_, (_, _, _, is_wanted))| *is_wanted);
     let worst = wanted.map(|(states, _)| trouble(states)).max();

@@ -4,7 +4,6 @@
 
 use serde::Serialize;
 
-use super::endpoints;
 use crate::telemetry::Figures;
 
 /// From this share of success on a version is well.
@@ -84,8 +83,8 @@ impl From<&Figures> for Counted {
     }
 }
 
-/// The states of a rule's versions, in their order.
-pub(super) fn of_rule(versions: &[(Counted, &endpoints::Row)]) -> Vec<States> {
+/// The states of a rule's versions, in their order, by what was counted of them and how their endpoints are.
+pub(super) fn of_rule(versions: &[(Counted, State)]) -> Vec<States> {
     let sum = |of: fn(&Counted) -> u64| versions.iter().map(|(counted, _)| of(counted)).sum::<u64>();
     let (judged, client_errors) = (sum(|counted| counted.judged), sum(|counted| counted.client_errors));
     let states = versions.iter().map(|(counted, endpoints)| {
@@ -93,7 +92,7 @@ pub(super) fn of_rule(versions: &[(Counted, &endpoints::Row)]) -> Vec<States> {
         States {
             success: counted.success_rate.map(success),
             client_errors: are_high(counted, others).then_some(Compared::High),
-            endpoints: Some(of_endpoints(endpoints)),
+            endpoints: Some(*endpoints),
         }
     });
     states.collect()
@@ -117,14 +116,6 @@ fn are_high(own: &Counted, others: (u64, u64)) -> bool {
     own >= TIMES * others && own >= others + ABOVE
 }
 
-fn of_endpoints(row: &endpoints::Row) -> State {
-    match (row.healthy, row.ejected + row.failed_check) {
-        (0, _) => State::Failing,
-        (_, 0) => State::Good,
-        _ => State::Degraded,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,9 +126,8 @@ mod tests {
 
     /// Which of a rule's versions have high client errors, by `(requests, client errors)` of each.
     fn high(versions: &[(u64, u64)]) -> Vec<bool> {
-        let endpoints = endpoints::Row::default();
         let versions: Vec<_> =
-            versions.iter().map(|&(all, errors)| (counted(all, errors), &endpoints)).collect();
+            versions.iter().map(|&(all, errors)| (counted(all, errors), State::Good)).collect();
         of_rule(&versions).iter().map(|states| states.client_errors.is_some()).collect()
     }
 
@@ -166,7 +156,7 @@ mod tests {
     fn success_is_good_degraded_or_failing_and_nothing_without_requests() {
         let state = |success_rate| {
             let counted = Counted { success_rate, ..Counted::default() };
-            of_rule(&[(counted, &endpoints::Row::default())])[0].success
+            of_rule(&[(counted, State::Good)])[0].success
         };
         assert_eq!(state(None), None);
         for (rate, wanted) in [

@@ -157,6 +157,25 @@ fn rules_with_trouble_come_first_then_those_with_traffic_and_no_limit_leaves_the
 }
 
 #[test]
+fn a_version_without_endpoints_is_trouble_unless_it_is_sent_nothing() {
+    run(async |mut world| {
+        for (shares, first) in [([95, 5], "gone.kubeflow"), ([100, 0], "quiet0.kubeflow")] {
+            let gone = RULES.replace("name: testers", "name: gone").replace("precedence: 2", "precedence: 0");
+            let gone =
+                gone.replace("{version: v2}, weight: 5", &format!("{{version: v3}}, weight: {}", shares[1]));
+            let gone = gone.replace("weight: 95", &format!("weight: {}", shares[0]));
+            world.planner.publish(snapshot(MAIN, &format!("{}---\n{gone}", many_rules()))).unwrap();
+            world.admin.stats.borrow_mut().adopt(world.planner.declared());
+            let page = world.get("/splits?sort=trouble").await.json();
+            assert_eq!(page["splits"][0]["rule"], first, "{shares:?}");
+            let all = page["splits"].as_array().unwrap();
+            let gone = all.iter().find(|split| split["rule"] == "gone.kubeflow").unwrap();
+            assert_eq!(gone["versions"][1]["states"]["endpoints"], "failing");
+        }
+    });
+}
+
+#[test]
 fn a_few_of_many_rules_are_asked_for_by_name_and_number() {
     run(async |world| {
         let page = world.get("/splits?limit=1").await.json();
