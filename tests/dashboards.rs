@@ -23,7 +23,10 @@ mod dashboards {
     mod istio;
     mod known;
     mod meaning;
+    mod mix;
+    mod percentile;
     pub(crate) mod run;
+    mod shown;
     mod state;
     mod traffic;
     mod wait;
@@ -41,9 +44,20 @@ fn here<T>(test: impl Future<Output = T>) -> T {
 #[test]
 fn every_query_of_every_dashboard_shows_the_traffic_that_was_sent_and_istios_show_it_too() {
     let Some(programs) = run::programs() else { return };
-    let run = here(run::Run::make(programs));
-    let wrong = [run::of_ours(&run), run::of_istio(&run)].concat();
-    assert!(wrong.is_empty(), "{} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    // A run in which the machine kept requests waiting says nothing of how long they took: then there is another one.
+    for last in [false, false, true] {
+        let run = here(run::Run::make(programs.clone()));
+        let wrong = [run::of_ours(&run), run::of_istio(&run)].concat();
+        let told: Vec<&str> = wrong.iter().map(|wrong| wrong.text.as_str()).collect();
+        let (told, blurred) = (told.join("\n"), run.blurred.join("\n"));
+        if !last && wrong.iter().all(|wrong| wrong.of_time) && !(wrong.is_empty() && blurred.is_empty()) {
+            println!("requests were late:\n{blurred}\n{told}");
+            continue;
+        }
+        assert!(wrong.is_empty(), "{} answers are wrong:\n{told}", wrong.len());
+        assert!(blurred.is_empty(), "percentiles that no bucket tells apart:\n{blurred}");
+        return;
+    }
 }
 
 #[test]

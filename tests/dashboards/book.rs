@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common::metrics::Scrape;
-use crate::common::prometheus::Prometheus;
+use crate::common::prometheus::{Labels, Prometheus};
 
 /// The least and the most of a value.
 pub(crate) type Band = [f64; 2];
@@ -89,6 +89,41 @@ impl Book {
     pub(crate) fn observe(&mut self, pod: usize, metric: &str, labels: &[(&str, &str)], seen: Band) {
         let known = self.known;
         self.seen.entry(series(pod, metric, labels)).or_default().push((seen, known));
+    }
+
+    /// What a histogram has seen of the known traffic where its labels have some of these values, by some of its labels.
+    pub(crate) fn observed(
+        &self,
+        metric: &str,
+        of: &[(&str, &[&str])],
+        by: &[&str],
+    ) -> BTreeMap<Labels, Vec<Band>> {
+        let mut observed: BTreeMap<Labels, Vec<Band>> = BTreeMap::new();
+        for ((name, _, labels), seen) in &self.seen {
+            // The scrape's own.
+            let label = |name: &str| match name {
+                "namespace" => Some("models"),
+                _ => labels.get(name).map(String::as_str),
+            };
+            let wanted =
+                |&(name, values): &(&str, &[&str])| label(name).is_some_and(|label| values.contains(&label));
+            if name != metric || !of.iter().all(wanted) {
+                continue;
+            }
+            let found = by.iter().map(|&name| (name.to_owned(), label(name).unwrap_or_default().to_owned()));
+            let known = seen.iter().filter(|(_, known)| *known).map(|(band, _)| *band);
+            let mut known = known.peekable();
+            if known.peek().is_some() {
+                observed.entry(found.collect()).or_default().extend(known);
+            }
+        }
+        observed
+    }
+
+    /// The bounds of a histogram's buckets but for the infinite one.
+    pub(crate) fn bounds(&self, metric: &str) -> Vec<f64> {
+        let bounds = self.bounds.get(metric).unwrap_or_else(|| panic!("{metric} has no buckets"));
+        bounds.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect()
     }
 
     /// The buckets of all histograms, as series.

@@ -10,6 +10,21 @@ use crate::common::prometheus::{Found, Labels};
 /// What two ends of a scrape may differ by, in parts of a value.
 const TOLERANCE: f64 = 0.02;
 
+/// An answer that is wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Wrong {
+    /// It is one of how long requests took: a machine that lets a proxy wait makes it wrong, too.
+    pub(crate) of_time: bool,
+    pub(crate) text: String,
+}
+
+impl Wrong {
+    pub(crate) fn new(board: &str, panel: &str, query: &str, fault: &str) -> Wrong {
+        let of_time = ["_duration", "_rq_time_bucket"].iter().any(|of| query.contains(of));
+        Wrong { of_time, text: format!("{board}: {panel}: {query}\n    {fault}") }
+    }
+}
+
 fn told(found: Found) -> BTreeMap<Labels, f64> {
     let without_name = |(mut labels, value): (Labels, f64)| {
         labels.remove("__name__");

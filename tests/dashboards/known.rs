@@ -92,16 +92,6 @@ impl Fact {
         let least = if matches!(self.wish.rule, "lost" | "gone") { 0 } else { self.sent };
         [least as f64, self.sent as f64]
     }
-
-    /// The time of one attempt of several, or of all.
-    fn attempt(&self) -> Band {
-        let least = match self.version.as_str() {
-            "v1" => DELAYS[0],
-            "v2" => DELAYS[1],
-            _ => return self.seconds,
-        };
-        [least.as_secs_f64(), self.seconds[1]]
-    }
 }
 
 fn class(status: u16) -> String {
@@ -195,9 +185,9 @@ impl Book {
     /// What the pod does that has the version.
     fn delivered(&mut self, fact: &Fact, pod: usize, status: u16) {
         let got = if status == fact.status { fact.got } else { FAILURE };
-        self.downstream(fact, (pod, "delivery"), status, fact.attempt(), got);
+        self.downstream(fact, (pod, "delivery"), status, fact.attempt, got);
         let name = format!("in.{HOST}|{}", fact.protocol());
-        self.answered(pod, &name, status, Some(fact.attempt()));
+        self.answered(pod, &name, status, Some(fact.attempt));
         let workload = format!("half-plus-two-{}", fact.version);
         self.istio(fact, (pod, "destination"), &workload, status, "-");
     }
@@ -229,7 +219,7 @@ impl Book {
         if fact.status > 0 && fact.wish.rule != "undeclared" {
             // The answer of a proxy's own is its cluster's, too: what a gRPC call has in its head is 200 then, here 503.
             let status = if matches!(fact.wish.rule, "lost" | "gone") { 503 } else { fact.status };
-            let time = (!fact.attempts().is_empty()).then(|| fact.attempt());
+            let time = (!fact.attempts().is_empty()).then(|| fact.attempt);
             self.answered(pod, name.1, status, time);
         }
         let (counts, hop, limit) = upstream_effects(fact.wish);
@@ -310,7 +300,8 @@ impl Book {
             ("connection_security_policy", if reporter == "source" { "unknown" } else { "none" }),
         ];
         let got = if status == fact.status { fact.got } else { FAILURE };
-        let seconds = if reporter == "source" { fact.seconds } else { fact.attempt() };
+        // Who delivers for another pod sees one attempt; who splits sees all.
+        let seconds = if workload == "unknown" { fact.seconds } else { fact.attempt };
         self.count(pod, "istio_requests_total", &labels);
         self.observe(pod, "istio_request_duration_milliseconds", &labels, milliseconds(seconds));
         self.observe(pod, "istio_request_bytes", &labels, fact.taken());

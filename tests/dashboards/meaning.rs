@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::boards::Board;
+use super::compare::Wrong;
 use super::traffic::Fact;
-use super::world::{BROKEN, DELAYS, HOST};
+use super::world::{BROKEN, HOST};
 use crate::common::prometheus::Labels;
 
 /// Rates reach half a second beyond the first of some fifteen samples, and up to a second beyond the last one.
@@ -17,12 +17,13 @@ const OF_RATIOS: f64 = 0.02;
 const WINDOW: f64 = 300.0;
 
 /// What one query of a board shows.
+#[derive(Clone, Debug)]
 pub(crate) struct Meaning {
-    board: &'static str,
-    panel: &'static str,
+    pub(crate) board: &'static str,
+    pub(crate) panel: String,
     /// Which of the queries of panels with that name.
-    number: usize,
-    shows: BTreeMap<Labels, [f64; 2]>,
+    pub(crate) number: usize,
+    pub(crate) shows: BTreeMap<Labels, [f64; 2]>,
 }
 
 type Of = fn(&Fact) -> Vec<(&'static str, String)>;
@@ -64,7 +65,7 @@ struct Says {
 impl Says {
     fn put(&mut self, panel: &'static str, number: usize, shows: BTreeMap<Labels, [f64; 2]>) {
         assert!(!shows.is_empty(), "{panel}: nothing is known");
-        self.all.push(Meaning { board: self.board, panel, number, shows });
+        self.all.push(Meaning { board: self.board, panel: panel.to_owned(), number, shows });
     }
 
     fn one(&mut self, panel: &'static str, number: usize, labels: &[(&str, &str)], value: f64) {
@@ -134,10 +135,6 @@ fn rollout(facts: &[&Fact]) -> Vec<Meaning> {
     };
     says.rates("Requests by flag", 0, facts, flags, |fact| fact.flags() != "-");
     says.rates("Callers that left", 0, facts, VERSION, |fact| fact.status == 0);
-    // The first p99 is that of all versions.
-    for (panel, number, part) in [("p50", 0, 0.5), ("p90", 0, 0.9), ("p99", 1, 0.99)] {
-        percentile(&mut says, facts, panel, number, part);
-    }
     says.rates("Retries", 0, facts, VERSION, |fact| fact.attempts().len() == 2);
     says.rates("Retries", 1, facts, VERSION, |fact| fact.wish.act == Some("again"));
     let copies: Of = |_| vec![("version", "v5".to_owned()), ("result", "sent".to_owned())];
@@ -179,18 +176,6 @@ fn shares(says: &mut Says, facts: &[&Fact]) {
         says.put(panel, 0, weights.map(of).into());
         says.put(panel, 1, mine.iter().map(share).collect());
     }
-}
-
-/// A percentile of successes lies between what their model server takes and what their callers saw, within a bucket.
-fn percentile(says: &mut Says, facts: &[&Fact], panel: &'static str, number: usize, part: f64) {
-    let of = |(version, delay): (&str, std::time::Duration)| {
-        let successes = facts.iter().filter(|fact| fact.version() == version && SUCCESS(fact));
-        let mut seconds: Vec<f64> = successes.map(|fact| fact.seconds[1]).collect();
-        seconds.sort_by(f64::total_cmp);
-        let seen = seconds[((seconds.len() - 1) as f64 * part).ceil() as usize];
-        (labelled(&[("version", version)]), [delay.as_secs_f64() * 0.8, seen * 1.3])
-    };
-    says.put(panel, number, [("v1", DELAYS[0]), ("v2", DELAYS[1])].map(of).into());
 }
 
 fn fleet(facts: &[&Fact]) -> Vec<Meaning> {
@@ -273,25 +258,24 @@ fn sidecar(facts: &[&Fact]) -> Vec<Meaning> {
     says.all
 }
 
-/// What is wrong with a board's answers, which `ask` gives.
+/// What is wrong with the answers to a board's queries, each with its panel, which `ask` gives.
 pub(crate) fn wrong(
     meanings: &[Meaning],
-    board: &Board,
+    board: &str,
+    queries: &[(String, String)],
     ask: impl Fn(&str) -> BTreeMap<Labels, f64>,
-) -> Vec<String> {
+) -> Vec<Wrong> {
     let mut faults = Vec::new();
-    for meaning in meanings.iter().filter(|meaning| meaning.board == board.name) {
-        let mut queries = board.queries.iter().filter(|(panel, _)| panel == meaning.panel);
-        let found = queries.nth(meaning.number);
-        let (panel, query) = found.unwrap_or_else(|| panic!("{} has no panel {}", board.name, meaning.panel));
+    for meaning in meanings.iter().filter(|meaning| meaning.board == board) {
+        let mut of_panel = queries.iter().filter(|(panel, _)| *panel == meaning.panel);
+        let found = of_panel.nth(meaning.number);
+        let (panel, query) = found.unwrap_or_else(|| panic!("{board} has no panel {}", meaning.panel));
         let answer = ask(query);
         for (labels, [least, most]) in &meaning.shows {
             let value = answer.get(labels).copied();
             if !value.is_some_and(|value| (*least..=*most).contains(&value)) {
-                faults.push(format!(
-                    "{}: {panel}: {query}\n    {labels:?}: {value:?} means {least} to {most}",
-                    board.name
-                ));
+                let fault = format!("{labels:?}: {value:?} means {least} to {most}");
+                faults.push(Wrong::new(board, panel, query, &fault));
             }
         }
     }

@@ -7,14 +7,16 @@ use tokio::task::spawn_blocking;
 
 use super::boards::{Board, EACH, Values, Variable, shipped};
 use super::book::{Book, scraped};
-use super::compare::{differences, differences_of_top};
+use super::compare::{Wrong, differences, differences_of_top};
 use super::gate::Gate;
 use super::istio;
 use super::meaning::{self, Meaning, meanings};
+use super::mix::MIXES;
+use super::shown;
 use super::state::{Kernel, Moments, now};
 use super::traffic::{CONNECTIONS, Callers, Fact, SHORT};
 use super::wait::until;
-use super::world::{DELAYS, HOST, World, all_rules, rules};
+use super::world::{HOST, World, all_rules, rules};
 use crate::common::metrics::Scrape;
 use crate::common::parts::part;
 use crate::common::prometheus::Prometheus;
@@ -32,8 +34,10 @@ pub(crate) struct Run {
     known: [[Prometheus; 2]; 2],
     /// When.
     at: [f64; 2],
-    /// What the panels of ours mean.
-    meanings: Vec<Meaning>,
+    /// What the panels mean, of ours and of Istio's.
+    meanings: [Vec<Meaning>; 2],
+    /// Percentiles that cannot be told from others, as requests were late.
+    pub(crate) blurred: Vec<String>,
 }
 
 /// The programs that this needs.
@@ -113,7 +117,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl Run {
     pub(crate) async fn make(programs: [PathBuf; 2]) -> Run {
         let before = now();
-        let world = World::start("", DELAYS).await;
+        let world = World::start("", MIXES).await;
         let started = [before, now()];
         let mut callers = Callers::connect(&world).await;
         // Every series is born before anybody looks: a counter that begins with its first count is too late for a rate.
@@ -198,13 +202,15 @@ impl Run {
         let of_gated = scraped(&gated, [(&at_a, PODS[0]), (&at_b, PODS[1])]);
         // The gate's last samples, which are two for each pod.
         let at_gate = of_gated.iter().flat_map(|pod| pod.times.last()).copied().fold(0.0, f64::max);
-        let known =
-            [write(true).serve(programs, &of_ours, switch), write(false).serve(programs, &of_gated, between)];
+        let books = [write(true), write(false)];
+        let (of_our_boards, blurred) = shown::ours(&books[0]);
+        let (of_istios, blurred_there) = shown::of_istio(&books[1]);
         Run {
             asked: [ours, gated],
-            known,
+            known: [books[0].serve(programs, &of_ours, switch), books[1].serve(programs, &of_gated, between)],
             at: [last, at_gate],
-            meanings: meanings(&[earlier, facts].concat()),
+            meanings: [[meanings(&[earlier, facts].concat()), of_our_boards].concat(), of_istios],
+            blurred: [blurred, blurred_there].concat(),
         }
     }
 
@@ -228,18 +234,16 @@ impl Run {
 }
 
 /// Every query of every dashboard that we ship.
-pub(crate) fn of_ours(run: &Run) -> Vec<String> {
+pub(crate) fn of_ours(run: &Run) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     for board in shipped() {
         let values = run.values(0, board.variables());
         let ask = |query: &str| run.asked[0].ask(&values.fill(query), Some(run.at[0])).into_iter().collect();
-        wrong.extend(meaning::wrong(&run.meanings, &board, ask));
+        wrong.extend(meaning::wrong(&run.meanings[0], &board.name, &board.queries, ask));
         for (panel, query) in &board.queries {
             for filled in each(&board, panel, query, &values) {
-                let faults = run.faults(0, &filled);
-                wrong.extend(
-                    faults.into_iter().map(|fault| format!("{}: {panel}: {filled}\n    {fault}", board.name)),
-                );
+                let faults = run.faults(0, &filled).into_iter();
+                wrong.extend(faults.map(|fault| Wrong::new(&board.name, panel, &filled, &fault)));
             }
         }
     }
@@ -261,12 +265,16 @@ fn each(board: &Board, panel: &str, query: &str, values: &Values) -> Vec<String>
 }
 
 /// Every query of Istio's dashboards.
-pub(crate) fn of_istio(run: &Run) -> Vec<String> {
+pub(crate) fn of_istio(run: &Run) -> Vec<Wrong> {
     let (mut wrong, mut empty) = (Vec::new(), 0);
     for board in istio::boards() {
         let variables =
             board.variables.iter().map(|(name, query)| Variable::new(name, query, Some(EACH.to_owned())));
         let values = run.values(1, variables.collect());
+        let queries: Vec<_> =
+            board.panels.iter().map(|panel| (panel.name.clone(), panel.query.clone())).collect();
+        let ask = |query: &str| run.asked[1].ask(&values.fill(query), Some(run.at[1])).into_iter().collect();
+        wrong.extend(meaning::wrong(&run.meanings[1], &board.name, &queries, ask));
         for panel in &board.panels {
             let filled = values.fill(&panel.query);
             let faults = match &panel.empty_until {
@@ -280,11 +288,8 @@ pub(crate) fn of_istio(run: &Run) -> Vec<String> {
                 }
                 None => run.faults(1, &filled),
             };
-            wrong.extend(
-                faults
-                    .into_iter()
-                    .map(|fault| format!("{}: {}: {filled}\n    {fault}", board.name, panel.name)),
-            );
+            let faults = faults.into_iter();
+            wrong.extend(faults.map(|fault| Wrong::new(&board.name, &panel.name, &filled, &fault)));
         }
     }
     assert!(empty > 0, "nothing is said to be empty");

@@ -2,6 +2,7 @@
 //! kernel.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -54,6 +55,19 @@ impl Kernel {
 /// The kernel's word at four moments: before the first scrape and after it, and before the last scrape and after it. What a
 /// scrape in between says lies in between.
 pub(crate) type Moments = [[Kernel; 2]; 4];
+
+/// How many connections to `address` are open, as the kernel says.
+fn connections_to(address: SocketAddr) -> f64 {
+    let SocketAddr::V4(address) = address else { panic!("{address}") };
+    // As it stands in memory: the bytes of the address from the last to the first.
+    let remote = format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port());
+    let table = fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let open = |line: &&str| {
+        let mut columns = line.split_whitespace().skip(2);
+        columns.next() == Some(&remote) && columns.next() == Some("01")
+    };
+    table.lines().filter(open).count() as f64
+}
 
 /// All clusters of a pod, with their endpoints and how many of these are healthy.
 fn clusters(pod: usize) -> Vec<(String, f64, f64)> {
@@ -199,10 +213,12 @@ impl Book {
 
     /// Connections that are open: those of `callers`, and those of which the other end knows.
     pub(crate) fn connected(&mut self, world: &World, callers: usize) {
-        // A pod's own version, by the pod itself and by the other one; at most as many as there are callers of a protocol
-        // at a time, and what is being closed.
-        let hops = [1.0, 2.0 * callers as f64];
+        // By both protocols; of REST there are as many as it takes: what has been idle for a second is for requests that can
+        // be sent again.
+        let delivers = [0, 1].map(|pod: usize| connections_to(world.pods[pod].pod.delivery));
         for pod in [0, 1] {
+            // To the other one.
+            let hops = [1.0, delivers[1 - pod] - 1.0];
             let own = &world.models[pod];
             for (protocol, upstream, copies) in
                 [("grpc", &own.grpc, &world.shadow.grpc), ("http", &own.http, &world.shadow.http)]
@@ -226,10 +242,10 @@ impl Book {
             let of_any = if pod == 0 { 5.0 } else { 0.0 };
             self.set(pod, active, &prefix("predict"), just(of_predict));
             self.set(pod, active, &prefix("any"), just(of_any));
-            self.set(pod, active, &prefix("delivery"), hops.map(|hops| 2.0 * hops));
-            let all = hops.map(|hops| 2.0 * hops + of_predict + of_any);
-            self.set(pod, "envoy_server_total_connections", &[], all);
-            for (two, most) in [(false, hops[1]), (true, 1.0)] {
+            self.set(pod, active, &prefix("delivery"), just(delivers[pod]));
+            let all = delivers[pod] + of_predict + of_any;
+            self.set(pod, "envoy_server_total_connections", &[], just(all));
+            for (two, most) in [(false, delivers[pod] - 1.0), (true, 1.0)] {
                 let metric = format!("envoy_http_downstream_cx_http{}_total", 1 + u8::from(two));
                 self.add(pod, &metric, &prefix("delivery"), [0.0, most]);
             }

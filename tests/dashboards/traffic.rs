@@ -14,7 +14,7 @@ use http::Request;
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::book::Book;
-use super::world::{BROKEN, DELAYS, HOST, World, message};
+use super::world::{BROKEN, HOST, TOOK, World, message};
 use crate::common::metrics::Scrape;
 use crate::common::world::client::{Answer, Client, grpc, post, request};
 use crate::common::world::raw::Raw;
@@ -41,8 +41,10 @@ pub(crate) struct Fact {
     /// 0: the caller left.
     pub(crate) status: u16,
     pub(crate) grpc_status: Option<u8>,
-    /// Seconds that it took at least, as its model server takes them, and at most, as its caller measured: [`took`].
+    /// Seconds that it took at least, as its model server says, and at most, as its caller measured: [`saw`].
     pub(crate) seconds: [f64; 2],
+    /// The same of one of its attempts.
+    pub(crate) attempt: [f64; 2],
     /// Bytes of bodies.
     pub(crate) sent: usize,
     pub(crate) got: usize,
@@ -167,6 +169,7 @@ impl Callers {
                 upstream.wait_begun(begun + 1).await;
                 call.abort();
                 until("the model server hears of it", || (upstream.cancelled() > left).then_some(())).await;
+                let seconds = [0.0, saw(start)];
                 facts.push(Fact {
                     pod: 0,
                     listener: "predict",
@@ -176,7 +179,8 @@ impl Callers {
                     version: "v1".to_owned(),
                     status: 0,
                     grpc_status: None,
-                    seconds: [0.0, took(start, 0)],
+                    seconds,
+                    attempt: seconds,
                     sent: sent(http),
                     got: 0,
                 });
@@ -198,6 +202,9 @@ impl Callers {
             self.made.borrow_mut().push((0, "any", false));
             self.any = Client::connect(Http::One, self.any_at).await;
         }
+        // What these bounds of weir.yaml and of the rules are.
+        let least = if matches!(rule, "late" | "deaf") { 0.05 } else { 0.0 };
+        let seconds = [least, saw(start)];
         Fact {
             pod: 0,
             listener: "any",
@@ -207,7 +214,8 @@ impl Callers {
             version: rule.to_owned(),
             status,
             grpc_status: None,
-            seconds: [0.0, took(start, 0)],
+            seconds,
+            attempt: seconds,
             sent: 0,
             got,
         }
@@ -322,7 +330,7 @@ async fn ask(client: &mut Client, pod: usize, http: Http, wish: Wish, id: usize)
     let request = asking(http, wish, id);
     let start = Instant::now();
     let answer = client.send(request).await;
-    let took = took(start, id);
+    let most = saw(start);
     let told = answer.headers.get("x-upstream").map(|name| name.to_str().expect("text").to_owned());
     let alone = match wish.rule {
         "lost" => "v3",
@@ -330,9 +338,9 @@ async fn ask(client: &mut Client, pod: usize, http: Http, wish: Wish, id: usize)
         "aborted" => "v1",
         _ => "nobody",
     };
-    let served = told.as_deref().map(|name| usize::from(name == "v2"));
-    let attempts = if wish.rule == "retried" && wish.act.is_some() { 2 } else { 1 };
-    let least = served.map_or(0.0, |number| DELAYS[number].as_secs_f64() * f64::from(attempts));
+    let took = answer.headers.get(TOOK).and_then(|took| took.to_str().ok()?.parse::<f64>().ok());
+    let least = took.unwrap_or_default() / 1e3;
+    let others = if wish.rule == "retried" && wish.act.is_some() { least } else { 0.0 };
     Fact {
         pod,
         listener: "predict",
@@ -342,18 +350,17 @@ async fn ask(client: &mut Client, pod: usize, http: Http, wish: Wish, id: usize)
         version: told.unwrap_or_else(|| alone.to_owned()),
         status: answer.status.as_u16(),
         grpc_status: grpc_status(&answer),
-        seconds: [least, took],
+        seconds: [least + others, most],
+        attempt: [least, most - others],
         sent: sent(http),
         got: answer.body.len(),
     }
 }
 
 /// Seconds since `start`, and what a proxy may measure beyond what its caller sees: it notes an answer's end once that is
-/// sent, and the kernel may let others run in between. For long that is rare: it may have been so with every eighth request.
-fn took(start: Instant, number: usize) -> f64 {
-    let interrupted =
-        if number.is_multiple_of(8) { Duration::from_secs(1) } else { Duration::from_millis(10) };
-    (start.elapsed() + interrupted).as_secs_f64()
+/// sent, and the kernel may let others run in between.
+fn saw(start: Instant) -> f64 {
+    (start.elapsed() + Duration::from_millis(10)).as_secs_f64()
 }
 
 fn grpc_status(answer: &Answer) -> Option<u8> {
@@ -379,6 +386,7 @@ async fn raw(world: &World, what: &'static str) -> Fact {
     })
     .await;
     let answer = raw.read_to_end().await;
+    let seconds = [0.0, saw(start)];
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     Fact {
         pod: 0,
@@ -389,7 +397,8 @@ async fn raw(world: &World, what: &'static str) -> Fact {
         version: String::new(),
         status: status.unwrap_or_else(|| panic!("{what}: {answer}")),
         grpc_status: None,
-        seconds: [0.0, took(start, 0)],
+        seconds,
+        attempt: seconds,
         sent: 0,
         got: 0,
     }

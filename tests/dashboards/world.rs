@@ -4,7 +4,8 @@
 //! so a test knows what must be counted before it looks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
+use super::mix::Mix;
 use crate::common::weir::{Pod, Weir, free_address};
 use crate::common::world::Http;
 use crate::common::world::raw::RawUpstream;
@@ -32,8 +34,10 @@ pub(crate) const BROKEN: &str = "broken.models.svc.cluster.local";
 pub(crate) const ANSWERS: [usize; 2] = [300, 30_000];
 /// Bytes that make the message of one that fails.
 pub(crate) const FAILURE: usize = 20;
-/// How long `v1` and `v2` take, at least.
-pub(crate) const DELAYS: [Duration; 2] = [Duration::from_millis(15), Duration::from_millis(90)];
+/// How long most requests of `v1` and of `v2` take, at least.
+pub(crate) const DELAYS: [Duration; 2] = [Duration::from_millis(15), Duration::from_millis(40)];
+/// The field in which a model server tells how many milliseconds it took.
+pub(crate) const TOOK: &str = "x-took";
 
 /// One model server, on a port for each protocol.
 pub(crate) struct Model {
@@ -103,37 +107,53 @@ impl Deaf {
 }
 
 /// A model server that answers with its name, so many bytes, and after so long.
-async fn model(name: &'static str, bytes: usize, delay: Duration) -> Model {
+async fn model(name: &'static str, bytes: usize, mix: Mix) -> Model {
     let ill = Rc::new(Cell::new(false));
-    let [grpc, http] = [serving(name, bytes, delay, &ill).await, serving(name, bytes, delay, &ill).await];
+    let [grpc, http] = [serving(name, bytes, mix, &ill).await, serving(name, bytes, mix, &ill).await];
     Model { grpc, http, ill }
 }
 
-async fn serving(name: &'static str, bytes: usize, delay: Duration, ill: &Rc<Cell<bool>>) -> Upstream {
-    let (seen, ill, asked) = (Rc::new(RefCell::new(HashSet::new())), ill.clone(), Rc::new(Cell::new(0)));
+async fn serving(name: &'static str, bytes: usize, mix: Mix, ill: &Rc<Cell<bool>>) -> Upstream {
+    // How long each request that was heard of takes, by its number; all attempts of one take as long.
+    let seen: Rc<RefCell<HashMap<String, Duration>>> = Rc::default();
+    // How many of each kind came: of each, every time has its part.
+    let kinds: Rc<RefCell<HashMap<String, usize>>> = Rc::default();
+    let (ill, asked) = (ill.clone(), Rc::new(Cell::new(0)));
     Upstream::handling(move |request| {
-        let (seen, ill, asked) = (seen.clone(), ill.get(), asked.clone());
+        let (seen, kinds, ill, asked) = (seen.clone(), kinds.clone(), ill.get(), asked.clone());
         async move {
-            asked.set(asked.get() + 1);
+            let number = asked.replace(asked.get() + 1);
             let (head, body) = request.into_parts();
             let _ = body.collect().await;
             let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
             if field("x-do") == Some("hold") {
                 std::future::pending::<()>().await;
             }
+            let id = field("x-id").unwrap_or_default().to_owned();
+            let first = !seen.borrow().contains_key(&id);
+            let time = match seen.borrow_mut().entry(id) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    let mut kinds = kinds.borrow_mut();
+                    let kind = kinds.entry(field("x-do").unwrap_or_default().to_owned()).or_default();
+                    *kind += 1;
+                    *new.insert(mix.at(*kind))
+                }
+            } * if ill { 4 } else { 1 };
             // The time that a prediction takes.
-            tokio::time::sleep(delay * if ill { 4 } else { 1 }).await;
-            let first = |id: Option<&str>| seen.borrow_mut().insert(id.unwrap_or_default().to_owned());
+            tokio::time::sleep(time).await;
             let status = match field("x-do") {
-                Some("again") if !first(field("x-id")) => 200,
+                Some("again") if !first => 200,
                 Some("again") => 503,
                 Some(status) => status.parse().expect("a status"),
-                None if ill && asked.get() % 4 == 0 => 500,
-                None if ill && asked.get() % 4 == 1 => 400,
+                None if ill && number % 4 == 3 => 500,
+                None if ill && number % 4 == 0 => 400,
                 None => 200,
             };
             let failed = status >= 400;
-            answer(&head.headers, name, status, if failed { FAILURE } else { bytes })
+            let mut answer = answer(&head.headers, name, status, if failed { FAILURE } else { bytes });
+            answer.headers_mut().insert(TOOK, u64::try_from(time.as_millis()).expect("a time").into());
+            answer
         }
     })
     .await
@@ -287,9 +307,10 @@ pub(crate) fn all_rules(weights: [u32; 2]) -> String {
 
 impl World {
     /// With more `limits`, `key: value`, of pod a, and model servers that take so long.
-    pub(crate) async fn start(limits: &str, delays: [Duration; 2]) -> World {
-        let models = [model("v1", ANSWERS[0], delays[0]).await, model("v2", ANSWERS[1], delays[1]).await];
-        let (shadow, broken) = (model("v5", ANSWERS[0], delays[0]).await, Broken::new().await);
+    pub(crate) async fn start(limits: &str, times: [impl Into<Mix>; 2]) -> World {
+        let [first, second] = times.map(Into::into);
+        let models = [model("v1", ANSWERS[0], first).await, model("v2", ANSWERS[1], second).await];
+        let (shadow, broken) = (model("v5", ANSWERS[0], DELAYS[0].into()).await, Broken::new().await);
         let [a, b] = [Pod::new(), Pod::new()];
         let any = free_address();
         let pods = [
