@@ -26,3 +26,5 @@ mod envoys;
 mod pages;
 #[path = "metrics_contract/rollouts.rs"]
 mod rollouts;
+#[path = "metrics_contract/workloads.rs"]
+mod workloads;

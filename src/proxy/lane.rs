@@ -406,7 +406,7 @@ pub(super) fn version_labels(
     labels.service_name = service.name.clone();
     labels.service_namespace = service.namespace.clone();
     labels.workload = WorkloadLabels {
-        name: if delivers { snapshot.node.workload.clone() } else { unknown.clone() },
+        name: if delivers { snapshot.node.workload.clone() } else { workload_of(&service.name, version) },
         namespace: service.namespace.clone(),
         app: service.name.clone(),
         canonical_service: service.name.clone(),
@@ -420,7 +420,13 @@ pub(super) fn version_labels(
             service: caller.service.clone(),
             version: label("version"),
             workload: WorkloadLabels {
-                name: unknown.clone(),
+                name: match (caller.labels.get("workload"), caller.labels.get("version")) {
+                    (Some(workload), _) => workload.clone(),
+                    (None, Some(version)) => {
+                        workload_of(caller.labels.get("app").unwrap_or(&caller.name), version)
+                    }
+                    (None, None) => unknown.clone(),
+                },
                 namespace: caller.namespace.clone(),
                 app: label("app"),
                 canonical_service: caller.name.clone(),
@@ -436,4 +442,9 @@ pub(super) fn version_labels(
     labels.reports_source = !delivers;
     labels.reports_destination = delivers;
     labels
+}
+
+/// What runs a version of a service, as its Deployment is named by custom: `inception-v1`.
+fn workload_of(service: &str, version: &Arc<str>) -> Arc<str> {
+    if **version == *UNKNOWN { version.clone() } else { format!("{service}-{version}").into() }
 }

@@ -1,6 +1,6 @@
 //! The queries of Istio's dashboards, as `istio.yaml` beside this has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Parser};
 use serde_json::{Map, Value};
@@ -10,6 +10,8 @@ pub(crate) struct Board {
     pub(crate) name: String,
     /// A variable, and its query; in the order in which they build upon each other.
     pub(crate) variables: Vec<(String, String)>,
+    /// What is chosen of those of which one is.
+    pub(crate) chosen: BTreeMap<String, String>,
     pub(crate) panels: Vec<Panel>,
 }
 
@@ -25,16 +27,20 @@ pub(crate) struct Panel {
 pub(crate) fn boards() -> Vec<Board> {
     let file = read(include_str!("istio.yaml"));
     let boards: Vec<Board> = file.as_array().expect("a list").iter().map(board).collect();
-    assert_eq!(boards.len(), 4);
+    assert_eq!(boards.len(), 5);
     boards
 }
 
 fn board(value: &Value) -> Board {
-    only(value, &["board", "variables", "panels"]);
-    let variables = value["variables"].as_object().into_iter().flatten();
+    only(value, &["board", "choose", "variables", "panels"]);
+    let fields = |name: &str| {
+        let fields = value[name].as_object().into_iter().flatten();
+        fields.map(|(name, value)| (name.clone(), text(value))).collect::<Vec<_>>()
+    };
     Board {
         name: text(&value["board"]),
-        variables: variables.map(|(name, query)| (name.clone(), text(query))).collect(),
+        variables: fields("variables"),
+        chosen: fields("choose").into_iter().collect(),
         panels: value["panels"].as_array().expect("panels").iter().flat_map(panels).collect(),
     }
 }
@@ -49,7 +55,8 @@ fn panels(value: &Value) -> Vec<Panel> {
         None => vec![one(name, query)],
         Some(quantiles) => {
             let each = quantiles.iter().map(text);
-            each.map(|of| one(format!("{name}, {of}"), query.replace("$quantile", &of))).collect()
+            let named = |of: &str| format!("{name}, {}", of.parse::<f64>().expect("a number"));
+            each.map(|of| one(named(&of), query.replace("$quantile", &of))).collect()
         }
     }
 }

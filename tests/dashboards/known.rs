@@ -94,6 +94,14 @@ impl Fact {
     }
 }
 
+/// What runs a version.
+pub(crate) fn workload(host: &str, version: &str) -> String {
+    match version {
+        "unknown" => version.to_owned(),
+        _ => format!("{}-{version}", host.split('.').next().unwrap_or_default()),
+    }
+}
+
 fn class(status: u16) -> String {
     (status / 100).to_string()
 }
@@ -164,7 +172,7 @@ impl Book {
         self.count(pod, "weir_requests_total", &outcome);
         self.observe(pod, "weir_request_duration_seconds", &outcome, fact.seconds);
         self.old_istio(fact);
-        self.istio(fact, (pod, "source"), "unknown", fact.status, fact.flags());
+        self.istio(fact, (pod, "source"), fact.seconds, fact.status, fact.flags());
         if fact.wish.rule == "mirrored" {
             self.copied(fact, &rule);
         }
@@ -173,7 +181,7 @@ impl Book {
             return;
         }
         if !fact.hops() {
-            self.istio(fact, (pod, "destination"), "unknown", fact.status, fact.flags());
+            self.istio(fact, (pod, "destination"), fact.seconds, fact.status, fact.flags());
             return;
         }
         for status in fact.attempts() {
@@ -188,8 +196,7 @@ impl Book {
         self.downstream(fact, (pod, "delivery"), status, fact.attempt, got);
         let name = format!("in.{HOST}|{}", fact.protocol());
         self.answered(pod, &name, status, Some(fact.attempt));
-        let workload = format!("half-plus-two-{}", fact.version);
-        self.istio(fact, (pod, "destination"), &workload, status, "-");
+        self.istio(fact, (pod, "destination"), fact.attempt, status, "-");
     }
 
     fn answered(&mut self, pod: usize, cluster: &str, status: u16, seconds: Option<Band>) {
@@ -272,7 +279,7 @@ impl Book {
         &mut self,
         fact: &Fact,
         (pod, reporter): (usize, &str),
-        workload: &str,
+        seconds: Band,
         status: u16,
         flags: &str,
     ) {
@@ -280,13 +287,13 @@ impl Book {
             (status.to_string(), fact.grpc_status.map_or(String::new(), |status| status.to_string()));
         let labels = [
             ("reporter", reporter),
-            ("source_workload", "unknown"),
+            ("source_workload", "frontend-v7"),
             ("source_workload_namespace", "web"),
             ("source_app", "frontend"),
             ("source_version", "v7"),
             ("source_canonical_service", "frontend"),
             ("source_cluster", "unknown"),
-            ("destination_workload", workload),
+            ("destination_workload", &workload(fact.host, fact.version())),
             ("destination_workload_namespace", "models"),
             ("destination_app", fact.host.split('.').next().unwrap_or_default()),
             ("destination_version", fact.version()),
@@ -300,8 +307,6 @@ impl Book {
             ("connection_security_policy", if reporter == "source" { "unknown" } else { "none" }),
         ];
         let got = if status == fact.status { fact.got } else { FAILURE };
-        // Who delivers for another pod sees one attempt; who splits sees all.
-        let seconds = if workload == "unknown" { fact.seconds } else { fact.attempt };
         self.count(pod, "istio_requests_total", &labels);
         self.observe(pod, "istio_request_duration_milliseconds", &labels, milliseconds(seconds));
         self.observe(pod, "istio_request_bytes", &labels, fact.taken());

@@ -275,7 +275,10 @@ pub(crate) fn wrong(
             let value = answer.get(labels).copied();
             if !value.is_some_and(|value| (*least..=*most).contains(&value)) {
                 let fault = format!("{labels:?}: {value:?} means {least} to {most}");
-                faults.push(Wrong::new(board, panel, query, &fault));
+                let mut wrong = Wrong::new(board, panel, query, &fault);
+                // Nobody is early.
+                wrong.of_time &= value.is_some_and(|value| value > *most);
+                faults.push(wrong);
             }
         }
     }

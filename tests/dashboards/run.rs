@@ -224,10 +224,11 @@ impl Run {
         }
     }
 
-    fn values(&self, which: usize, variables: Vec<Variable>) -> Values {
+    /// Values of variables, each with what is chosen where one is.
+    fn values<'v>(&self, which: usize, variables: impl Iterator<Item = (Variable, &'v str)>) -> Values {
         let mut values = Values::with("qrep", "source|destination");
-        for variable in variables {
-            values.choose(variable, &self.asked[which], &self.known[which][0], HOST);
+        for (variable, chosen) in variables {
+            values.choose(variable, &self.asked[which], &self.known[which][0], chosen);
         }
         values
     }
@@ -237,7 +238,7 @@ impl Run {
 pub(crate) fn of_ours(run: &Run) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     for board in shipped() {
-        let values = run.values(0, board.variables());
+        let values = run.values(0, board.variables().into_iter().map(|variable| (variable, HOST)));
         let ask = |query: &str| run.asked[0].ask(&values.fill(query), Some(run.at[0])).into_iter().collect();
         wrong.extend(meaning::wrong(&run.meanings[0], &board.name, &board.queries, ask));
         for (panel, query) in &board.queries {
@@ -268,9 +269,12 @@ fn each(board: &Board, panel: &str, query: &str, values: &Values) -> Vec<String>
 pub(crate) fn of_istio(run: &Run) -> Vec<Wrong> {
     let (mut wrong, mut empty) = (Vec::new(), 0);
     for board in istio::boards() {
-        let variables =
-            board.variables.iter().map(|(name, query)| Variable::new(name, query, Some(EACH.to_owned())));
-        let values = run.values(1, variables.collect());
+        let variables = board.variables.iter().map(|(name, query)| {
+            let chosen = board.chosen.get(name);
+            let all = chosen.is_none().then(|| EACH.to_owned());
+            (Variable::new(name, query, all), chosen.map_or("", String::as_str))
+        });
+        let values = run.values(1, variables);
         let queries: Vec<_> =
             board.panels.iter().map(|panel| (panel.name.clone(), panel.query.clone())).collect();
         let ask = |query: &str| run.asked[1].ask(&values.fill(query), Some(run.at[1])).into_iter().collect();

@@ -75,7 +75,7 @@ impl<'a> Says<'a> {
         scale: f64,
     ) {
         for &part in parts {
-            self.scaled(&format!("{panel}, {part:.2}"), 0, part, metric, of, by, scale);
+            self.scaled(&format!("{panel}, {part}"), 0, part, metric, of, by, scale);
         }
     }
 
@@ -132,30 +132,22 @@ pub(crate) fn of_istio(book: &Book) -> (Vec<Meaning>, Vec<String>) {
         meaning.shows = shows.map(|(labels, value)| (labels.into_iter().map(cut).collect(), value)).collect();
     }
     let mut service = Says::new(book, "Istio Service Dashboard");
-    service.quantiles("Client Request Duration", &THREE, TODAYS, &[SOURCE], &[], 1e-3);
-    service.quantiles("Server Request Duration", &THREE, TODAYS, &[DESTINATION], &[], 1e-3);
+    service.quantiles("Client Request Duration", &THREE, TODAYS, &[BOTH, HOST_OF], &[], 1e-3);
+    service.quantiles("Server Request Duration", &THREE, TODAYS, &[DESTINATION, HOST_OF], &[], 1e-3);
     let by = ["source_workload", "source_workload_namespace"];
-    service.quantiles("Incoming Request Duration By Source", &FOUR, TODAYS, &[BOTH], &by, 1e-3);
+    service.quantiles("Incoming Request Duration By Source", &FOUR, TODAYS, &[BOTH, HOST_OF], &by, 1e-3);
+    let (panel, of) = ("Incoming Request Duration By Service Workload", [DESTINATION, HOST_OF]);
     let by = ["destination_workload", "destination_workload_namespace"];
-    service.quantiles(
-        "Incoming Request Duration By Service Workload",
-        &FOUR,
-        TODAYS,
-        &[DESTINATION],
-        &by,
-        1e-3,
-    );
-    let mut workload = Says::new(book, "Istio Workload Dashboard");
-    workload.quantiles("Request Duration", &THREE, TODAYS, &[BOTH], &[], 1e-3);
-    let by = ["destination_service"];
-    workload.quantiles(
-        "Outgoing Request Duration by Destination",
-        &FOUR,
-        TODAYS,
-        &[SOURCE, HOST_OF],
-        &by,
-        1e-3,
-    );
+    service.quantiles(panel, &FOUR, TODAYS, &of, &by, 1e-3);
+    let mut server = Says::new(book, "Istio Workload Dashboard");
+    let of: Of<'_> = &[BOTH, ("destination_workload", &["half-plus-two-v1"])];
+    server.quantiles("Request Duration", &THREE, TODAYS, of, &[], 1e-3);
+    let by = ["source_workload", "source_workload_namespace"];
+    server.quantiles("Incoming Request Duration By Source", &FOUR, TODAYS, of, &by, 1e-3);
+    let mut caller = Says::new(book, "Istio Workload Dashboard, of a caller");
+    let (panel, by) = ("Outgoing Request Duration By Destination", ["destination_service"]);
+    let of: Of<'_> = &[SOURCE, HOST_OF, ("source_workload", &["frontend-v7"])];
+    caller.quantiles(panel, &FOUR, TODAYS, of, &by, 1e-3);
     let mut mesh = Says::new(book, "Istio Mesh Dashboard");
     let by = ["destination_workload", "destination_workload_namespace"];
     mesh.quantiles("HTTP/gRPC Workloads, latency", &THREE, TODAYS, &[SOURCE], &by, 1.0);
@@ -170,7 +162,7 @@ pub(crate) fn of_istio(book: &Book) -> (Vec<Meaning>, Vec<String>) {
             })
             .collect();
     }
-    all([old, service, workload, mesh])
+    all([old, service, server, caller, mesh])
 }
 
 fn all<const N: usize>(boards: [Says<'_>; N]) -> (Vec<Meaning>, Vec<String>) {

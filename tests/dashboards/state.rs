@@ -7,11 +7,15 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::book::{Band, Book, just};
+use super::known::workload;
 use super::world::{BROKEN, HOST, World};
 
 /// The versions of `broken`, in the order of its rules.
 const BROKEN_VERSIONS: [&str; 9] =
     ["refused", "deaf", "late", "going", "cut", "full", "busy", "twice", "thrown"];
+
+/// A service whose one endpoint fails its checks.
+const CHECKED: &str = "checked.models.svc.cluster.local";
 
 /// Seconds since 1970.
 pub(crate) fn now() -> f64 {
@@ -107,6 +111,11 @@ impl Book {
                     self.rule(pod, HOST, &format!("{rule}.models"), version, Some(weight));
                 }
             }
+            for (version, others) in [("v1", 1.0), ("v2", 1.0), ("v3", 0.0), ("v4", 1.0), ("v5", 2.0)] {
+                // A pod's own version has an address for each protocol.
+                let own = version == ["v1", "v2"][pod];
+                self.endpoints(pod, HOST, version, [if own { 2.0 } else { others }, 0.0, 0.0]);
+            }
             for (name, total, healthy) in clusters(pod) {
                 let name = [("envoy_cluster_name", name.as_str())];
                 self.set(pod, "envoy_cluster_membership_total", &name, just(total));
@@ -127,9 +136,20 @@ impl Book {
         }
         for version in BROKEN_VERSIONS {
             self.rule(0, BROKEN, &format!("broken.models/{version}"), version, Some(100.0));
+            // One of the two that `thrown` has is thrown out.
+            self.endpoints(0, BROKEN, version, [1.0, f64::from(u8::from(version == "thrown")), 0.0]);
         }
+        self.endpoints(0, CHECKED, "unknown", [0.0, 0.0, 1.0]);
         self.rule(0, BROKEN, "broken.models/undeclared", "unknown", None);
-        self.rule(0, "checked.models.svc.cluster.local", "default-route", "unknown", None);
+        self.rule(0, CHECKED, "default-route", "unknown", None);
+    }
+
+    /// How many addresses a version has, by what is known of them: healthy, ejected, and those that failed a check.
+    fn endpoints(&mut self, pod: usize, service: &str, version: &str, counts: [f64; 3]) {
+        for (state, count) in ["healthy", "ejected", "failed_check"].into_iter().zip(counts) {
+            let labels = [("service", service), ("version", version), ("state", state)];
+            self.set(pod, "weir_endpoints", &labels, just(count));
+        }
     }
 
     /// A version of a rule, which is there before its first request.
@@ -152,9 +172,8 @@ impl Book {
             ["workload", "workload_namespace", "cluster"].map(|what| (format!("source_{what}"), "unknown"));
         let today: Vec<(&str, &str)> = source.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let namespace = [("destination_workload_namespace", "models")];
-        let own = format!("half-plus-two-v{}", pod + 1);
-        for (reporter, workload) in [("source", "unknown"), ("destination", "unknown"), ("destination", &own)]
-        {
+        let (own, named) = (format!("half-plus-two-v{}", pod + 1), workload(service, version));
+        for (reporter, workload) in [("source", &named), ("destination", &own)] {
             let more =
                 [("reporter", reporter), ("destination_workload", workload), ("destination_cluster", "east")];
             let labels = [&common[..], &today, &namespace, &more].concat();

@@ -22,7 +22,11 @@ const fn unknown(name: &'static str, origin: &'static str) -> Label {
 
 const OF_REQUEST: &[Label] = &[
     Label::new("reporter", Values::Closed(&["source", "destination"]), "[who reports](#who-reports-what)"),
-    unknown("source_workload", "`unknown` for now"),
+    of_config(
+        "source_workload",
+        "the caller's label `workload`; without one its label `app`, or the short name of its `service:`, with `-` and its \
+         label `version`; `unknown` without either",
+    ),
     of_config("source_workload_namespace", "namespace of the caller's `service:`"),
     unknown("source_principal", "`unknown` for now: no TLS"),
     of_config("source_app", "the caller's label `app`"),
@@ -32,7 +36,8 @@ const OF_REQUEST: &[Label] = &[
     unknown("source_cluster", "`unknown` for now"),
     of_config(
         "destination_workload",
-        "by a delivery listener `node.workload`, else `WEIR_WORKLOAD`; `unknown` from split listeners for now",
+        "by a delivery listener `node.workload`, else `WEIR_WORKLOAD`; by a split listener the service's short name with `-` \
+         and the version: `inception-v1`; `unknown` where the version is",
     ),
     of_config(
         "destination_workload_namespace",
