@@ -22,6 +22,7 @@ mod dashboards {
     mod gate;
     mod istio;
     mod known;
+    mod levels;
     mod meaning;
     mod mix;
     mod percentile;

@@ -139,6 +139,9 @@ impl Values {
         let mut names: Vec<_> = self.0.iter().collect();
         names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
         for (name, value) in names {
+            // As Grafana writes what is to be taken letter by letter; what stands for all is taken as it is.
+            let literal = if value == ".*" { value.clone() } else { regex::escape(value) };
+            filled = filled.replace(&format!("${{{name}:regex}}"), &literal);
             filled = filled.replace(&format!("${name}"), value);
         }
         assert!(!filled.contains('$') || filled.contains("\"$1\""), "{filled}");

@@ -20,6 +20,9 @@ pub(crate) const fn just(value: f64) -> Band {
     [value, value]
 }
 
+/// How the pods are called.
+pub(crate) const PODS: [&str; 2] = ["pod-a", "pod-b"];
+
 /// A series of a pod: its metric, and its own labels.
 type Series = (String, usize, BTreeMap<String, String>);
 
@@ -118,6 +121,29 @@ impl Book {
             }
         }
         observed
+    }
+
+    /// What the series of a metric show before the known traffic and after it, where their labels have these values, by some
+    /// of their labels.
+    pub(crate) fn levels(
+        &self,
+        metric: &str,
+        of: &[(&str, &str)],
+        by: &[&str],
+    ) -> BTreeMap<Labels, Vec<[Band; 2]>> {
+        let mut levels: BTreeMap<Labels, Vec<[Band; 2]>> = BTreeMap::new();
+        for ((name, pod, labels), values) in &self.series {
+            let label = |name: &str| match name {
+                "namespace" => "models",
+                "pod" => PODS[*pod],
+                _ => labels.get(name).map_or("", String::as_str),
+            };
+            if name == metric && of.iter().all(|&(name, value)| label(name) == value) {
+                let named = by.iter().map(|&name| (name.to_owned(), label(name).to_owned()));
+                levels.entry(named.collect()).or_default().push(*values);
+            }
+        }
+        levels
     }
 
     /// The bounds of a histogram's buckets but for the infinite one.

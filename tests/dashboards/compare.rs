@@ -72,8 +72,12 @@ fn outside(actual: &BTreeMap<Labels, f64>, known: &[Found; 2]) -> impl Iterator<
         [actual, &low, &high].iter().flat_map(|of| of.keys().cloned()).collect();
     let actual = actual.clone();
     labels.into_iter().filter_map(move |labels| {
-        let of = |values: &BTreeMap<Labels, f64>| values.get(&labels).copied().unwrap_or(0.0);
-        let (value, one, other) = (of(&actual), of(&low), of(&high));
+        // What is known of a series that only one of both has is that it may be there.
+        let known = (low.get(&labels), high.get(&labels));
+        let Some(&value) = actual.get(&labels) else {
+            return matches!(known, (Some(_), Some(_))).then(|| format!("{labels:?} is not there"));
+        };
+        let (one, other) = (known.0.copied().unwrap_or_default(), known.1.copied().unwrap_or_default());
         let (least, most) = (one.min(other), one.max(other));
         let within =
             value >= least - TOLERANCE * least.abs() - 1e-9 && value <= most + TOLERANCE * most.abs() + 1e-9;

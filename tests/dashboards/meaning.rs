@@ -11,10 +11,10 @@ use super::world::{BROKEN, HOST};
 use crate::common::prometheus::Labels;
 
 /// Rates reach half a second beyond the first of some fifteen samples, and up to a second beyond the last one.
-const OF_RATES: f64 = 0.12;
-const OF_RATIOS: f64 = 0.02;
+pub(crate) const OF_RATES: f64 = 0.12;
+pub(crate) const OF_RATIOS: f64 = 0.02;
 /// Seconds of the window that rates are taken over.
-const WINDOW: f64 = 300.0;
+pub(crate) const WINDOW: f64 = 300.0;
 
 /// What one query of a board shows.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ fn rollout(facts: &[&Fact]) -> Vec<Meaning> {
     let mut says = Says { board: "Weir Rollout", all: Vec::new() };
     says.rates("Requests", 0, facts, NOTHING, ALL);
     says.parts("Success", 0, facts, NOTHING, SUCCESS);
-    says.one("Generation", 0, &[], 2.0);
+    says.one("Generations", 0, &[], 1.0);
     says.one("Verdict on the files", 0, &[], 1.0);
     says.one("Proxies", 0, &[], 2.0);
     shares(&mut says, facts);
@@ -270,7 +270,15 @@ pub(crate) fn wrong(
         let mut of_panel = queries.iter().filter(|(panel, _)| *panel == meaning.panel);
         let found = of_panel.nth(meaning.number);
         let (panel, query) = found.unwrap_or_else(|| panic!("{board} has no panel {}", meaning.panel));
-        let answer = ask(query);
+        // Where a proxy stands is nothing that its pod's name does not say.
+        let mut answer = ask(query);
+        if meaning.shows.keys().all(|labels| labels.contains_key("pod")) {
+            let named = |(mut labels, value): (Labels, f64)| {
+                labels.remove("instance");
+                (labels, value)
+            };
+            answer = answer.into_iter().map(named).collect();
+        }
         for (labels, [least, most]) in &meaning.shows {
             let value = answer.get(labels).copied();
             if !value.is_some_and(|value| (*least..=*most).contains(&value)) {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use super::book::{Band, Book};
 use super::meaning::Meaning;
-use crate::common::prometheus::Labels;
 
 /// What a rank may lie beside the exact one: pods are scraped at moments of their own, and rates weigh them by that.
 const BESIDE: f64 = 0.005;

@@ -6,10 +6,11 @@ use std::time::Instant;
 use tokio::task::spawn_blocking;
 
 use super::boards::{Board, EACH, Values, Variable, shipped};
-use super::book::{Book, scraped};
+use super::book::{Book, PODS, scraped};
 use super::compare::{Wrong, differences, differences_of_top};
 use super::gate::Gate;
 use super::istio;
+use super::levels::levels;
 use super::meaning::{self, Meaning, meanings};
 use super::mix::MIXES;
 use super::shown;
@@ -24,7 +25,6 @@ use crate::common::prometheus::Prometheus;
 /// Rounds of each connection, and times that each fault is made.
 const ROUNDS: usize = 6;
 const TIMES: usize = 10;
-const PODS: [&str; 2] = ["pod-a", "pod-b"];
 
 /// What was asked, answered and expected.
 pub(crate) struct Run {
@@ -209,7 +209,10 @@ impl Run {
             asked: [ours, gated],
             known: [books[0].serve(programs, &of_ours, switch), books[1].serve(programs, &of_gated, between)],
             at: [last, at_gate],
-            meanings: [[meanings(&[earlier, facts].concat()), of_our_boards].concat(), of_istios],
+            meanings: [
+                [meanings(&[earlier, facts].concat()), of_our_boards, levels(&books[0])].concat(),
+                of_istios,
+            ],
             blurred: [blurred, blurred_there].concat(),
         }
     }

@@ -156,7 +156,12 @@ impl Book {
     fn rule(&mut self, pod: usize, service: &str, rule: &str, version: &str, weight: Option<f64>) {
         let labels = [("service", service), ("rule", rule), ("version", version)];
         self.choice(pod, service, rule, version);
-        self.add(pod, "weir_requests_total", &labels, just(0.0));
+        for protocol in ["http", "grpc"] {
+            for outcome in ["success", "client_error", "server_error", "cancelled"] {
+                let labels = [&labels[..], &[("protocol", protocol), ("outcome", outcome)]].concat();
+                self.add(pod, "weir_requests_total", &labels, just(0.0));
+            }
+        }
         self.of_nobody(pod, service, version);
         if let Some(weight) = weight {
             self.set(pod, "weir_split_weight", &labels, just(weight));
@@ -166,18 +171,34 @@ impl Book {
     /// Istio's series are born with a caller that nobody knows.
     fn of_nobody(&mut self, pod: usize, service: &str, version: &str) {
         let common = [("destination_service", service), ("destination_version", version)];
-        let old = [("source_service", "unknown"), ("source_version", "unknown")];
-        self.add(pod, "istio_request_count", &[common, old].concat(), just(0.0));
+        let old = [
+            ("source_service", "unknown"),
+            ("source_version", "unknown"),
+            ("response_code", "200"),
+            ("connection_mtls", "false"),
+        ];
+        self.add(pod, "istio_request_count", &[&common[..], &old].concat(), just(0.0));
         let source =
             ["workload", "workload_namespace", "cluster"].map(|what| (format!("source_{what}"), "unknown"));
         let today: Vec<(&str, &str)> = source.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let namespace = [("destination_workload_namespace", "models")];
         let (own, named) = (format!("half-plus-two-v{}", pod + 1), workload(service, version));
         for (reporter, workload) in [("source", &named), ("destination", &own)] {
-            let more =
-                [("reporter", reporter), ("destination_workload", workload), ("destination_cluster", "east")];
-            let labels = [&common[..], &today, &namespace, &more].concat();
-            self.add(pod, "istio_requests_total", &labels, just(0.0));
+            let policy = if reporter == "source" { "unknown" } else { "none" };
+            for (protocol, status) in [("http", ""), ("grpc", "0")] {
+                let more = [
+                    ("reporter", reporter),
+                    ("destination_workload", workload.as_str()),
+                    ("destination_cluster", "east"),
+                    ("request_protocol", protocol),
+                    ("response_code", "200"),
+                    ("grpc_response_status", status),
+                    ("response_flags", "-"),
+                    ("connection_security_policy", policy),
+                ];
+                let labels = [&common[..], &today, &namespace, &more].concat();
+                self.add(pod, "istio_requests_total", &labels, just(0.0));
+            }
         }
     }
 

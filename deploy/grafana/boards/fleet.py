@@ -55,8 +55,9 @@ def summary():
               f"sum(rate(weir_requests_total{{{OURS},outcome=\"server_error\"}}[{INTERVAL}]))", unit="reqps"),
         count("Proxies that refuse", "Processes whose files hold what they refused: the configuration before it is in force.",
               f"count(weir_config_last_reload_success{{{here}}} == 0)", alarm, line=False),
-        count("Alerts", "Of Weir's rules, those that fire.",
-              "count(ALERTS{alertname=~\"Weir.*\",alertstate=\"firing\"})", alarm, line=False),
+        # An empty alternative takes what is of no service: a proxy's files, its buffers.
+        count("Alerts", "Of Weir's rules, those that fire for these services, and for the proxies of these namespaces.",
+              f'count(ALERTS{{alertname=~"Weir.*",alertstate="firing",{here},service=~"$service|"}})', alarm, line=False),
     ])
 
 

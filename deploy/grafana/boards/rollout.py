@@ -6,7 +6,10 @@ from .model import BAD, COLUMNS, GOOD, INTERVAL, WARNING, Board, Column, Heat, L
 OURS = 'namespace=~"$namespace",service="$service",rule=~"$rule",version=~"$version"'
 ISTIO = 'reporter="source",namespace=~"$namespace",destination_service="$service",destination_version=~"$version"'
 # The clusters of the service: `out.<host>|<protocol>|version=<version>`.
-CLUSTERS = 'namespace=~"$namespace",envoy_cluster_name=~"out\\\\.$service([|@].*)?"'
+# Between backticks a backslash is one: what Grafana escapes in a name stays as it is.
+CLUSTERS = 'namespace=~"$namespace",envoy_cluster_name=~`out\\.${service:regex}([|@].*)?`'
+# Some metrics have no label `rule`; a rule that is chosen does not concern them.
+ALL_RULES = " Of all rules: these metrics do not tell them apart."
 # Percentiles are those of successes: failures are often the quickest answers of all.
 SUCCESSES = f'{OURS},outcome="success"'
 # The processes that split requests for the service.
@@ -55,7 +58,11 @@ def desired():
 
 def versions():
     both = "rule, version"
-    of_clusters = "max by (version) ({})"
+
+    def endpoints_of(state, worst):
+        labels = f'namespace=~"$namespace",service="$service",version=~"$version",state="{state}"'
+        return f"{worst} by (version) (weir_endpoints{{{labels}}})"
+
     return Table(
         title="Versions",
         about="Every version of each rule, over the last five minutes. Latency is that of successes. Endpoints are those "
@@ -77,13 +84,13 @@ def versions():
         height=7,
     ), Table(
         title="Endpoints",
-        about="How many endpoints of each version there are and how many are healthy, as the proxy sees them that sees "
-        "most. A version without a healthy one answers 503 for its share.",
+        about="How many endpoints of each version are healthy, ejected by outlier detection or failed by a health check, each "
+        "as the proxy sees them that sees it worst. A version without a healthy one answers 503 for its share." + ALL_RULES,
         labels={"version": "Version"},
         columns=[
-            Column("Healthy", of_clusters.format(by_version(f"envoy_cluster_membership_healthy{{{CLUSTERS}}}")), "none", 0,
-                   [(None, BAD), (1, GOOD)]),
-            Column("Known", of_clusters.format(by_version(f"envoy_cluster_membership_total{{{CLUSTERS}}}")), "none", 0),
+            Column("Healthy", endpoints_of("healthy", "min"), "none", 0, [(None, BAD), (1, GOOD)]),
+            Column("Ejected", endpoints_of("ejected", "max"), "none", 0, [(None, GOOD), (1, WARNING)]),
+            Column("Failed checks", endpoints_of("failed_check", "max"), "none", 0, [(None, GOOD), (1, BAD)]),
         ],
         width=8,
         height=7,
@@ -103,9 +110,10 @@ def glance():
         Stat("p99", "Of successes.",
              [Query(f"histogram_quantile(0.99, sum by (le) (rate(weir_request_duration_seconds_bucket{{{SUCCESSES}}}"
                     f"[{INTERVAL}])))", "p99")], "s", decimals=1),
-        Stat("Generation", "The newest configuration that any proxy of the service has in force; it counts from 1 in each "
-             "process.", [Query(f"max(weir_config_generation{{namespace=~\"$namespace\"}} {PODS})", "generation")], "none",
-             line=False),
+        Stat("Generations", "How many different numbers the proxies of the service give what they have in force: 1 where all "
+             "have followed the same changes. A proxy that started anew counts from 1, so the table of proxies tells more.",
+             [Query(f"count(count_values(\"generation\", weir_config_generation{{namespace=~\"$namespace\"}} {PODS}))",
+                    "generations")], "none", line=False, steps=[(None, GOOD), (2, WARNING)]),
         Stat("Verdict on the files", "Whether any proxy of the service has refused what its files hold.",
              [Query(f"min(weir_config_last_reload_success{{namespace=~\"$namespace\"}} {PODS})", "verdict")], "none",
              line=False, steps=[(None, BAD), (1, GOOD)], texts={0: "refused", 1: "accepted"}),
@@ -154,12 +162,12 @@ def success():
               [Query(f"{rate('weir_requests_total', outcome('client_error'), 'version')} / {whole}", "{{version}}")],
               "percentunit", minimum=0, decimals=2),
         Lines("Requests by code", "What callers got. For gRPC, the HTTP code that TensorFlow Serving's table gives for the "
-              "status.",
+              "status." + ALL_RULES,
               [Query("sum by (destination_version, response_code) (rate(istio_request_count{namespace=~\"$namespace\","
                      f"destination_service=\"$service\",destination_version=~\"$version\"}}[{INTERVAL}]))",
                      "{{destination_version}} {{response_code}}")], "reqps", minimum=0),
         Lines("Requests by flag", "Why requests ended as they did, in Envoy's flags: UH no healthy endpoint, UF no "
-              "connection, UC connection ended, UT no answer in time, UO too many at once, DC the caller left, ….",
+              "connection, UC connection ended, UT no answer in time, UO too many at once, DC the caller left, …." + ALL_RULES,
               [Query(f"sum by (destination_version, response_flags) (rate(istio_requests_total{{{ISTIO},"
                      f"response_flags!=\"-\"}}[{INTERVAL}]))", "{{destination_version}} {{response_flags}}")], "reqps",
               minimum=0),
@@ -184,7 +192,7 @@ def sizes():
     def panel(title, metric, about):
         queries = [Query(quantile(q, metric, ISTIO, "destination_version"), f"{{{{destination_version}}}} p{name}")
                    for name, q in ((50, 0.5), (99, 0.99))]
-        return Lines(title, about, queries, "decbytes", minimum=0, width=12)
+        return Lines(title, about + ALL_RULES, queries, "decbytes", minimum=0, width=12)
 
     return Row("Sizes", [
         panel("Request bodies", "istio_request_bytes", "Bytes of a request's body. Buckets are Istio's, so a percentile is "
@@ -200,13 +208,14 @@ def second_tries():
 
     hops = 'namespace=~"$namespace",service="$service",version=~"$version"'
     return Row("Retries, copies, hops", [
-        Lines("Retries", "Attempts after the first, and those of them that succeeded.",
+        Lines("Retries", "Attempts after the first, and those of them that succeeded." + ALL_RULES,
               [Query(retried("envoy_cluster_upstream_rq_retry"), "{{version}} retries"),
                Query(retried("envoy_cluster_upstream_rq_retry_success"), "{{version}} successful")], "reqps", minimum=0),
         Lines("Copies", "Mirrored requests by where they go and what becomes of them. No caller waits for one.",
               [Query(rate("weir_mirror_requests_total", OURS, "version, result"), "{{version}} {{result}}")], "reqps",
               minimum=0),
-        Lines("Hops to other pods", "Requests that another pod's Weir delivered, and those that reached no model server.",
+        Lines("Hops to other pods", "Requests that another pod's Weir delivered, and those that reached no model server."
+              + ALL_RULES,
               [Query(rate("weir_hop_requests_total", hops, "version"), "{{version}} delivered"),
                Query(rate("weir_hop_errors_total", hops, "version, reason") + " > 0", "{{version}} {{reason}}")], "reqps",
               minimum=0),

@@ -3,7 +3,11 @@
 from .model import BAD, GOOD, INTERVAL, WARNING, Board, Lines, Query, Row, Stat, Table, Column, Variable
 
 HERE = 'namespace=~"$namespace",instance=~"$instance"'
-CLUSTER = f'{HERE},envoy_cluster_name=~"$envoy_cluster_name"'
+# `out.<host>|<protocol>|version=<version>`, `in.<host>|<protocol>`. Between backticks a backslash is one: what Grafana
+# escapes in a name stays as it is.
+OF_SERVICE = f'{HERE},envoy_cluster_name=~`(in|out)\\.${{service:regex}}([|@].*)?`'
+CLUSTER = f'{OF_SERVICE},envoy_cluster_name=~"$envoy_cluster_name"'
+VERSION = f'{HERE},service=~"$service",version=~"$version"'
 EACH = "{{pod}} {{instance}}"
 
 
@@ -105,7 +109,7 @@ def upstream():
               counted(("upstream_rq_retry", "retries"), ("upstream_rq_retry_success", "successful"),
                       ("upstream_rq_retry_overflow", "too many at once"),
                       ("upstream_rq_retry_limit_exceeded", "used up"))),
-        lines("Retries by reason", "What allowed them.", [Query(summed("weir_retries_total", "reason") + " > 0", "{{reason}}")]),
+        lines("Retries by reason", "What allowed them.", [Query(summed("weir_retries_total", "reason", VERSION) + " > 0", "{{reason}}")]),
         lines("Breakers", "1 while a cluster has as many as it may at once.",
               [Query(f"max by ({by}) (envoy_cluster_circuit_breakers_default_{what}_open{{{CLUSTER}}}) > 0", f"{name} {what}")
                for what in ("cx", "rq_pending", "rq", "rq_retry")], "none"),
@@ -130,9 +134,9 @@ def health():
 def between_pods():
     return Row("Between pods", [
         lines("Hops delivered", "Requests that another pod's Weir answered.",
-              [Query(summed("weir_hop_requests_total", "service, version"), "{{service}} {{version}}")], "reqps"),
+              [Query(summed("weir_hop_requests_total", "service, version", VERSION), "{{service}} {{version}}")], "reqps"),
         lines("Hops that failed", "Requests that reached no model server, by reason.",
-              [Query(summed("weir_hop_errors_total", "version, reason") + " > 0", "{{version}} {{reason}}")]),
+              [Query(summed("weir_hop_errors_total", "version, reason", VERSION) + " > 0", "{{version}} {{reason}}")]),
         lines("Deliveries refused", "Requests from peers that may not deliver here.", [each("weir_delivery_refused_total")]),
     ])
 
@@ -170,7 +174,9 @@ def board():
         variables=[
             Variable("namespace", "Namespace", "weir_build_info"),
             Variable("instance", "Instance", f"weir_build_info{{{here}}}"),
-            Variable("envoy_cluster_name", "Cluster", f"envoy_cluster_membership_total{{{HERE}}}"),
+            Variable("service", "Service", f"weir_split_choices_total{{{HERE}}}"),
+            Variable("version", "Version", f'weir_split_choices_total{{{HERE},service=~"$service"}}'),
+            Variable("envoy_cluster_name", "Cluster", f"envoy_cluster_membership_total{{{OF_SERVICE}}}"),
         ],
         rows=[state(), downstream(), upstream(), health(), between_pods(), limits(), process()],
         marks=f"sum(changes(weir_config_generation{{{HERE}}}[{INTERVAL}])) > 0",

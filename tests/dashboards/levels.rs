@@ -1,0 +1,133 @@
+//! What panels of counters and gauges mean, each by its metric, its labels and what is done with it: reckoned from what is
+//! known of each series, without PromQL.
+
+use super::book::{Band, Book};
+use super::meaning::{Meaning, OF_RATES, OF_RATIOS, WINDOW};
+use super::world::HOST;
+
+/// What a panel does with all series of a group.
+#[derive(Clone, Copy, Debug)]
+enum Shows {
+    /// So many a second, of all of them.
+    Rate,
+    /// So many in the window.
+    Increase,
+    Sum,
+    Largest,
+    Smallest,
+}
+use Shows::{Increase, Largest, Rate, Smallest, Sum};
+
+type Row = (
+    &'static str,
+    usize,
+    Shows,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+);
+
+const NO: &[(&str, &str)] = &[];
+const POD: &[&str] = &["pod"];
+const FLEET_POD: &[&str] = &["namespace", "pod"];
+const CLUSTER: &[&str] = &["envoy_cluster_name"];
+const LISTENER: &[&str] = &["envoy_http_conn_manager_prefix"];
+
+const ROLLOUT: &[Row] = &[
+    ("Endpoints", 0, Smallest, "weir_endpoints", &[("service", HOST), ("state", "healthy")], &["version"]),
+    ("Endpoints", 1, Largest, "weir_endpoints", &[("service", HOST), ("state", "ejected")], &["version"]),
+    (
+        "Endpoints",
+        2,
+        Largest,
+        "weir_endpoints",
+        &[("service", HOST), ("state", "failed_check")],
+        &["version"],
+    ),
+    ("Proxies", 1, Smallest, "weir_config_last_reload_success", NO, POD),
+    ("Proxies", 2, Largest, "weir_config_generation", NO, POD),
+    ("CPU", 0, Rate, "process_cpu_seconds_total", NO, POD),
+    ("Memory", 0, Sum, "process_resident_memory_bytes", NO, POD),
+];
+
+const FLEET: &[Row] = &[
+    ("Proxies", 1, Smallest, "weir_config_last_reload_success", NO, FLEET_POD),
+    ("Proxies", 3, Increase, "weir_hop_errors_total", NO, FLEET_POD),
+    ("Proxies", 5, Rate, "process_cpu_seconds_total", NO, FLEET_POD),
+    ("Proxies", 6, Largest, "process_resident_memory_bytes", NO, FLEET_POD),
+];
+
+const SIDECAR: &[Row] = &[
+    ("Up for", 0, Smallest, "envoy_server_uptime", NO, &[]),
+    ("Connections", 0, Sum, "envoy_server_total_connections", NO, &[]),
+    ("Build and configuration", 0, Largest, "weir_build_info", NO, &["pod", "version"]),
+    ("Build and configuration", 1, Largest, "weir_config_generation", NO, POD),
+    ("Build and configuration", 2, Largest, "weir_planes_alive", NO, POD),
+    ("Build and configuration", 3, Largest, "envoy_listener_manager_total_listeners_active", NO, POD),
+    ("Build and configuration", 4, Largest, "envoy_cluster_manager_active_clusters", NO, POD),
+    ("Connections", 1, Sum, "envoy_http_downstream_cx_active", NO, LISTENER),
+    ("New connections", 0, Rate, "envoy_http_downstream_cx_http1_total", NO, POD),
+    ("New connections", 1, Rate, "envoy_http_downstream_cx_http2_total", NO, POD),
+    ("Bytes", 0, Rate, "envoy_http_downstream_cx_rx_bytes_total", NO, POD),
+    ("Bytes", 1, Rate, "envoy_http_downstream_cx_tx_bytes_total", NO, POD),
+    (
+        "Requests by class",
+        1,
+        Rate,
+        "envoy_cluster_upstream_rq_xx",
+        NO,
+        &["envoy_cluster_name", "envoy_response_code_class"],
+    ),
+    ("In flight", 1, Sum, "envoy_cluster_upstream_rq_active", NO, CLUSTER),
+    ("Connections", 2, Sum, "envoy_cluster_upstream_cx_active", NO, CLUSTER),
+    ("Requests that failed", 0, Rate, "envoy_cluster_upstream_rq_rx_reset", NO, CLUSTER),
+    ("Requests that failed", 1, Rate, "envoy_cluster_upstream_rq_tx_reset", NO, CLUSTER),
+    ("Requests that failed", 4, Rate, "envoy_cluster_upstream_cx_none_healthy", NO, CLUSTER),
+    ("Retries", 0, Rate, "envoy_cluster_upstream_rq_retry", NO, CLUSTER),
+    ("Retries", 1, Rate, "envoy_cluster_upstream_rq_retry_success", NO, CLUSTER),
+    ("Retries by reason", 0, Rate, "weir_retries_total", NO, &["reason"]),
+    ("Healthy and known", 0, Largest, "envoy_cluster_membership_total", NO, CLUSTER),
+    ("Healthy and known", 1, Largest, "envoy_cluster_membership_healthy", NO, CLUSTER),
+    ("Health checks", 0, Rate, "envoy_cluster_health_check_failure", NO, CLUSTER),
+    ("Hops delivered", 0, Rate, "weir_hop_requests_total", NO, &["service", "version"]),
+    ("Hops that failed", 0, Rate, "weir_hop_errors_total", NO, &["version", "reason"]),
+    ("Deliveries refused", 0, Rate, "weir_delivery_refused_total", NO, POD),
+    ("Buffers", 0, Largest, "weir_buffer_budget_bytes", NO, POD),
+    ("Buffers", 1, Sum, "weir_buffered_bytes", NO, POD),
+    ("CPU", 0, Rate, "process_cpu_seconds_total", NO, POD),
+    ("Memory", 0, Sum, "process_resident_memory_bytes", NO, POD),
+    ("File descriptors", 0, Sum, "process_max_fds", NO, POD),
+    ("File descriptors", 1, Sum, "process_open_fds", NO, POD),
+];
+
+/// The meanings of these panels.
+pub(crate) fn levels(book: &Book) -> Vec<Meaning> {
+    let boards = [("Weir Rollout", ROLLOUT), ("Weir Fleet", FLEET), ("Weir Sidecar", SIDECAR)];
+    let of_board = |(board, rows): (&'static str, &'static [Row])| {
+        rows.iter().map(move |&(panel, number, shows, metric, of, by)| {
+            let groups = book.levels(metric, of, by).into_iter();
+            // A panel of what goes wrong leaves out what does not.
+            let told = groups.map(|(labels, series)| (labels, value(shows, &series)));
+            let told = told.filter(|(_, [_, most])| *most > 0.0 || !matches!(shows, Rate | Increase));
+            let shows: std::collections::BTreeMap<_, _> = told.collect();
+            assert!(!shows.is_empty(), "{board}: {panel}: nothing is known");
+            Meaning { board, panel: panel.to_owned(), number, shows }
+        })
+    };
+    boards.into_iter().flat_map(of_board).collect()
+}
+
+/// What is shown of series, of each of which is known what it was before the known traffic, and after it.
+fn value(shows: Shows, series: &[[Band; 2]]) -> Band {
+    let grown = |which: usize| series.iter().map(|[before, after]| after[which] - before[which]).sum::<f64>();
+    let ends = |which: usize| series.iter().map(move |[_, after]| after[which]);
+    let all = |which: usize| match shows {
+        Rate => grown(which) / WINDOW,
+        Increase => grown(which),
+        Sum => ends(which).sum(),
+        Largest => ends(which).fold(f64::NEG_INFINITY, f64::max),
+        Smallest => ends(which).fold(f64::INFINITY, f64::min),
+    };
+    let tolerance = if matches!(shows, Rate | Increase) { OF_RATES } else { OF_RATIOS };
+    [all(0) * (1.0 - tolerance), all(1) * (1.0 + tolerance)]
+}
