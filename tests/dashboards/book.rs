@@ -148,16 +148,19 @@ impl Book {
 
     /// The bounds of a histogram's buckets but for the infinite one.
     pub(crate) fn bounds(&self, metric: &str) -> Vec<f64> {
-        let bounds = self.bounds.get(metric).unwrap_or_else(|| panic!("{metric} has no buckets"));
-        bounds.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect()
+        self.named_bounds(metric).iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect()
+    }
+
+    /// The bounds of a histogram's buckets, each as it is written.
+    pub(crate) fn named_bounds(&self, metric: &str) -> &[(f64, String)] {
+        self.bounds.get(metric).unwrap_or_else(|| panic!("{metric} has no buckets"))
     }
 
     /// The buckets of all histograms, as series.
     fn buckets(&self) -> BTreeMap<Series, [Band; 2]> {
         let mut all = BTreeMap::new();
         for ((metric, pod, labels), seen) in &self.seen {
-            let bounds = self.bounds.get(metric).unwrap_or_else(|| panic!("{metric} has no buckets"));
-            for (bound, text) in bounds {
+            for (bound, text) in self.named_bounds(metric) {
                 let mut labels = labels.clone();
                 labels.insert("le".to_owned(), text.clone());
                 let mut counts = [just(0.0); 2];

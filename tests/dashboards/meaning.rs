@@ -107,6 +107,7 @@ fn rollout(facts: &[&Fact]) -> Vec<Meaning> {
     let mut says = Says { board: "Weir Rollout", all: Vec::new() };
     says.rates("Requests", 0, facts, NOTHING, ALL);
     says.parts("Success", 0, facts, NOTHING, SUCCESS);
+    says.one("Configurations", 0, &[], 2.0);
     says.one("Generations", 0, &[], 1.0);
     says.one("Verdict on the files", 0, &[], 1.0);
     says.one("Proxies", 0, &[], 2.0);
@@ -176,6 +177,35 @@ fn shares(says: &mut Says, facts: &[&Fact]) {
         says.put(panel, 0, weights.map(of).into());
         says.put(panel, 1, mine.iter().map(share).collect());
     }
+    says.put("Off the weight", 0, off(facts, RULE_AND_VERSION));
+}
+
+/// The weights of a fact's rule; where there is but one, it has all.
+fn weight(fact: &Fact) -> f64 {
+    match (fact.wish.rule, fact.version()) {
+        ("canary", "v1") => 0.8,
+        ("canary", _) => 0.2,
+        ("retried" | "mirrored", _) => 0.5,
+        _ => 1.0,
+    }
+}
+
+/// Each version's share of its rule, less its weight. What has no weight (`undeclared`) is off by nothing.
+fn off(facts: &[&Fact], of: Of) -> BTreeMap<Labels, [f64; 2]> {
+    let (mine, all) = (counts(facts, of, ALL), counts(facts, |fact| vec![("rule", fact.rule())], ALL));
+    let mut off = BTreeMap::new();
+    for fact in facts.iter().filter(|fact| fact.wish.rule != "undeclared") {
+        let labels: Labels = of(fact).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let by = mine[&labels] / all[&labelled(&[("rule", &fact.rule())])] - weight(fact);
+        off.insert(labels, [by - OF_RATIOS, by + OF_RATIOS]);
+    }
+    off
+}
+
+/// Whichever of a part's ends is farther from none.
+fn either_way([least, most]: [f64; 2]) -> [f64; 2] {
+    let nearest = if least <= 0.0 && most >= 0.0 { 0.0 } else { least.abs().min(most.abs()) };
+    [nearest, least.abs().max(most.abs())]
 }
 
 fn fleet(facts: &[&Fact]) -> Vec<Meaning> {
@@ -194,11 +224,30 @@ fn fleet(facts: &[&Fact]) -> Vec<Meaning> {
     says.parts("Versions", 0, facts, each, SERVER);
     says.parts("Versions", 1, facts, each, CLIENT);
     says.rates("Versions", 2, facts, each, ALL);
+    let off: BTreeMap<_, _> =
+        off(facts, each).into_iter().map(|(labels, off)| (labels, either_way(off))).collect();
+    let mut most: BTreeMap<Labels, [f64; 2]> = BTreeMap::new();
+    for (labels, [least, largest]) in &off {
+        let service = labelled(&[("namespace", "models"), ("service", &labels["service"])]);
+        let of = most.entry(service).or_default();
+        *of = [of[0].max(*least), of[1].max(*largest)];
+    }
+    says.put("Services", 6, most);
+    says.put("Versions", 4, off);
+    let version: Of = |fact| [SERVICE(fact), VERSION(fact)].concat();
+    says.parts("Server errors", 1, facts, version, SERVER);
+    says.parts("Client errors", 0, facts, version, CLIENT);
+    says.rates("Requests", 1, facts, version, ALL);
+    // A MiB of 64 at most.
+    let spent =
+        ["pod-a", "pod-b"].map(|pod| (labelled(&[("namespace", "models"), ("pod", pod)]), [0.0, 1.0 / 64.0]));
+    says.put("Proxies", 4, spent.into());
     says.all
 }
 
 fn sidecar(facts: &[&Fact]) -> Vec<Meaning> {
     let mut says = Says { board: "Weir Sidecar", all: Vec::new() };
+    says.one("Configurations", 0, &[], 2.0);
     says.one("State", 0, &[], 0.0);
     says.one("Files", 0, &[], 1.0);
     says.one("In flight", 0, &[], 4.0);
@@ -253,8 +302,6 @@ fn sidecar(facts: &[&Fact]) -> Vec<Meaning> {
     }
     let thrown = format!("out.{BROKEN}|version=thrown");
     says.one("Outlier detection", 0, &[("envoy_cluster_name", &thrown)], 1.0);
-    says.one("Healthy and known", 0, &[("envoy_cluster_name", &thrown)], 2.0);
-    says.one("Healthy and known", 1, &[("envoy_cluster_name", &thrown)], 1.0);
     says.all
 }
 
@@ -279,8 +326,13 @@ pub(crate) fn wrong(
             };
             answer = answer.into_iter().map(named).collect();
         }
+        // Of the largest some are not shown: which of equals is nobody's to say.
+        let some = query.starts_with("topk(");
         for (labels, [least, most]) in &meaning.shows {
             let value = answer.get(labels).copied();
+            if some && value.is_none() {
+                continue;
+            }
             if !value.is_some_and(|value| (*least..=*most).contains(&value)) {
                 let fault = format!("{labels:?}: {value:?} means {least} to {most}");
                 let mut wrong = Wrong::new(board, panel, query, &fault);
@@ -288,6 +340,9 @@ pub(crate) fn wrong(
                 wrong.of_time &= value.is_some_and(|value| value > *most);
                 faults.push(wrong);
             }
+        }
+        if some && !meaning.shows.keys().any(|labels| answer.contains_key(labels)) {
+            faults.push(Wrong::new(board, panel, query, &format!("{answer:?} is nothing that is meant")));
         }
     }
     faults

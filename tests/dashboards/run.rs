@@ -1,5 +1,6 @@
 //! The run: two pods, the known traffic, and every query of every dashboard beside what it must say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use super::book::{Book, PODS, scraped};
 use super::compare::{Wrong, differences, differences_of_top};
 use super::gate::Gate;
 use super::istio;
-use super::levels::levels;
+use super::levels::{heat, levels};
 use super::meaning::{self, Meaning, meanings};
 use super::mix::MIXES;
 use super::shown;
@@ -210,7 +211,13 @@ impl Run {
             known: [books[0].serve(programs, &of_ours, switch), books[1].serve(programs, &of_gated, between)],
             at: [last, at_gate],
             meanings: [
-                [meanings(&[earlier, facts].concat()), of_our_boards, levels(&books[0])].concat(),
+                [
+                    meanings(&[earlier, facts].concat()),
+                    of_our_boards,
+                    levels(&books[0], last),
+                    heat(&books[0]),
+                ]
+                .concat(),
                 of_istios,
             ],
             blurred: [blurred, blurred_there].concat(),
@@ -243,6 +250,14 @@ pub(crate) fn of_ours(run: &Run) -> Vec<Wrong> {
     for board in shipped() {
         let values = run.values(0, board.variables().into_iter().map(|variable| (variable, HOST)));
         let ask = |query: &str| run.asked[0].ask(&values.fill(query), Some(run.at[0])).into_iter().collect();
+        let meant = run.meanings[0].iter().filter(|meaning| meaning.board == board.name);
+        let meant: BTreeSet<_> = meant.map(|meaning| (meaning.panel.as_str(), meaning.number)).collect();
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        for (panel, query) in &board.queries {
+            let number = numbers.entry(panel).or_default();
+            assert!(meant.contains(&(panel, *number)), "nobody says what {panel} means: {query}");
+            *number += 1;
+        }
         wrong.extend(meaning::wrong(&run.meanings[0], &board.name, &board.queries, ask));
         for (panel, query) in &board.queries {
             for filled in each(&board, panel, query, &values) {

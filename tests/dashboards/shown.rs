@@ -97,8 +97,17 @@ pub(crate) fn ours(book: &Book) -> (Vec<Meaning>, Vec<String>) {
     for (number, part) in [(6, 0.5), (7, 0.9), (8, 0.99)] {
         rollout.put("Versions", number, part, OURS, of, &["rule", "version"]);
     }
+    let of: Of<'_> = &[SOURCE, HOST_OF];
+    for (panel, metric) in
+        [("Request bodies", "istio_request_bytes"), ("Response bodies", "istio_response_bytes")]
+    {
+        for (number, part) in [(0, 0.5), (1, 0.99)] {
+            rollout.put(panel, number, part, metric, of, &["destination_version"]);
+        }
+    }
     let mut fleet = Says::new(book, "Weir Fleet");
-    fleet.put("Services", 5, 0.99, OURS, of, &["namespace", "service"]);
+    fleet.put("p99", 0, 0.99, OURS, &[SUCCESSES], &["namespace", "service", "version"]);
+    fleet.put("Services", 5, 0.99, OURS, &[OF_SERVICE, SUCCESSES], &["namespace", "service"]);
     fleet.few = true;
     fleet.put("Versions", 3, 0.99, OURS, &[SUCCESSES], &["namespace", "service", "rule", "version"]);
     let mut sidecar = Says::new(book, "Weir Sidecar");
