@@ -287,6 +287,35 @@ async fn promtool_finds_no_error_in_the_page_and_lints_only_names_that_are_not_o
     }
 }
 
+#[tokio::test]
+async fn the_increase_over_a_versions_first_failing_request_is_one_as_prometheus_reckons_it() {
+    let Some(program) = part("prometheus") else { return };
+    let (weir, _servers) = world().await;
+    let prometheus = Prometheus::start(&program, weir.pod.metrics);
+    // The version that nobody serves has not failed yet, and is there.
+    let failures = "sum by (version) (weir_requests_total{outcome=\"server_error\"})";
+    let of_v3 = || prometheus.by(failures, "version").get("v3").copied();
+    eventually("it was scraped before it failed", Some(0.0), of_v3);
+    let mut caller = Caller::connect(weir.pod.predict, Protocol::Rest).await;
+    let mut asked = 0;
+    // A tenth is for it, by turns.
+    while !caller.ask(Ask::Predict).await.starts_with("503") {
+        asked += 1;
+        assert!(asked < 100, "nobody asked for it");
+    }
+    eventually("its failure was scraped", Some(1.0), of_v3);
+    let query = "sum by (version) (increase(weir_requests_total{outcome=\"server_error\"}[1h]))";
+    let found = prometheus.by_at_last_scrape(query, "version");
+    println!("{query}\n    {found:?}");
+    for (version, increase) in [("v1", 0.0), ("v2", 0.0), ("v3", 1.0)] {
+        assert!((found[version] - increase).abs() < 1e-6, "{version}: {found:?}");
+    }
+    // A family whose labels are what became of requests cannot have them before: its first one is not an increase.
+    let born =
+        "sum(increase(istio_requests_total{reporter=\"source\",response_code=~\"5..\"}[1h])) or vector(0)";
+    assert_eq!(prometheus.by_at_last_scrape(born, "version").get("").copied(), Some(0.0));
+}
+
 /// What `promtool check metrics` has to say: its exit status is 3 for lints, 1 for errors.
 fn lints(promtool: &std::path::Path, text: String) -> Vec<String> {
     let mut command = Command::new(promtool);

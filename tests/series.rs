@@ -22,8 +22,10 @@ use common::world::{Http, World, run, soon};
 use futures_util::future::join_all;
 use weir::runtime::worker::local_runtime;
 
-/// Requests of each kind; there are seven.
+/// Requests of each kind alone; there are seven.
 const EACH: usize = 15_000;
+/// Requests of which each differs from all others in everything at once: a path, a host, a method and fields of its own.
+const OF_ALL: usize = 100_000;
 /// At a time on a connection.
 const AT_ONCE: usize = 50;
 
@@ -65,6 +67,21 @@ const PLAIN: [Kind; 5] = [
         )
     }),
 ];
+
+/// All of [`PLAIN`] that the listener for one service takes, in one request.
+const ALL_AT_ONCE: Kind = ("everything", "in", |n| {
+    format!(
+        "M{n} /p/{n}/{n}?q{n}={n} HTTP/1.1\r\nhost: h{n}.example\r\nuser-agent: agent/{n}\r\nx-tenant: t{n}\r\nx-{n}: {n}\r\n\
+         content-type: application/{n}\r\n\r\n"
+    )
+});
+
+/// The same of a gRPC call, whose method is its path.
+fn call_of_all(n: usize) -> Vec<u8> {
+    let kind = format!("application/grpc+k{n}");
+    let fields = [("content-type", &*kind), ("te", "trailers"), ("user-agent", &*kind), ("x-tenant", &*kind)];
+    head("POST", &format!("/pkg.S{n}/M{n}"), &fields)
+}
 
 /// Asks for each number of `numbers` on one connection; every answer is `status`.
 async fn plain(to: SocketAddr, status: &str, kind: Kind, numbers: impl Iterator<Item = usize>) -> usize {
@@ -133,6 +150,16 @@ async fn all(world: &World, from: usize, to: usize) -> usize {
     sent
 }
 
+/// Sends the numbers from `from` to `to`, each in requests that differ in everything.
+async fn all_at_once(world: &World, from: usize, to: usize) -> usize {
+    let middle = (from + to).div_ceil(2);
+    let address = world.addr("in");
+    let two = [from..middle, middle..to].map(|numbers| plain(address, "200", ALL_AT_ONCE, numbers));
+    let sent = join_all(two).await.into_iter().sum::<usize>();
+    let two = [from..middle, middle..to].map(|numbers| calls(address, call_of_all, numbers));
+    sent + join_all(two).await.into_iter().sum::<usize>()
+}
+
 /// The names and labels of every line, without the values.
 async fn series(world: &World) -> BTreeSet<String> {
     let page =
@@ -144,7 +171,7 @@ async fn series(world: &World) -> BTreeSet<String> {
         .collect()
 }
 
-/// 105,000 of them.
+/// 105,000 that differ in one thing each, and 200,000 that differ in everything.
 #[test]
 fn a_hundred_thousand_requests_that_differ_in_all_that_callers_choose_make_no_series() {
     run(async || {
@@ -159,17 +186,21 @@ fn a_hundred_thousand_requests_that_differ_in_all_that_callers_choose_make_no_se
         .await;
         // More than one each, so that both connections of a kind and their pools are there.
         all(&world, 0, 4 * AT_ONCE).await;
+        let more = all_at_once(&world, 0, 4 * AT_ONCE).await;
         let (before, start) = (series(&world).await, Instant::now());
         let sent = all(&world, 1_000_000, 1_000_000 + EACH).await;
         println!("{sent} requests in {:?}; {} lines", start.elapsed(), before.len());
         assert_eq!(sent, EACH * (PLAIN.len() + GRPC.len()));
         assert!(sent >= 100_000 && before.len() > 100);
+        let of_all = all_at_once(&world, 2_000_000, 2_000_000 + OF_ALL).await;
+        println!("{of_all} more after {:?}", start.elapsed());
+        assert_eq!(of_all, 2 * OF_ALL);
         let after = series(&world).await;
         let new: Vec<&String> = after.difference(&before).collect();
         assert!(new.is_empty(), "new series: {new:#?}");
         assert_eq!(
             world.metric("envoy_http_downstream_rq_total", &[]).await as usize,
-            sent + 4 * AT_ONCE * 7,
+            sent + of_all + more + 4 * AT_ONCE * 7,
             "all are counted"
         );
         // Each request for a version counts in each dimension, and what nobody listed is one value.
@@ -179,7 +210,80 @@ fn a_hundred_thousand_requests_that_differ_in_all_that_callers_choose_make_no_se
             world.metric("weir_dimension_requests_total", &labels).await as usize
         };
         let each = EACH + 4 * AT_ONCE;
-        assert_eq!((of("tenant", "other").await, of("tenant", "acme").await), (each, 0));
-        assert_eq!((of("agent", "other").await, of("kind", "other").await), (2 * each, 3 * each));
+        let both = of_all + more;
+        assert_eq!((of("tenant", "other").await, of("tenant", "acme").await), (each + both, 0));
+        assert_eq!(
+            (of("agent", "other").await, of("kind", "other").await),
+            (2 * each + both, 3 * each + both)
+        );
+    });
+}
+
+/// An upstream whose answers have the status that the path asks for, and the gRPC status that a field asks for.
+fn obeying() -> SocketAddr {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        local_runtime().expect("a runtime").block_on(async {
+            let answer = |request: http::Request<_>| async move {
+                let mut response = http::Response::builder().status(&request.uri().path()[1..]);
+                if let Some(status) = request.headers().get("x-status") {
+                    response =
+                        response.header("grpc-status", status).header("content-type", "application/grpc");
+                }
+                response.body(empty()).expect("a response")
+            };
+            tell.send(Upstream::handling(answer).await.addr()).expect("the test waits");
+            std::future::pending::<()>().await;
+        });
+    });
+    told.recv().expect("an upstream")
+}
+
+#[test]
+fn whatever_statuses_model_servers_answer_with_those_that_are_none_share_one_series() {
+    run(async || {
+        let at = obeying();
+        let world = World::start(&format!(
+            "listeners: [{{name: in, address: '127.0.0.1:0', service: x}}]\n\
+             services: [{{name: x, endpoints: [{{http: '{at}', grpc: '{at}', labels: {{version: v1}}}}]}}]\n\
+             access_log: off\n"
+        ))
+        .await;
+        let mut plain = Client::connect(Http::One, world.addr("in")).await;
+        let mut calls = Client::connect(Http::Two, world.addr("in")).await;
+        let mut ask = async |status: usize| {
+            plain.send(common::world::client::get(&format!("/{status}"))).await;
+        };
+        let mut call = async |status: String| {
+            let call = common::world::client::grpc("/200").header("x-status", status);
+            calls.send(call.body(empty()).expect("a request")).await;
+        };
+        // All that are HTTP's and gRPC's, and one of each that is not.
+        for status in (200..=599).chain([600]) {
+            ask(status).await;
+        }
+        for status in 0..=17 {
+            call(status.to_string()).await;
+        }
+        let before = series(&world).await;
+        for status in 601..=999 {
+            ask(status).await;
+        }
+        for status in 18..2_000 {
+            call(status.to_string()).await;
+        }
+        for status in ["-1", "00", "1 2", "zero", "4294967296", "99999999999999999999"] {
+            call(status.to_owned()).await;
+        }
+        let after = series(&world).await;
+        let new: Vec<&String> = after.difference(&before).collect();
+        assert!(new.is_empty(), "new series: {new:#?}");
+        let codes = |page: &BTreeSet<String>| {
+            let code =
+                |line: &String| Some(line.split_once("response_code=\"")?.1.split('"').next()?.to_owned());
+            page.iter().filter_map(code).collect::<BTreeSet<_>>()
+        };
+        let codes = codes(&after);
+        assert!(codes.contains("unknown") && !codes.contains("600"), "{codes:?}");
     });
 }
