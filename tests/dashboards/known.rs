@@ -226,7 +226,7 @@ impl Book {
         if fact.status > 0 && fact.wish.rule != "undeclared" {
             // The answer of a proxy's own is its cluster's, too: what a gRPC call has in its head is 200 then, here 503.
             let status = if matches!(fact.wish.rule, "lost" | "gone") { 503 } else { fact.status };
-            let time = (!fact.attempts().is_empty()).then(|| fact.attempt);
+            let time = (!fact.attempts().is_empty()).then_some(fact.attempt);
             self.answered(pod, name.1, status, time);
         }
         let (counts, hop, limit) = upstream_effects(fact.wish);
