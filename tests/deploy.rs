@@ -109,9 +109,12 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
     let pattern = |pattern: &str| Regex::new(pattern).expect("a pattern");
     // A variable's own label, then texts, matchers and lists of labels, so that what is left are metrics and functions.
     let mut left = pattern(r"label_values\((.*), *\w+\)").replace_all(text, "$1").into_owned();
-    for taken in
-        [r#""[^"]*""#, r"\{[^{}]*\}", r"\b(by|on|without|ignoring|group_left|group_right) *\([^()]*\)"]
-    {
+    for taken in [
+        "`[^`]*`",
+        r#""[^"]*""#,
+        r"\{[^{}]*\}",
+        r"\b(by|on|without|ignoring|group_left|group_right) *\([^()]*\)",
+    ] {
         left = pattern(taken).replace_all(&left, " ").into_owned();
     }
     pattern(r"\b(weir|envoy|istio|process)[_:][a-z0-9_:]+")
