@@ -25,27 +25,33 @@ use crate::common::world::upstream::BoxBody;
 
 /// Each time that the rules name, and what it is here. The long windows are shortened more than the others: what they
 /// remember is forgotten within the test.
-const TIMES: [(&str, &str); 12] = [
+const TIMES: [(&str, &str); 17] = [
     ("1m", "1s"),
     ("2m", "2s"),
+    ("4m59s", "4s983ms"),
     ("5m", "5s"),
     ("10m", "10s"),
     ("15m", "15s"),
     ("14m59s", "14s983ms"),
     ("20m", "20s"),
     ("1h", "20s"),
+    ("54m59s", "14s983ms"),
+    ("59m59s", "19s983ms"),
     ("3h", "30s"),
+    ("2h54m59s", "24s983ms"),
     ("2h59m59s", "29s983ms"),
     ("1d", "60s"),
+    ("23h54m59s", "54s983ms"),
     ("23h59m59s", "59s983ms"),
 ];
 
 /// What is broken at once, and the alerts that tell of it.
-const EXPECTED: [&str; 9] = [
+const EXPECTED: [&str; 10] = [
     "WeirBufferBudgetSpent",
     "WeirHopErrors",
     "WeirNoEndpoints",
     "WeirReloadRefused",
+    "WeirServiceErrors",
     "WeirShareOffWeight",
     "WeirVersionClientErrors",
     "WeirVersionServerErrors",
@@ -62,7 +68,7 @@ fn faster(text: &str) -> String {
         known.unwrap_or_else(|| panic!("a time that this test does not know: {}", &found[0])).1.to_owned()
     };
     // A sample of what is recorded stands for a minute.
-    time.replace_all(&rules.join("\n"), of).replace(" * 60", " * 1")
+    time.replace_all(&rules.join("\n"), of).replace(" * 60", " * 1").replace("60 * (", "1 * (")
 }
 
 fn read(path: &str) -> String {
@@ -259,6 +265,7 @@ fn whom_they_name(told: &BTreeMap<BTreeMap<String, String>, String>) {
             "WeirShareOffWeight" | "WeirWeightsDiffer" => (whom.0, whom.1) == (HOST, "canary.models"),
             "WeirNoEndpoints" => whom == (HOST, "", "v3"),
             "WeirHopErrors" => whom == (HOST, "", "v4"),
+            "WeirServiceErrors" => whom == (HOST, "", ""),
             _ => whom == ("", "", ""),
         };
         assert!(right && label("namespace") == "models", "{labels:?}");
