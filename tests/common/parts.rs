@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 /// The parts that are ordinary tools: the one a developer has installed anyway is as good as ours.
-const ALSO_ON_PATH: [&str; 9] = [
+const ALSO_ON_PATH: [&str; 10] = [
     "alertmanager",
+    "amtool",
     "chromedriver",
     "chromium",
     "haproxy",

@@ -44,8 +44,7 @@ impl Prometheus {
         let prometheus = Prometheus::starting(program, folder, config);
         let scrapes = config.contains("targets: [");
         eventually("Prometheus has scraped its targets", true, || {
-            get(prometheus.address, "/-/ready").is_some_and(|(status, _)| status == 200)
-                && prometheus.is_up(scrapes)
+            prometheus.is_ready() && prometheus.is_up(scrapes)
         });
         prometheus
     }
@@ -65,6 +64,11 @@ impl Prometheus {
             .stderr(log);
         let child = command.spawn().expect("the program was found");
         Prometheus { address, folder, child }
+    }
+
+    /// Whether it answers questions.
+    pub fn is_ready(&self) -> bool {
+        get(self.address, "/-/ready").is_some_and(|(status, _)| status == 200)
     }
 
     /// All of its targets are; where it `scrapes`, it knows some: it finds even those that are written down a while after

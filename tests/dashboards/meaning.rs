@@ -37,6 +37,9 @@ const ALL: Is = |_| true;
 const SUCCESS: Is = |fact| fact.outcome() == "success";
 const SERVER: Is = |fact| fact.outcome() == "server_error";
 const CLIENT: Is = |fact| fact.outcome() == "client_error";
+/// A caller that left says nothing of its version.
+const JUDGED: Is = |fact| fact.outcome() != "cancelled";
+const NOT_FAILED: Is = |fact| JUDGED(fact) && !SERVER(fact);
 
 fn around(value: f64, tolerance: f64) -> [f64; 2] {
     [value * (1.0 - tolerance), value * (1.0 + tolerance)]
@@ -82,9 +85,9 @@ impl Says {
         );
     }
 
-    /// That part of them.
+    /// That part of those that say something of their version.
     fn parts(&mut self, panel: &'static str, number: usize, facts: &[&Fact], of: Of, is: Is) {
-        let (some, all) = (counts(facts, of, is), counts(facts, of, ALL));
+        let (some, all) = (counts(facts, of, is), counts(facts, of, JUDGED));
         let part = |(labels, count): (Labels, f64)| {
             let whole = all[&labels];
             (labels, around(count / whole, OF_RATIOS))
@@ -106,14 +109,14 @@ pub(crate) fn meanings(facts: &[Fact]) -> Vec<Meaning> {
 fn rollout(facts: &[&Fact]) -> Vec<Meaning> {
     let mut says = Says { board: "Weir Rollout", all: Vec::new() };
     says.rates("Requests", 0, facts, NOTHING, ALL);
-    says.parts("Success", 0, facts, NOTHING, SUCCESS);
+    says.parts("Success", 0, facts, NOTHING, NOT_FAILED);
     says.one("Configurations", 0, &[], 2.0);
     says.one("Generations", 0, &[], 1.0);
     says.one("Verdict on the files", 0, &[], 1.0);
     says.one("Proxies", 0, &[], 2.0);
     shares(&mut says, facts);
     says.rates("Versions", 2, facts, RULE_AND_VERSION, ALL);
-    for (number, is) in [(3, SUCCESS), (4, SERVER), (5, CLIENT)] {
+    for (number, is) in [(3, NOT_FAILED), (4, SERVER), (5, CLIENT)] {
         says.parts("Versions", number, facts, RULE_AND_VERSION, is);
     }
     says.rates("Requests", 1, facts, VERSION, ALL);
@@ -121,7 +124,7 @@ fn rollout(facts: &[&Fact]) -> Vec<Meaning> {
         |fact| vec![("version", fact.version().to_owned()), ("protocol", fact.protocol().to_owned())];
     says.rates("Requests by protocol", 0, facts, by_protocol, ALL);
     says.rates("Choices of the split", 0, facts, VERSION, ALL);
-    for (panel, is) in [("Success rate", SUCCESS), ("Server errors", SERVER), ("Client errors", CLIENT)] {
+    for (panel, is) in [("Success rate", NOT_FAILED), ("Server errors", SERVER), ("Client errors", CLIENT)] {
         says.parts(panel, 0, facts, VERSION, is);
     }
     let code: Of = |fact| {
@@ -215,7 +218,7 @@ fn fleet(facts: &[&Fact]) -> Vec<Meaning> {
     says.one("Proxies", 0, &[], 2.0);
     says.rates("Requests", 0, facts, NOTHING, ALL);
     says.rates("Server errors", 0, facts, NOTHING, SERVER);
-    for (number, is) in [(1, SERVER), (2, CLIENT), (3, SUCCESS)] {
+    for (number, is) in [(1, SERVER), (2, CLIENT), (3, NOT_FAILED)] {
         says.parts("Services", number, facts, SERVICE, is);
     }
     says.rates("Services", 4, facts, SERVICE, ALL);

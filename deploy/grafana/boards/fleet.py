@@ -1,6 +1,7 @@
 """Weir Fleet: every service, the worst first. Where to look, not what is wrong: each name leads to its own page."""
 
 from .model import BAD, COLUMNS, GOOD, INTERVAL, WARNING, Board, Column, Lines, Query, Row, Stat, Table, Variable
+from . import rollout
 from .rollout import ERRORS, SHARE, SUCCESS
 
 OURS = 'namespace=~"$namespace",service=~"$service",version=~"$version"'
@@ -17,8 +18,7 @@ def rate(metric, labels, by, window=WINDOW):
 
 
 def part(outcome, by, window=WINDOW):
-    of = rate("weir_requests_total", f'{OURS},outcome="{outcome}"', by, window)
-    return f"{of} / {rate('weir_requests_total', OURS, by, window)}"
+    return rollout.part(outcome, by, OURS, window)
 
 
 def p99(by, window=WINDOW):
@@ -66,12 +66,13 @@ def services():
     return Row("Services, worst first", [
         Table(
             title="Services",
-            about="The last five minutes. Latency is that of successes. A click on a service shows its versions.",
+            about="The last five minutes. Success is what did not fail by the servers' fault; callers that left are not "
+            "counted. Latency is that of successes. A click on a service shows its versions.",
             labels={"namespace": "Namespace", "service": "Service"},
             columns=[
                 Column("Server errors", part("server_error", NAMED), "percentunit", 2, ERRORS),
                 Column("Client errors", part("client_error", NAMED), "percentunit", 2, ERRORS),
-                Column("Success", part("success", NAMED), "percentunit", 2, SUCCESS),
+                Column("Success", rollout.not_failed(NAMED, OURS, WINDOW), "percentunit", 2, SUCCESS),
                 Column("Requests/s", rate("weir_requests_total", OURS, NAMED), "reqps", 2),
                 Column("p99", p99(NAMED), "s", 1),
                 Column("Off the weight", f"max by ({NAMED}) ({off_the_weight()})", "percentunit", 1, SHARE),

@@ -28,6 +28,16 @@ def ratio(metric, part, whole, by, window=INTERVAL):
     return f"{rate(metric, part, by, window)} / {rate(metric, whole, by, window)}"
 
 
+def part(name, by, labels=OURS, window=INTERVAL):
+    """Requests with an outcome, of those that say something of their version: a caller that left says nothing."""
+    return ratio("weir_requests_total", f'{labels},outcome="{name}"', f'{labels},outcome!="cancelled"', by, window)
+
+
+def not_failed(by, labels=OURS, window=INTERVAL):
+    """Success: what did not fail by the servers' fault, as on /splits."""
+    return f"1 - {part('server_error', by, labels, window)}"
+
+
 def quantile(q, metric, labels, by, window=INTERVAL):
     return f"histogram_quantile({q}, {rate(metric + '_bucket', labels, by + ', le', window)})"
 
@@ -72,12 +82,9 @@ def versions():
             Column("Weight", desired(), "percentunit", 1),
             Column("Share", observed("5m"), "percentunit", 1),
             Column("Requests/s", rate("weir_requests_total", OURS, both, "5m"), "reqps", 2),
-            Column("Success", ratio("weir_requests_total", outcome("success"), OURS, both, "5m"), "percentunit", 2,
-                   SUCCESS),
-            Column("Server errors", ratio("weir_requests_total", outcome("server_error"), OURS, both, "5m"),
-                   "percentunit", 2, ERRORS),
-            Column("Client errors", ratio("weir_requests_total", outcome("client_error"), OURS, both, "5m"),
-                   "percentunit", 2, ERRORS),
+            Column("Success", not_failed(both, window="5m"), "percentunit", 2, SUCCESS),
+            Column("Server errors", part("server_error", both, window="5m"), "percentunit", 2, ERRORS),
+            Column("Client errors", part("client_error", both, window="5m"), "percentunit", 2, ERRORS),
             *(Column(f"p{name}", quantile(q, "weir_request_duration_seconds", SUCCESSES, both, "5m"), "s", 1)
               for name, q in ((50, 0.5), (90, 0.9), (99, 0.99))),
         ],
@@ -101,12 +108,13 @@ def glance():
     table, endpoints = versions()
     table.width = COLUMNS - endpoints.width
     everything = f"sum(rate(weir_requests_total{{{OURS}}}[{INTERVAL}]))"
-    good = f"sum(rate(weir_requests_total{{{outcome('success')}}}[{INTERVAL}]))"
+    failed = f"sum(rate(weir_requests_total{{{outcome('server_error')}}}[{INTERVAL}]))"
+    judged = f"sum(rate(weir_requests_total{{{OURS},outcome!=\"cancelled\"}}[{INTERVAL}]))"
     return Row("At a glance", [
         Stat("Requests", "Callers' requests a second, each counted once, after its retries.",
              [Query(everything, "requests")], "reqps"),
-        Stat("Success", "Of all requests, those that reported no error and were not cut or left.",
-             [Query(f"{good} / {everything}", "success")], "percentunit", decimals=2, maximum=1, steps=SUCCESS),
+        Stat("Success", "Requests that did not fail by the servers' fault. Client errors are shown apart; callers that left "
+             "are not counted.", [Query(f"1 - {failed} / {judged}", "success")], "percentunit", decimals=2, maximum=1, steps=SUCCESS),
         Stat("p99", "Of successes.",
              [Query(f"histogram_quantile(0.99, sum by (le) (rate(weir_request_duration_seconds_bucket{{{SUCCESSES}}}"
                     f"[{INTERVAL}])))", "p99")], "s", decimals=1),
@@ -149,18 +157,16 @@ def traffic():
 
 
 def success():
-    whole = rate("weir_requests_total", OURS, "version")
     return Row("Success", [
-        Lines("Success rate", "Requests that reported no error, of all.",
-              [Query(f"{rate('weir_requests_total', outcome('success'), 'version')} / {whole}", "{{version}}")],
-              "percentunit", maximum=1, decimals=2, calcs=("lastNotNull", "min")),
-        Lines("Server errors", "Of all requests: 5xx, gRPC statuses that blame the server, answers that were cut or never "
-              "came.", [Query(f"{rate('weir_requests_total', outcome('server_error'), 'version')} / {whole}",
-                              "{{version}}")], "percentunit", minimum=0, decimals=2),
-        Lines("Client errors", "Of all requests: 4xx, and gRPC statuses such as INVALID_ARGUMENT. Rising on one version "
-              "alone, they are a broken signature: callers send what the other version takes.",
-              [Query(f"{rate('weir_requests_total', outcome('client_error'), 'version')} / {whole}", "{{version}}")],
+        Lines("Success rate", "Requests that did not fail by the servers' fault. Client errors are shown apart; callers that "
+              "left are not counted.", [Query(not_failed("version"), "{{version}}")], "percentunit", maximum=1, decimals=2,
+              calcs=("lastNotNull", "min")),
+        Lines("Server errors", "5xx, gRPC statuses that blame the server, answers that were cut or never came; of all "
+              "requests but those whose callers left.", [Query(part("server_error", "version"), "{{version}}")],
               "percentunit", minimum=0, decimals=2),
+        Lines("Client errors", "4xx, and gRPC statuses such as INVALID_ARGUMENT; of all requests but those whose callers "
+              "left. Rising on one version alone, they are a broken signature: callers send what the other version takes.",
+              [Query(part("client_error", "version"), "{{version}}")], "percentunit", minimum=0, decimals=2),
         Lines("Requests by code", "What callers got. For gRPC, the HTTP code that TensorFlow Serving's table gives for the "
               "status." + ALL_RULES,
               [Query("sum by (destination_version, response_code) (rate(istio_request_count{namespace=~\"$namespace\","
