@@ -35,7 +35,8 @@ def part(name, by, labels=OURS, window=INTERVAL):
 
 def not_failed(by, labels=OURS, window=INTERVAL):
     """Success: what did not fail by the servers' fault, as on /splits."""
-    return f"1 - {part('server_error', by, labels, window)}"
+    good = f'{labels},outcome!~"server_error|cancelled"'
+    return ratio("weir_requests_total", good, f'{labels},outcome!="cancelled"', by, window)
 
 
 def quantile(q, metric, labels, by, window=INTERVAL):
@@ -108,13 +109,13 @@ def glance():
     table, endpoints = versions()
     table.width = COLUMNS - endpoints.width
     everything = f"sum(rate(weir_requests_total{{{OURS}}}[{INTERVAL}]))"
-    failed = f"sum(rate(weir_requests_total{{{outcome('server_error')}}}[{INTERVAL}]))"
+    good = f"sum(rate(weir_requests_total{{{OURS},outcome!~\"server_error|cancelled\"}}[{INTERVAL}]))"
     judged = f"sum(rate(weir_requests_total{{{OURS},outcome!=\"cancelled\"}}[{INTERVAL}]))"
     return Row("At a glance", [
         Stat("Requests", "Callers' requests a second, each counted once, after its retries.",
              [Query(everything, "requests")], "reqps"),
         Stat("Success", "Requests that did not fail by the servers' fault. Client errors are shown apart; callers that left "
-             "are not counted.", [Query(f"1 - {failed} / {judged}", "success")], "percentunit", decimals=2, maximum=1, steps=SUCCESS),
+             "are not counted.", [Query(f"{good} / {judged}", "success")], "percentunit", decimals=2, maximum=1, steps=SUCCESS),
         Stat("p99", "Of successes.",
              [Query(f"histogram_quantile(0.99, sum by (le) (rate(weir_request_duration_seconds_bucket{{{SUCCESSES}}}"
                     f"[{INTERVAL}])))", "p99")], "s", decimals=1),
