@@ -116,3 +116,30 @@ fn wherever_errors_are_a_part_of_requests_those_whose_callers_left_are_not_among
     let wrong: Vec<_> = divisors.iter().filter(|labels| !labels.contains("outcome!=\"cancelled\"")).collect();
     assert!(divisors.len() >= 15 && wrong.is_empty(), "{} divisions: {wrong:#?}", divisors.len());
 }
+
+/// Each rule of the alerts by its name, with the lines that it has.
+fn alerts() -> Vec<(String, String)> {
+    let text = read(&root().join("deploy/prometheus/rules/weir-alerts.yaml"));
+    let rules = text.split("\n  - alert: ").skip(1);
+    rules.filter_map(|rule| Some((rule.lines().next()?.to_owned(), rule.to_owned()))).collect()
+}
+
+#[test]
+fn each_alert_has_its_place_in_the_document_of_alerts_and_a_link_that_is_whole_or_none() {
+    let document = read(&root().join("docs/alerts.md"));
+    let headings: BTreeSet<&str> = document.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let alerts = alerts();
+    for (name, rule) in &alerts {
+        let runbook = format!("\n      runbook: docs/alerts.md#{}\n", name.to_lowercase());
+        assert!(rule.contains(&runbook), "{name}: {rule}");
+        assert!(
+            rule.contains("\n      dashboard: '{{ with $externalLabels.grafana }}{{ . }}/d/weir-"),
+            "{name}"
+        );
+        let severity = if rule.contains("severity: critical") { "Critical. " } else { "Warning. " };
+        let place = document.split(&format!("## {name}\n\n")).nth(1);
+        assert!(place.is_some_and(|text| text.starts_with(severity)), "{name} is {severity}");
+    }
+    let names: BTreeSet<&str> = alerts.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, headings);
+}
