@@ -34,7 +34,6 @@ const VERSION: Of = |fact| vec![("version", fact.version().to_owned())];
 const RULE_AND_VERSION: Of = |fact| vec![("rule", fact.rule()), ("version", fact.version().to_owned())];
 const SERVICE: Of = |fact| vec![("namespace", "models".to_owned()), ("service", fact.host.to_owned())];
 const ALL: Is = |_| true;
-const SUCCESS: Is = |fact| fact.outcome() == "success";
 const SERVER: Is = |fact| fact.outcome() == "server_error";
 const CLIENT: Is = |fact| fact.outcome() == "client_error";
 /// A caller that left says nothing of its version.
