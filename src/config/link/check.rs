@@ -21,8 +21,15 @@ pub(super) fn check(draft: &WeirDraft, environment: &Environment, found: &mut Ve
         mixed_protocols(service, found);
         duplicate_endpoints(service, found);
         for endpoint in &service.endpoints {
-            own_addresses(endpoint, &bound, environment, found);
+            for address in endpoint.targets.addresses() {
+                let help = "give the model server's own port";
+                own_address((address, &endpoint.place), help, &bound, environment, found);
+            }
         }
+    }
+    // Each batch of spans would be a request, which has spans.
+    if let Some((tracing, place)) = &draft.tracing {
+        own_address((&tracing.collector, place), "give the collector's own port", &bound, environment, found);
     }
 }
 
@@ -158,18 +165,17 @@ fn duplicate_endpoints(service: &ServiceDraft, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn own_addresses(
-    endpoint: &EndpointDraft,
+/// A fault where `address` is our own.
+fn own_address(
+    (address, place): (&Address, &Place),
+    help: &str,
     bound: &[Bound<'_>],
     environment: &Environment,
     found: &mut Vec<Diagnostic>,
 ) {
-    for address in endpoint.targets.addresses() {
-        if let Some(own) = bound.iter().find(|own| reaches(address, &own.address, environment.pod_ip)) {
-            let reason = format!("{address} is {} ({}) of this proxy itself", own.who, own.address);
-            let error = endpoint.place.error("own-address", reason);
-            found.push(error.with_help("give the model server's own port"));
-        }
+    if let Some(own) = bound.iter().find(|own| reaches(address, &own.address, environment.pod_ip)) {
+        let reason = format!("{address} is {} ({}) of this proxy itself", own.who, own.address);
+        found.push(place.error("own-address", reason).with_help(help));
     }
 }
 

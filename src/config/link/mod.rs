@@ -70,7 +70,7 @@ pub(crate) fn link(
         admin: draft.admin.clone(),
         workers: draft.workers,
         access_log: draft.access_log.clone(),
-        tracing: draft.tracing.clone(),
+        tracing: draft.tracing.as_ref().map(|(tracing, _)| tracing.clone()),
         drain: draft.drain,
         limits: draft.limits,
         internal_cidrs: draft.internal_cidrs.clone(),

@@ -23,7 +23,8 @@ pub(crate) struct WeirDraft {
     pub(crate) admin_place: Place,
     pub(crate) workers: Workers,
     pub(crate) access_log: Option<AccessLog>,
-    pub(crate) tracing: Option<Tracing>,
+    /// And where its endpoint stands.
+    pub(crate) tracing: Option<(Tracing, Place)>,
     pub(crate) drain: Drain,
     pub(crate) limits: Limits,
     pub(crate) internal_cidrs: Vec<IpNet>,

@@ -11,11 +11,16 @@ use crate::snapshot::{
 
 /// A service with these keys.
 fn with(keys: &str) -> Result<Loaded, Vec<String>> {
+    with_in(keys, &Environment::default())
+}
+
+/// The same, in this environment.
+fn with_in(keys: &str, environment: &Environment) -> Result<Loaded, Vec<String>> {
     let text = format!(
         "listeners: [{{name: a, address: \"0.0.0.0:80\", service: m}}]\nservices:\n- name: m\n  endpoints: [{{address: \"10.0.0.1:80\"}}]\n{keys}"
     );
     let document = Document { name: "weir.yaml".into(), bytes: text.into() };
-    load(&document, &[], &Environment::default())
+    load(&document, &[], environment)
         .map_err(|found| found.iter().map(|one| format!("{} {}", one.code, one.path)).collect())
 }
 
@@ -243,4 +248,21 @@ fn what_tracing_cannot_do_is_refused_by_name() {
     ] {
         assert_eq!(tracing(value), Err(vec![fault.to_owned()]), "{value}");
     }
+}
+
+#[test]
+fn a_collector_at_an_address_of_our_own_is_refused_as_an_endpoint_is() {
+    let own = || Err(vec!["own-address tracing.endpoint".to_owned()]);
+    for address in [
+        "http://127.0.0.1:80",
+        "http://localhost:80",
+        "http://127.0.0.1:15000",
+        "http://10.0.0.9:15090",
+        "http://0.0.0.0:15090",
+    ] {
+        let environment = Environment { pod_ip: "10.0.0.9".parse().ok(), ..Environment::default() };
+        let found = with_in(&format!("tracing: {{endpoint: '{address}'}}\n"), &environment);
+        assert_eq!(found.map(|loaded| loaded.snapshot.tracing), own(), "{address}");
+    }
+    assert!(tracing("{endpoint: 'http://10.0.0.9:80'}").is_ok(), "nobody says that this is ours");
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::decode::Field;
+use crate::config::diagnostic::Place;
 use crate::config::table::{Keys, Table};
 use crate::config::values;
 use crate::snapshot::{Address, Fraction, OtlpProtocol, Tracing};
@@ -33,8 +34,8 @@ struct Endpoint {
     path: Option<Arc<str>>,
 }
 
-/// `tracing:`; left out or `off`: none.
-pub(super) fn tracing(field: Option<&Field<'_>>) -> Option<Tracing> {
+/// `tracing:`, and where its endpoint stands; left out or `off`: none.
+pub(super) fn tracing(field: Option<&Field<'_>>) -> Option<(Tracing, Place)> {
     let field = field.filter(|field| !super::settings::is_off(field))?;
     let table = Table::new(field, &KEYS)?;
     let is_http = table.get("protocol").and_then(|field| field.word(&[("grpc", false), ("http", true)]));
@@ -55,14 +56,15 @@ pub(super) fn tracing(field: Option<&Field<'_>>) -> Option<Tracing> {
             return None;
         }
     };
-    Some(Tracing {
+    let tracing = Tracing {
         collector: endpoint.address,
         authority: endpoint.authority,
         protocol,
         timeout,
         sample: Fraction::of_percent(sample),
         service_name,
-    })
+    };
+    Some((tracing, field.place()))
 }
 
 /// `http://host:port/path`, of which all but host and port may be left out; or a socket in the file system.
