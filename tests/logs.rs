@@ -9,6 +9,7 @@ mod process;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::TcpListener;
 
 use process::{Caller, Process, Setup, Upstream};
 use rustix::process::Signal;
@@ -334,4 +335,50 @@ fn a_standard_error_that_nobody_reads_holds_up_nothing() {
     weir.send(Signal::TERM);
     assert_eq!(weir.exit().code(), Some(0));
     drop(reader);
+}
+
+#[test]
+fn spans_that_do_not_arrive_are_told_of_at_once_in_plain_words_and_so_is_that_they_do_again() {
+    let upstream = Upstream::start("v1");
+    let at = TcpListener::bind((loopback::own_ip(), 0)).unwrap().local_addr().unwrap();
+    let tracing = format!("tracing: {{endpoint: 'http://{at}', protocol: http, sample_percent: 100}}\n");
+    let mut weir = Setup::new(&services(&upstream, &tracing)).start();
+    weir.until_said("cannot send spans to the collector, retrying");
+    let said = weir.said();
+    let line = said.lines().find(|line| line.contains("cannot send spans")).unwrap();
+    assert!(line.contains("connection refused") && !line.contains("Failed("), "{line}");
+    assert_eq!(line.matches(&at.to_string()).count(), 1, "{line}");
+    assert_eq!(weir.metric("weir_spans_dropped_total"), 0.0, "it is the first try: nothing is lost yet");
+    let _collector = Upstream::on(TcpListener::bind(at).unwrap(), "taken");
+    weir.until("spans are taken again", |weir| {
+        weir.get("/");
+        weir.said().contains("the collector takes spans again")
+    });
+    weir.send(Signal::TERM);
+    assert_eq!(weir.exit().code(), Some(0));
+}
+
+#[test]
+fn a_queue_of_spans_that_is_full_is_told_of_while_the_collector_says_nothing() {
+    let (upstream, collector) = (Upstream::start("v1"), Upstream::start("collector"));
+    let tracing = format!(
+        "tracing: {{endpoint: 'http://{}/hold', protocol: http, sample_percent: 100, timeout: 1m}}\n",
+        collector.address
+    );
+    let mut weir = Setup::new(&services(&upstream, &tracing)).start();
+    let mut caller = Caller::connect(weir.address).unwrap();
+    for _ in 0..1_200 {
+        caller.get("/", "").unwrap();
+    }
+    weir.until_said("spans that find no room are lost");
+    // Told in the end, those of the ten seconds after the first line too.
+    collector.release();
+    weir.send(Signal::TERM);
+    assert_eq!(weir.exit().code(), Some(0));
+    let said = weir.said();
+    let told = said.lines().filter(|line| line.contains("find no room"));
+    let spans = told.map(|line| line.split_once("spans=").unwrap().1.split(' ').next().unwrap());
+    let lost: usize = spans.map(|spans| spans.parse::<usize>().unwrap()).sum();
+    // 1,200 of the test and that by which it waited for the proxy to serve.
+    assert_eq!(lost, 2 * 1_201 - 2_048, "{said}");
 }

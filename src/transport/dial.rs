@@ -31,6 +31,16 @@ pub enum DialError {
     Failed(io::ErrorKind),
 }
 
+impl std::fmt::Display for DialError {
+    /// In plain words: `connection refused`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DialError::Timeout => f.write_str("no connection in time"),
+            DialError::Failed(kind) => kind.fmt(f),
+        }
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -425,7 +425,11 @@ pub struct Upstream {
 
 impl Upstream {
     pub fn start(name: &'static str) -> Upstream {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Upstream::on(TcpListener::bind("127.0.0.1:0").unwrap(), name)
+    }
+
+    /// Behind a socket that is there already.
+    pub fn on(listener: TcpListener, name: &'static str) -> Upstream {
         let address = listener.local_addr().unwrap();
         let held = Arc::<(Mutex<bool>, Condvar)>::default();
         let holding = Arc::<AtomicUsize>::default();

@@ -17,7 +17,7 @@ pub use b3::{B3, Decision, Several};
 pub use carrier::Incoming;
 pub use context::SpanContext;
 pub use ids::{SpanId, TraceId};
-pub use queue::{BATCH_SPANS, Closer, QUEUE_SPANS, SpanQueue, SpanSource, span_queue};
+pub use queue::{BATCH_SPANS, Closer, Overflow, QUEUE_SPANS, SpanQueue, SpanSource, span_queue};
 pub use record::{Attempt, AttemptEnd, Finished, Head, Trace, Where};
 pub use sampler::Rate;
 pub use span::{Kind, Span, Value, spans_of};

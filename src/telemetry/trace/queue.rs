@@ -41,6 +41,9 @@ struct Shared {
     full_batch: Notify,
     closing: AtomicBool,
     closed: Notify,
+    /// Spans that found no room since somebody asked.
+    overflowed: AtomicUsize,
+    overflow: Notify,
     meter: SpanMeter,
 }
 
@@ -53,6 +56,8 @@ pub fn span_queue(meter: SpanMeter) -> (SpanQueue, SpanSource) {
         full_batch: Notify::new(),
         closing: AtomicBool::new(false),
         closed: Notify::new(),
+        overflowed: AtomicUsize::new(0),
+        overflow: Notify::new(),
         meter,
     });
     (SpanQueue { items: sender, shared: shared.clone() }, SpanSource { items: receiver, shared })
@@ -77,6 +82,10 @@ impl SpanQueue {
         let before = self.shared.spans.fetch_add(count, Relaxed);
         if before + count > QUEUE_SPANS {
             self.shared.spans.fetch_sub(count, Relaxed);
+            // Who tells of it is woken by the first, and not again before it has looked.
+            if self.shared.overflowed.fetch_add(count, Relaxed) == 0 {
+                self.shared.overflow.notify_one();
+            }
             return self.shared.meter.lose(SpanLoss::QueueFull, count);
         }
         if self.items.send(finished).is_err() {
@@ -149,9 +158,40 @@ impl SpanSource {
         }
     }
 
+    /// By which somebody else gets to know of spans that find no room.
+    pub fn overflow(&self) -> Overflow {
+        Overflow(self.shared.clone())
+    }
+
     /// By which somebody else has what is left sent.
     pub fn closer(&self) -> Closer {
         Closer(self.shared.clone())
+    }
+}
+
+/// The spans that find no room.
+pub struct Overflow(Arc<Shared>);
+
+impl fmt::Debug for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overflow").field("spans", &self.0.overflowed).finish_non_exhaustive()
+    }
+}
+
+impl Overflow {
+    /// Waits for the first one since [`take`](Self::take), or until the process is about to end.
+    pub async fn wait(&self) {
+        self.0.overflow.notified().await;
+    }
+
+    /// How many there were since the last call. Each is counted as lost already.
+    pub fn take(&self) -> usize {
+        self.0.overflowed.swap(0, Relaxed)
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_closing(&self) -> bool {
+        self.0.closing.load(SeqCst)
     }
 }
 
@@ -169,6 +209,7 @@ impl Closer {
     pub fn close(&self) {
         self.0.closing.store(true, SeqCst);
         self.0.closed.notify_one();
+        self.0.overflow.notify_one();
     }
 
     /// The spans that are still there are lost. Returns how many.

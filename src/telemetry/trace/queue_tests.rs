@@ -38,6 +38,9 @@ fn what_does_not_fit_is_lost_and_counted_until_what_was_taken_has_left() {
             queue.push(finished(&queue));
         }
         assert_eq!(dropped(&recorder, "queue_full"), "5");
+        let overflow = source.overflow();
+        overflow.wait().await;
+        assert_eq!((overflow.take(), overflow.take()), (5, 0));
         let batch = source.next().await.expect("a batch");
         assert_eq!(batch.len(), BATCH_SPANS);
         queue.push(finished(&queue));

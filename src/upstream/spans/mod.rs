@@ -7,7 +7,9 @@
 
 mod otlp;
 mod send;
+mod trouble;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,15 +17,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::RngExt as _;
+use tokio::sync::Notify;
+use tokio::time::{Instant as Timer, sleep_until};
 
 use super::resolve::Resolver;
 use crate::runtime::worker;
 use crate::snapshot::{Node, Tracing};
 use crate::telemetry::families::{SpanLoss, SpanMeter};
-use crate::telemetry::trace::{Closer, SpanQueue, SpanSource, span_queue};
+use crate::telemetry::trace::{Closer, Overflow, SpanQueue, SpanSource, span_queue};
 
 pub use otlp::{Resource, request as otlp_request};
 use send::Sent;
+use trouble::{Line, Troubles, What};
 
 /// How often a batch is sent at most.
 const TRIES: u32 = 5;
@@ -31,8 +36,6 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause, also of those that a collector asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// Trouble is told once in so long.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Everybody who sends spans: to the present collector, and to that of planes that have requests yet.
 #[derive(Debug, Default)]
@@ -95,26 +98,33 @@ struct Sender {
     tracing: Tracing,
     resource: Resource,
     resolver: Resolver,
-    told: Option<Instant>,
+    troubles: RefCell<Troubles>,
+    /// There may be a line to tell.
+    noted: Notify,
 }
 
-async fn run(mut source: SpanSource, mut sender: Sender) {
-    while let Some(batch) = source.next().await {
-        let spans = batch.iter().map(|finished| finished.spans()).sum();
-        let request = otlp::request(&sender.resource, &batch);
-        drop(batch);
-        sender.deliver(&source, request, spans).await;
-        source.done(spans);
-    }
+async fn run(mut source: SpanSource, sender: Sender) {
+    let overflow = source.overflow();
+    let send_all = async {
+        while let Some(batch) = source.next().await {
+            let spans = batch.iter().map(|finished| finished.spans()).sum();
+            let request = otlp::request(&sender.resource, &batch);
+            drop(batch);
+            sender.deliver(&source, request, spans).await;
+            source.done(spans);
+        }
+    };
+    tokio::select! { () = send_all => {} () = sender.tell(&overflow) => {} }
+    sender.tell_rest(&overflow);
 }
 
 impl Sender {
     fn new(tracing: Tracing, resource: Resource, resolver: Resolver) -> Sender {
-        Sender { tracing, resource, resolver, told: None }
+        Sender { tracing, resource, resolver, troubles: RefCell::default(), noted: Notify::new() }
     }
 
     /// Sends a batch until it is taken or lost.
-    async fn deliver(&mut self, source: &SpanSource, request: Bytes, spans: usize) {
+    async fn deliver(&self, source: &SpanSource, request: Bytes, spans: usize) {
         let meter = source.meter();
         let mut tries = 1;
         loop {
@@ -123,21 +133,23 @@ impl Sender {
                     let rejected = usize::try_from(rejected).unwrap_or(spans).min(spans);
                     meter.export(spans - rejected);
                     meter.lose(SpanLoss::Refused, rejected);
-                    if rejected > 0 {
-                        self.tell(rejected, &message);
-                    }
-                    return;
+                    return self.note(|troubles| match (rejected, &*message) {
+                        (0, _) => troubles.taken(),
+                        (_, "") => troubles.lost(SpanLoss::Refused, rejected, "it does not say why"),
+                        (_, why) => troubles.lost(SpanLoss::Refused, rejected, why),
+                    });
                 }
                 Sent::Refused(why) => {
                     meter.lose(SpanLoss::Refused, spans);
-                    return self.tell(spans, &why);
+                    return self.note(|troubles| troubles.lost(SpanLoss::Refused, spans, &why));
                 }
                 Sent::Again { why, .. } if tries == TRIES || source.is_closing() => {
                     let loss = if source.is_closing() { SpanLoss::Shutdown } else { SpanLoss::Unreachable };
                     meter.lose(loss, spans);
-                    return self.tell(spans, &why);
+                    return self.note(|troubles| troubles.lost(loss, spans, &why));
                 }
-                Sent::Again { after, .. } => {
+                Sent::Again { after, why } => {
+                    self.note(|troubles| troubles.failed(spans, &why));
                     let pause = PAUSE * 2_u32.pow(tries - 1);
                     // Not in step with all the others whose collector has just come back.
                     let pause = pause.mul_f64(rand::rng().random_range(0.8..1.2));
@@ -148,12 +160,60 @@ impl Sender {
         }
     }
 
-    /// A line of the process's log, now and then.
-    fn tell(&mut self, spans: usize, why: &str) {
-        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
-            let collector = &self.tracing.collector;
-            tracing::warn!(%collector, spans, reason = %why.escape_debug(), "the collector takes no spans; they are lost");
+    fn note(&self, what: impl FnOnce(&mut Troubles)) {
+        what(&mut self.troubles.borrow_mut());
+        self.noted.notify_one();
+    }
+
+    /// Writes each line of the process's log when its time has come, whatever the collector is about. Never ends.
+    async fn tell(&self, overflow: &Overflow) {
+        loop {
+            let (now, closing) = (Instant::now(), overflow.is_closing());
+            let mut troubles = self.troubles.borrow_mut();
+            let quiet_until = troubles.queue_is_quiet_until(now).filter(|_| !closing);
+            if quiet_until.is_none() {
+                troubles.lost(SpanLoss::QueueFull, overflow.take(), "");
+            }
+            let lines = troubles.due(now, closing);
+            let next = [troubles.next(), quiet_until].into_iter().flatten().min();
+            drop(troubles);
+            lines.iter().for_each(|line| self.write(line));
+            let timer = async {
+                match next {
+                    Some(next) => sleep_until(Timer::from_std(next)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! { () = timer => {} () = self.noted.notified() => {} () = overflow.wait() => {} }
+        }
+    }
+
+    /// What has not been told, at the end.
+    fn tell_rest(&self, overflow: &Overflow) {
+        let mut troubles = self.troubles.borrow_mut();
+        troubles.lost(SpanLoss::QueueFull, overflow.take(), "");
+        troubles.due(Instant::now(), true).iter().for_each(|line| self.write(line));
+    }
+
+    fn write(&self, Line { what, spans, reason }: &Line) {
+        let collector = &self.tracing.collector;
+        match what {
+            What::Retrying => {
+                tracing::warn!(%collector, spans, %reason, "cannot send spans to the collector, retrying");
+            }
+            What::Lost(SpanLoss::QueueFull) => {
+                tracing::warn!(%collector, spans, "the collector is too slow; spans that find no room are lost");
+            }
+            What::Lost(SpanLoss::Refused) => {
+                tracing::warn!(%collector, spans, %reason, "the collector refuses spans; they are lost");
+            }
+            What::Lost(SpanLoss::Unreachable) => {
+                tracing::warn!(%collector, spans, %reason, "spans did not arrive, try after try; they are lost");
+            }
+            What::Lost(SpanLoss::Shutdown) => {
+                tracing::warn!(%collector, spans, %reason, "the collector takes no spans; the last ones are lost");
+            }
+            What::Again => tracing::info!(%collector, lost = spans, "the collector takes spans again"),
         }
     }
 }

@@ -66,10 +66,13 @@ async fn connect(to: &Tracing, resolver: &Resolver) -> Result<Stream, String> {
         }
     };
     let mut failed = "its name has no address".to_owned();
+    let is_name = matches!(to.collector, Address::Dns { .. });
     for target in targets {
         match dial::dial(&target, to.timeout).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => failed = format!("{target}: {error:?}"),
+            // Whoever tells of it names the collector; which of a name's addresses it was nobody else says.
+            Err(error) if is_name => failed = format!("{target}: {error}"),
+            Err(error) => failed = error.to_string(),
         }
     }
     Err(failed)
@@ -80,7 +83,7 @@ async fn by_grpc(stream: Stream, to: &Tracing, batch: &[u8]) -> Sent {
         return Sent::Refused("its address makes no request".into());
     };
     match by_http2(stream, request, Wanted::Whole).await {
-        None => Sent::again("no whole answer"),
+        None => Sent::again("its answer does not come to an end"),
         Some(answer) => of_call(&answer),
     }
 }
@@ -99,8 +102,8 @@ fn of_call(answer: &Answer) -> Sent {
         | GrpcStatus::Aborted
         | GrpcStatus::OutOfRange
         | GrpcStatus::Unavailable
-        | GrpcStatus::DataLoss => Sent::again(format!("it answers {status:?}")),
-        _ => Sent::Refused(format!("it answers {status:?}")),
+        | GrpcStatus::DataLoss => Sent::again(format!("it answers {}", status.screaming())),
+        _ => Sent::Refused(format!("it answers {}", status.screaming())),
     }
 }
 
@@ -113,7 +116,7 @@ async fn by_post(stream: Stream, to: &Tracing, path: &str, batch: Bytes) -> Sent
         .body(batch);
     let Ok(request) = request else { return Sent::Refused("its address makes no request".into()) };
     match by_http1(stream, request, Wanted::Whole).await {
-        None => Sent::again("no whole answer"),
+        None => Sent::again("its answer does not come to an end"),
         Some(answer) => of_post(&answer),
     }
 }
