@@ -18,7 +18,7 @@ const ENVOY_LINE: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-
     \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"";
 
 /// The keys of a JSON line, sorted, each with what fills it. Istio's names where it has one.
-const JSON_FIELDS: [(&str, &str); 23] = [
+const JSON_FIELDS: [(&str, &str); 24] = [
     ("authority", "REQ(:AUTHORITY)"),
     ("bytes_received", "BYTES_RECEIVED"),
     ("bytes_sent", "BYTES_SENT"),
@@ -35,6 +35,7 @@ const JSON_FIELDS: [(&str, &str); 23] = [
     ("response_flags", "RESPONSE_FLAGS"),
     ("route_name", "ROUTE_NAME"),
     ("start_time", "START_TIME"),
+    ("trace_id", "TRACE_ID"),
     ("upstream_cluster", "UPSTREAM_CLUSTER"),
     ("upstream_host", "UPSTREAM_HOST"),
     ("upstream_request_attempt_count", "UPSTREAM_REQUEST_ATTEMPT_COUNT"),

@@ -36,8 +36,12 @@ fn record() -> RequestRecord {
 }
 
 fn with_heads(format: &Format, mut record: RequestRecord) -> RequestRecord {
-    let request =
-        headers(&[("user-agent", b"curl/8"), ("x-request-id", b"4f2a"), ("x-forwarded-for", b"10.0.0.9")]);
+    let request = headers(&[
+        ("user-agent", b"curl/8"),
+        ("x-request-id", b"4f2a"),
+        ("x-forwarded-for", b"10.0.0.9"),
+        ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
+    ]);
     let mut heads = LoggedHeads::of_request(
         format,
         &Method::POST,
@@ -80,6 +84,7 @@ fn what_is_missing_is_a_dash_in_text_and_null_in_json() {
     );
     let json = line(&Format::parse("json").unwrap(), &bad);
     assert!(json.contains("\"authority\":null,") && json.contains("\"upstream_host\":null,"), "{json}");
+    assert!(json.contains(",\"trace_id\":null,"), "{json}");
 }
 
 #[test]
@@ -100,7 +105,8 @@ fn a_json_line_has_sorted_keys_no_spaces_and_bare_numbers() {
          \"duration\":7,\"grpc_status\":3,\"method\":\"POST\",\"path\":\"/v1/models/half:predict?x=1\",\
          \"protocol\":\"HTTP/1.1\",\"request_id\":\"4f2a\",\"response_code\":200,\
          \"response_code_details\":\"via_upstream\",\"response_flags\":\"-\",\"route_name\":\"split-95-5\",\
-         \"start_time\":\"2025-11-22T17:49:46.746Z\",\"upstream_cluster\":\"half-v1\",\
+         \"start_time\":\"2025-11-22T17:49:46.746Z\",\"trace_id\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\
+         \"upstream_cluster\":\"half-v1\",\
          \"upstream_host\":\"127.0.0.1:9001\",\"upstream_request_attempt_count\":1,\
          \"upstream_service_time\":\"7\",\"user_agent\":\"curl/8\",\"version\":\"v2\",\"x_forwarded_for\":\"10.0.0.9\"}\n"
     );
