@@ -17,6 +17,8 @@ mod beside_envoy;
 mod envoy;
 #[path = "admin_stats/large.rs"]
 mod large;
+#[path = "admin_stats/packed.rs"]
+mod packed;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -13,8 +13,11 @@ mod common {
 }
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use common::caller::{self, Ask, Caller, Protocol, Tally, merged};
@@ -328,4 +331,47 @@ fn lints(promtool: &std::path::Path, text: String) -> Vec<String> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(matches!(output.status.code(), Some(0 | 3)), "{}: {said}", output.status);
     said.lines().map(str::to_owned).collect()
+}
+
+/// Stands between a scraper and `to`, and keeps what each of them said.
+fn tapped(to: SocketAddr) -> (SocketAddr, [Arc<Mutex<Vec<u8>>>; 2]) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (at, said) = (listener.local_addr().unwrap(), <[Arc<Mutex<Vec<u8>>>; 2]>::default());
+    let kept = said.clone();
+    // Ends with the test's process.
+    thread::spawn(move || {
+        for asks in listener.incoming().flatten() {
+            let Ok(answers) = TcpStream::connect(to) else { return };
+            for (from, into, kept) in [(&asks, &answers, &kept[0]), (&answers, &asks, &kept[1])] {
+                let (mut from, mut into) = (from.try_clone().unwrap(), into.try_clone().unwrap());
+                let kept = kept.clone();
+                thread::spawn(move || {
+                    let mut some = [0; 16 << 10];
+                    while let Ok(count @ 1..) = from.read(&mut some) {
+                        kept.lock().unwrap().extend_from_slice(&some[..count]);
+                        if into.write_all(&some[..count]).is_err() {
+                            return;
+                        }
+                    }
+                    let _ = into.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    (at, said)
+}
+
+#[tokio::test]
+async fn prometheus_asks_for_gzip_and_gets_it_and_understands_it() {
+    let Some(program) = part("prometheus") else { return };
+    let (weir, _servers) = world().await;
+    caller::predict(weir.pod.predict, Protocol::Rest, 20, 2).await;
+    let (at, [asked, answered]) = tapped(weir.pod.metrics);
+    let prometheus = Prometheus::start(&program, at);
+    let said = |what: &Mutex<Vec<u8>>| String::from_utf8_lossy(&what.lock().unwrap()).to_ascii_lowercase();
+    assert!(said(&asked).contains("accept-encoding: gzip"), "{}", said(&asked));
+    assert!(said(&answered).contains("content-encoding: gzip"), "{:.400}", said(&answered));
+    eventually("what was packed is counted", 20.0, || {
+        prometheus.one("sum(weir_requests_total)").unwrap_or_default()
+    });
 }

@@ -7,6 +7,7 @@
 mod clusters;
 mod explain;
 mod guard;
+mod gzip;
 mod info;
 mod live;
 mod logging;

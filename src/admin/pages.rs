@@ -195,7 +195,7 @@ pub(super) fn answer(admin: &Admin, only_public: bool, request: &Request<Bytes>)
     // A browser gets the list of pages as a page.
     let document = || (entry.path == "/").then(|| live::document(request.headers())).flatten();
     let reply = refusal.or_else(document).unwrap_or_else(|| answer(admin, &query));
-    reply.into_answer()
+    reply.into_answer_to(request.headers())
 }
 
 fn not_found(only_public: bool) -> Reply {

@@ -3,14 +3,16 @@
 //! Law: every answer forbids keeping it and guessing its type, and to one for a browser nothing comes from elsewhere.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{Response, StatusCode, Uri};
+use http::{HeaderMap, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use regex::{Regex, RegexBuilder};
 use serde::Serialize;
 
+use super::gzip;
+use crate::telemetry;
 use crate::transport::endpoint::{Answer, AnswerBody};
 
 /// Plain.
@@ -87,6 +89,24 @@ impl Reply {
             content_type,
             body: bytes::Bytes::from_static(body.as_bytes()).into(),
         }
+    }
+
+    /// As it goes out to whoever asked with these fields: a page for Prometheus packed, if they take that.
+    pub(super) fn into_answer_to(self, asked: &HeaderMap) -> Answer {
+        if self.content_type != telemetry::CONTENT_TYPE {
+            return self.into_answer();
+        }
+        let Reply { status, content_type, body } = self;
+        let body = if gzip::is_taken(asked) { gzip::packed(body) } else { Err(body) };
+        let is_packed = body.is_ok();
+        let mut answer =
+            Reply { status, content_type, body: body.unwrap_or_else(|plain| plain) }.into_answer();
+        let headers = answer.headers_mut();
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        if is_packed {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        answer
     }
 
     /// As it goes out.

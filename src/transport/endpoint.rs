@@ -49,7 +49,8 @@ pub type Answer = Response<AnswerBody>;
 pub enum AnswerBody {
     /// As a whole.
     Whole(Full<Bytes>),
-    /// Piece by piece, each made when the one before has gone: so a large page takes little memory.
+    /// Piece by piece, each made when the one before has gone: so a large page takes little memory. At an empty one
+    /// everything else on the thread has its turn.
     Pieces(Box<dyn Iterator<Item = Bytes>>),
 }
 
@@ -78,7 +79,13 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             AnswerBody::Whole(whole) => Pin::new(whole).poll_frame(cx),
-            AnswerBody::Pieces(pieces) => Poll::Ready(pieces.next().map(|piece| Ok(Frame::data(piece)))),
+            AnswerBody::Pieces(pieces) => match pieces.next() {
+                Some(piece) if piece.is_empty() => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                piece => Poll::Ready(piece.map(|piece| Ok(Frame::data(piece)))),
+            },
         }
     }
 

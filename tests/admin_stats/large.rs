@@ -4,6 +4,10 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
 use super::common::child::Weir;
 use super::common::many::{Shape, services};
 
@@ -26,6 +30,13 @@ async fn pages_of_megabytes_about_ten_thousand_rules_take_little_memory() {
         println!("{page}: {} KiB, {} KiB more", text.len() >> 10, watch.grown() >> 10);
         bytes += text.len() as u64;
     }
+    let mut packed = Vec::new();
+    let mut scraper = TcpStream::connect(weir.admin).await.expect("a connection");
+    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
+    scraper.write_all(request.as_bytes()).await.expect("written");
+    timeout(PATIENCE, scraper.read_to_end(&mut packed)).await.expect("a page in time").expect("a page");
+    println!("/metrics, packed: {} KiB, {} KiB more", packed.len() >> 10, watch.grown() >> 10);
+    assert!(String::from_utf8_lossy(&packed).contains("content-encoding: gzip"));
     assert!(bytes > 5 * MIB, "they are long: {bytes}");
     assert!(watch.grown() < 4 * MIB, "{} KiB", watch.grown() >> 10);
 }

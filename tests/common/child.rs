@@ -26,7 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Weir {
     child: Child,
     pub address: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     folder: tempfile::TempDir,
 }
 
