@@ -168,7 +168,8 @@ pub(super) fn answer(admin: &Admin, only_public: bool, request: &Request<Bytes>)
     let entry = ENTRIES.iter().find(|entry| entry.path == uri.path() && (entry.public || !only_public));
     // Figures and readiness are nobody's secret: what scrapes them may use any name.
     let is_public = only_public || entry.is_some_and(|entry| entry.public);
-    if let Some(reason) = guard::refusal(method, request.headers()).filter(|_| !is_public) {
+    let own = guard::Own::of(&admin.about.node.domain);
+    if let Some(reason) = guard::refusal(request, &own).filter(|_| !is_public) {
         return Reply::text(reason).with_status(StatusCode::FORBIDDEN).into_answer();
     }
     let Some(entry) = entry else { return not_found(only_public).into_answer() };

@@ -141,7 +141,7 @@ impl Answered {
 }
 
 async fn ask(address: SocketAddr, method: &str, path: &str) -> Answered {
-    ask_with(address, method, path, "host: admin\r\n").await
+    ask_with(address, method, path, "host: localhost\r\n").await
 }
 
 async fn ask_with(address: SocketAddr, method: &str, path: &str, fields: &str) -> Answered {

@@ -315,6 +315,7 @@ pub fn environment() -> Environment {
     Environment {
         check_log_format: |format| Format::parse(format).map(drop).map_err(|error| error.to_string()),
         check_log_text: |text| Format::check_text(text).map_err(|error| error.to_string()),
+        headers_of_log: Format::headers_of,
         ..Environment::from_variables(|name| std::env::var(name).ok())
     }
 }

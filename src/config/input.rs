@@ -39,6 +39,8 @@ pub struct Environment {
     pub check_log_format: fn(&str) -> Result<(), String>,
     /// Whether a text in an access log's JSON object is right; the error is the reason.
     pub check_log_text: fn(&str) -> Result<(), String>,
+    /// The headers that such a format or text asks for, in lower case.
+    pub headers_of_log: fn(&str) -> Vec<String>,
 }
 
 impl Default for Environment {
@@ -54,6 +56,7 @@ impl Default for Environment {
             labels: Labels::new(),
             check_log_format: |_| Ok(()),
             check_log_text: |_| Ok(()),
+            headers_of_log: |_| Vec::new(),
         }
     }
 }

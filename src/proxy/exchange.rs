@@ -124,7 +124,7 @@ impl Exchange {
         let protocol = grpc::classify(&parts.method, &parts.headers);
         let download = Exchange::begin_as(downstream, parts.version, protocol, body);
         let exchange = &download.exchange;
-        exchange.log_request_head(parts);
+        exchange.begin_log(parts);
         if let Some(dimensions) = &exchange.seat.generation.plane.dimensions {
             exchange.tags.set(dimensions.tags(&parts.headers));
         }

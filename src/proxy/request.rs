@@ -115,12 +115,14 @@ pub(super) fn refuse(downstream: &Rc<Downstream>, reason: Reason) -> Response<Do
 
 /// Phases 2 to 5.
 async fn answer(exchange: &Rc<Exchange>, mut head: Box<Parts>) -> Result<Answered, Reason> {
-    let routed = admit_and_route(exchange, &mut head)?;
+    let routed = admit_and_route(exchange, &mut head).inspect_err(|_| exchange.log_head_as_it_came(&head))?;
     if let Some(filters) = policed::filters(exchange, &routed) {
+        exchange.log_head_as_it_came(&head);
         // Apart, so that a plain request holds no room for it.
         return Box::pin(policed::serve(exchange, &routed, filters, head)).await;
     }
-    let (way, timeout) = choose_way(exchange, &routed, &mut head)?;
+    let (way, timeout) =
+        choose_way(exchange, &routed, &mut head).inspect_err(|_| exchange.log_head_as_it_came(&head))?;
     let mut attempts = pin!(attempt::run(exchange, &way, head));
     let mut attempts = pin!(exchange.unless_given_up(attempts.as_mut()));
     match timeout {
@@ -206,6 +208,7 @@ fn route(exchange: &Exchange, plane: &Plane, parts: &mut Parts) -> Result<(usize
     let index = found.index;
     exchange.record.borrow_mut().route = Some(found.route.name.clone());
     if let Cow::Owned(path) = path {
+        exchange.log_head_as_it_came(parts);
         let target = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
         headers::set_target(&mut parts.uri, &target)?;
     }

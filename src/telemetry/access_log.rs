@@ -82,26 +82,20 @@ fn tell(path: &str, dropped: &Counter, what: Happened<'_>) {
 }
 
 impl AccessLog {
-    /// Takes what the format asks of a request's head into `logged`. To be called again when the proxy has made its own
-    /// changes to the headers, so that the log shows the request id and the original path.
-    pub fn request_head(
-        &self,
-        logged: &mut Option<Box<LoggedHeads>>,
-        (method, path, authority): (&Method, &[u8], &[u8]),
-        headers: &HeaderMap,
-    ) {
-        match logged {
-            Some(logged) => logged.take_request(&self.format, path, authority, headers),
-            None => {
-                let heads = LoggedHeads::of_request(&self.format, method, path, authority, headers);
-                *logged = Some(Box::new(heads));
-            }
-        }
+    /// What is kept of a request by `method`, of whose head nothing is taken yet.
+    pub fn begin(&self, method: &Method) -> Box<LoggedHeads> {
+        LoggedHeads::by(&self.format, method)
+    }
+
+    /// Takes what the format asks of a request's head: as the proxy has made it, so that the log shows the request id and
+    /// the original path.
+    pub fn request_head(&self, logged: &mut LoggedHeads, path: &[u8], authority: &[u8], headers: &HeaderMap) {
+        logged.take_request(&self.format, path, authority, headers);
     }
 
     /// What is kept of a request whose head cannot be read.
     pub fn no_head(&self) -> Box<LoggedHeads> {
-        Box::new(LoggedHeads::of_nothing(&self.format))
+        LoggedHeads::of_nothing(&self.format)
     }
 
     /// The peer is believed about whom it stands before.
@@ -119,10 +113,14 @@ impl AccessLog {
         logged.add_trailers(&self.format, trailers);
     }
 
-    /// Queues the record's line, or counts it as dropped, unless the filter leaves the request out. Never waits.
-    pub fn log(&self, record: &RequestRecord) {
+    /// Queues the record's line, or counts it as dropped, unless the filter leaves the request out. Never waits. What was
+    /// kept of the heads is gone afterwards.
+    pub fn log(&self, record: &mut RequestRecord) {
         if self.sieve.as_ref().is_none_or(|sieve| sieve.passes(record)) {
             self.lines.push(self.format.line(record));
+        }
+        if let Some(logged) = record.logged.take() {
+            logged.put_by();
         }
     }
 }

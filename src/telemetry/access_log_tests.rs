@@ -33,14 +33,14 @@ fn every_line_that_was_queued_is_in_the_file_when_the_logs_are_closed() {
     let (dropped, mut logs) = (dropped(), AccessLogs::default());
     let log = logs.open(&path, codes(), None, dropped.clone()).unwrap();
     for status in 200..300 {
-        log.clone().log(&record(status));
+        log.clone().log(&mut record(status));
     }
     // Those who hold it, planes and workers, need not have let go.
     assert_eq!(logs.close(PATIENCE), 0);
     let expected: String = (200..300).map(|status| format!("{status}\n")).collect();
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("before\n{expected}"));
     assert_eq!(dropped.get(), 0);
-    log.log(&record(200));
+    log.log(&mut record(200));
     assert_eq!(dropped.get(), 1, "too late is counted");
 }
 
@@ -51,8 +51,8 @@ fn a_log_that_was_replaced_by_another_is_written_to_its_end_too() {
     let (dropped, mut logs) = (dropped(), AccessLogs::default());
     let old = logs.open(&path("old"), codes(), None, dropped.clone()).unwrap();
     let new = logs.open(&path("new"), codes(), None, dropped.clone()).unwrap();
-    old.log(&record(200));
-    new.log(&record(201));
+    old.log(&mut record(200));
+    new.log(&mut record(201));
     assert_eq!(logs.close(PATIENCE), 0);
     assert_eq!(fs::read_to_string(path("old")).unwrap(), "200\n");
     assert_eq!(fs::read_to_string(path("new")).unwrap(), "201\n");

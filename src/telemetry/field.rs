@@ -4,13 +4,11 @@
 
 use http::HeaderName;
 
+use super::credentials::is_credentials;
 use super::format::{Format, InvalidFormat, refuse};
 use crate::words::Operator;
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// Headers that carry credentials.
-const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
 /// One operator with its argument resolved.
 #[derive(Clone, Debug)]
@@ -110,9 +108,9 @@ impl Format {
         const TRACE: HeaderName = HeaderName::from_static("traceparent");
         Ok(match operator {
             Operator::StreamId => {
-                Source::Head(HeadPart::Request(place(&mut self.request_headers, STREAM)), None)
+                Source::Head(HeadPart::Request(self.request_headers.place(STREAM)), None)
             }
-            Operator::TraceId => Source::Trace(place(&mut self.request_headers, TRACE)),
+            Operator::TraceId => Source::Trace(self.request_headers.place(TRACE)),
             Operator::GrpcStatus => Source::Grpc(GrpcForm::Camel),
             Operator::GrpcStatusNumber => Source::Grpc(GrpcForm::Number),
             Operator::Hostname => Source::Fixed(hostname()),
@@ -125,7 +123,7 @@ impl Format {
                     operator,
                     Operator::DownstreamRemoteAddress | Operator::DownstreamRemoteAddressWithoutPort
                 ) {
-                    self.forwarded_for = Some(place(&mut self.request_headers, FORWARDED_FOR));
+                    self.asks_forwarded_for = true;
                 }
                 Source::Record(operator)
             }
@@ -151,19 +149,19 @@ impl Format {
             (Operator::Req, ":authority" | "host") => return Ok(HeadPart::Authority),
             _ => {}
         }
-        if SECRET.contains(&lower.as_str()) {
+        if is_credentials(&lower) {
             return refuse(format!("header `{name}` carries credentials and is not logged"));
         }
         let Ok(header) = lower.parse::<HeaderName>() else {
             return refuse(format!("`{name}` in `{}` is not the name of a header", operator.name()));
         };
         Ok(match operator {
-            Operator::Resp => HeadPart::Response(place(&mut self.response_headers, header)),
+            Operator::Resp => HeadPart::Response(self.response_headers.place(header)),
             Operator::Trailer => {
                 self.wants_moments = true;
-                HeadPart::Trailer(place(&mut self.response_trailers, header))
+                HeadPart::Trailer(self.response_trailers.place(header))
             }
-            _ => HeadPart::Request(place(&mut self.request_headers, header)),
+            _ => HeadPart::Request(self.request_headers.place(header)),
         })
     }
 }
@@ -205,14 +203,6 @@ fn wants_moments(operator: Operator) -> bool {
 
 fn hostname() -> Box<str> {
     rustix::system::uname().nodename().to_string_lossy().into()
-}
-
-/// The place of `header` among `headers`, at whose end it is put if it is not there.
-pub(super) fn place(headers: &mut Vec<HeaderName>, header: HeaderName) -> usize {
-    headers.iter().position(|known| *known == header).unwrap_or_else(|| {
-        headers.push(header);
-        headers.len() - 1
-    })
 }
 
 fn allowed() -> String {

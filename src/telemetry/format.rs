@@ -6,9 +6,8 @@
 use std::error::Error;
 use std::fmt;
 
-use http::HeaderName;
-
 use super::field::Field;
+use super::heads::Names;
 use super::template::Template;
 
 /// Envoy's default line, without its newline.
@@ -50,16 +49,15 @@ const JSON_FIELDS: [(&str, &str); 24] = [
 pub struct Format {
     pub(super) shape: Shape,
     /// The headers of requests that it asks for; a field names one by its place here.
-    pub(super) request_headers: Vec<HeaderName>,
+    pub(super) request_headers: Names,
     /// The same of responses.
-    pub(super) response_headers: Vec<HeaderName>,
+    pub(super) response_headers: Names,
     /// The same of responses' trailers.
-    pub(super) response_trailers: Vec<HeaderName>,
+    pub(super) response_trailers: Names,
     /// It asks for what only [`Moments`](super::moments::Moments) hold.
     pub(super) wants_moments: bool,
-    /// It asks who the caller is to whoever stands before this proxy: the place of `x-forwarded-for` in
-    /// [`Format::request_headers`].
-    pub(super) forwarded_for: Option<usize>,
+    /// It asks who the caller is to whoever stands before this proxy.
+    pub(super) asks_forwarded_for: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -118,14 +116,21 @@ impl Format {
         Format::of(|format| format.pieces(text).map(Shape::Text)).map(drop)
     }
 
+    /// The headers that `text` asks for, be it a line of operators or a text in an object.
+    pub fn headers_of(text: &str) -> Vec<String> {
+        let Ok(format) = Format::of(|format| format.pieces(text).map(Shape::Text)) else { return Vec::new() };
+        let lists = [&format.request_headers, &format.response_headers, &format.response_trailers];
+        lists.into_iter().flat_map(|names| names.all()).map(|name| name.as_str().to_owned()).collect()
+    }
+
     fn of(shape: impl FnOnce(&mut Format) -> Result<Shape, InvalidFormat>) -> Result<Format, InvalidFormat> {
         let mut format = Format {
             shape: Shape::Text(Vec::new()),
-            request_headers: Vec::new(),
-            response_headers: Vec::new(),
-            response_trailers: Vec::new(),
+            request_headers: Names::default(),
+            response_headers: Names::default(),
+            response_trailers: Names::default(),
             wants_moments: false,
-            forwarded_for: None,
+            asks_forwarded_for: false,
         };
         format.shape = shape(&mut format)?;
         Ok(format)

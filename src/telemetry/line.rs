@@ -4,7 +4,7 @@
 //! UTF-8 are escaped; a JSON line is valid JSON.
 
 use std::cell::RefCell;
-use std::fmt::Write;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -23,34 +23,34 @@ const LINE_BYTES: usize = 768;
 
 impl Format {
     /// The record's line, with its newline.
-    pub fn line(&self, record: &RequestRecord) -> String {
-        let mut line = String::with_capacity(LINE_BYTES);
+    pub fn line(&self, record: &RequestRecord) -> Vec<u8> {
+        let mut line = Vec::with_capacity(LINE_BYTES);
         write_line(&mut line, self, record);
         line
     }
 }
 
 /// Appends the record's line, with its newline.
-fn write_line(line: &mut String, format: &Format, record: &RequestRecord) {
+fn write_line(line: &mut Vec<u8>, format: &Format, record: &RequestRecord) {
     match &format.shape {
         Shape::Text(pieces) => {
             for piece in pieces {
                 match piece {
-                    Piece::Literal(text) => line.push_str(text),
+                    Piece::Literal(text) => line.extend_from_slice(text.as_bytes()),
                     Piece::Field(field) => write_piece(line, field, record, Escape::Text, "-"),
                 }
             }
         }
         Shape::Json(fields) => {
             for (key, field) in fields {
-                line.push_str(key);
+                line.extend_from_slice(key.as_bytes());
                 write_json(line, field, record);
             }
-            line.push('}');
+            line.push(b'}');
         }
         Shape::Template(template) => template.write(line, record),
     }
-    line.push('\n');
+    line.push(b'\n');
 }
 
 /// What an operator gives. Nothing of it is made into a text of its own where that can be spared: a line is written on
@@ -60,8 +60,10 @@ enum Value<'a> {
     Number(u64),
     /// One that may be below zero.
     Integer(i64),
-    /// Bytes of the network, or of the configuration, or our own.
+    /// Bytes of the network, or of the configuration.
     Bytes(&'a [u8]),
+    /// Bytes that are themselves in a line: our own words, and what was held to be a word before.
+    Plain(&'a [u8]),
     Text(String),
     Flags(Flags),
     LongFlags(Flags),
@@ -70,49 +72,58 @@ enum Value<'a> {
     Time(SystemTime),
 }
 
+fn put_number(line: &mut Vec<u8>, number: impl itoa::Integer) {
+    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
 /// A field among others; `unset` where there is none.
 pub(super) fn write_piece(
-    line: &mut String,
+    line: &mut Vec<u8>,
     field: &Field,
     record: &RequestRecord,
     how: Escape,
     unset: &str,
 ) {
     match value(field, record) {
-        Value::Unset => line.push_str(unset),
-        Value::Number(number) => line.push_str(itoa::Buffer::new().format(number)),
-        Value::Integer(number) => line.push_str(itoa::Buffer::new().format(number)),
+        Value::Unset => line.extend_from_slice(unset.as_bytes()),
+        Value::Number(number) => put_number(line, number),
+        Value::Integer(number) => put_number(line, number),
         value => write_value(line, value, field.limit, how),
     }
 }
 
 /// A field that is a JSON value. Whether it is there.
-pub(super) fn write_json(line: &mut String, field: &Field, record: &RequestRecord) -> bool {
+pub(super) fn write_json(line: &mut Vec<u8>, field: &Field, record: &RequestRecord) -> bool {
     match value(field, record) {
         Value::Unset => {
-            line.push_str("null");
+            line.extend_from_slice(b"null");
             return false;
         }
-        Value::Number(number) => line.push_str(itoa::Buffer::new().format(number)),
-        Value::Integer(number) => line.push_str(itoa::Buffer::new().format(number)),
+        Value::Number(number) => put_number(line, number),
+        Value::Integer(number) => put_number(line, number),
         value => {
-            line.push('"');
+            line.push(b'"');
             write_value(line, value, field.limit, Escape::Json);
-            line.push('"');
+            line.push(b'"');
         }
     }
     true
 }
 
 /// A value that is there and no number.
-fn write_value(line: &mut String, value: Value<'_>, limit: Option<usize>, how: Escape) {
+#[inline(always)] // the same
+fn write_value(line: &mut Vec<u8>, value: Value<'_>, limit: Option<usize>, how: Escape) {
     let start = line.len();
     match value {
         Value::Unset | Value::Number(_) | Value::Integer(_) => {}
         Value::Bytes(bytes) => return escape(line, cut(bytes, limit), how),
+        Value::Plain(bytes) => {
+            debug_assert!(is_plain(bytes), "{bytes:?}");
+            return line.extend_from_slice(cut(bytes, limit));
+        }
         Value::Text(text) => return escape(line, cut(text.as_bytes(), limit), how),
         // What follows is our own, and harmless: letters, digits and punctuation without quotes.
-        Value::Flags(flags) if flags.is_empty() => line.push('-'),
+        Value::Flags(flags) if flags.is_empty() => line.push(b'-'),
         Value::Flags(flags) => drop(write!(line, "{flags}")),
         Value::LongFlags(flags) => write_long(line, flags),
         Value::Address(address) => write_address(line, address),
@@ -124,32 +135,51 @@ fn write_value(line: &mut String, value: Value<'_>, limit: Option<usize>, how: E
     }
 }
 
-fn write_long(line: &mut String, flags: Flags) {
+fn write_long(line: &mut Vec<u8>, flags: Flags) {
     let names: Vec<&str> = flags.iter().map(Flag::long).collect();
-    line.push_str(if names.is_empty() { "-" } else { "" });
-    line.push_str(&names.join(","));
+    let names = if names.is_empty() { "-".to_owned() } else { names.join(",") };
+    line.extend_from_slice(names.as_bytes());
 }
 
-fn write_address(line: &mut String, address: SocketAddr) {
+fn write_address(line: &mut Vec<u8>, address: SocketAddr) {
     let SocketAddr::V4(address) = address else {
         let _infallible = write!(line, "{address}");
         return;
     };
-    for (place, octet) in address.ip().octets().into_iter().enumerate() {
-        if place > 0 {
-            line.push('.');
-        }
-        line.push_str(itoa::Buffer::new().format(octet));
+    // Of one piece: each that is put by itself is looked at for room.
+    let mut text = [0; 22];
+    let mut end = 0;
+    for (octet, behind) in address.ip().octets().into_iter().zip([b'.', b'.', b'.', b':']) {
+        end = put_digits(&mut text, end, octet.into());
+        text[end] = behind;
+        end += 1;
     }
-    line.push(':');
-    line.push_str(itoa::Buffer::new().format(address.port()));
+    end = put_digits(&mut text, end, address.port());
+    line.extend_from_slice(&text[..end]);
+}
+
+/// Returns where `number` ends in `text`, in which it begins at `at`.
+fn put_digits(text: &mut [u8; 22], at: usize, number: u16) -> usize {
+    let digits = match number {
+        0..10 => 1,
+        10..100 => 2,
+        100..1_000 => 3,
+        1_000..10_000 => 4,
+        _ => 5,
+    };
+    let mut rest = number;
+    for place in (at..at + digits).rev() {
+        text[place] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    at + digits
 }
 
 /// With milliseconds, as Envoy prints it. The calendar is asked once a second: it takes longer than all the rest.
-fn write_time(line: &mut String, time: SystemTime) {
+fn write_time(line: &mut Vec<u8>, time: SystemTime) {
     thread_local! {
         /// The last second since 1970, and its text to the point.
-        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+        static SECOND: RefCell<(u64, Vec<u8>)> = const { RefCell::new((u64::MAX, Vec::new())) };
     }
     let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) else {
         return write_calendar(line, time);
@@ -158,27 +188,23 @@ fn write_time(line: &mut String, time: SystemTime) {
         if *second != since.as_secs() {
             text.clear();
             write_calendar(text, time);
-            text.truncate(text.rfind('.').map_or(0, |point| point + 1));
+            text.truncate(text.iter().rposition(|&byte| byte == b'.').map_or(0, |point| point + 1));
             *second = since.as_secs();
         }
-        line.push_str(text);
+        line.extend_from_slice(text);
     });
     let milliseconds = since.subsec_millis();
-    line.push_str(match milliseconds {
-        0..10 => "00",
-        10..100 => "0",
-        _ => "",
-    });
-    line.push_str(itoa::Buffer::new().format(milliseconds));
-    line.push('Z');
+    let digit = |unit| b'0' + (milliseconds / unit % 10) as u8;
+    line.extend_from_slice(&[digit(100), digit(10), digit(1), b'Z']);
 }
 
-fn write_calendar(line: &mut String, time: SystemTime) {
+fn write_calendar(line: &mut Vec<u8>, time: SystemTime) {
     if let Ok(time) = jiff::Timestamp::try_from(time) {
         let _infallible = write!(line, "{time:.3}");
     }
 }
 
+#[inline(always)] // what it gives is looked at at once
 fn value<'a>(field: &'a Field, record: &'a RequestRecord) -> Value<'a> {
     match &field.source {
         Source::Record(operator) => record_value(*operator, record),
@@ -190,19 +216,23 @@ fn value<'a>(field: &'a Field, record: &'a RequestRecord) -> Value<'a> {
         }
         Source::Trace(place) => {
             let parent = record.logged.as_deref().and_then(|heads| heads.part(HeadPart::Request(*place)));
-            parent.and_then(trace_id).map_or(Value::Unset, Value::Bytes)
+            parent.and_then(trace_id).map_or(Value::Unset, Value::Plain)
         }
         Source::Grpc(form) => grpc_status(record, *form),
         Source::Fixed(text) => Value::Bytes(text.as_bytes()),
     }
 }
 
+#[inline(always)] // the same
 fn record_value(operator: Operator, record: &RequestRecord) -> Value<'_> {
     match operator {
         Operator::StartTime => start_time(record),
-        Operator::Protocol => Value::Bytes(record.http_version.as_str().as_bytes()),
+        Operator::Protocol => Value::Plain(record.http_version.as_str().as_bytes()),
         Operator::ResponseCode => Value::Number(record.status.into()),
-        Operator::ResponseCodeDetails => name(Some(record.details)),
+        Operator::ResponseCodeDetails => match record.details {
+            "" => Value::Unset,
+            details => Value::Plain(details.as_bytes()),
+        },
         Operator::ResponseFlags => Value::Flags(record.flags),
         Operator::BytesReceived => Value::Number(record.request_bytes),
         Operator::BytesSent => Value::Number(record.response_bytes),
@@ -277,8 +307,8 @@ fn grpc_status(record: &RequestRecord, form: GrpcForm) -> Value<'static> {
         GrpcOutcome::Absent => GrpcStatus::from_http(record.status),
     };
     match form {
-        GrpcForm::Camel => Value::Bytes(camel_case(status).as_bytes()),
-        GrpcForm::Snake => Value::Bytes(status.screaming().as_bytes()),
+        GrpcForm::Camel => Value::Plain(camel_case(status).as_bytes()),
+        GrpcForm::Snake => Value::Plain(status.screaming().as_bytes()),
         GrpcForm::Number => Value::Number(status.code().into()),
     }
 }
@@ -355,30 +385,50 @@ pub(super) enum Escape {
     Json,
 }
 
-/// Bytes that are not themselves in a line: what is no printable ASCII, quotes and backslashes.
-const ODD: [bool; 256] = {
-    let mut odd = [true; 256];
-    let mut byte = b' ';
-    while byte <= b'~' {
-        odd[byte as usize] = byte == b'"' || byte == b'\\';
-        byte += 1;
-    }
-    odd
-};
+/// Whether all bytes are themselves in a line: printable ASCII without quotes and backslashes. Eight at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let odd = words.iter().fold(0, |odd, word| odd | odd_bytes(u64::from_le_bytes(*word)));
+    // What is left of the last word is looked at with bytes before it, where there are some.
+    let odd = match bytes.last_chunk::<8>() {
+        Some(last) => odd | odd_bytes(u64::from_le_bytes(*last)),
+        None => {
+            let word = rest.iter().fold(u64::from_le_bytes([b' '; 8]), |word, &byte| word << 8 | u64::from(byte));
+            odd_bytes(word)
+        }
+    };
+    odd == 0
+}
 
-pub(super) fn escape(line: &mut String, bytes: &[u8], how: Escape) {
+/// Not zero where one of the word's bytes is a control character, DEL, beyond ASCII, a quote or a backslash.
+fn odd_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let below = |limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let is = |byte: u8| {
+        let apart = word ^ (ONES * u64::from(byte));
+        apart.wrapping_sub(ONES) & !apart
+    };
+    (word | below(b' ') | is(0x7f) | is(b'"') | is(b'\\')) & HIGH
+}
+
+pub(super) fn escape(line: &mut Vec<u8>, bytes: &[u8], how: Escape) {
     // Nearly all that is logged is plain, and is taken over whole.
-    let odd = bytes.iter().fold(false, |odd, &byte| odd | ODD[usize::from(byte)]);
-    if !odd && let Ok(text) = std::str::from_utf8(bytes) {
-        return line.push_str(text);
+    match is_plain(bytes) {
+        true => line.extend_from_slice(bytes),
+        false => escape_odd(line, bytes, how),
     }
+}
+
+#[cold]
+fn escape_odd(line: &mut Vec<u8>, bytes: &[u8], how: Escape) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '"' | '\\' => line.extend(['\\', c]),
+                '"' | '\\' => line.extend([b'\\', c as u8]),
                 // Some readers of lines take these two for an end of line as well.
                 c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => escape_char(line, c, how),
-                c => line.push(c),
+                c => line.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         for byte in chunk.invalid() {
@@ -387,7 +437,7 @@ pub(super) fn escape(line: &mut String, bytes: &[u8], how: Escape) {
     }
 }
 
-fn escape_char(line: &mut String, c: char, how: Escape) {
+fn escape_char(line: &mut Vec<u8>, c: char, how: Escape) {
     match how {
         Escape::Text => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| escape_byte(line, byte, how)),
         // All of them are below U+10000: one unit is enough.
@@ -398,7 +448,7 @@ fn escape_char(line: &mut String, c: char, how: Escape) {
 }
 
 /// `\xff`; in JSON, which has no bytes, the text `\xff`.
-fn escape_byte(line: &mut String, byte: u8, how: Escape) {
+fn escape_byte(line: &mut Vec<u8>, byte: u8, how: Escape) {
     let backslash = if how == Escape::Json { r"\\" } else { r"\" };
     let _infallible = write!(line, "{backslash}x{byte:02x}");
 }

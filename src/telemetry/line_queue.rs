@@ -74,7 +74,7 @@ impl std::fmt::Debug for Shared {
 }
 
 enum Item {
-    Line(String),
+    Line(Vec<u8>),
     /// Look at what is asked for.
     Wake,
 }
@@ -118,7 +118,8 @@ impl LineQueue {
     }
 
     /// Queues `line`, which ends in a newline, or counts it as lost. Never waits.
-    pub fn push(&self, line: String) {
+    pub fn push(&self, line: impl Into<Vec<u8>>) {
+        let line = line.into();
         let (shared, bytes) = (&self.0.shared, line.len());
         let fits = shared.queued_bytes.fetch_add(bytes, Relaxed) + bytes <= QUEUE_BYTES;
         let fits = (shared.queued_lines.fetch_add(1, Relaxed) < QUEUE_LINES) && fits;
@@ -262,7 +263,7 @@ impl LineWriter {
 fn take(item: Item, batch: &mut Vec<u8>) -> u64 {
     match item {
         Item::Line(line) => {
-            batch.extend_from_slice(line.as_bytes());
+            batch.extend_from_slice(&line);
             1
         }
         Item::Wake => 0,

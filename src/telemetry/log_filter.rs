@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::field::{HeadPart, place};
+use super::field::HeadPart;
 use super::format::Format;
 use super::record::RequestRecord;
 use crate::words::{Flags, Protocol};
@@ -42,7 +42,7 @@ impl LogFilter {
     /// For the lines of `format`, which keeps what the filter asks for.
     pub(super) fn fit(self, format: &mut Format) -> Sieve {
         let asks = self.asks_who();
-        let agent = if asks { place(&mut format.request_headers, http::header::USER_AGENT) } else { 0 };
+        let agent = if asks { format.request_headers.place(http::header::USER_AGENT) } else { 0 };
         Sieve { filter: self, agent }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod contract;
+pub mod credentials;
 pub mod dimension;
 pub mod families;
 pub mod history;

@@ -45,38 +45,38 @@ impl Template {
     }
 
     /// Appends the record's line, without its newline.
-    pub(super) fn write(&self, line: &mut String, record: &RequestRecord) {
+    pub(super) fn write(&self, line: &mut Vec<u8>, record: &RequestRecord) {
         self.write_node(line, &self.node, record);
     }
 
     /// Whether there is something in what was written.
-    fn write_node(&self, line: &mut String, node: &Node, record: &RequestRecord) -> bool {
+    fn write_node(&self, line: &mut Vec<u8>, node: &Node, record: &RequestRecord) -> bool {
         match node {
             Node::Fixed(text) => {
-                line.push_str(text);
+                line.extend_from_slice(text.as_bytes());
                 &**text != "null"
             }
             Node::Lone(field) => write_json(line, field, record),
             Node::Text(pieces) => {
-                line.push('"');
+                line.push(b'"');
                 for piece in pieces {
                     match piece {
-                        Piece::Literal(text) => line.push_str(text),
+                        Piece::Literal(text) => line.extend_from_slice(text.as_bytes()),
                         Piece::Field(field) => {
                             let unset = if self.omit_empty { "" } else { "-" };
                             write_piece(line, field, record, Escape::Json, unset);
                         }
                     }
                 }
-                line.push('"');
+                line.push(b'"');
                 true
             }
             Node::Object(entries) => {
                 let entries = entries.iter().map(|(key, node)| (&**key, node));
-                self.write_all(line, ['{', '}'], entries, record)
+                self.write_all(line, [b'{', b'}'], entries, record)
             }
             Node::List(nodes) => {
-                self.write_all(line, ['[', ']'], nodes.iter().map(|node| ("", node)), record);
+                self.write_all(line, [b'[', b']'], nodes.iter().map(|node| ("", node)), record);
                 true // an empty one stays, as in Envoy
             }
         }
@@ -84,8 +84,8 @@ impl Template {
 
     fn write_all<'n>(
         &self,
-        line: &mut String,
-        [open, close]: [char; 2],
+        line: &mut Vec<u8>,
+        [open, close]: [u8; 2],
         entries: impl Iterator<Item = (&'n str, &'n Node)>,
         record: &RequestRecord,
     ) -> bool {
@@ -94,9 +94,9 @@ impl Template {
         for (key, node) in entries {
             let before = line.len();
             if before > first {
-                line.push(',');
+                line.push(b',');
             }
-            line.push_str(key);
+            line.extend_from_slice(key.as_bytes());
             if !self.write_node(line, node, record) && self.omit_empty {
                 line.truncate(before);
             }
@@ -146,9 +146,9 @@ fn quoted(text: &str) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    let mut line = String::new();
+    let mut line = Vec::new();
     escape(&mut line, text.as_bytes(), Escape::Json);
-    line
+    String::from_utf8_lossy(&line).into_owned()
 }
 
 #[cfg(test)]

@@ -286,8 +286,10 @@ impl Process {
 
     /// A page of its admin.
     pub fn page(&self, path: &str) -> String {
-        let answer =
-            Caller::connect(self.admin).ok().and_then(|mut admin| admin.get(path, "connection: close\r\n"));
+        let answer = Caller::connect(self.admin).ok().and_then(|mut admin| {
+            admin.write(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))?;
+            admin.answer()
+        });
         answer.map(|(_, body)| body).unwrap_or_default()
     }
 

@@ -4,7 +4,7 @@
 //! is told where its text stands.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::config::table::{Keys, Table};
 use crate::config::tree::{ScalarKind, Value, scalar_kind};
 use crate::config::values::MAX_DURATION;
 use crate::snapshot::{AccessLog, LogFilter, LogFormat};
+use crate::telemetry::credentials::is_usually_credentials;
 use crate::words::Flag;
 
 const KEYS: Keys = Keys::of(&["path", "format", "filter"]);
@@ -33,9 +34,11 @@ pub(super) fn access_log(field: Option<&Field<'_>>, environment: &Environment) -
     let field = field.filter(|field| !is_off(field))?;
     let table = Table::new(field, &KEYS)?;
     let path = table.get("path").and_then(|field| field.filled()).unwrap_or("/dev/stdout");
+    // As the paths under `rules:` are: what a file means does not depend on where the process was started.
+    let folder = Path::new(&*field.origin().file).parent().unwrap_or(Path::new("")).to_owned();
     let format = table.get("format").and_then(|field| format(&field, environment));
     let filter = table.get("filter").and_then(|field| filter(&field));
-    Some(AccessLog { path: PathBuf::from(path), format: format.unwrap_or(LogFormat::Envoy), filter })
+    Some(AccessLog { path: folder.join(path), format: format.unwrap_or(LogFormat::Envoy), filter })
 }
 
 fn format(field: &Field<'_>, environment: &Environment) -> Option<LogFormat> {
@@ -54,7 +57,8 @@ fn format(field: &Field<'_>, environment: &Environment) -> Option<LogFormat> {
             None
         }
         custom => {
-            checked(field, custom, environment.check_log_format).then(|| LogFormat::Custom(custom.into()))
+            let is_right = checked(field, custom, environment.check_log_format, environment);
+            is_right.then(|| LogFormat::Custom(custom.into()))
         }
     }
 }
@@ -92,7 +96,8 @@ fn json_of(field: &Field<'_>, environment: &Environment) -> Option<Json> {
             ScalarKind::Bool(value) => Some(Json::Bool(value)),
             ScalarKind::Integer | ScalarKind::Float => number(field, text),
             ScalarKind::String => {
-                checked(field, text, environment.check_log_text).then(|| Json::String(text.to_owned()))
+                let is_right = checked(field, text, environment.check_log_text, environment);
+                is_right.then(|| Json::String(text.to_owned()))
             }
         },
     }
@@ -108,7 +113,16 @@ fn number(field: &Field<'_>, text: &str) -> Option<Json> {
     number.map(Json::Number)
 }
 
-fn checked(field: &Field<'_>, text: &str, check: fn(&str) -> Result<(), String>) -> bool {
+fn checked(
+    field: &Field<'_>,
+    text: &str,
+    check: fn(&str) -> Result<(), String>,
+    environment: &Environment,
+) -> bool {
+    for name in (environment.headers_of_log)(text).iter().filter(|name| is_usually_credentials(name)) {
+        let reason = format!("`{name}` usually carries credentials, which stand in the log then");
+        field.warn_with("credentials", reason, "a log is read by more people than a request");
+    }
     check(text).map_err(|reason| field.fault("log-format", reason)).is_ok()
 }
 

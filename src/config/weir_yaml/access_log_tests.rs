@@ -95,3 +95,36 @@ fn a_filter_that_lets_nothing_pass_or_names_what_is_not_there_is_refused() {
         assert_eq!(faults(&format!("{{filter: {said}}}")), [fault], "{said}");
     }
 }
+
+/// What is told of a log in `file`, by an environment in which a text asks for the header that it is; and its path.
+fn told_of(file: &str, access_log: &str) -> (Vec<String>, String) {
+    let text = format!(
+        "listeners: [{{name: a, address: \"0.0.0.0:80\", service: m}}]\n\
+         services: [{{name: m, endpoints: [{{address: \"10.0.0.1:80\"}}]}}]\naccess_log: {access_log}\n"
+    );
+    let environment =
+        Environment { headers_of_log: |text| vec![text.replace('%', "")], ..Environment::default() };
+    let document = Document { name: file.into(), bytes: text.into() };
+    let loaded = load(&document, &[], &environment).expect("loads");
+    let told = loaded.warnings.iter().map(|one| format!("{} {}", one.code, one.path)).collect();
+    (told, loaded.snapshot.access_log.clone().expect("a log").path.display().to_string())
+}
+
+#[test]
+fn a_header_that_usually_carries_credentials_is_warned_about_where_it_stands() {
+    let told = |log: &str| told_of("weir.yaml", log).0;
+    assert_eq!(told("{format: \"%x-api-key%\"}"), ["credentials access_log.format"]);
+    let object = "{format: {json: {a: {b: \"%x-auth-token%\"}, c: \"%x-tenant%\"}}}";
+    assert_eq!(told(object), ["credentials access_log.format.json.a.b"]);
+    assert_eq!(told("{format: \"%x-tenant%\"}"), [""; 0]);
+}
+
+#[test]
+fn a_relative_path_is_relative_to_the_file_that_names_it() {
+    let path = |file: &str, path: &str| told_of(file, &format!("{{path: {path}}}")).1;
+    assert_eq!(path("weir.yaml", "access.log"), "access.log");
+    assert_eq!(path("../etc/weir.yaml", "logs/access.log"), "../etc/logs/access.log");
+    assert_eq!(path("/etc/weir/weir.yaml", "access.log"), "/etc/weir/access.log");
+    assert_eq!(path("/etc/weir/weir.yaml", "/var/log/access.log"), "/var/log/access.log");
+    assert_eq!(told_of("/etc/weir/weir.yaml", "{}").1, "/dev/stdout");
+}

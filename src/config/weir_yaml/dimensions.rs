@@ -8,6 +8,7 @@ use crate::config::decode::Field;
 use crate::config::networking::header_name;
 use crate::config::table::{Keys, Table};
 use crate::snapshot::{Dimension, OrdName};
+use crate::telemetry::credentials::{is_credentials, is_usually_credentials};
 
 /// Each version of each service has series for each value of each dimension.
 const MOST_DIMENSIONS: usize = crate::telemetry::dimension::MOST;
@@ -17,8 +18,6 @@ const MOST_VALUES: usize = 32;
 const LONGEST: usize = 63;
 /// What Weir counts a request under whose field is not there, or says what is not listed.
 const RESERVED: [&str; 2] = [crate::telemetry::dimension::NONE, crate::telemetry::dimension::OTHER];
-/// Fields that carry credentials: none of their values belongs in a file that is read by more people than a request.
-const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
 /// `metrics:`; `None` when a dimension cannot be made out.
 pub(super) fn dimensions(field: Option<&Field<'_>>) -> Option<Vec<Dimension>> {
@@ -66,9 +65,16 @@ fn name(field: &Field<'_>) -> Option<Arc<str>> {
 fn header(field: &Field<'_>) -> Option<OrdName> {
     let name = header_name(field, field.filled()?)?;
     let reason = match name.0.as_str() {
-        secret if SECRET.contains(&secret) => "carries credentials",
+        // None of their values belongs in a file that is read by more people than a request.
+        secret if is_credentials(secret) => "carries credentials",
         "host" => "is the service's name",
-        _ => return Some(name),
+        usual => {
+            if is_usually_credentials(usual) {
+                let reason = format!("`{usual}` usually carries credentials, which stand in a label then");
+                field.warn_with("credentials", reason, "another header, such as x-tenant");
+            }
+            return Some(name);
+        }
     };
     field.fault_with("dimension", format!("`{}` {reason}", name.0), "another header, such as x-tenant");
     None

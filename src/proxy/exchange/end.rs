@@ -149,7 +149,7 @@ impl Exchange {
             if let (Some(logged), Some(chosen)) = (&mut record.logged, &*self.chosen.borrow()) {
                 logged.set_version(chosen.version.clone());
             }
-            log.log(&record);
+            log.log(&mut record);
         }
     }
 

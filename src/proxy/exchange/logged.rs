@@ -17,40 +17,57 @@ use crate::proxy::downstream::Downstream;
 use crate::telemetry::{AccessLog, LoggedHeads, Moments, Wire};
 
 impl Exchange {
-    /// The head of the request: as it came, and then as the upstream gets it, with the fields that Weir adds.
+    /// What only the head that came tells. The rest of it is taken when it is as the upstream gets it, so that it is taken
+    /// once; or before, by [`log_head_as_it_came`](Self::log_head_as_it_came).
+    pub(super) fn begin_log(&self, parts: &Parts) {
+        let Some(log) = &self.seat.generation.plane.access_log else { return };
+        let mut logged = log.begin(&parts.method);
+        self.note_caller(log, &mut logged, &parts.headers);
+        self.record.borrow_mut().logged = Some(logged);
+    }
+
+    /// The head of the request as the upstream gets it, with the fields that Weir adds.
     pub(in crate::proxy) fn log_request_head(&self, parts: &Parts) {
         let Some(log) = &self.seat.generation.plane.access_log else { return };
+        let mut record = self.record.borrow_mut();
+        let Some(logged) = &mut record.logged else { return };
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let authority = admit::authority(parts).unwrap_or_default();
-        let mut record = self.record.borrow_mut();
-        let is_first = record.logged.is_none();
-        let said = (&parts.method, target.as_bytes(), authority.as_bytes());
-        log.request_head(&mut record.logged, said, &parts.headers);
-        let Some(logged) = &mut record.logged else { return };
-        if is_first {
-            self.begin_log(log, logged, &parts.headers);
-        }
-        if let Some(moments) = logged.moments()
-            && self.upload.has_arrived()
-        {
-            moments.received(Instant::now());
+        log.request_head(logged, target.as_bytes(), authority.as_bytes(), &parts.headers);
+        self.note_arrival(logged);
+    }
+
+    /// The head as it came, where nothing was taken of it: it is about to change, or goes no further.
+    pub(in crate::proxy) fn log_head_as_it_came(&self, parts: &Parts) {
+        if self.record.borrow().logged.as_ref().is_some_and(|logged| !logged.is_taken()) {
+            self.log_request_head(parts);
         }
     }
 
     /// There is no head that can be read.
     pub(super) fn log_unread(&self) {
         let Some(log) = &self.seat.generation.plane.access_log else { return };
-        let mut record = self.record.borrow_mut();
-        let logged = record.logged.insert(log.no_head());
-        self.begin_log(log, logged, &HeaderMap::new());
+        let mut logged = log.no_head();
+        self.note_caller(log, &mut logged, &HeaderMap::new());
+        self.record.borrow_mut().logged = Some(logged);
     }
 
-    fn begin_log(&self, log: &AccessLog, logged: &mut LoggedHeads, headers: &HeaderMap) {
+    fn note_caller(&self, log: &AccessLog, logged: &mut LoggedHeads, headers: &HeaderMap) {
         if !self.seat.listener.chain().use_remote_address {
             log.trust_forwarded(logged, headers);
         }
         if let Some(moments) = logged.moments() {
             moments.came_by(self.downstream.number());
+        }
+        self.note_arrival(logged);
+    }
+
+    /// Whether all of the request is here already.
+    fn note_arrival(&self, logged: &mut LoggedHeads) {
+        if let Some(moments) = logged.moments()
+            && self.upload.has_arrived()
+        {
+            moments.received(Instant::now());
         }
     }
 
