@@ -53,7 +53,7 @@ impl Names {
             return values.extend(self.all.iter().map(|name| headers.get(name).cloned()));
         }
         let begin = values.len();
-        values.resize(begin + self.all.len(), None);
+        values.resize_with(begin + self.all.len(), || None);
         for (name, value) in headers {
             if self.lengths & bit(name) != 0
                 && let Some(place) = self.all.iter().position(|known| known == name)
@@ -129,13 +129,13 @@ impl LoggedHeads {
 
     /// Keeps the memory of one that is not needed any more.
     pub(super) fn put_by(mut self: Box<Self>) {
-        let LoggedHeads { mut text, mut values, .. } = std::mem::take(&mut *self);
-        if text.capacity() > MAX_SPARE_TEXT {
+        if self.text.capacity() > MAX_SPARE_TEXT {
             return;
         }
-        text.clear();
-        values.clear();
-        (self.text, self.values) = (text, values);
+        self.text.clear();
+        self.values.clear();
+        (self.is_taken, self.path) = (false, 0);
+        (self.method, self.forwarded_for, self.version, self.moments) = (None, None, None, None);
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < MAX_SPARE {
                 spare.push(self);
@@ -163,7 +163,7 @@ impl LoggedHeads {
 
     /// Adds what `format` asks of the response's head, as the caller gets it.
     pub fn add_response(&mut self, format: &Format, headers: &HeaderMap) {
-        self.values.resize(self.of_request, None);
+        self.values.resize_with(self.of_request, || None);
         format.response_headers.take(&mut self.values, headers);
     }
 

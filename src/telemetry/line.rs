@@ -69,7 +69,10 @@ enum Value<'a> {
     LongFlags(Flags),
     Address(SocketAddr),
     Ip(IpAddr),
-    Time(SystemTime),
+    /// Since 1970.
+    Time(Duration),
+    /// One that is not in the calendar of `Time`.
+    OtherTime(SystemTime),
 }
 
 fn put_number(line: &mut Vec<u8>, number: impl itoa::Integer) {
@@ -93,6 +96,7 @@ pub(super) fn write_piece(
 }
 
 /// A field that is a JSON value. Whether it is there.
+#[inline(always)] // a line has two dozen of them
 pub(super) fn write_json(line: &mut Vec<u8>, field: &Field, record: &RequestRecord) -> bool {
     match value(field, record) {
         Value::Unset => {
@@ -128,7 +132,8 @@ fn write_value(line: &mut Vec<u8>, value: Value<'_>, limit: Option<usize>, how: 
         Value::LongFlags(flags) => write_long(line, flags),
         Value::Address(address) => write_address(line, address),
         Value::Ip(ip) => drop(write!(line, "{ip}")),
-        Value::Time(time) => write_time(line, time),
+        Value::Time(since) => write_time(line, since),
+        Value::OtherTime(time) => write_calendar(line, time),
     }
     if let Some(limit) = limit {
         line.truncate(line.len().min(start.saturating_add(limit)));
@@ -146,48 +151,48 @@ fn write_address(line: &mut Vec<u8>, address: SocketAddr) {
         let _infallible = write!(line, "{address}");
         return;
     };
-    // Of one piece: each that is put by itself is looked at for room.
-    let mut text = [0; 22];
+    // In one piece: each that is put by itself is looked at for room.
+    let mut text = [0; LONGEST_ADDRESS];
     let mut end = 0;
-    for (octet, behind) in address.ip().octets().into_iter().zip([b'.', b'.', b'.', b':']) {
-        end = put_digits(&mut text, end, octet.into());
-        text[end] = behind;
-        end += 1;
+    for octet in address.ip().octets() {
+        let (digits, count) = OCTETS[usize::from(octet)];
+        text[end..end + 4].copy_from_slice(&digits);
+        end += usize::from(count);
     }
-    end = put_digits(&mut text, end, address.port());
+    text[end - 1] = b':';
     line.extend_from_slice(&text[..end]);
+    put_number(line, address.port());
 }
 
-/// Returns where `number` ends in `text`, in which it begins at `at`.
-fn put_digits(text: &mut [u8; 22], at: usize, number: u16) -> usize {
-    let digits = match number {
-        0..10 => 1,
-        10..100 => 2,
-        100..1_000 => 3,
-        1_000..10_000 => 4,
-        _ => 5,
-    };
-    let mut rest = number;
-    for place in (at..at + digits).rev() {
-        text[place] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+/// Room for four octets with a dot behind each; all are copied with as many bytes.
+const LONGEST_ADDRESS: usize = 16;
+
+/// Each octet in digits, with a dot behind it, and how many bytes that is.
+const OCTETS: [([u8; 4], u8); 256] = {
+    let mut all = [([b'.'; 4], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        all[octet] = match octet {
+            0..10 => ([digits[2], b'.', 0, 0], 2),
+            10..100 => ([digits[1], digits[2], b'.', 0], 3),
+            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
+        };
+        octet += 1;
     }
-    at + digits
-}
+    all
+};
 
 /// With milliseconds, as Envoy prints it. The calendar is asked once a second: it takes longer than all the rest.
-fn write_time(line: &mut Vec<u8>, time: SystemTime) {
+fn write_time(line: &mut Vec<u8>, since: Duration) {
     thread_local! {
         /// The last second since 1970, and its text to the point.
         static SECOND: RefCell<(u64, Vec<u8>)> = const { RefCell::new((u64::MAX, Vec::new())) };
     }
-    let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) else {
-        return write_calendar(line, time);
-    };
     SECOND.with_borrow_mut(|(second, text)| {
         if *second != since.as_secs() {
             text.clear();
-            write_calendar(text, time);
+            write_calendar(text, SystemTime::UNIX_EPOCH + since);
             text.truncate(text.iter().rposition(|&byte| byte == b'.').map_or(0, |point| point + 1));
             *second = since.as_secs();
         }
@@ -337,10 +342,10 @@ fn ip(address: Option<SocketAddr>) -> Value<'static> {
 
 /// Unset for a clock beyond the calendar.
 fn start_time(record: &RequestRecord) -> Value<'static> {
-    let known = record.start_wall.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since < CALENDAR);
-    match known || jiff::Timestamp::try_from(record.start_wall).is_ok() {
-        true => Value::Time(record.start_wall),
-        false => Value::Unset,
+    match record.start_wall.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) if since < CALENDAR => Value::Time(since),
+        _ if jiff::Timestamp::try_from(record.start_wall).is_ok() => Value::OtherTime(record.start_wall),
+        _ => Value::Unset,
     }
 }
 
