@@ -3,6 +3,9 @@
 They are the least of the rounds, as chance only adds. A figure above the file's by more than its tolerance fails the
 check; one below by as much should become the file's, so that it cannot creep back. The tolerances stand in the file, by
 scenario, and an update keeps them.
+
+`relations` bound what one scenario may cost by another: a thing that costs the plain request nothing, and itself no more
+than so many times as much. They hold for the figures of one run, whatever tools made them, and an update keeps them, too.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ Counts = dict[str, dict[str, float]]
 
 
 def known() -> dict[str, Any]:
-    return json.loads(FILE.read_text()) if FILE.exists() else {"scenarios": {}}
+    return json.loads(FILE.read_text()) if FILE.exists() else {"relations": {}, "scenarios": {}}
 
 
 def others(made: dict[str, str], tools: dict[str, str]) -> list[str]:
@@ -60,7 +63,23 @@ def check(found: Counts, tools: dict[str, str]) -> int:
             elif change < -limit:
                 verdict = "lower: benches/instructions --update keeps it so"
             print(f"  {scenario}, {name}: {figure:,.2f}, was {before:,.2f} ({change:+.1%}): {verdict}")
-    return int(worse)
+    return int(too_dear(found, file.get("relations", {})) or worse)
+
+
+def too_dear(found: Counts, relations: dict[str, dict[str, Any]]) -> bool:
+    """Says what each of these scenarios costs by the one it is compared with; whether that is too much for one."""
+    worse = False
+    for scenario, relation in relations.items():
+        base, most = relation["of"], relation["instructions"]
+        figures = [found.get(name, {}).get("instructions") for name in (scenario, base)]
+        if None in figures:
+            continue  # not both were measured
+        ratio = figures[0] / figures[1]
+        verdict = "within" if ratio <= most else "MORE THAN"
+        worse = worse or ratio > most
+        aim = f"; the aim is {relation['aim']:.2f}" if "aim" in relation else ""
+        print(f"  {scenario} by {base}, instructions: {ratio:.3f}, {verdict} {most:.2f}{aim}")
+    return worse
 
 
 def update(found: Counts, made: dict[str, str]) -> None:
@@ -74,5 +93,6 @@ def update(found: Counts, made: dict[str, str]) -> None:
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     command, build = "benches/instructions --update", "cargo build --release --bin weir"
     made = {"command": command, "date": date, "build": build, **made}
-    FILE.write_text(json.dumps({"made": made, "scenarios": scenarios}, indent=2) + "\n")
+    relations = known().get("relations", {})
+    FILE.write_text(json.dumps({"made": made, "relations": relations, "scenarios": scenarios}, indent=2) + "\n")
     print(f"written: {FILE.relative_to(REPOSITORY)}")
