@@ -23,6 +23,7 @@ impl Exchange {
         let Some(log) = &self.seat.generation.plane.access_log else { return };
         let mut logged = log.begin(&parts.method);
         self.note_caller(log, &mut logged, &parts.headers);
+        self.note_arrival(&mut logged);
         self.record.borrow_mut().logged = Some(logged);
     }
 
@@ -59,7 +60,6 @@ impl Exchange {
         if let Some(moments) = logged.moments() {
             moments.came_by(self.downstream.number());
         }
-        self.note_arrival(logged);
     }
 
     /// Whether all of the request is here already.
