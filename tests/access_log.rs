@@ -19,6 +19,8 @@ mod documented;
 mod envoy;
 #[path = "access_log/filters.rs"]
 mod filters;
+#[path = "access_log/heads.rs"]
+mod heads;
 #[path = "access_log/likeness.rs"]
 mod likeness;
 #[path = "access_log/moments.rs"]

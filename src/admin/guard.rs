@@ -40,7 +40,9 @@ impl Own<'_> {
             return true;
         }
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let of_cluster = || name.strip_suffix(&*self.domain.to_ascii_lowercase()).is_some_and(|name| name.ends_with(".svc."));
+        let of_cluster = || {
+            name.strip_suffix(&*self.domain.to_ascii_lowercase()).is_some_and(|name| name.ends_with(".svc."))
+        };
         name == "localhost"
             || name.eq_ignore_ascii_case(&self.hostname)
             || LOCAL.iter().any(|end| name.ends_with(end))

@@ -113,16 +113,22 @@ mod tests {
 
     #[test]
     fn gzip_is_taken_where_it_is_named_and_worth_something() {
-        for fields in [&["gzip"][..], &["deflate, GZIP ;q=0.5"], &["br", "x-gzip"], &["gzip;q=1.000,identity"]] {
+        for fields in
+            [&["gzip"][..], &["deflate, GZIP ;q=0.5"], &["br", "x-gzip"], &["gzip;q=1.000,identity"]]
+        {
             assert!(taken(fields), "{fields:?}");
         }
-        for fields in [&[][..], &["*"], &["identity"], &["gzip;q=0"], &["gzip; Q=0.000"], &["gzipped"], &["gzip;q=x"]] {
+        for fields in
+            [&[][..], &["*"], &["identity"], &["gzip;q=0"], &["gzip; Q=0.000"], &["gzipped"], &["gzip;q=x"]]
+        {
             assert!(!taken(fields), "{fields:?}");
         }
     }
 
     fn pieces(count: usize) -> AnswerBody {
-        AnswerBody::Pieces(Box::new((0..count).map(|number| format!("piece {number}\n").repeat(1_000).into())))
+        AnswerBody::Pieces(Box::new(
+            (0..count).map(|number| format!("piece {number}\n").repeat(1_000).into()),
+        ))
     }
 
     fn bytes(body: AnswerBody) -> Vec<u8> {

@@ -107,9 +107,7 @@ impl Format {
         const STREAM: HeaderName = HeaderName::from_static("x-request-id");
         const TRACE: HeaderName = HeaderName::from_static("traceparent");
         Ok(match operator {
-            Operator::StreamId => {
-                Source::Head(HeadPart::Request(self.request_headers.place(STREAM)), None)
-            }
+            Operator::StreamId => Source::Head(HeadPart::Request(self.request_headers.place(STREAM)), None),
             Operator::TraceId => Source::Trace(self.request_headers.place(TRACE)),
             Operator::GrpcStatus => Source::Grpc(GrpcForm::Camel),
             Operator::GrpcStatusNumber => Source::Grpc(GrpcForm::Number),

@@ -398,7 +398,8 @@ fn is_plain(bytes: &[u8]) -> bool {
     let odd = match bytes.last_chunk::<8>() {
         Some(last) => odd | odd_bytes(u64::from_le_bytes(*last)),
         None => {
-            let word = rest.iter().fold(u64::from_le_bytes([b' '; 8]), |word, &byte| word << 8 | u64::from(byte));
+            let word =
+                rest.iter().fold(u64::from_le_bytes([b' '; 8]), |word, &byte| word << 8 | u64::from(byte));
             odd_bytes(word)
         }
     };

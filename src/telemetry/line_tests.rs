@@ -127,8 +127,7 @@ fn an_operator_with_a_choice_takes_the_first_that_is_there_and_a_limit_cuts() {
     record.protocol = Protocol::Grpc;
     record.grpc_status = GrpcOutcome::Known(GrpcStatus::NotFound);
     let request = headers(&[("x-b", b"b")]);
-    record.logged =
-        Some(LoggedHeads::of_request(&format, &Method::GET, b"/a/long/path", b"", &request));
+    record.logged = Some(LoggedHeads::of_request(&format, &Method::GET, b"/a/long/path", b"", &request));
     assert_eq!(line(&format, &record), "/a/l b NotFound 5\n");
 }
 

@@ -82,8 +82,7 @@ fn health_checks_are_known_by_their_caller_or_by_the_service_that_is_called() {
             [(http::header::USER_AGENT, HeaderValue::from_static(agent))].into_iter().collect();
         let mut record = record(200, 0, Flags::NONE);
         record.protocol = protocol;
-        record.logged =
-            Some(LoggedHeads::of_request(&format, &Method::GET, path.as_bytes(), b"m", &headers));
+        record.logged = Some(LoggedHeads::of_request(&format, &Method::GET, path.as_bytes(), b"m", &headers));
         assert_eq!(sieve.passes(&record), logged, "{agent} {path}");
     }
 }

@@ -32,7 +32,8 @@ async fn pages_of_megabytes_about_ten_thousand_rules_take_little_memory() {
     }
     let mut packed = Vec::new();
     let mut scraper = TcpStream::connect(weir.admin).await.expect("a connection");
-    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
+    let request =
+        "GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n";
     scraper.write_all(request.as_bytes()).await.expect("written");
     timeout(PATIENCE, scraper.read_to_end(&mut packed)).await.expect("a page in time").expect("a page");
     println!("/metrics, packed: {} KiB, {} KiB more", packed.len() >> 10, watch.grown() >> 10);

@@ -19,7 +19,10 @@ async fn accepting(to: SocketAddr, method: Method, path: &str, accepted: &str) -
 
 /// The names of a page's series, with their labels.
 fn series(page: &str) -> Vec<&str> {
-    page.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.rsplit_once(' ')?.0)).collect()
+    page.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| Some(line.rsplit_once(' ')?.0))
+        .collect()
 }
 
 #[test]

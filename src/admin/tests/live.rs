@@ -22,8 +22,11 @@ fn a_browser_gets_the_page_and_its_files_and_everybody_else_the_list() {
             assert!(answer.status == 200 && answer.body.len() > 100, "{file}");
             assert!(answer.head.contains(&format!("content-type: {kind}")), "{}", answer.head);
         }
-        for fields in ["host: localhost\r\n", "host: localhost\r\naccept: */*\r\n", "host: localhost\r\naccept: application/json\r\n"]
-        {
+        for fields in [
+            "host: localhost\r\n",
+            "host: localhost\r\naccept: */*\r\n",
+            "host: localhost\r\naccept: application/json\r\n",
+        ] {
             let list = ask_with(world.everything, "GET", "/", fields).await;
             assert!(list.body.starts_with("admin commands are:\n"), "{fields}: {}", list.body);
         }

@@ -270,10 +270,14 @@ fn a_collector_at_an_address_of_our_own_is_refused_as_an_endpoint_is() {
 #[test]
 fn a_dimension_of_what_usually_carries_credentials_is_warned_about() {
     let warned = |header: &str| {
-        let loaded = with(&format!(
-            "metrics: {{dimensions: [{{name: key, header: {header}, values: [a]}}]}}\n"
-        ));
-        loaded.expect("loads").warnings.iter().map(|one| format!("{} {}", one.code, one.path)).collect::<Vec<_>>()
+        let loaded =
+            with(&format!("metrics: {{dimensions: [{{name: key, header: {header}, values: [a]}}]}}\n"));
+        loaded
+            .expect("loads")
+            .warnings
+            .iter()
+            .map(|one| format!("{} {}", one.code, one.path))
+            .collect::<Vec<_>>()
     };
     assert_eq!(warned("X-Api-Key"), ["credentials metrics.dimensions[0].header"]);
     assert_eq!(warned("x-tenant"), [""; 0]);
