@@ -21,6 +21,7 @@ const MAX_SPARE_TEXT: usize = 1 << 10;
 const FIELDS_A_NAME: usize = 4;
 
 thread_local! {
+    #[allow(clippy::vec_box)] // a request holds one by its box, which is used again, too
     static SPARE: RefCell<Vec<Box<LoggedHeads>>> = const { RefCell::new(Vec::new()) };
 }
 

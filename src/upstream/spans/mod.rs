@@ -168,16 +168,7 @@ impl Sender {
     /// Writes each line of the process's log when its time has come, whatever the collector is about. Never ends.
     async fn tell(&self, overflow: &Overflow) {
         loop {
-            let (now, closing) = (Instant::now(), overflow.is_closing());
-            let mut troubles = self.troubles.borrow_mut();
-            let quiet_until = troubles.queue_is_quiet_until(now).filter(|_| !closing);
-            if quiet_until.is_none() {
-                troubles.lost(SpanLoss::QueueFull, overflow.take(), "");
-            }
-            let lines = troubles.due(now, closing);
-            let next = [troubles.next(), quiet_until].into_iter().flatten().min();
-            drop(troubles);
-            lines.iter().for_each(|line| self.write(line));
+            let next = self.tell_due(overflow);
             let timer = async {
                 match next {
                     Some(next) => sleep_until(Timer::from_std(next)).await,
@@ -186,6 +177,18 @@ impl Sender {
             };
             tokio::select! { () = timer => {} () = self.noted.notified() => {} () = overflow.wait() => {} }
         }
+    }
+
+    /// Writes what is due. Returns when there may be more, if nothing happens before.
+    fn tell_due(&self, overflow: &Overflow) -> Option<Instant> {
+        let (now, closing) = (Instant::now(), overflow.is_closing());
+        let mut troubles = self.troubles.borrow_mut();
+        let quiet_until = troubles.queue_is_quiet_until(now).filter(|_| !closing);
+        if quiet_until.is_none() {
+            troubles.lost(SpanLoss::QueueFull, overflow.take(), "");
+        }
+        troubles.due(now, closing).iter().for_each(|line| self.write(line));
+        [troubles.next(), quiet_until].into_iter().flatten().min()
     }
 
     /// What has not been told, at the end.
