@@ -75,8 +75,10 @@ def too_dear(found: Counts, relations: dict[str, dict[str, Any]]) -> bool:
         if None in figures:
             continue  # not both were measured
         ratio = figures[0] / figures[1]
-        verdict = "within" if ratio <= most else "MORE THAN"
-        worse = worse or ratio > most
+        # On a busy machine a round takes longer, and what is done each second is in it more often.
+        is_worse = ratio > most + relation.get("tolerance", 0.0)
+        verdict = "MORE THAN" if is_worse else "within" if ratio <= most else "as good as"
+        worse = worse or is_worse
         aim = f"; the aim is {relation['aim']:.2f}" if "aim" in relation else ""
         print(f"  {scenario} by {base}, instructions: {ratio:.3f}, {verdict} {most:.2f}{aim}")
     return worse
