@@ -174,7 +174,7 @@ fn who_cannot_send_a_signal_asks_the_admin_page_to_open_the_access_log_anew() {
     weir.until("the line is there", |weir| weir.read("access.log").contains("/before 200"));
     fs::rename(weir.path("access.log"), weir.path("moved")).unwrap();
     let mut admin = Caller::connect(weir.admin).unwrap();
-    admin.write("POST /reopen_logs HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").unwrap();
+    admin.write("POST /reopen_logs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").unwrap();
     assert_eq!(admin.answer(), Some((200, "OK\n".into())));
     weir.until("there is a new file", |weir| weir.path("access.log").exists());
     assert_eq!(weir.get("/after").unwrap().0, 200);

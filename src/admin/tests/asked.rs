@@ -22,7 +22,7 @@ fn a_parameter_that_a_page_does_not_have_is_refused_by_its_name_and_changes_noth
         for path in ["/metrics?filter=weir_", "/ready?x", "/stats/prometheus?x"] {
             assert_eq!(ask(world.public, "GET", path).await.status, 400, "{path}");
         }
-        let live = ask_with(world.everything, "GET", "/?x", "host: admin\r\naccept: text/html\r\n").await;
+        let live = ask_with(world.everything, "GET", "/?x", "host: localhost\r\naccept: text/html\r\n").await;
         assert_eq!((live.status, &*live.body), (400, "x: / has no parameters\n"));
         assert_eq!(world.get("/splits.csv?minutes=5").await.status, 400, "it has no steps");
         assert!(world.commands.try_recv().is_err(), "a command was handed on");
