@@ -26,5 +26,7 @@ mod envoys;
 mod pages;
 #[path = "metrics_contract/rollouts.rs"]
 mod rollouts;
+#[path = "metrics_contract/switched.rs"]
+mod switched;
 #[path = "metrics_contract/workloads.rs"]
 mod workloads;

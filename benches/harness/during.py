@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import itertools
 import re
@@ -94,9 +95,11 @@ def page(port: int, path: str) -> str:
     """What Weir answers there."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=PAGE_SECONDS)
     try:
-        client.request("GET", path)
+        # As Prometheus asks.
+        client.request("GET", path, headers={"accept-encoding": "gzip"})
         answer = client.getresponse()
-        text = answer.read().decode()
+        body = answer.read()
+        text = (gzip.decompress(body) if answer.getheader("content-encoding") == "gzip" else body).decode()
         if answer.status != HTTPStatus.OK:
             raise Gone(f"{path}: status {answer.status}: {text}")
         return text

@@ -21,7 +21,7 @@ pub(super) fn explain(admin: &Admin, query: &Query) -> Reply {
         let report = Report::new(&plane.snapshot, asked.listener.as_deref(), &asked.request)?;
         Ok(if asked.as_text { Reply::text(report.to_string()) } else { Reply::json(&report) })
     });
-    told.unwrap_or_else(|reason| Reply::text(reason + "\n").with_status(StatusCode::BAD_REQUEST))
+    told.unwrap_or_else(|reason| Reply::refusal(reason + "\n"))
 }
 
 /// The question.
@@ -64,7 +64,7 @@ impl Asked {
                 ("format", "json") => asked.as_text = false,
                 ("format", "text") => asked.as_text = true,
                 ("format", _) => return Err(format!("`format` is json or text, not `{value}`")),
-                _ => return Err(format!("`{name}` is not known: {}", PARAMETERS.join(", "))),
+                _ => {} // refused for all pages alike, before
             }
         }
         Ok(asked)

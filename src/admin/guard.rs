@@ -2,8 +2,8 @@
 //!
 //! Law: a page of another site can neither read what is here, by a name of its own that it points at this machine, nor
 //! have anything done. Programs, which send no `origin` and ask by an address or a local name, meet nothing of this.
-//! A name is local where nobody can register it, and nobody else on the network answers for it: `.local` belongs to
-//! whoever says so first (RFC 6762), and so does a name without a dot (RFC 4795).
+//! A name is local where nobody can register it, and none but who runs the network answers for it (`.internal`): `.local`
+//! belongs to whoever says so first (RFC 6762), and so does a name without a dot (RFC 4795).
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};

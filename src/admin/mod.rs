@@ -55,6 +55,8 @@ pub struct Admin {
     pub stats: Rc<RefCell<SplitStats>>,
     /// Where commands go. One that is still waiting there need not be sent again.
     pub commands: mpsc::Sender<Command>,
+    /// Has the access log opened anew, as on SIGUSR1.
+    pub reopen_logs: Box<dyn Fn()>,
     /// What the log shows.
     pub levels: Rc<dyn Levels>,
     /// How the process was started.
@@ -63,15 +65,13 @@ pub struct Admin {
     pub start: Instant,
 }
 
-/// What a POST asks of the process.
+/// How a POST asks the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// As on SIGTERM: say goodbye, finish, exit.
     DrainListeners,
     /// Without the grace.
     Quit,
-    /// As on SIGUSR1.
-    ReopenLogs,
 }
 
 /// The log levels of the process, which the wiring set up.

@@ -58,6 +58,11 @@ const fn change(path: &'static str, names: Names, help: &'static str, answer: An
     Entry { changes: true, ..page(path, names, help, answer) }
 }
 
+/// What a form asks, as well as a line.
+const fn form(path: &'static str, names: Names, help: &'static str, answer: Answering) -> Entry {
+    Entry { answer: Page::OfForm(answer), ..page(path, names, help, answer) }
+}
+
 /// By path.
 const ENTRIES: &[Entry] = &[
     page("/", &[], "this list; for a browser the live page", |_, _| Reply::text(help())),
@@ -80,15 +85,12 @@ const ENTRIES: &[Entry] = &[
         "leave: as SIGTERM does; ?graceful and ?inboundonly say what it does anyway",
         drain_listeners,
     ),
-    Entry {
-        answer: Page::OfForm(explain::explain),
-        ..page(
-            "/explain",
-            &explain::PARAMETERS,
-            "which rule a request meets and why, as JSON; ?method=GET&url=/path&header=name:value&from=IP",
-            explain::explain,
-        )
-    },
+    form(
+        "/explain",
+        &explain::PARAMETERS,
+        "which rule a request meets and why, as JSON; ?method=GET&url=/path&header=name:value&from=IP",
+        explain::explain,
+    ),
     change("/healthcheck/fail", &[], "make /ready answer 503", |admin, _| set_failed(admin, true)),
     change("/healthcheck/ok", &[], "undo /healthcheck/fail", |admin, _| set_failed(admin, false)),
     page("/help", &[], "this list", |_, _| Reply::text(help())),
@@ -112,7 +114,8 @@ const ENTRIES: &[Entry] = &[
     change("/quitquitquit", &[], "leave without the grace", |admin, _| command(admin, Command::Quit)),
     public("/ready", &[], "200 while traffic is wanted, else 503", |admin, _| ready(admin)),
     change("/reopen_logs", &[], "open the access log anew, as SIGUSR1 does", |admin, _| {
-        command(admin, Command::ReopenLogs)
+        (admin.reopen_logs)();
+        Reply::text("OK\n")
     }),
     change(
         "/reset_counters",
@@ -168,8 +171,7 @@ pub(super) fn answer(admin: &Admin, only_public: bool, request: &Request<Bytes>)
     let entry = ENTRIES.iter().find(|entry| entry.path == uri.path() && (entry.public || !only_public));
     // Figures and readiness are nobody's secret: what scrapes them may use any name.
     let is_public = only_public || entry.is_some_and(|entry| entry.public);
-    let own = guard::Own::of(&admin.about.node.domain);
-    if let Some(reason) = guard::refusal(request, &own).filter(|_| !is_public) {
+    if !is_public && let Some(reason) = guard::refusal(request, &guard::Own::of(&admin.about.node.domain)) {
         return Reply::text(reason).with_status(StatusCode::FORBIDDEN).into_answer();
     }
     let Some(entry) = entry else { return not_found(only_public).into_answer() };

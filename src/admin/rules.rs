@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use http::StatusCode;
 use serde::Serialize;
 
 use super::Admin;
@@ -40,11 +39,11 @@ struct HostRow {
 pub(super) fn rules(admin: &Admin, query: &Query) -> Reply {
     let limit = match query.get("limit").map(str::parse::<usize>).transpose() {
         Ok(limit) => limit,
-        Err(error) => return refused(format!("`limit`: {error}\n")),
+        Err(error) => return Reply::refusal(format!("`limit`: {error}\n")),
     };
     let filter = match query.get("filter").map(filter).transpose() {
         Ok(filter) => filter,
-        Err(reason) => return refused(reason),
+        Err(reason) => return Reply::refusal(reason),
     };
     let Some(plane) = admin.plane.load_full() else {
         return Reply::json(&View {
@@ -75,10 +74,6 @@ pub(super) fn rules(admin: &Admin, query: &Query) -> Reply {
     let listeners = splitting(&plane).map(|listener| listener.listener.name.clone()).collect();
     let left_out = limit.map(|_| left_out);
     Reply::json(&View { generation: plane.generation, listeners, hosts, left_out })
-}
-
-fn refused(reason: String) -> Reply {
-    Reply::text(reason).with_status(StatusCode::BAD_REQUEST)
 }
 
 fn splitting(plane: &Plane) -> impl Iterator<Item = &Arc<ListenerPlane>> {

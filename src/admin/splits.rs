@@ -14,7 +14,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use regex::Regex;
 use serde::Serialize;
 
@@ -197,7 +196,7 @@ pub(super) fn splits(admin: &Admin, query: &Query) -> Reply {
         // Those who draw it ask often, and need no layout.
         Ok(asked) if asked.minutes.is_some() => Reply::compact_json(&view(admin, &asked)),
         Ok(asked) => Reply::json(&view(admin, &asked)),
-        Err(reason) => Reply::text(reason).with_status(StatusCode::BAD_REQUEST),
+        Err(reason) => Reply::refusal(reason),
     }
 }
 
@@ -205,7 +204,7 @@ pub(super) fn splits(admin: &Admin, query: &Query) -> Reply {
 pub(super) fn table(admin: &Admin, query: &Query) -> Reply {
     match Asked::of(query) {
         Ok(asked) => Reply::csv(csv::table(&view(admin, &Asked { minutes: None, ..asked }))),
-        Err(reason) => Reply::text(reason).with_status(StatusCode::BAD_REQUEST),
+        Err(reason) => Reply::refusal(reason),
     }
 }
 

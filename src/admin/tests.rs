@@ -71,6 +71,8 @@ struct World {
     admin: Rc<Admin>,
     planner: Planner,
     commands: mpsc::Receiver<Command>,
+    /// How often the access log was opened anew.
+    reopened: Rc<Cell<u32>>,
     levels: Rc<Written>,
     everything: SocketAddr,
     public: SocketAddr,
@@ -100,6 +102,7 @@ async fn world() -> World {
     stats.adopt(planner.declared());
     reloads.accepted(jiff::Timestamp::UNIX_EPOCH, generation, &Diagnostics::new());
     let (commands, received) = mpsc::channel(1);
+    let reopened = Rc::new(Cell::default());
     let levels = Rc::new(Written(RefCell::new("info".to_owned()), Cell::default()));
     let admin = Rc::new(Admin {
         plane,
@@ -109,6 +112,10 @@ async fn world() -> World {
         reloads: Rc::new(RefCell::new(reloads)),
         stats: Rc::new(RefCell::new(stats)),
         commands,
+        reopen_logs: Box::new({
+            let reopened = reopened.clone();
+            move || reopened.set(reopened.get() + 1)
+        }),
         levels: levels.clone(),
         about: About {
             node,
@@ -120,7 +127,7 @@ async fn world() -> World {
         start,
     });
     let (everything, public) = (bound(admin.everything()).await, bound(admin.public()).await);
-    World { admin, planner, commands: received, levels, everything, public }
+    World { admin, planner, commands: received, reopened, levels, everything, public }
 }
 
 struct Answered {

@@ -266,10 +266,6 @@ impl Sidecar {
                 Some(command) = commands.recv() => match command {
                     Command::DrainListeners => break Leave::Drain,
                     Command::Quit => break Leave::Quit,
-                    Command::ReopenLogs => {
-                        tracing::info!("/reopen_logs: opening the access log anew");
-                        control.reopen_logs();
-                    }
                 },
                 _ = seconds.tick() => {
                     control.each_second();

@@ -62,6 +62,8 @@ impl Top {
             let (text, has_none) = match told {
                 Ok((page, view)) => {
                     if let Some(since) = lost.take() {
+                        // It may be another process, whose counters began anew.
+                        recent = Recent::default();
                         screen.set_notice(None);
                         self.tell_unseen(&screen, &format!("connected again after {}", seconds(since)));
                     }

@@ -439,6 +439,7 @@ pub(super) fn version_labels(
     if !delivers {
         labels.dimensions = dimensions::labels(snapshot);
     }
+    labels.grpc_as_http = snapshot.grpc_as_http;
     labels.reports_source = !delivers;
     labels.reports_destination = delivers;
     labels

@@ -142,6 +142,7 @@ fn snapshot(reload: u64) -> Snapshot {
         internal_cidrs: Vec::new(),
         callers: Vec::new(),
         dimensions: Vec::new(),
+        grpc_as_http: true,
         listeners: Vec::new(),
         route_configs: BTreeMap::new(),
         clusters: BTreeMap::from([(cluster.name.clone(), Arc::new(cluster))]),

@@ -75,6 +75,9 @@ pub struct Snapshot {
     /// What requests are counted by beside their versions, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dimensions: Vec<Dimension>,
+    /// Whether Istio's old metrics show a failure of gRPC by the code that HTTP has for it; else as the 200 that it came by.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub grpc_as_http: bool,
     /// Sorted by name.
     pub listeners: Vec<Arc<Listener>>,
     /// By name; listeners refer to them.

@@ -87,8 +87,8 @@ impl AccessLog {
         LoggedHeads::by(&self.format, method)
     }
 
-    /// Takes what the format asks of a request's head: as the proxy has made it, so that the log shows the request id and
-    /// the original path.
+    /// Takes what the format asks of a request's head: of one that goes to an upstream as the proxy has made it, so that
+    /// the log shows the request id and the original path.
     pub fn request_head(&self, logged: &mut LoggedHeads, path: &[u8], authority: &[u8], headers: &HeaderMap) {
         logged.take_request(&self.format, path, authority, headers);
     }

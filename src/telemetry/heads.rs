@@ -188,7 +188,7 @@ impl LoggedHeads {
         }
     }
 
-    /// Whether anything of the request's head is taken.
+    /// Whether more of the request's head than its method is taken.
     pub fn is_taken(&self) -> bool {
         self.is_taken
     }

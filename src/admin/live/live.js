@@ -384,7 +384,10 @@ async function explain(event) {
 
 async function get(path) {
   const response = await fetch(path, { signal: AbortSignal.timeout(GIVE_UP_MS), cache: "no-store" });
-  if (!response.ok) throw new Error((await response.text()).trim() || `status ${response.status}`);
+  if (!response.ok) {
+    const error = new Error((await response.text()).trim() || `status ${response.status}`);
+    throw Object.assign(error, { refused: response.status === 400 });
+  }
   return response.json();
 }
 
@@ -397,8 +400,22 @@ function showServer(server) {
   setText($("uptime"), duration(server.uptime_current_epoch));
 }
 
+/** With the field's filter; one that is none is told beside it, and all is shown. */
 async function ask() {
   const filter = $("filter").value.trim();
+  let refusal = "";
+  try {
+    await askFor(filter);
+  } catch (error) {
+    if (!error.refused || !filter) throw error;
+    refusal = error.message;
+    await askFor("");
+  }
+  set($("filter"), "aria-invalid", String(refusal !== ""));
+  setText($("refusal"), refusal);
+}
+
+async function askFor(filter) {
   const which = `limit=${MOST_RULES}${filter ? `&filter=${encodeURIComponent(filter)}` : ""}`;
   const [view, dump, server] = await Promise.all([
     get(`splits?minutes=5&sort=trouble&${which}`), get("config_dump?verdicts"), get("server_info"),

@@ -2,7 +2,7 @@
 //!
 //! Law: judged here alone, of figures alone, so that whoever shows them says the same. It must not know who does.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::telemetry::Figures;
 
@@ -20,8 +20,7 @@ const TIMES: f64 = 2.0;
 const ABOVE: f64 = 0.05;
 
 /// In the order in which they want somebody to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
     Good,
     Degraded,
@@ -40,8 +39,7 @@ impl State {
 }
 
 /// Of client errors, which a version has for its callers' sake or for its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compared {
     /// Well above those of the other versions of its rule.
     High,
@@ -53,6 +51,18 @@ impl Compared {
         match self {
             Compared::High => "high",
         }
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for Compared {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -32,12 +32,13 @@ impl Page {
 impl Control {
     /// The admin pages, which answer from now on: `/ready` says what is missing.
     pub(super) async fn pages(
-        &self,
+        self: &Rc<Self>,
         options: &Options,
         snapshot: &Snapshot,
         workers: usize,
         commands: mpsc::Sender<Command>,
     ) -> io::Result<Vec<Page>> {
+        let control = Rc::downgrade(self);
         let admin = Rc::new(Admin {
             plane: self.shared.plane.clone(),
             recorder: self.shared.recorder.clone(),
@@ -46,6 +47,10 @@ impl Control {
             reloads: self.reloads.clone(),
             stats: self.stats.clone(),
             commands,
+            reopen_logs: Box::new(move || {
+                tracing::info!("/reopen_logs: opening the access log anew");
+                control.upgrade().iter().for_each(|control| control.reopen_logs());
+            }),
             levels: match &options.log {
                 Some(levels) => Rc::new(levels.clone()),
                 None => Rc::new(NoLevels),

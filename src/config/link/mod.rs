@@ -76,6 +76,7 @@ pub(crate) fn link(
         internal_cidrs: draft.internal_cidrs.clone(),
         callers,
         dimensions: draft.dimensions.clone(),
+        grpc_as_http: draft.grpc_as_http,
         listeners,
         route_configs,
         clusters,

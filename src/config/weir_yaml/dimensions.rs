@@ -1,4 +1,4 @@
-//! `metrics:` of a `weir.yaml`: the dimensions that requests are counted by.
+//! `metrics:` of a `weir.yaml`: the dimensions that requests are counted by, and how the old family shows gRPC.
 //!
 //! Law: what may become a label's value stands in the file, and there is little of it.
 
@@ -19,13 +19,18 @@ const LONGEST: usize = 63;
 /// What Weir counts a request under whose field is not there, or says what is not listed.
 const RESERVED: [&str; 2] = [crate::telemetry::dimension::NONE, crate::telemetry::dimension::OTHER];
 
-/// `metrics:`; `None` when a dimension cannot be made out.
-pub(super) fn dimensions(field: Option<&Field<'_>>) -> Option<Vec<Dimension>> {
-    let Some(field) = field else { return Some(Vec::new()) };
-    let table = Table::new(field, &Keys::of(&["dimensions"]))?;
-    let Some(list) = table.get("dimensions") else { return Some(Vec::new()) };
+/// `metrics:`: the dimensions, and `grpc_as_http`. `None` when something cannot be made out.
+pub(super) fn metrics(field: Option<&Field<'_>>) -> Option<(Vec<Dimension>, bool)> {
+    let Some(field) = field else { return Some((Vec::new(), true)) };
+    let table = Table::new(field, &Keys::of(&["dimensions", "grpc_as_http"]))?;
+    let all = table.get("dimensions").map_or_else(|| Some(Vec::new()), |list| dimensions(&list));
+    let grpc_as_http = table.get("grpc_as_http").map_or(Some(true), |field| field.boolean());
+    Some((all?, grpc_as_http?))
+}
+
+fn dimensions(list: &Field<'_>) -> Option<Vec<Dimension>> {
     let items = list.items()?;
-    bounded(&list, items.len(), MOST_DIMENSIONS, "dimensions");
+    bounded(list, items.len(), MOST_DIMENSIONS, "dimensions");
     let all: Vec<_> = items.iter().map(dimension).collect();
     let all = all.into_iter().collect::<Option<Vec<Dimension>>>()?;
     for (place, item) in items.iter().enumerate() {

@@ -30,6 +30,7 @@ pub(crate) struct WeirDraft {
     pub(crate) internal_cidrs: Vec<IpNet>,
     pub(crate) callers: Vec<CallerDraft>,
     pub(crate) dimensions: Vec<Dimension>,
+    pub(crate) grpc_as_http: bool,
     pub(crate) listeners: Vec<ListenerDraft>,
     pub(crate) services: Vec<ServiceDraft>,
 }

@@ -68,11 +68,12 @@ pub(crate) fn decode(document: &Node, scope: &Scope, environment: &Environment) 
     let limits = settings::limits(get("limits").as_ref());
     let internal_cidrs = each(get("internal_cidrs").as_ref(), |field| field.cidr());
     let callers = each(get("callers").as_ref(), listeners::caller);
-    let dimensions = dimensions::dimensions(get("metrics").as_ref());
+    let metrics = dimensions::metrics(get("metrics").as_ref());
     let listeners = required(&table, "listeners", listeners::listener);
     let services = required(&table, "services", services::service);
     // Read here for its faults only: whoever called has read the files already, by `rule_paths`.
     let _ = get("rules").as_ref().and_then(rules);
+    let (dimensions, grpc_as_http) = metrics?;
     Some(WeirDraft {
         node,
         admin_place: get("admin").unwrap_or(root).place(),
@@ -84,7 +85,8 @@ pub(crate) fn decode(document: &Node, scope: &Scope, environment: &Environment) 
         limits,
         internal_cidrs: internal_cidrs?,
         callers: callers?,
-        dimensions: dimensions?,
+        dimensions,
+        grpc_as_http,
         listeners: listeners?,
         services: services?,
     })

@@ -141,6 +141,13 @@ fn dimensions_are_few_and_list_what_they_count() {
     assert_eq!((&*tenant.name, tenant.header.0.as_str(), tenant.values.len()), ("tenant", "x-tenant", 3));
     assert!(with("metrics: {}\n").expect("loads").snapshot.dimensions.is_empty());
     assert!(with("metrics: {dimensions: []}\n").expect("loads").snapshot.dimensions.is_empty());
+    let grpc_as_http =
+        |text: &str| with(&format!("metrics: {text}\n")).map(|loaded| loaded.snapshot.grpc_as_http);
+    assert_eq!(
+        (grpc_as_http("{}").ok(), grpc_as_http("{grpc_as_http: false}").ok()),
+        (Some(true), Some(false))
+    );
+    assert!(grpc_as_http("{grpc_as_http: 1}").is_err());
     let at = |code: &str, path: &str| vec![format!("{code} metrics.dimensions{path}")];
     let faults = |text: &str| metrics(text).map(|loaded| loaded.rules).expect_err("refused");
     let one = |name: &str, header: &str, values: &str| {

@@ -38,7 +38,8 @@ impl Exchange {
         self.note_arrival(logged);
     }
 
-    /// The head as it came, where nothing was taken of it: it is about to change, or goes no further.
+    /// The head as it came, under the trace of its span, where nothing was taken of it: it is about to change, or goes no
+    /// further.
     pub(in crate::proxy) fn log_head_as_it_came(&self, parts: &Parts) {
         if self.record.borrow().logged.as_ref().is_some_and(|logged| !logged.is_taken()) {
             self.log_request_head(parts);

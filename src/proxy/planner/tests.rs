@@ -73,6 +73,7 @@ fn snapshot(route: Route, clusters: Vec<Cluster>) -> Snapshot {
         internal_cidrs: Vec::new(),
         callers: Vec::new(),
         dimensions: Vec::new(),
+        grpc_as_http: true,
         listeners: Vec::new(),
         route_configs: BTreeMap::from([(routes.name.clone(), Arc::new(routes))]),
         clusters: clusters.into_iter().map(|cluster| (cluster.name.clone(), Arc::new(cluster))).collect(),

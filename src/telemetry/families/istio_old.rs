@@ -22,7 +22,7 @@ const LABELS: &[Label] = &[
     Label::new(
         "response_code",
         Values::Status(&["0", "unknown"]),
-        "the status; for gRPC the HTTP code that TF Serving's table gives for the gRPC status, as a failure would else count as 200",
+        "the status; for gRPC the HTTP code that TF Serving's table gives for the gRPC status, as a failure would else count as 200 (as it does with `metrics: {grpc_as_http: false}` in weir.yaml)",
     ),
     Label::new("connection_mtls", Values::Closed(&["false"]), "`false`: there is no TLS yet"),
 ];

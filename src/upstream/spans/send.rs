@@ -78,12 +78,15 @@ async fn connect(to: &Tracing, resolver: &Resolver) -> Result<Stream, String> {
     Err(failed)
 }
 
+/// Nothing that can be read came back: also where the other end speaks something else.
+const NO_ANSWER: &str = "it gives no whole answer; is `protocol` right?";
+
 async fn by_grpc(stream: Stream, to: &Tracing, batch: &[u8]) -> Sent {
     let Some(request) = call_of(&to.authority, EXPORT, AGENT, batch) else {
         return Sent::Refused("its address makes no request".into());
     };
     match by_http2(stream, request, Wanted::Whole).await {
-        None => Sent::again("its answer does not come to an end"),
+        None => Sent::again(NO_ANSWER),
         Some(answer) => of_call(&answer),
     }
 }
@@ -116,7 +119,7 @@ async fn by_post(stream: Stream, to: &Tracing, path: &str, batch: Bytes) -> Sent
         .body(batch);
     let Ok(request) = request else { return Sent::Refused("its address makes no request".into()) };
     match by_http1(stream, request, Wanted::Whole).await {
-        None => Sent::again("its answer does not come to an end"),
+        None => Sent::again(NO_ANSWER),
         Some(answer) => of_post(&answer),
     }
 }
