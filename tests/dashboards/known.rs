@@ -2,7 +2,7 @@
 
 use super::book::{Band, Book, just};
 use super::traffic::{CONNECTIONS, Fact, Wish};
-use super::world::{BROKEN, DELAYS, FAILURE, HOST};
+use super::world::{BROKEN, DELAYS, DIMENSION, FAILURE, HOST, LISTED};
 
 /// What a head may be long, in bytes, and more.
 const HEAD: f64 = 1_500.0;
@@ -45,6 +45,11 @@ impl Fact {
             400..500 => "client_error",
             _ => "server_error",
         }
+    }
+
+    /// What it says in the pods' dimension: every request says something.
+    pub(crate) fn value(&self) -> &'static str {
+        if LISTED.contains(&self.wish.rule) { self.wish.rule } else { "other" }
     }
 
     pub(crate) fn flags(&self) -> &'static str {
@@ -171,6 +176,10 @@ impl Book {
         let outcome = [&version[..], &[("protocol", fact.protocol()), ("outcome", fact.outcome())]].concat();
         self.count(pod, "weir_requests_total", &outcome);
         self.observe(pod, "weir_request_duration_seconds", &outcome, fact.seconds);
+        let value = [version[0], version[2], ("dimension", DIMENSION), ("value", fact.value())];
+        let with_outcome = [&value[..], &[("outcome", fact.outcome())]].concat();
+        self.count(pod, "weir_dimension_requests_total", &with_outcome);
+        self.observe(pod, "weir_dimension_request_duration_seconds", &value, fact.seconds);
         self.old_istio(fact);
         self.istio(fact, (pod, "source"), fact.seconds, fact.status, fact.flags());
         if fact.wish.rule == "mirrored" {

@@ -109,6 +109,8 @@ const SIDECAR: &[Row] = &[
     ("Streams given up", 0, Nothing, "weir_build_info", NO, POD),
     ("Bodies too long to send again", 0, Nothing, "weir_build_info", NO, POD),
     ("Access log lines lost", 0, Nothing, "weir_build_info", NO, POD),
+    ("Spans", 0, Nothing, "weir_spans_exported_total", NO, POD),
+    ("Spans", 1, Nothing, "weir_spans_dropped_total", NO, &["reason"]),
     ("Requests cut by a drain", 0, Nothing, "weir_build_info", NO, POD),
     ("CPU", 0, Rate, "process_cpu_seconds_total", NO, POD),
     ("Memory", 0, Sum, "process_resident_memory_bytes", NO, POD),

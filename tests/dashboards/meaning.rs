@@ -126,6 +126,10 @@ fn rollout(facts: &[&Fact]) -> Vec<Meaning> {
     for (panel, is) in [("Success rate", NOT_FAILED), ("Server errors", SERVER), ("Client errors", CLIENT)] {
         says.parts(panel, 0, facts, VERSION, is);
     }
+    let value: Of = |fact| vec![("value", fact.value().to_owned()), ("version", fact.version().to_owned())];
+    says.rates("Requests by value", 0, facts, value, ALL);
+    says.parts("Success by value", 0, facts, value, NOT_FAILED);
+    says.parts("Client errors by value", 0, facts, value, CLIENT);
     let code: Of = |fact| {
         vec![
             ("destination_version", fact.version().to_owned()),

@@ -18,7 +18,7 @@ use super::shown;
 use super::state::{Kernel, Moments, now};
 use super::traffic::{CONNECTIONS, Callers, Fact, SHORT};
 use super::wait::until;
-use super::world::{HOST, World, all_rules, rules};
+use super::world::{DIMENSION, HOST, World, all_rules, rules};
 use crate::common::metrics::Scrape;
 use crate::common::parts::part;
 use crate::common::prometheus::Prometheus;
@@ -269,7 +269,11 @@ impl Run {
 pub(crate) fn of_ours(run: &Run) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     for board in shipped() {
-        let values = run.values(0, board.variables().into_iter().map(|variable| (variable, HOST)));
+        let chosen = |variable: Variable| {
+            let chosen = if variable.name == "dimension" { DIMENSION } else { HOST };
+            (variable, chosen)
+        };
+        let values = run.values(0, board.variables().into_iter().map(chosen));
         let ask = |query: &str| run.asked[0].ask(&values.fill(query), Some(run.at[0])).into_iter().collect();
         let meant = run.meanings[0].iter().filter(|meaning| meaning.board == board.name);
         let meant: BTreeSet<_> = meant.map(|meaning| (meaning.panel.as_str(), meaning.number)).collect();

@@ -75,6 +75,8 @@ pub(crate) fn ours(book: &Book) -> (Vec<Meaning>, Vec<String>) {
     for (number, part) in [(6, 0.5), (7, 0.9), (8, 0.99)] {
         rollout.put("Versions", number, part, Seen(OURS, of, &["rule", "version"]));
     }
+    let of_values = Seen("weir_dimension_request_duration_seconds", &[OF_SERVICE], &["value", "version"]);
+    rollout.put("p99 by value", 0, 0.99, of_values);
     let of: Of<'_> = &[SOURCE, HOST_OF];
     for (panel, metric) in
         [("Request bodies", "istio_request_bytes"), ("Response bodies", "istio_response_bytes")]

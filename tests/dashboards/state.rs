@@ -131,6 +131,11 @@ impl Book {
             self.set(pod, "weir_buffer_budget_bytes", &[], just(f64::from(64 << 20)));
             // What is on its way, and the heads of what waits.
             self.set(pod, "weir_buffered_bytes", &[], [0.0, f64::from(1 << 20)]);
+            // Nothing is traced.
+            self.set(pod, "weir_spans_exported_total", &[], just(0.0));
+            for reason in ["queue_full", "unreachable", "refused", "shutdown"] {
+                self.set(pod, "weir_spans_dropped_total", &[("reason", reason)], just(0.0));
+            }
             self.set(pod, "weir_config_last_reload_success", &[], just(1.0));
             self.set(pod, "weir_config_generation", &[], just(1.0));
         }

@@ -34,6 +34,9 @@ pub(crate) const BROKEN: &str = "broken.models.svc.cluster.local";
 pub(crate) const ANSWERS: [usize; 2] = [300, 30_000];
 /// Bytes that make the message of one that fails.
 pub(crate) const FAILURE: usize = 20;
+/// The dimension of both pods: the rule that a request wishes for, if it is one of these.
+pub(crate) const DIMENSION: &str = "wish";
+pub(crate) const LISTED: [&str; 2] = ["canary", "retried"];
 /// How long most requests of `v1` and of `v2` take, at least.
 pub(crate) const DELAYS: [Duration; 2] = [Duration::from_millis(15), Duration::from_millis(40)];
 /// The field in which a model server tells how many milliseconds it took.
@@ -347,12 +350,17 @@ fn config(pod: &Pod, own: usize, models: &[Model; 2], other: &Pod, shadow: &Mode
     format!(
         "workers: 1\nnode: {{namespace: models, workload: 'half-plus-two-{v}', cluster: east}}\n\
          limits: {{upstream_idle: {{http1: 1h, http2: 1h}}, downstream_idle: 1h, connect_timeout: 1h, head_count: 50}}\n\
+         metrics: {{dimensions: [{{name: {DIMENSION}, header: x-rule, values: [{}]}}]}}\n\
+         # Of the spans, which nobody wants here, there are the series.\n\
+         tracing: {{endpoint: 'http://{}', protocol: grpc, sample_percent: 0}}\n\
          callers: [{{cidr: 127.0.0.0/8, service: frontend.web, labels: {{app: frontend, version: v7}}}}]\n{}\
          services:\n- name: half-plus-two\n  namespace: models\n  circuit_breakers: {{retries: 100}}\n  endpoints:\n\
          \x20 - {{{}, labels: {{version: {v}}}, local: true}}\n\
          \x20 - {{address: '{}', labels: {{version: {}}}}}\n\
          \x20 - {{address: '{}', labels: {{version: v4}}}}\n\
          \x20 - {{{}, labels: {{version: v5}}}}\n",
+        LISTED.join(", "),
+        free_address(),
         pod.sidecar_listeners(SERVICE),
         at(&models[own]),
         other.delivery,

@@ -12,6 +12,9 @@ CLUSTERS = 'namespace=~"$namespace",envoy_cluster_name=~`out\\.${service:regex}(
 ALL_RULES = " Of all rules: these metrics do not tell them apart."
 # Percentiles are those of successes: failures are often the quickest answers of all.
 SUCCESSES = f'{OURS},outcome="success"'
+# What callers say in one of the dimensions that weir.yaml names.
+SAID = 'namespace=~"$namespace",service="$service",version=~"$version",dimension="$dimension"'
+NO_DIMENSION = " Empty where `metrics.dimensions` of weir.yaml names none."
 # The processes that split requests for the service.
 PODS = 'and on (job, instance) weir_split_choices_total{namespace=~"$namespace",service="$service"}'
 
@@ -28,15 +31,15 @@ def ratio(metric, part, whole, by, window=INTERVAL):
     return f"{rate(metric, part, by, window)} / {rate(metric, whole, by, window)}"
 
 
-def part(name, by, labels=OURS, window=INTERVAL):
+def part(name, by, labels=OURS, window=INTERVAL, metric="weir_requests_total"):
     """Requests with an outcome, of those that say something of their version: a caller that left says nothing."""
-    return ratio("weir_requests_total", f'{labels},outcome="{name}"', f'{labels},outcome!="cancelled"', by, window)
+    return ratio(metric, f'{labels},outcome="{name}"', f'{labels},outcome!="cancelled"', by, window)
 
 
-def not_failed(by, labels=OURS, window=INTERVAL):
+def not_failed(by, labels=OURS, window=INTERVAL, metric="weir_requests_total"):
     """Success: what did not fail by the servers' fault, as on /splits."""
     good = f'{labels},outcome!~"server_error|cancelled"'
-    return ratio("weir_requests_total", good, f'{labels},outcome!="cancelled"', by, window)
+    return ratio(metric, good, f'{labels},outcome!="cancelled"', by, window)
 
 
 def quantile(q, metric, labels, by, window=INTERVAL):
@@ -195,6 +198,26 @@ def latency():
     return Row("Latency", lines), Row("Latency of each version", [heat], collapsed=True)
 
 
+def dimensions():
+    metric, by, name = "weir_dimension_requests_total", "value, version", "{{value}} {{version}}"
+
+    def panel(title, about, expr, unit, **more):
+        return Lines(title, about + ALL_RULES + NO_DIMENSION, [Query(expr, name)], unit, width=12, **more)
+
+    return Row("Dimensions", [
+        panel("Requests by value", "Callers' requests a second, by what they say in the chosen dimension: `other` is a value "
+              "that is not listed, `none` a request without the field.", rate(metric, SAID, by), "reqps", minimum=0),
+        panel("Success by value", "Requests that did not fail by the servers' fault. A version may serve one value well and "
+              "fail another.", not_failed(by, SAID, metric=metric), "percentunit", maximum=1, decimals=2,
+              calcs=("lastNotNull", "min")),
+        panel("Client errors by value", "4xx, and gRPC statuses such as INVALID_ARGUMENT; of all requests but those whose "
+              "callers left.", part("client_error", by, SAID, metric=metric), "percentunit", minimum=0, decimals=2),
+        panel("p99 by value", "Of all requests, as this metric does not tell successes apart; from a request's head to the "
+              "end of its answer, retries included.",
+              quantile(0.99, "weir_dimension_request_duration_seconds", SAID, by), "s", minimum=0),
+    ])
+
+
 def sizes():
     def panel(title, metric, about):
         queries = [Query(quantile(q, metric, ISTIO, "destination_version"), f"{{{{destination_version}}}} p{name}")
@@ -273,7 +296,11 @@ def board():
             Variable("service", "Service", at % "", multi=False),
             Variable("rule", "Rule", at % service),
             Variable("version", "Version", at % f'{service},rule=~"$rule"'),
+            # One at a time: each counts the same requests once more.
+            Variable("dimension", "Dimension", 'weir_dimension_requests_total{namespace=~"$namespace"%s}' % service,
+                     multi=False),
         ],
-        rows=[glance(), shares(), traffic(), success(), *latency(), sizes(), second_tries(), configuration(), resources()],
+        rows=[glance(), shares(), traffic(), success(), *latency(), dimensions(), sizes(), second_tries(), configuration(),
+              resources()],
         marks=f'sum(changes(weir_config_generation{{namespace=~"$namespace"}}[{INTERVAL}]) {PODS}) > 0',
     )

@@ -149,9 +149,16 @@ def limits():
               [Query(f"max by (pod, instance) (weir_buffer_budget_bytes{{{HERE}}})", EACH + " budget"),
                Query(held("weir_buffered_bytes"), EACH)], "bytes", dashed=".* budget$"),
         lines("Streams given up", "For the buffer budget: the one longest without progress.", [each("weir_buffer_resets_total")]),
-        lines("Bodies too long to send again", "Requests that could no longer be retried.", [each("weir_replay_exceeded_total")]),
-        lines("Access log lines lost", "The writer was behind, or its file failed.", [each("weir_access_log_dropped_total")]),
-        lines("Requests cut by a drain", "They outlived its deadline.", [each("weir_drain_cut_requests_total")]),
+        lines("Bodies too long to send again", "Requests that could no longer be retried.", [each("weir_replay_exceeded_total")],
+              width=6),
+        lines("Access log lines lost", "The writer was behind, or its file failed.", [each("weir_access_log_dropped_total")],
+              width=6),
+        lines("Spans", "Those that the collector took, and those that were lost, by reason. Empty where weir.yaml has no "
+              "`tracing`.",
+              [Query(summed("weir_spans_exported_total", "pod, instance"), EACH + " exported"),
+               Query(summed("weir_spans_dropped_total", "reason"), "lost: {{reason}}")], width=6),
+        lines("Requests cut by a drain", "They outlived its deadline.", [each("weir_drain_cut_requests_total")],
+              width=6),
     ])
 
 
