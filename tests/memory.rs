@@ -75,6 +75,10 @@ async fn take_96_mebibytes(rules: &str) {
         assert!(Instant::now() < until, "{}", weir.log());
         tokio::time::sleep(Duration::from_millis(50)).await; // between two looks
     }
-    let took = weir.memory();
-    assert!(took <= 96 * MIB, "{} MiB", took >> 20);
+    // What reading the files took is given back within some seconds, later where others have the cores.
+    let until = Instant::now() + PATIENCE;
+    while weir.memory() > 96 * MIB {
+        assert!(Instant::now() < until, "{} MiB", weir.memory() >> 20);
+        tokio::time::sleep(Duration::from_millis(50)).await; // between two looks
+    }
 }
