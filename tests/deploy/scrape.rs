@@ -19,24 +19,19 @@ type Pod = &'static [(&'static str, &'static str)];
 const SCRAPE: &str = "annotation_prometheus_io_scrape";
 const PORT: &str = "annotation_prometheus_io_port";
 
+const A: Pod = &[
+    ("name", "a"),
+    ("ip", "127.9.9.1"),
+    (SCRAPE, "true"),
+    (PORT, "15090"),
+    ("label_version", "v1"),
+    ("label_app", "half"),
+];
+
 /// Those that are scraped, and two entries for one: discovery gives one for each port of a container.
 const TAKEN: [Pod; 4] = [
-    &[
-        ("name", "a"),
-        ("ip", "127.9.9.1"),
-        (SCRAPE, "true"),
-        (PORT, "15090"),
-        ("label_version", "v1"),
-        ("label_app", "half"),
-    ],
-    &[
-        ("name", "a"),
-        ("ip", "127.9.9.1"),
-        (SCRAPE, "true"),
-        (PORT, "15090"),
-        ("label_version", "v1"),
-        ("label_app", "half"),
-    ],
+    A,
+    A,
     &[("name", "b"), ("ip", "::1"), (SCRAPE, "true"), (PORT, "15090"), ("phase", "Pending")],
     &[
         ("name", "c"),

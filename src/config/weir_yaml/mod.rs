@@ -3,10 +3,10 @@
 //! Law: an unknown key is refused with the nearest known one; a key that does not work yet is refused by name.
 
 mod access_log;
-mod dimensions;
 mod draft;
 mod health;
 mod listeners;
+mod metrics;
 mod services;
 mod settings;
 #[cfg(test)]
@@ -68,7 +68,7 @@ pub(crate) fn decode(document: &Node, scope: &Scope, environment: &Environment) 
     let limits = settings::limits(get("limits").as_ref());
     let internal_cidrs = each(get("internal_cidrs").as_ref(), |field| field.cidr());
     let callers = each(get("callers").as_ref(), listeners::caller);
-    let metrics = dimensions::metrics(get("metrics").as_ref());
+    let metrics = metrics::metrics(get("metrics").as_ref());
     let listeners = required(&table, "listeners", listeners::listener);
     let services = required(&table, "services", services::service);
     // Read here for its faults only: whoever called has read the files already, by `rule_paths`.
