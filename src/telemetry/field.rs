@@ -155,10 +155,7 @@ impl Format {
         };
         Ok(match operator {
             Operator::Resp => HeadPart::Response(self.response_headers.place(header)),
-            Operator::Trailer => {
-                self.wants_moments = true;
-                HeadPart::Trailer(self.response_trailers.place(header))
-            }
+            Operator::Trailer => HeadPart::Trailer(self.response_trailers.place(header)),
             _ => HeadPart::Request(self.request_headers.place(header)),
         })
     }

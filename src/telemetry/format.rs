@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::field::Field;
 use super::heads::Names;
+use super::json_line;
 use super::template::Template;
 
 /// Envoy's default line, without its newline.
@@ -15,34 +16,6 @@ const ENVOY_LINE: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-
     %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
     %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \
     \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"";
-
-/// The keys of a JSON line, sorted, each with what fills it. Istio's names where it has one.
-const JSON_FIELDS: [(&str, &str); 24] = [
-    ("authority", "REQ(:AUTHORITY)"),
-    ("bytes_received", "BYTES_RECEIVED"),
-    ("bytes_sent", "BYTES_SENT"),
-    ("downstream_local_address", "DOWNSTREAM_LOCAL_ADDRESS"),
-    ("downstream_remote_address", "DOWNSTREAM_REMOTE_ADDRESS"),
-    ("duration", "DURATION"),
-    ("grpc_status", "GRPC_STATUS_NUMBER"),
-    ("method", "REQ(:METHOD)"),
-    ("path", "REQ(X-ENVOY-ORIGINAL-PATH?:PATH)"),
-    ("protocol", "PROTOCOL"),
-    ("request_id", "REQ(X-REQUEST-ID)"),
-    ("response_code", "RESPONSE_CODE"),
-    ("response_code_details", "RESPONSE_CODE_DETAILS"),
-    ("response_flags", "RESPONSE_FLAGS"),
-    ("route_name", "ROUTE_NAME"),
-    ("start_time", "START_TIME"),
-    ("trace_id", "TRACE_ID"),
-    ("upstream_cluster", "UPSTREAM_CLUSTER"),
-    ("upstream_host", "UPSTREAM_HOST"),
-    ("upstream_request_attempt_count", "UPSTREAM_REQUEST_ATTEMPT_COUNT"),
-    ("upstream_service_time", "RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)"),
-    ("user_agent", "REQ(USER-AGENT)"),
-    ("version", "WEIR_VERSION"),
-    ("x_forwarded_for", "REQ(X-FORWARDED-FOR)"),
-];
 
 /// A format that was read.
 #[derive(Clone, Debug)]
@@ -63,8 +36,8 @@ pub struct Format {
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
     Text(Vec<Piece>),
-    /// One object; the keys are sorted. With each key comes what stands before it and the colon: `{"a":`, `,"b":`.
-    Json(Vec<(Box<str>, Field)>),
+    /// The object that [`json_line`] makes.
+    Json,
     /// An object of one's own.
     Template(Template),
 }
@@ -94,11 +67,8 @@ impl Format {
             Ok(match text {
                 "envoy" => Shape::Text(format.line_of(ENVOY_LINE)?),
                 "json" => {
-                    let fields = JSON_FIELDS.into_iter().enumerate().map(|(place, (key, operator))| {
-                        let before = if place == 0 { '{' } else { ',' };
-                        Ok((format!("{before}\"{key}\":").into(), format.field(operator)?))
-                    });
-                    Shape::Json(fields.collect::<Result<_, _>>()?)
+                    json_line::ask(format);
+                    Shape::Json
                 }
                 text => Shape::Text(format.line_of(text.strip_suffix('\n').unwrap_or(text))?),
             })

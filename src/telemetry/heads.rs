@@ -1,16 +1,18 @@
 //! What an access log keeps of a request until the line is made: of its and its response's head, and its version.
 //!
-//! Law: only what the format asks for is kept, and header values are shared with the message, not copied. One piece of
-//! memory for the text and one for the values, which go from one request to the next.
+//! Law: only what the format asks for is kept, and copied: what shared a head's memory would hold all of it. One piece of
+//! memory for the text and one for where the values are in it, which go from one request to the next.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::field::{FORWARDED_FOR, HeadPart};
 use super::format::Format;
+use super::line::is_plain;
 use super::moments::Moments;
 
 /// What is kept of requests that have ended, for those to come, by each worker.
@@ -18,7 +20,7 @@ const MAX_SPARE: usize = 16;
 /// Bytes of text that one of them may hold: a long path is not kept for ever.
 const MAX_SPARE_TEXT: usize = 1 << 10;
 /// Fields for each name up to which going through all of them is cheaper than looking up each name.
-const FIELDS_A_NAME: usize = 4;
+const FIELDS_A_NAME: usize = 8;
 
 thread_local! {
     #[allow(clippy::vec_box)] // a request holds one by its box, which is used again, too
@@ -29,14 +31,14 @@ thread_local! {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     all: Vec<HeaderName>,
-    /// A bit for each length (modulo 64) that one of them has: most fields are none of them, which mostly shows there.
-    lengths: u64,
+    /// The [`bit`] of each: most fields are none of them, which mostly shows there.
+    bits: u64,
 }
 
 impl Names {
     /// The place of `name`, which is put at the end if it is not there.
     pub(super) fn place(&mut self, name: HeaderName) -> usize {
-        self.lengths |= bit(&name);
+        self.bits |= bit(&name);
         self.all.iter().position(|known| *known == name).unwrap_or_else(|| {
             self.all.push(name);
             self.all.len() - 1
@@ -48,26 +50,41 @@ impl Names {
         &self.all
     }
 
-    /// Appends what `headers` say under each name: of several values the first.
-    fn take(&self, values: &mut Vec<Option<HeaderValue>>, headers: &HeaderMap) {
-        if headers.len() > self.all.len() * FIELDS_A_NAME {
-            return values.extend(self.all.iter().map(|name| headers.get(name).cloned()));
+    /// How many they are.
+    fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Appends to `text` what `headers` say under each name, of several values the first, and to `values` where that is.
+    fn take(&self, text: &mut Vec<u8>, values: &mut Vec<Value>, headers: &HeaderMap) {
+        let mut put = |value: &HeaderValue| {
+            let begin = text.len();
+            text.extend_from_slice(value.as_bytes());
+            begin..text.len()
+        };
+        if headers.len() > self.len() * FIELDS_A_NAME {
+            return values.extend(self.all.iter().map(|name| headers.get(name).map(&mut put)));
         }
         let begin = values.len();
-        values.resize_with(begin + self.all.len(), || None);
+        values.resize(begin + self.len(), None);
         for (name, value) in headers {
-            if self.lengths & bit(name) != 0
+            if self.bits & bit(name) != 0
                 && let Some(place) = self.all.iter().position(|known| known == name)
                 && let Some(kept @ None) = values.get_mut(begin + place)
             {
-                *kept = Some(value.clone());
+                *kept = Some(put(value));
             }
         }
     }
 }
 
+/// Where in the text a value is; none where the message has none.
+type Value = Option<Range<usize>>;
+
+/// One of 64, by the name's length and its first byte.
 fn bit(name: &HeaderName) -> u64 {
-    1 << (name.as_str().len() % 64)
+    let name = name.as_str().as_bytes();
+    1 << ((name.len() + 5 * usize::from(name.first().copied().unwrap_or_default())) % 64)
 }
 
 /// What the format asks of a request's and its response's head.
@@ -77,12 +94,16 @@ pub struct LoggedHeads {
     method: Option<Method>,
     /// Whether what follows is there.
     is_taken: bool,
-    /// The path, and behind it the authority.
+    /// The path, behind it the authority, and behind that the values.
     text: Vec<u8>,
+    /// No byte of it wants escaping: nearly always so, and told for all of it at once.
+    is_plain: bool,
     path: usize,
-    /// Of the request, and behind them those of the response, when that is there.
-    values: Vec<Option<HeaderValue>>,
+    authority: usize,
+    /// Of the request; behind them those of the response and of its trailers, when these are there.
+    values: Vec<Value>,
     of_request: usize,
+    of_response: usize,
     /// Who the caller is to whoever stands before this proxy, if that is believed.
     forwarded_for: Option<IpAddr>,
     version: Option<Arc<str>>,
@@ -121,7 +142,8 @@ impl LoggedHeads {
     fn blank(format: &Format) -> Box<LoggedHeads> {
         let spare = SPARE.with_borrow_mut(Vec::pop);
         let mut heads = spare.unwrap_or_default();
-        heads.of_request = format.request_headers.all.len();
+        (heads.of_request, heads.of_response) = (format.request_headers.len(), format.response_headers.len());
+        heads.is_plain = true;
         if format.wants_moments {
             heads.moments = Some(Box::default());
         }
@@ -135,7 +157,7 @@ impl LoggedHeads {
         }
         self.text.clear();
         self.values.clear();
-        (self.is_taken, self.path) = (false, 0);
+        (self.is_taken, self.path, self.authority) = (false, 0, 0);
         (self.method, self.forwarded_for, self.version, self.moments) = (None, None, None, None);
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < MAX_SPARE {
@@ -154,25 +176,32 @@ impl LoggedHeads {
     ) {
         self.is_taken = true;
         self.text.clear();
-        self.text.reserve_exact(path.len() + authority.len());
         self.text.extend_from_slice(path);
-        self.text.extend_from_slice(authority);
         self.path = path.len();
+        self.text.extend_from_slice(authority);
+        self.authority = self.text.len();
         self.values.clear();
-        format.request_headers.take(&mut self.values, headers);
+        format.request_headers.take(&mut self.text, &mut self.values, headers);
+        self.is_plain = is_plain(&self.text);
+    }
+
+    /// Adds the values of `headers` under `names`, behind the first `before` values.
+    fn add(&mut self, names: &Names, headers: &HeaderMap, before: usize) {
+        let known = self.text.len();
+        self.values.resize(before, None);
+        names.take(&mut self.text, &mut self.values, headers);
+        self.is_plain &= is_plain(&self.text[known..]);
     }
 
     /// Adds what `format` asks of the response's head, as the caller gets it.
     pub fn add_response(&mut self, format: &Format, headers: &HeaderMap) {
-        self.values.resize_with(self.of_request, || None);
-        format.response_headers.take(&mut self.values, headers);
+        self.add(&format.response_headers, headers, self.of_request);
     }
 
     /// Adds what `format` asks of the response's trailers.
     pub fn add_trailers(&mut self, format: &Format, trailers: &HeaderMap) {
-        if let Some(moments) = &mut self.moments {
-            moments.trailers.clear();
-            format.response_trailers.take(&mut moments.trailers, trailers);
+        if format.response_trailers.len() > 0 {
+            self.add(&format.response_trailers, trailers, self.of_request + self.of_response);
         }
     }
 
@@ -214,24 +243,31 @@ impl LoggedHeads {
         self.forwarded_for.map(|ip| SocketAddr::new(ip, 0))
     }
 
+    /// Whether what was taken of the heads has no byte that wants escaping.
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// What a field of the format names; `None` where it was not sent.
+    #[inline]
     pub(super) fn part(&self, part: HeadPart) -> Option<&[u8]> {
         match part {
             HeadPart::Method => Some(self.method.as_ref()?.as_str().as_bytes()),
             HeadPart::Path => self.text.get(..self.path).filter(|_| self.method.is_some()),
-            HeadPart::Authority => self.text.get(self.path..).filter(|text| !text.is_empty()),
-            HeadPart::Request(place) => header(&self.values, place),
-            HeadPart::Response(place) => header(self.values.get(self.of_request..)?, place),
-            HeadPart::Trailer(place) => header(&self.noted()?.trailers, place),
+            HeadPart::Authority => self.text.get(self.path..self.authority).filter(|text| !text.is_empty()),
+            HeadPart::Request(place) => self.value(place),
+            HeadPart::Response(place) => self.value(self.of_request + place),
+            HeadPart::Trailer(place) => self.value(self.of_request + self.of_response + place),
         }
+    }
+
+    #[inline]
+    fn value(&self, place: usize) -> Option<&[u8]> {
+        self.text.get(self.values.get(place)?.clone()?)
     }
 }
 
 fn last_address(value: &HeaderValue) -> Option<IpAddr> {
     let last = value.as_bytes().rsplit(|&byte| byte == b',').next()?;
     std::str::from_utf8(last).ok()?.trim().parse().ok()
-}
-
-fn header(headers: &[Option<HeaderValue>], place: usize) -> Option<&[u8]> {
-    headers.get(place)?.as_ref().map(HeaderValue::as_bytes)
 }

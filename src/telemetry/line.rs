@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::field::{Field, GrpcForm, HeadPart, Source};
 use super::format::{Format, Piece, Shape};
 use super::heads::LoggedHeads;
+use super::json_line;
 use super::moments::Moments;
 use super::record::{GrpcOutcome, RequestRecord};
 use crate::words::{Flag, Flags, GrpcStatus, Operator, Protocol};
@@ -41,13 +42,7 @@ fn write_line(line: &mut Vec<u8>, format: &Format, record: &RequestRecord) {
                 }
             }
         }
-        Shape::Json(fields) => {
-            for (key, field) in fields {
-                line.extend_from_slice(key.as_bytes());
-                write_json(line, field, record);
-            }
-            line.push(b'}');
-        }
+        Shape::Json => json_line::write(line, record),
         Shape::Template(template) => template.write(line, record),
     }
     line.push(b'\n');
@@ -87,7 +82,7 @@ pub(super) fn write_piece(
     how: Escape,
     unset: &str,
 ) {
-    match value(field, record) {
+    match value(&field.source, record) {
         Value::Unset => line.extend_from_slice(unset.as_bytes()),
         Value::Number(number) => put_number(line, number),
         Value::Integer(number) => put_number(line, number),
@@ -95,10 +90,15 @@ pub(super) fn write_piece(
     }
 }
 
-/// A field that is a JSON value. Whether it is there.
+/// A JSON value, of a text at most `limit` bytes. Whether it is there.
 #[inline(always)] // a line has two dozen of them
-pub(super) fn write_json(line: &mut Vec<u8>, field: &Field, record: &RequestRecord) -> bool {
-    match value(field, record) {
+pub(super) fn write_json(
+    line: &mut Vec<u8>,
+    source: &Source,
+    limit: Option<usize>,
+    record: &RequestRecord,
+) -> bool {
+    match value(source, record) {
         Value::Unset => {
             line.extend_from_slice(b"null");
             return false;
@@ -107,7 +107,7 @@ pub(super) fn write_json(line: &mut Vec<u8>, field: &Field, record: &RequestReco
         Value::Integer(number) => put_number(line, number),
         value => {
             line.push(b'"');
-            write_value(line, value, field.limit, Escape::Json);
+            write_value(line, value, limit, Escape::Json);
             line.push(b'"');
         }
     }
@@ -210,14 +210,17 @@ fn write_calendar(line: &mut Vec<u8>, time: SystemTime) {
 }
 
 #[inline(always)] // what it gives is looked at at once
-fn value<'a>(field: &'a Field, record: &'a RequestRecord) -> Value<'a> {
-    match &field.source {
+fn value<'a>(source: &'a Source, record: &'a RequestRecord) -> Value<'a> {
+    match source {
         Source::Record(operator) => record_value(*operator, record),
         Source::StartTime(form) => start_time_as(form, record),
         Source::Head(first, second) => {
-            let part = |part| record.logged.as_deref().and_then(|heads| heads.part(part));
-            let found = part(*first).or_else(|| second.and_then(part));
-            found.map_or(Value::Unset, Value::Bytes)
+            let Some(heads) = record.logged.as_deref() else { return Value::Unset };
+            match heads.part(*first).or_else(|| heads.part((*second)?)) {
+                Some(found) if heads.is_plain() => Value::Plain(found),
+                Some(found) => Value::Bytes(found),
+                None => Value::Unset,
+            }
         }
         Source::Trace(place) => {
             let parent = record.logged.as_deref().and_then(|heads| heads.part(HeadPart::Request(*place)));
@@ -390,32 +393,41 @@ pub(super) enum Escape {
     Json,
 }
 
-/// Whether all bytes are themselves in a line: printable ASCII without quotes and backslashes. Eight at a time.
-fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let odd = words.iter().fold(0, |odd, word| odd | odd_bytes(u64::from_le_bytes(*word)));
-    // What is left of the last word is looked at with bytes before it, where there are some.
-    let odd = match bytes.last_chunk::<8>() {
-        Some(last) => odd | odd_bytes(u64::from_le_bytes(*last)),
-        None => {
-            let word =
-                rest.iter().fold(u64::from_le_bytes([b' '; 8]), |word, &byte| word << 8 | u64::from(byte));
-            odd_bytes(word)
-        }
-    };
-    odd == 0
+/// Whether all bytes are themselves in a line: printable ASCII without quotes and backslashes. Sixteen at a time: what is
+/// left of the last sixteen is looked at with bytes before it, where there are some.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let is_plain = |piece: &[u8; 16]| {
+            let [first, second] = [&piece[..8], &piece[8..]].map(word);
+            (odd_bytes(first) | odd_bytes(second)) == 0
+        };
+        return bytes.as_chunks().0.iter().all(is_plain) && is_plain(last);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        return (odd_bytes(word(first)) | odd_bytes(word(last))) == 0;
+    }
+    odd_bytes(word(bytes)) == 0
 }
 
-/// Not zero where one of the word's bytes is a control character, DEL, beyond ASCII, a quote or a backslash.
+/// The first eight bytes, or those that there are, and spaces; in whatever order takes least.
+#[inline(always)]
+fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => bytes.iter().fold(u64::from_le_bytes([b' '; 8]), |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+/// Not zero where one of the word's bytes is a control character, DEL, beyond ASCII, a quote or a backslash. In the bytes
+/// above such a one it may say so, too.
+#[inline(always)]
 fn odd_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    let below = |limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
-    let is = |byte: u8| {
-        let apart = word ^ (ONES * u64::from(byte));
-        apart.wrapping_sub(ONES) & !apart
-    };
-    (word | below(b' ') | is(0x7f) | is(b'"') | is(b'\\')) & HIGH
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let is = |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
+    let below = |limit: u8| word.wrapping_sub(ONES * u64::from(limit));
+    // Beyond ASCII; DEL, where one more is; and where taking away borrows.
+    (word | word.wrapping_add(ONES) | below(b' ') | is(b'"') | is(b'\\')) & HIGH
 }
 
 pub(super) fn escape(line: &mut Vec<u8>, bytes: &[u8], how: Escape) {

@@ -17,6 +17,34 @@ const CUSTOM: &str = "%REQ(X-A)% %REQ(:PATH):20% %REQ(X-A):3% %RESP(X-B?X-C)% %U
 
 const NOTED: &str = "%TRAILER(X-A)% %TRACE_ID% %DOWNSTREAM_REMOTE_ADDRESS% %LOCAL_REPLY_BODY%";
 
+/// What `format: json` is the line of.
+const JSON: [(&str, &str); 24] = [
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("duration", "%DURATION%"),
+    ("grpc_status", "%GRPC_STATUS_NUMBER%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("route_name", "%ROUTE_NAME%"),
+    ("start_time", "%START_TIME%"),
+    ("trace_id", "%TRACE_ID%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_request_attempt_count", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("version", "%WEIR_VERSION%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+];
+
 fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
     let pairs = pairs
         .iter()
@@ -343,28 +371,34 @@ proptest! {
 
     #[test]
     fn any_bytes_make_exactly_one_line_and_json_is_valid((record, path, authority, header) in anything()) {
+        let status = record.status;
         let mut record = record;
-        for text in ["envoy", "json", CUSTOM, NOTED] {
-            let format = Format::parse(text).unwrap();
+        let object = JSON.into_iter().map(|(key, operator)| (key.to_owned(), operator.into())).collect();
+        let object = Format::of_object(&serde_json::Value::Object(object), false).unwrap();
+        let mut line_of = |format: &Format| {
             let value = HeaderValue::from_bytes(&header).unwrap_or(HeaderValue::from_static("a"));
             let all: HeaderMap = ["x-a", "x-b", "user-agent", "x-request-id", "x-envoy-original-path", "x-forwarded-for", "traceparent"]
                 .into_iter().map(|name| (http::HeaderName::from_static(name), value.clone())).collect();
-            let mut heads = LoggedHeads::of_request(&format, &Method::POST, &path, &authority, &all);
-            heads.add_response(&format, &all);
-            heads.add_trailers(&format, &all);
-            heads.trust_forwarded(&format, &all);
+            let mut heads = LoggedHeads::of_request(format, &Method::POST, &path, &authority, &all);
+            heads.add_response(format, &all);
+            heads.add_trailers(format, &all);
+            heads.trust_forwarded(format, &all);
             if let Some(moments) = heads.moments() {
                 moments.answers_itself(header.clone().into());
             }
             record.logged = Some(heads);
-            let line = line(&format, &record);
+            line(format, &record)
+        };
+        for text in ["envoy", "json", CUSTOM, NOTED] {
+            let line = line_of(&Format::parse(text).unwrap());
             let body = line.strip_suffix('\n').unwrap();
             let ends_a_line = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
             prop_assert!(!body.contains(ends_a_line));
             if text == "json" {
+                prop_assert_eq!(&line, &line_of(&object));
                 let parsed: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body).unwrap();
                 prop_assert!(parsed.keys().is_sorted());
-                prop_assert_eq!(parsed["response_code"].as_u64(), Some(record.status.into()));
+                prop_assert_eq!(parsed["response_code"].as_u64(), Some(status.into()));
                 if let Ok(text) = std::str::from_utf8(&authority) {
                     let logged = parsed["authority"].as_str();
                     prop_assert_eq!(logged, Some(text).filter(|text| !text.is_empty()));

@@ -23,6 +23,7 @@ mod field;
 mod format;
 mod gauge_set;
 mod heads;
+mod json_line;
 mod labels;
 mod line;
 mod log_filter;

@@ -1,4 +1,4 @@
-//! What only some formats of an access log ask for: the moments of a request, its connections, its trailers.
+//! What only some formats of an access log ask for: the moments of a request and its connections.
 //!
 //! Law: it is there only where a format asks for it, so that the usual lines pay nothing for it but a test. Who fills it
 //! tells what has happened; what an operator makes of that stands in `line`.
@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderValue;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +22,6 @@ pub struct Moments {
     wire: Wire,
     failure: Option<&'static str>,
     local_reply: Option<Bytes>,
-    /// Of the response, as the format asks for them.
-    pub(super) trailers: Vec<Option<HeaderValue>>,
 }
 
 /// What an attempt sends and receives on the wire, as of now.

@@ -56,7 +56,7 @@ impl Template {
                 line.extend_from_slice(text.as_bytes());
                 &**text != "null"
             }
-            Node::Lone(field) => write_json(line, field, record),
+            Node::Lone(field) => write_json(line, &field.source, field.limit, record),
             Node::Text(pieces) => {
                 line.push(b'"');
                 for piece in pieces {
