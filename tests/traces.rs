@@ -4,6 +4,8 @@
 
 #[path = "common"]
 mod common {
+    pub(crate) mod child;
+    pub(crate) mod loopback;
     pub(crate) mod otlp;
     pub(crate) mod parts;
     pub(crate) mod world;

@@ -13,7 +13,7 @@ use rand::Rng as _;
 use super::exchange::{Exchange, grpc_outcome};
 use super::{admit, headers};
 use crate::telemetry::RequestRecord;
-use crate::telemetry::trace::{Attempt, AttemptEnd, Head, SpanId, Trace, Tracer, Where};
+use crate::telemetry::trace::{Attempt, AttemptEnd, Head, SpanId, Text, Trace, Tracer, Where};
 use crate::upstream::cluster::Member;
 
 /// Has the request's head say a trace that goes on here; where that is recorded, its record begins.
@@ -23,11 +23,16 @@ pub(super) fn begin(exchange: &Exchange, tracer: &Tracer, head: &mut Parts) {
         return;
     };
     trace.head = Some(Head {
-        method: head.method.clone(),
+        method: Text::of(head.method.as_str()),
         scheme: headers::scheme(exchange, &head.headers),
-        path: head.uri.path().into(),
-        authority: admit::authority(head).unwrap_or_default().into(),
-        user_agent: head.headers.get(USER_AGENT).cloned(),
+        path: Text::of(head.uri.path()),
+        authority: Text::of(admit::authority(head).unwrap_or_default()),
+        user_agent: head
+            .headers
+            .get(USER_AGENT)
+            .and_then(|agent| agent.to_str().ok())
+            .map(Text::of)
+            .unwrap_or_default(),
     });
     exchange.trace.set(Some(trace));
 }
@@ -40,7 +45,7 @@ pub(super) fn begin_attempt(exchange: &Exchange, http2: bool, member: &Member, h
         started: Instant::now(),
         ended: None,
         endpoint: member.state.name.clone(),
-        authority: admit::authority(head).unwrap_or_default().into(),
+        authority: Text::of(admit::authority(head).unwrap_or_default()),
         http2,
         status: 0,
         grpc_status: Default::default(),

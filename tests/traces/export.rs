@@ -3,12 +3,13 @@
 use std::fs;
 
 use futures_util::FutureExt as _;
-use http::Response;
+use http::{Method, Response};
 use weir::app::sidecar::Leave;
 use weir::upstream::resolve::Resolver;
 
+use crate::common::child::Weir;
 use crate::common::otlp::{Collector, Via, taken};
-use crate::common::world::client::{Client, get};
+use crate::common::world::client::{Client, get, request};
 use crate::common::world::upstream::{BoxBody, Seen, Upstream, empty};
 use crate::common::world::{Http, SOON, World, one_service, run, until, within};
 
@@ -94,6 +95,35 @@ fn a_collector_that_says_nothing_delays_nobody_and_what_does_not_fit_is_counted(
         counted(&world, DROPPED, "reason=\"queue_full\"", 2.0 * REQUESTS as f64 - 2_048.0).await;
         assert_eq!(world.metric(EXPORTED, &[]).await, 0.0);
         assert_eq!(world.leave(Leave::Quit).await, 0);
+    });
+}
+
+#[test]
+fn spans_that_wait_take_little_memory_however_long_the_heads_are_that_callers_have_recorded() {
+    run(async || {
+        const MIB: u64 = 1 << 20;
+        let silent = Upstream::holding().await;
+        let tracing = Via::Http.tracing(&silent.at(), 0).replace("protocol", "timeout: 1m, protocol");
+        let weir =
+            Weir::start(&("workers: 1\nservices: [{name: m, endpoints: []}]\n".to_owned() + &tracing), "");
+        let mut client = Client::connect(Http::One, weir.address).await;
+        let path = format!("/{}", "a".repeat(55_000));
+        let mut ask = async |number: usize| {
+            let asked = request(Method::GET, &path).header("user-agent", format!("caller/{number}"));
+            let asked = asked.header("traceparent", crate::spans::PARENT);
+            assert_eq!(client.send(asked.body(empty()).expect("a request")).await.status, 503);
+        };
+        ask(0).await; // so that what such a head takes by itself is there
+        let memory = weir.watch_memory();
+        for number in 1..2_100 {
+            ask(number).await;
+        }
+        assert!(memory.grown() <= 16 * MIB, "{} MiB", memory.grown() / MIB);
+        let (_, page) = weir.page("/metrics").await;
+        let lost = page
+            .lines()
+            .find_map(|line| line.strip_prefix(DROPPED)?.strip_prefix("{reason=\"queue_full\"} "));
+        assert!(lost.is_some_and(|lost| lost != "0"), "the queue is full");
     });
 }
 

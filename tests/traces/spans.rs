@@ -8,7 +8,7 @@ use crate::common::world::raw::{H2Request, RawUpstream};
 use crate::common::world::upstream::{Upstream, empty, full, grpc_message};
 use crate::common::world::{Http, World, free_port, one_service, run};
 
-const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+pub(crate) const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 

@@ -18,8 +18,13 @@ use crate::telemetry::families::{SpanLoss, SpanMeter};
 
 /// Spans that may wait, or be on their way.
 pub const QUEUE_SPANS: usize = 2_048;
+/// Bytes that may wait, or be on their way: four times what as many usual spans take.
+const QUEUE_BYTES: usize = 4 << 20;
 /// Spans that are sent at once.
 pub const BATCH_SPANS: usize = 512;
+/// Bytes from which on spans are sent, however few they are. Collectors take messages of 4 MiB, and what is written of
+/// a request is up to five times what is kept of it: each attempt's span says again what its request's does.
+const BATCH_BYTES: usize = 512 << 10;
 /// How long spans gather where they are fewer.
 const GATHER: Duration = Duration::from_secs(1);
 
@@ -38,6 +43,7 @@ pub struct SpanSource {
 
 struct Shared {
     spans: AtomicUsize,
+    bytes: AtomicUsize,
     full_batch: Notify,
     closing: AtomicBool,
     closed: Notify,
@@ -47,12 +53,74 @@ struct Shared {
     meter: SpanMeter,
 }
 
+/// Room in the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Room {
+    spans: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn of(finished: &Finished) -> Room {
+        Room { spans: finished.spans(), bytes: finished.bytes() }
+    }
+
+    fn and(self, other: Room) -> Room {
+        Room { spans: self.spans + other.spans, bytes: self.bytes + other.bytes }
+    }
+
+    fn is_within(self, spans: usize, bytes: usize) -> bool {
+        self.spans <= spans && self.bytes <= bytes
+    }
+
+    /// Whether it is worth sending at once.
+    fn is_batch(self) -> bool {
+        self.spans >= BATCH_SPANS || self.bytes >= BATCH_BYTES
+    }
+}
+
+impl Shared {
+    /// What is taken.
+    fn taken(&self) -> Room {
+        Room { spans: self.spans.load(Relaxed), bytes: self.bytes.load(Relaxed) }
+    }
+
+    /// Takes `room`; returns what was taken before.
+    fn take(&self, room: Room) -> Room {
+        Room {
+            spans: self.spans.fetch_add(room.spans, Relaxed),
+            bytes: self.bytes.fetch_add(room.bytes, Relaxed),
+        }
+    }
+
+    fn give_back(&self, room: Room) {
+        self.spans.fetch_sub(room.spans, Relaxed);
+        self.bytes.fetch_sub(room.bytes, Relaxed);
+    }
+}
+
+/// Requests that are sent at once. Their room is theirs until it is [given back](SpanSource::done).
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order in which they ended.
+    pub requests: Vec<Finished>,
+    room: Room,
+}
+
+impl Batch {
+    /// Spans of all of them.
+    pub fn spans(&self) -> usize {
+        self.room.spans
+    }
+}
+
 /// A queue, whose losses `meter` counts.
 pub fn span_queue(meter: SpanMeter) -> (SpanQueue, SpanSource) {
     // Bounded by our own count: a channel with bounds takes the memory for all of them at once.
     let (sender, receiver) = channel();
     let shared = Arc::new(Shared {
         spans: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
         full_batch: Notify::new(),
         closing: AtomicBool::new(false),
         closed: Notify::new(),
@@ -78,22 +146,24 @@ impl fmt::Debug for SpanSource {
 impl SpanQueue {
     /// Queues the spans of a request, or counts them as lost. Never waits.
     pub fn push(&self, finished: Finished) {
-        let count = finished.spans();
-        let before = self.shared.spans.fetch_add(count, Relaxed);
-        if before + count > QUEUE_SPANS {
-            self.shared.spans.fetch_sub(count, Relaxed);
+        let (shared, room) = (&*self.shared, Room::of(&finished));
+        let before = shared.take(room);
+        if !before.and(room).is_within(QUEUE_SPANS, QUEUE_BYTES) {
+            shared.give_back(room);
             // Who tells of it is woken by the first, and not again before it has looked.
-            if self.shared.overflowed.fetch_add(count, Relaxed) == 0 {
-                self.shared.overflow.notify_one();
+            if shared.overflowed.fetch_add(room.spans, Relaxed) == 0 {
+                shared.overflow.notify_one();
             }
-            return self.shared.meter.lose(SpanLoss::QueueFull, count);
+            return shared.meter.lose(SpanLoss::QueueFull, room.spans);
         }
         if self.items.send(finished).is_err() {
-            self.shared.spans.fetch_sub(count, Relaxed);
-            return self.shared.meter.lose(SpanLoss::Shutdown, count);
+            shared.give_back(room);
+            return shared.meter.lose(SpanLoss::Shutdown, room.spans);
         }
-        if before < BATCH_SPANS && before + count >= BATCH_SPANS {
-            self.shared.full_batch.notify_one();
+        // Each by itself: of two who take room at once each may see the other's half.
+        let fills = |before, taken, batch| before < batch && before + taken >= batch;
+        if fills(before.spans, room.spans, BATCH_SPANS) || fills(before.bytes, room.bytes, BATCH_BYTES) {
+            shared.full_batch.notify_one();
         }
     }
 }
@@ -101,9 +171,9 @@ impl SpanQueue {
 impl SpanSource {
     /// Requests with a batch of spans, or with all there are when some have gathered for a while; `None` when there will
     /// be no more. They keep their places until [`done`](Self::done).
-    pub async fn next(&mut self) -> Option<Vec<Finished>> {
+    pub async fn next(&mut self) -> Option<Batch> {
         loop {
-            if self.shared.spans.load(Relaxed) < BATCH_SPANS && !self.is_closing() {
+            if !self.shared.taken().is_batch() && !self.is_closing() {
                 // Whichever comes first: the queue is looked at then.
                 let full = self.shared.full_batch.notified();
                 let closed = self.shared.closed.notified();
@@ -113,7 +183,7 @@ impl SpanSource {
                 .await;
             }
             let (batch, ended) = self.take();
-            if !batch.is_empty() {
+            if !batch.requests.is_empty() {
                 return Some(batch);
             }
             if ended || self.is_closing() {
@@ -122,13 +192,13 @@ impl SpanSource {
         }
     }
 
-    fn take(&mut self) -> (Vec<Finished>, bool) {
-        let (mut batch, mut spans) = (Vec::new(), 0);
-        while spans < BATCH_SPANS {
+    fn take(&mut self) -> (Batch, bool) {
+        let mut batch = Batch::default();
+        while !batch.room.is_batch() {
             match self.items.try_recv() {
                 Ok(finished) => {
-                    spans += finished.spans();
-                    batch.push(finished);
+                    batch.room = batch.room.and(Room::of(&finished));
+                    batch.requests.push(finished);
                 }
                 Err(error) => return (batch, error == TryRecvError::Disconnected),
             }
@@ -136,9 +206,9 @@ impl SpanSource {
         (batch, false)
     }
 
-    /// So many spans that were taken have left, or are lost.
-    pub fn done(&self, spans: usize) {
-        self.shared.spans.fetch_sub(spans, Relaxed);
+    /// What was taken has left, or is lost.
+    pub fn done(&self, batch: Batch) {
+        self.shared.give_back(batch.room);
     }
 
     /// Counts what became of spans.

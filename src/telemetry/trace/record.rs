@@ -1,18 +1,42 @@
 //! The record of one request that is traced: filled along its way, and handed over at its end.
 //!
-//! Law: plain data, in one piece of memory. What becomes of it is nobody's business who fills it.
+//! Law: plain data, which shares no memory with the message that it tells of, and keeps of no text more than [`MOST`]
+//! bytes: it waits for the collector when the request is long over. What becomes of it is nobody's business who fills it.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::HeaderMap;
 
 use super::carrier::Forms;
 use super::context::SpanContext;
 use super::ids::SpanId;
 use crate::telemetry::record::{GrpcOutcome, RequestRecord, VIA_UPSTREAM};
 use crate::words::{Flag, Flags, HttpVersion, Protocol};
+
+/// Bytes of a text that a caller may have made as long as it likes.
+pub(super) const MOST: usize = 1_024;
+
+/// The beginning of what a caller has written, in memory of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text(Box<str>);
+
+impl Text {
+    /// Of `text`, what is kept.
+    pub fn of(text: &str) -> Text {
+        Text(text[..text.floor_char_boundary(MOST)].into())
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
 
 /// A request that is traced, while it is under way.
 #[derive(Debug)]
@@ -35,15 +59,15 @@ pub struct Trace {
 #[derive(Debug)]
 pub struct Head {
     /// The method.
-    pub method: Method,
+    pub method: Text,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The path, without the query.
-    pub path: Box<str>,
+    pub path: Text,
     /// Whom it asks.
-    pub authority: Box<str>,
+    pub authority: Text,
     /// `user-agent`
-    pub user_agent: Option<HeaderValue>,
+    pub user_agent: Text,
 }
 
 /// One attempt at an endpoint.
@@ -58,7 +82,7 @@ pub struct Attempt {
     /// The endpoint, as `address:port` or a socket's path.
     pub endpoint: Arc<str>,
     /// Whom it asks, which a rewrite may have changed.
-    pub authority: Box<str>,
+    pub authority: Text,
     /// What is spoken with it.
     pub http2: bool,
     /// The status of its answer; 0 when none came.
@@ -176,6 +200,21 @@ impl Finished {
     /// Spans that it makes.
     pub fn spans(&self) -> usize {
         1 + self.trace.attempts.len()
+    }
+
+    /// Memory that it takes, but for what it shares with the configuration.
+    pub fn bytes(&self) -> usize {
+        let Trace { state, head, attempts, .. } = &*self.trace;
+        let of_head = head.as_ref().map_or(0, |head| {
+            [&head.method, &head.path, &head.authority, &head.user_agent].iter().map(|text| text.len()).sum()
+        });
+        let of_attempts: usize = attempts.iter().map(|attempt| attempt.authority.len()).sum();
+        size_of::<Finished>()
+            + size_of::<Trace>()
+            + attempts.capacity() * size_of::<Attempt>()
+            + state.capacity()
+            + of_head
+            + of_attempts
     }
 
     /// Nanoseconds since 1970 of a moment of the request.

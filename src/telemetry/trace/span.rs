@@ -1,8 +1,8 @@
 //! The spans of a request: its own, and one for each attempt, in OpenTelemetry's words.
 //!
 //! Laws: names and attributes are those of the stable semantic conventions (HTTP; RPC as of version 1.45), and ours
-//! begin with `weir.`. A span's name holds nothing of a path but a gRPC method that somebody knows. No text of a caller's
-//! is longer than [`MOST`]; queries, which may hold credentials, are in none.
+//! begin with `weir.`. A span's name holds nothing of a path but a gRPC method that somebody knows. Queries, which may hold
+//! credentials, are in none.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,8 +13,6 @@ use super::record::{Attempt, Finished, Head};
 use crate::telemetry::record::{GrpcOutcome, VIA_UPSTREAM};
 use crate::words::{GrpcStatus, HttpVersion, Protocol};
 
-/// Bytes of a text that a caller has sent.
-const MOST: usize = 1_024;
 /// Bytes of a gRPC method's name.
 const MOST_OF_METHOD: usize = 256;
 /// What stands for a name that nobody knows.
@@ -90,7 +88,7 @@ impl<'f> Attributes<'f> {
 
     /// Host and port.
     fn authority(&mut self, authority: &'f str) {
-        let (host, port) = split_port(bounded(authority));
+        let (host, port) = split_port(authority);
         self.text("server.address", host);
         if let Some(port) = port {
             self.number("server.port", port);
@@ -99,11 +97,11 @@ impl<'f> Attributes<'f> {
 
     /// What was asked for, in the words of HTTP and, for a call, of RPC.
     fn head(&mut self, finished: &'f Finished, head: &'f Head) {
-        match known_method(head.method.as_str()) {
+        match known_method(&head.method) {
             Some(method) => self.text("http.request.method", method),
             None => {
                 self.text("http.request.method", OTHER);
-                self.text("http.request.method_original", bounded(head.method.as_str()));
+                self.text("http.request.method_original", &*head.method);
             }
         }
         if finished.protocol == Protocol::Grpc {
@@ -112,7 +110,7 @@ impl<'f> Attributes<'f> {
                 Some(method) => self.text("rpc.method", method),
                 None => {
                     self.text("rpc.method", OTHER);
-                    self.text("rpc.method_original", bounded(head.path.trim_start_matches('/')));
+                    self.text("rpc.method_original", head.path.trim_start_matches('/'));
                 }
             }
         }
@@ -135,10 +133,9 @@ fn of_request(finished: &Finished) -> Span<'_> {
     if let Some(head) = &trace.head {
         attributes.head(finished, head);
         attributes.text("url.scheme", head.scheme);
-        attributes.text("url.path", bounded(&head.path));
+        attributes.text("url.path", &*head.path);
         attributes.authority(&head.authority);
-        let agent = head.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-        attributes.text("user_agent.original", bounded(agent));
+        attributes.text("user_agent.original", &*head.user_agent);
     }
     attributes.status(finished.status, finished.grpc_status);
     attributes.text("network.protocol.version", version_of(finished.http_version));
@@ -183,7 +180,7 @@ fn of_attempt<'f>(finished: &'f Finished, number: usize, attempt: &'f Attempt) -
     if let Some(head) = &trace.head {
         attributes.head(finished, head);
         if finished.protocol != Protocol::Grpc {
-            let url = format!("http://{}{}", bounded(&attempt.authority), bounded(&head.path));
+            let url = format!("http://{}{}", &*attempt.authority, &*head.path);
             attributes.text("url.full", url);
         }
     }
@@ -229,7 +226,7 @@ fn name_of(finished: &Finished) -> Cow<'_, str> {
             Some(method) => return method.into(),
             None => "grpc",
         },
-        Protocol::Http => known_method(head.method.as_str()).unwrap_or("HTTP"),
+        Protocol::Http => known_method(&head.method).unwrap_or("HTTP"),
     };
     match &finished.route {
         Some(route) => format!("{first} {route}").into(),
@@ -307,11 +304,6 @@ fn version_of(version: HttpVersion) -> &'static str {
         HttpVersion::Http11 => "1.1",
         HttpVersion::Http2 => "2",
     }
-}
-
-/// The start of a text that a caller may have made as long as it likes.
-fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MOST)]
 }
 
 /// `host:port`, `host`, `[::1]:port`: without the brackets.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 
 use super::*;
 use crate::telemetry::Recorder;
 use crate::telemetry::families::SpanMeter;
 use crate::telemetry::record::RequestRecord;
-use crate::telemetry::trace::{AttemptEnd, Rate, Trace, Tracer, Where, span_queue};
+use crate::telemetry::trace::record::MOST;
+use crate::telemetry::trace::{AttemptEnd, Rate, Text, Trace, Tracer, Where, span_queue};
 use crate::words::Flag;
 use std::time::SystemTime;
 
@@ -23,11 +24,11 @@ fn trace(method: Method, path: &str) -> Box<Trace> {
     let tracer = Tracer { rate: Rate::new(1, 1), queue };
     let mut trace = tracer.begin(&mut HeaderMap::new(), &mut begin).expect("it is recorded");
     trace.head = Some(Head {
-        method,
+        method: Text::of(method.as_str()),
         scheme: "http",
-        path: path.into(),
-        authority: "inception.kubeflow:8500".into(),
-        user_agent: Some(HeaderValue::from_static("grpc-go/1.72.0")),
+        path: Text::of(path),
+        authority: Text::of("inception.kubeflow:8500"),
+        user_agent: Text::of("grpc-go/1.72.0"),
     });
     trace
 }
@@ -38,7 +39,7 @@ fn attempt(trace: &mut Trace, number: u64, endpoint: &str, end: AttemptEnd) {
         started: Instant::now(),
         ended: None,
         endpoint: endpoint.into(),
-        authority: "[::1]:80".into(),
+        authority: Text::of("[::1]:80"),
         http2: true,
         status: 0,
         grpc_status: GrpcOutcome::Absent,

@@ -1,13 +1,17 @@
 //! `tracestate`, in which tracers keep their own words about a trace.
 //!
 //! Law: a request's fields pass untouched, whatever they hold; what stands in a span is the list that all of them make
-//! up, if it is one. Source: W3C trace context, section 3.3.
+//! up, if it is one, without what makes it longer than [`MOST`] bytes. Source: W3C trace context, section 3.3.
+
+use super::record::MOST;
 
 /// Members that a list may have.
 const MEMBERS: usize = 32;
 /// Characters of a key, and of a value.
 const KEY: usize = 256;
 const VALUE: usize = 256;
+/// Bytes of a member that goes before shorter ones where the list is too long (section 3.3.1.5).
+const LARGE: usize = 128;
 
 /// The list that `fields` make up, without blanks and empty members; empty where it is none.
 pub fn list<'v>(fields: impl IntoIterator<Item = &'v [u8]>) -> String {
@@ -29,13 +33,23 @@ pub fn list<'v>(fields: impl IntoIterator<Item = &'v [u8]>) -> String {
             members.push((key, value));
         }
     }
-    let mut list = String::new();
+    while length(&members) > MOST {
+        let large = members.iter().rposition(|member| length(&[*member]) > LARGE);
+        members.remove(large.unwrap_or(members.len() - 1));
+    }
+    let mut list = String::with_capacity(length(&members));
     for (key, value) in members {
         for part in [if list.is_empty() { "" } else { "," }, key, "=", value] {
             list.push_str(part);
         }
     }
     list
+}
+
+/// Bytes of the list of `members`.
+fn length(members: &[(&str, &str)]) -> usize {
+    let each = members.iter().map(|(key, value)| key.len() + 1 + value.len());
+    each.sum::<usize>() + members.len().saturating_sub(1)
 }
 
 /// A key, or a tenant and a system. Level 2 lets it begin with a digit.
@@ -87,6 +101,19 @@ mod tests {
         let of_many = |count: usize| (0..count).map(|n| format!("k{n}=1")).collect::<Vec<_>>().join(",");
         assert_eq!(of(&[&of_many(MEMBERS)]), of_many(MEMBERS));
         assert_eq!(of(&[&of_many(MEMBERS + 1)]), "");
+    }
+
+    #[test]
+    fn of_a_list_that_is_too_long_the_large_members_go_first_and_then_the_last() {
+        let member = |key: &str, bytes: usize| format!("{key}={}", "x".repeat(bytes - key.len() - 1));
+        let (large, small) = (member("large", LARGE + 1), member("small", LARGE));
+        let eight: Vec<String> = (0..8).map(|n| member(&format!("k{n}"), 127)).collect();
+        let full = eight.join(",");
+        assert_eq!((full.len(), of(&[&full])), (MOST - 1, full.clone()), "it just fits");
+        assert_eq!(of(&[&large, &full]), full);
+        assert_eq!(of(&[&small, &full]), [&[small][..], &eight[..7]].concat().join(","));
+        let longest = |key: &str| member(key, KEY);
+        assert_eq!(of(&[&longest("a"), &longest("b"), &longest("c"), &longest("d")]).len(), 3 * KEY + 2);
     }
 
     proptest! {

@@ -106,12 +106,11 @@ struct Sender {
 async fn run(mut source: SpanSource, sender: Sender) {
     let overflow = source.overflow();
     let send_all = async {
-        while let Some(batch) = source.next().await {
-            let spans = batch.iter().map(|finished| finished.spans()).sum();
-            let request = otlp::request(&sender.resource, &batch);
-            drop(batch);
-            sender.deliver(&source, request, spans).await;
-            source.done(spans);
+        while let Some(mut batch) = source.next().await {
+            let request = otlp::request(&sender.resource, &batch.requests);
+            batch.requests = Vec::new(); // what is written of them takes their room
+            sender.deliver(&source, request, batch.spans()).await;
+            source.done(batch);
         }
     };
     tokio::select! { () = send_all => {} () = sender.tell(&overflow) => {} }

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -13,7 +13,7 @@ use prost::Message as _;
 use super::*;
 use crate::snapshot::{Address, Fraction, Labels, OtlpProtocol};
 use crate::telemetry::families::SpanMeter;
-use crate::telemetry::trace::{Attempt, AttemptEnd, Head, Rate, SpanId, Tracer, Where, span_queue};
+use crate::telemetry::trace::{Attempt, AttemptEnd, Head, Rate, SpanId, Text, Tracer, Where, span_queue};
 use crate::telemetry::{GrpcOutcome, Recorder, RequestRecord};
 use crate::words::{HttpVersion, Protocol};
 
@@ -57,11 +57,11 @@ fn finished(path: &str, attempts: u64, state: &str, status: u16) -> Finished {
         })
         .expect("it is recorded");
     trace.head = Some(Head {
-        method: Method::POST,
+        method: Text::of("POST"),
         scheme: "http",
-        path: path.into(),
-        authority: "x".into(),
-        user_agent: None,
+        path: Text::of(path),
+        authority: Text::of("x"),
+        user_agent: Text::default(),
     });
     for number in 0..attempts {
         let attempt = Attempt {
@@ -69,7 +69,7 @@ fn finished(path: &str, attempts: u64, state: &str, status: u16) -> Finished {
             started: Instant::now(),
             ended: None,
             endpoint: "127.0.0.1:80".into(),
-            authority: "x".into(),
+            authority: Text::of("x"),
             http2: false,
             status: 0,
             grpc_status: GrpcOutcome::Absent,
