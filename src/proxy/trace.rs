@@ -13,6 +13,7 @@ use rand::Rng as _;
 use super::exchange::{Exchange, grpc_outcome};
 use super::{admit, headers};
 use crate::telemetry::RequestRecord;
+use crate::telemetry::forwarded_for;
 use crate::telemetry::trace::{Attempt, AttemptEnd, Head, SpanId, Text, Trace, Tracer, Where};
 use crate::upstream::cluster::Member;
 
@@ -33,6 +34,11 @@ pub(super) fn begin(exchange: &Exchange, tracer: &Tracer, head: &mut Parts) {
             .and_then(|agent| agent.to_str().ok())
             .map(Text::of)
             .unwrap_or_default(),
+        forwarded_for: if exchange.seat.listener.chain().use_remote_address {
+            None
+        } else {
+            forwarded_for(&head.headers)
+        },
     });
     exchange.trace.set(Some(trace));
 }
@@ -40,12 +46,15 @@ pub(super) fn begin(exchange: &Exchange, tracer: &Tracer, head: &mut Parts) {
 /// An attempt at `member` begins, of which the head tells that.
 pub(super) fn begin_attempt(exchange: &Exchange, http2: bool, member: &Member, head: &mut Parts) {
     let Some(mut trace) = exchange.trace.take() else { return };
+    let path = head.uri.path();
+    let is_as_asked = trace.head.as_ref().is_some_and(|asked| asked.path.is_of(path));
     let attempt = Attempt {
         span: SpanId::random(exchange.downstream.lane.dice.borrow_mut().next_u64()),
         started: Instant::now(),
         ended: None,
         endpoint: member.state.name.clone(),
         authority: Text::of(admit::authority(head).unwrap_or_default()),
+        path: (!is_as_asked).then(|| Text::of(path)),
         http2,
         status: 0,
         grpc_status: Default::default(),

@@ -163,6 +163,7 @@ impl Series<'_> {
             if let Ended::Answered(response, lease, status) = ended {
                 self.way.cluster.meter.retried(response.status().as_u16());
                 attempt::note_status(self.exchange, status);
+                trace::note(self.exchange, || AttemptEnd::GivenUp);
                 read_out(response.into_body(), &lease);
             }
             permit = again.permit;

@@ -213,7 +213,7 @@ impl LoggedHeads {
     /// The peer is believed about whom it stands before: the last of `x-forwarded-for` is the caller.
     pub fn trust_forwarded(&mut self, format: &Format, headers: &HeaderMap) {
         if format.asks_forwarded_for {
-            self.forwarded_for = headers.get_all(FORWARDED_FOR).iter().next_back().and_then(last_address);
+            self.forwarded_for = forwarded_for(headers);
         }
     }
 
@@ -267,7 +267,9 @@ impl LoggedHeads {
     }
 }
 
-fn last_address(value: &HeaderValue) -> Option<IpAddr> {
+/// The caller, as a peer tells it that stands before this proxy: the last address of `x-forwarded-for`.
+pub fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let value = headers.get_all(FORWARDED_FOR).iter().next_back()?;
     let last = value.as_bytes().rsplit(|&byte| byte == b',').next()?;
     std::str::from_utf8(last).ok()?.trim().parse().ok()
 }

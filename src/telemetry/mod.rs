@@ -42,6 +42,7 @@ pub use families::{
 };
 pub use family::{Family, Kind, Labels};
 pub use gauge_set::GaugeSet;
+pub use heads::forwarded_for;
 pub use labels::{CallerLabels, UNKNOWN, VersionLabels, WorkloadLabels};
 pub use log_filter::LogFilter;
 pub use moments::{Moments, Wire};

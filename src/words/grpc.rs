@@ -73,7 +73,7 @@ impl GrpcStatus {
     }
 
     /// Its name in the protocol's document, such as `NOT_FOUND`.
-    pub fn screaming(self) -> &'static str {
+    pub const fn screaming(self) -> &'static str {
         match self {
             Ok => "OK",
             Cancelled => "CANCELLED",

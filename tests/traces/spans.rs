@@ -32,10 +32,14 @@ pub(crate) async fn unavailable_once() -> (RawUpstream, std::rc::Rc<std::cell::R
     (upstream, noted)
 }
 
+/// The end of a call with that status behind its head, or with none.
 async fn answer(mut request: H2Request, status: &'static str) {
     request.body().await;
     let head = http::Response::builder().header("content-type", "application/grpc").body(()).expect("a head");
     let mut stream = request.respond.send_response(head, false).expect("a stream");
+    if status.is_empty() {
+        return stream.send_data(grpc_message(b"hello"), true).expect("sent");
+    }
     if status == "0" {
         stream.send_data(grpc_message(b"hello"), false).expect("sent");
     }
@@ -111,6 +115,52 @@ fn a_retried_call_is_one_span_for_the_caller_and_one_for_each_attempt() {
             call(&world).await;
             check_retried(&collector.wait(3).await, &noted.borrow(), &upstream.at());
         }
+    });
+}
+
+#[test]
+fn a_call_that_ends_without_a_status_of_grpc_has_failed_in_spans_as_in_metrics() {
+    run(async || {
+        for status in ["", "99"] {
+            let upstream = RawUpstream::start_h2(move |request, _| answer(request, status)).await;
+            let collector = Collector::start().await;
+            let yaml = one_service(&["protocol: http2"], &[(&upstream.at(), "v1")]);
+            let world = World::start(&(yaml + &Via::Grpc.tracing(&collector.at(), 100))).await;
+            let call = grpc("/s.S/M").body(full(grpc_message(b"hi"))).expect("a request");
+            let answer = Client::connect(Http::Two, world.addr("in")).await.send(call).await;
+            assert_eq!((answer.status.as_u16(), answer.grpc_status().unwrap_or_default()), (200, status));
+            for span in collector.wait(2).await {
+                assert!(span.is_error, "{status:?}: {span:#?}");
+                assert_eq!(
+                    (span.said("error.type"), span.said("http.response.status_code")),
+                    ("UNKNOWN", "200")
+                );
+            }
+            assert_eq!(world.metric("weir_requests_total", &["outcome=\"server_error\""]).await, 1.0);
+        }
+    });
+}
+
+#[test]
+fn a_span_says_who_the_caller_is_and_what_was_asked_of_whom() {
+    const REWRITTEN: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+        metadata: {name: r, namespace: default}\nspec:\n  hosts: [x]\n  http:\n  - match: [{uri: {prefix: /old}}]\n    \
+        rewrite: {uri: /new, authority: model}\n    route: [{destination: {host: x}}]\n";
+    run(async || {
+        let (v1, collector) = (Upstream::start("v1").await, Collector::start().await);
+        let yaml = one_service(&["protocol: http1"], &[(&v1.at(), "v1")]);
+        let tracing = Via::Http.tracing(&collector.at(), 100);
+        let world = World::with_rules(&(yaml + &tracing), &[("r.yaml", REWRITTEN)]).await;
+        let asked = request(Method::GET, "/old/./m?q").header("x-forwarded-for", "10.1.1.1, 203.0.113.9");
+        let asked = asked.body(empty()).expect("a request");
+        assert_eq!(Client::connect(Http::One, world.addr("in")).await.send(asked).await.status, 200);
+        assert_eq!((v1.only().host(), v1.only().target()), ("model", "/new/m?q"));
+        let spans = collector.wait(2).await;
+        let [server, client] = &spans[..] else { panic!("{spans:#?}") };
+        let said = ["url.path", "client.address", "network.peer.address"].map(|name| server.said(name));
+        assert_eq!(said, ["/old/./m", "203.0.113.9", "127.0.0.1"]);
+        let said = ["url.full", "server.address", "server.port"].map(|name| client.said(name));
+        assert_eq!(said, ["http://model/new/m", "model", "80"]);
     });
 }
 

@@ -21,8 +21,14 @@ fn asked(queue: &SpanQueue, headers: &mut HeaderMap, text: &str, attempts: usize
     let tracer = Tracer { rate: Rate::new(1, 1), queue: queue.clone() };
     let mut trace = tracer.begin(headers, || 7).expect("it is recorded");
     let said = || Text::of(text);
-    trace.head =
-        Some(Head { method: said(), scheme: "http", path: said(), authority: said(), user_agent: said() });
+    trace.head = Some(Head {
+        method: said(),
+        scheme: "http",
+        path: said(),
+        authority: said(),
+        user_agent: said(),
+        forwarded_for: None,
+    });
     for _ in 0..attempts {
         let attempt = Attempt {
             span: SpanId::random(7),
@@ -30,6 +36,7 @@ fn asked(queue: &SpanQueue, headers: &mut HeaderMap, text: &str, attempts: usize
             ended: None,
             endpoint: "10.0.0.1:80".into(),
             authority: said(),
+            path: Some(said()),
             http2: false,
             status: 0,
             grpc_status: Default::default(),
@@ -121,7 +128,7 @@ fn what_is_kept_of_a_request_is_little_however_long_its_head_is() {
     for attempts in [0, 1, 101] {
         let (long, short) =
             (long(&queue, attempts).bytes(), asked(&queue, &mut HeaderMap::new(), "", attempts).bytes());
-        let texts = 4 + attempts;
+        let texts = 4 + 2 * attempts;
         assert_eq!(long - short, texts * 1_024 + (3 * 259 + 2), "{attempts} attempts");
         assert!(short < 1_024 + attempts * 512, "{short} with {attempts} attempts");
     }

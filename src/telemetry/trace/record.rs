@@ -3,7 +3,7 @@
 //! Law: plain data, which shares no memory with the message that it tells of, and keeps of no text more than [`MOST`]
 //! bytes: it waits for the collector when the request is long over. What becomes of it is nobody's business who fills it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +13,7 @@ use http::HeaderMap;
 use super::carrier::Forms;
 use super::context::SpanContext;
 use super::ids::SpanId;
-use crate::telemetry::record::{GrpcOutcome, RequestRecord, VIA_UPSTREAM};
+use crate::telemetry::record::{GrpcOutcome, Outcome, RequestRecord, VIA_UPSTREAM};
 use crate::words::{Flag, Flags, HttpVersion, Protocol};
 
 /// Bytes of a text that a caller may have made as long as it likes.
@@ -26,7 +26,16 @@ pub struct Text(Box<str>);
 impl Text {
     /// Of `text`, what is kept.
     pub fn of(text: &str) -> Text {
-        Text(text[..text.floor_char_boundary(MOST)].into())
+        Text(Text::kept(text).into())
+    }
+
+    /// Whether it is what is kept of `text`.
+    pub fn is_of(&self, text: &str) -> bool {
+        *self.0 == *Text::kept(text)
+    }
+
+    fn kept(text: &str) -> &str {
+        &text[..text.floor_char_boundary(MOST)]
     }
 }
 
@@ -68,6 +77,8 @@ pub struct Head {
     pub authority: Text,
     /// `user-agent`
     pub user_agent: Text,
+    /// Who the caller is to whoever stands before this proxy, if that is believed.
+    pub forwarded_for: Option<IpAddr>,
 }
 
 /// One attempt at an endpoint.
@@ -83,6 +94,8 @@ pub struct Attempt {
     pub endpoint: Arc<str>,
     /// Whom it asks, which a rewrite may have changed.
     pub authority: Text,
+    /// Its path, where that is another than the request's own.
+    pub path: Option<Text>,
     /// What is spoken with it.
     pub http2: bool,
     /// The status of its answer; 0 when none came.
@@ -102,6 +115,8 @@ pub enum AttemptEnd {
     Status(GrpcOutcome),
     /// It has no answer.
     Failed(&'static str),
+    /// Its answer is not passed on: there will be another attempt.
+    GivenUp,
 }
 
 /// Where a request was sent.
@@ -122,6 +137,7 @@ pub struct Finished {
     pub(super) duration: Duration,
     pub(super) protocol: Protocol,
     pub(super) http_version: HttpVersion,
+    pub(super) outcome: Outcome,
     pub(super) status: u16,
     pub(super) grpc_status: GrpcOutcome,
     pub(super) flags: Flags,
@@ -157,6 +173,7 @@ impl Trace {
                 attempt.error.get_or_insert(error);
                 self.close(Instant::now());
             }
+            AttemptEnd::GivenUp => self.close(Instant::now()),
         }
     }
 
@@ -174,8 +191,12 @@ impl Trace {
                 last.grpc_status = record.grpc_status;
             }
             let left = record.flags.has(Flag::DownstreamConnectionTermination);
+            let lacks_status = record.protocol == Protocol::Grpc && last.grpc_status == GrpcOutcome::Absent;
             if record.flags.blame() && !left && record.details != VIA_UPSTREAM {
                 last.error.get_or_insert(record.details);
+            } else if lacks_status && !left && (1..400).contains(&last.status) {
+                // Whoever asked takes that for UNKNOWN.
+                last.grpc_status = GrpcOutcome::Unknown(-1);
             }
         }
         Finished {
@@ -185,6 +206,7 @@ impl Trace {
             duration: record.duration,
             protocol: record.protocol,
             http_version: record.http_version,
+            outcome: record.outcome(),
             status: record.status,
             grpc_status: record.grpc_status,
             flags: record.flags,
@@ -208,7 +230,9 @@ impl Finished {
         let of_head = head.as_ref().map_or(0, |head| {
             [&head.method, &head.path, &head.authority, &head.user_agent].iter().map(|text| text.len()).sum()
         });
-        let of_attempts: usize = attempts.iter().map(|attempt| attempt.authority.len()).sum();
+        let of_attempt =
+            |attempt: &Attempt| attempt.authority.len() + attempt.path.as_ref().map_or(0, |path| path.len());
+        let of_attempts: usize = attempts.iter().map(of_attempt).sum();
         size_of::<Finished>()
             + size_of::<Trace>()
             + attempts.capacity() * size_of::<Attempt>()

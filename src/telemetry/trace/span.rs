@@ -5,18 +5,22 @@
 //! credentials, are in none.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::context::SpanContext;
 use super::ids::SpanId;
 use super::record::{Attempt, Finished, Head};
-use crate::telemetry::record::{GrpcOutcome, VIA_UPSTREAM};
+use crate::telemetry::record::{GrpcOutcome, Outcome, VIA_UPSTREAM};
 use crate::words::{GrpcStatus, HttpVersion, Protocol};
 
 /// Bytes of a gRPC method's name.
 const MOST_OF_METHOD: usize = 256;
 /// What stands for a name that nobody knows.
 const OTHER: &str = "_OTHER";
+/// As a caller reads a gRPC status that there is not.
+const UNKNOWN: &str = "UNKNOWN";
+/// The gRPC status of success.
+const OK: &str = GrpcStatus::Ok.screaming();
 
 /// Which side of a request a span is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +61,7 @@ pub struct Span<'f> {
     pub end_ns: u64,
     /// Each name once.
     pub attributes: Vec<(&'static str, Value<'f>)>,
-    /// What went wrong, if anything did that is this side's.
+    /// What went wrong, if anything did that is this side's; empty where `error.type` says it all.
     pub error: Option<&'static str>,
 }
 
@@ -86,17 +90,17 @@ impl<'f> Attributes<'f> {
         self.0.push((name, Value::Number(number.into())));
     }
 
-    /// Host and port.
-    fn authority(&mut self, authority: &'f str) {
-        let (host, port) = split_port(authority);
+    /// Host and port; `port` is that of an authority that names none.
+    fn authority(&mut self, authority: &'f str, port: Option<u16>) {
+        let (host, named) = split_port(authority);
         self.text("server.address", host);
-        if let Some(port) = port {
+        if let Some(port) = named.or(port).filter(|_| !host.is_empty()) {
             self.number("server.port", port);
         }
     }
 
     /// What was asked for, in the words of HTTP and, for a call, of RPC.
-    fn head(&mut self, finished: &'f Finished, head: &'f Head) {
+    fn head(&mut self, finished: &'f Finished, head: &'f Head, path: &'f str) {
         match known_method(&head.method) {
             Some(method) => self.text("http.request.method", method),
             None => {
@@ -106,22 +110,22 @@ impl<'f> Attributes<'f> {
         }
         if finished.protocol == Protocol::Grpc {
             self.text("rpc.system.name", "grpc");
-            match method_of(finished) {
+            match method_of(finished, path) {
                 Some(method) => self.text("rpc.method", method),
                 None => {
                     self.text("rpc.method", OTHER);
-                    self.text("rpc.method_original", head.path.trim_start_matches('/'));
+                    self.text("rpc.method_original", path.trim_start_matches('/'));
                 }
             }
         }
     }
 
     /// How it ended.
-    fn status(&mut self, status: u16, grpc_status: GrpcOutcome) {
+    fn status(&mut self, finished: &Finished, status: u16, grpc_status: GrpcOutcome) {
         if status > 0 {
             self.number("http.response.status_code", status);
         }
-        if let Some(name) = grpc_name(grpc_status) {
+        if let Some(name) = of_call(finished, grpc_status) {
             self.text("rpc.response.status_code", name);
         }
     }
@@ -131,18 +135,20 @@ fn of_request(finished: &Finished) -> Span<'_> {
     let trace = &finished.trace;
     let mut attributes = Attributes::default();
     if let Some(head) = &trace.head {
-        attributes.head(finished, head);
+        attributes.head(finished, head, &head.path);
         attributes.text("url.scheme", head.scheme);
         attributes.text("url.path", &*head.path);
-        attributes.authority(&head.authority);
+        attributes.authority(&head.authority, None);
         attributes.text("user_agent.original", &*head.user_agent);
     }
-    attributes.status(finished.status, finished.grpc_status);
+    attributes.status(finished, finished.status, finished.grpc_status);
     attributes.text("network.protocol.version", version_of(finished.http_version));
+    let forwarded_for = trace.head.as_ref().and_then(|head| head.forwarded_for);
+    if let Some(client) = forwarded_for.or(finished.peer.map(|peer| peer.ip())) {
+        attributes.text("client.address", ip_text(client));
+    }
     if let Some(peer) = finished.peer {
-        let ip = peer.ip().to_canonical().to_string();
-        attributes.text("client.address", ip.clone());
-        attributes.text("network.peer.address", ip);
+        attributes.text("network.peer.address", ip_text(peer.ip()));
         attributes.number("network.peer.port", peer.port());
     }
     attributes.text("weir.route", finished.route.as_deref().unwrap_or_default());
@@ -165,31 +171,32 @@ fn of_request(finished: &Finished) -> Span<'_> {
         parent: trace.parent,
         parent_is_remote: trace.parent.map(|_| true),
         state: &trace.state,
-        name: name_of(finished),
+        name: name_of(finished, trace.head.as_ref().map_or("", |head| &head.path)),
         kind: Kind::Server,
         start_ns: finished.nanos(finished.start),
         end_ns: finished.nanos(finished.start + finished.duration),
         attributes: attributes.0,
-        error: error.map(|_| finished.details),
+        error: error.map(|_| if finished.details == VIA_UPSTREAM { "" } else { finished.details }),
     }
 }
 
 fn of_attempt<'f>(finished: &'f Finished, number: usize, attempt: &'f Attempt) -> Span<'f> {
     let trace = &finished.trace;
     let mut attributes = Attributes::default();
+    let is_call = finished.protocol == Protocol::Grpc;
+    let path = attempt.path.as_ref().or(trace.head.as_ref().map(|head| &head.path)).map_or("", |path| path);
     if let Some(head) = &trace.head {
-        attributes.head(finished, head);
-        if finished.protocol != Protocol::Grpc {
-            let url = format!("http://{}{}", &*attempt.authority, &*head.path);
-            attributes.text("url.full", url);
+        attributes.head(finished, head, path);
+        if !is_call {
+            attributes.text("url.full", format!("http://{}{path}", &*attempt.authority));
         }
     }
-    attributes.authority(&attempt.authority);
-    attributes.status(attempt.status, attempt.grpc_status);
+    attributes.authority(&attempt.authority, (!is_call).then_some(80));
+    attributes.status(finished, attempt.status, attempt.grpc_status);
     attributes.text("network.protocol.version", if attempt.http2 { "2" } else { "1.1" });
     match attempt.endpoint.parse::<SocketAddr>() {
         Ok(endpoint) => {
-            attributes.text("network.peer.address", endpoint.ip().to_string());
+            attributes.text("network.peer.address", ip_text(endpoint.ip()));
             attributes.number("network.peer.port", endpoint.port());
         }
         Err(_) => attributes.text("network.peer.address", &*attempt.endpoint),
@@ -199,7 +206,7 @@ fn of_attempt<'f>(finished: &'f Finished, number: usize, attempt: &'f Attempt) -
     }
     attributes.text("weir.version", finished.sent.version.as_deref().unwrap_or_default());
     attributes.text("weir.cluster", finished.cluster.as_deref().unwrap_or_default());
-    let error = error_of_attempt(attempt);
+    let error = error_of_attempt(finished, attempt);
     if let Some(error) = &error {
         attributes.text("error.type", error.clone());
     }
@@ -209,20 +216,20 @@ fn of_attempt<'f>(finished: &'f Finished, number: usize, attempt: &'f Attempt) -
         parent: Some(trace.span.span),
         parent_is_remote: Some(false),
         state: &trace.state,
-        name: name_of(finished),
+        name: name_of(finished, path),
         kind: Kind::Client,
         start_ns: finished.nanos(attempt.started),
         end_ns: finished.nanos(end),
         attributes: attributes.0,
-        error: error.map(|_| attempt.error.unwrap_or(VIA_UPSTREAM)),
+        error: error.map(|_| attempt.error.unwrap_or_default()),
     }
 }
 
 /// A gRPC method, else the HTTP method and the route.
-fn name_of(finished: &Finished) -> Cow<'_, str> {
+fn name_of<'f>(finished: &'f Finished, path: &'f str) -> Cow<'f, str> {
     let Some(head) = &finished.trace.head else { return "HTTP".into() };
     let first = match finished.protocol {
-        Protocol::Grpc => match method_of(finished) {
+        Protocol::Grpc => match method_of(finished, path) {
             Some(method) => return method.into(),
             None => "grpc",
         },
@@ -235,12 +242,12 @@ fn name_of(finished: &Finished) -> Cow<'_, str> {
 }
 
 /// `package.Service/Method`, if that is what the path says, and somebody knows it.
-fn method_of(finished: &Finished) -> Option<&str> {
+fn method_of<'f>(finished: &Finished, path: &'f str) -> Option<&'f str> {
     let unknown = finished.grpc_status == GrpcOutcome::Known(GrpcStatus::Unimplemented);
     if unknown || finished.route.is_none() {
         return None;
     }
-    let method = finished.trace.head.as_ref()?.path.strip_prefix('/')?;
+    let method = path.strip_prefix('/')?;
     let is_name = |name: &str| {
         !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'.')
     };
@@ -248,46 +255,31 @@ fn method_of(finished: &Finished) -> Option<&str> {
     (method.len() <= MOST_OF_METHOD && is_name(service) && is_name(name)).then_some(method)
 }
 
-/// What is wrong with what the caller got, as far as it is not the caller's own doing.
+/// What is wrong with what the caller got, as far as it is not the caller's own doing: just where the metrics count an
+/// error of the server's.
 fn error_of_request(finished: &Finished) -> Option<Cow<'static, str>> {
-    if finished.protocol == Protocol::Grpc && finished.status == 200 {
-        let GrpcOutcome::Known(status) = finished.grpc_status else {
-            return cut(finished);
-        };
-        let of_server = matches!(
-            status,
-            GrpcStatus::Unknown
-                | GrpcStatus::DeadlineExceeded
-                | GrpcStatus::Unimplemented
-                | GrpcStatus::Internal
-                | GrpcStatus::Unavailable
-                | GrpcStatus::DataLoss
-        );
-        return if of_server { Some(snake_case(status).into()) } else { cut(finished) };
+    if finished.outcome != Outcome::ServerError {
+        return None;
     }
-    match finished.status {
-        status @ 500.. => Some(status.to_string().into()),
-        1..400 => cut(finished),
-        _ => None,
-    }
-}
-
-/// What cut an answer that seemed to be well.
-fn cut(finished: &Finished) -> Option<Cow<'static, str>> {
-    let left = finished.flags.has(crate::words::Flag::DownstreamConnectionTermination);
-    let is_cut = finished.flags.blame() && !left && finished.details != VIA_UPSTREAM;
-    is_cut.then_some(Cow::Borrowed(finished.details))
+    Some(match of_call(finished, finished.grpc_status) {
+        Some(name) if name != OK => name.into(),
+        _ if finished.status >= 400 => finished.status.to_string().into(),
+        // What seemed to be well was cut.
+        _ if finished.details != VIA_UPSTREAM => finished.details.into(),
+        None if finished.protocol == Protocol::Grpc => UNKNOWN.into(),
+        _ => OTHER.into(),
+    })
 }
 
 /// What is wrong with what came of an attempt: for whoever asks, a client error is one, too.
-fn error_of_attempt(attempt: &Attempt) -> Option<Cow<'static, str>> {
+fn error_of_attempt(finished: &Finished, attempt: &Attempt) -> Option<Cow<'static, str>> {
     if let Some(error) = attempt.error {
         return Some(error.into());
     }
-    match attempt.grpc_status {
-        GrpcOutcome::Known(GrpcStatus::Ok) => None,
-        GrpcOutcome::Known(_) | GrpcOutcome::Unknown(_) => grpc_name(attempt.grpc_status).map(Cow::Borrowed),
-        GrpcOutcome::Absent => (attempt.status >= 400).then(|| attempt.status.to_string().into()),
+    match of_call(finished, attempt.grpc_status) {
+        Some(OK) => None,
+        Some(name) => Some(name.into()),
+        None => (attempt.status >= 400).then(|| attempt.status.to_string().into()),
     }
 }
 
@@ -306,8 +298,15 @@ fn version_of(version: HttpVersion) -> &'static str {
     }
 }
 
-/// `host:port`, `host`, `[::1]:port`: without the brackets.
+/// As it is written: one of IPv4 that was mapped as itself.
+fn ip_text(ip: IpAddr) -> String {
+    ip.to_canonical().to_string()
+}
+
+/// `host:port`, `host`, `[::1]:port`: without the brackets. Of a request that is refused for them, name and password are in
+/// no span.
 fn split_port(authority: &str) -> (&str, Option<u16>) {
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let port = |text: &str| text.parse::<u16>().ok();
     if let Some((host, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (host, rest.strip_prefix(':').and_then(port));
@@ -318,33 +317,13 @@ fn split_port(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
-fn grpc_name(status: GrpcOutcome) -> Option<&'static str> {
+/// The status of a call, if that is what the request is; other answers may have a field of that name, too.
+fn of_call(finished: &Finished, status: GrpcOutcome) -> Option<&'static str> {
     match status {
-        GrpcOutcome::Known(status) => Some(snake_case(status)),
-        GrpcOutcome::Unknown(_) => Some("UNKNOWN"), // as a caller reads a code that there is not
+        _ if finished.protocol != Protocol::Grpc => None,
+        GrpcOutcome::Known(status) => Some(status.screaming()),
+        GrpcOutcome::Unknown(_) => Some(UNKNOWN),
         GrpcOutcome::Absent => None,
-    }
-}
-
-fn snake_case(status: GrpcStatus) -> &'static str {
-    match status {
-        GrpcStatus::Ok => "OK",
-        GrpcStatus::Cancelled => "CANCELLED",
-        GrpcStatus::Unknown => "UNKNOWN",
-        GrpcStatus::InvalidArgument => "INVALID_ARGUMENT",
-        GrpcStatus::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        GrpcStatus::NotFound => "NOT_FOUND",
-        GrpcStatus::AlreadyExists => "ALREADY_EXISTS",
-        GrpcStatus::PermissionDenied => "PERMISSION_DENIED",
-        GrpcStatus::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        GrpcStatus::FailedPrecondition => "FAILED_PRECONDITION",
-        GrpcStatus::Aborted => "ABORTED",
-        GrpcStatus::OutOfRange => "OUT_OF_RANGE",
-        GrpcStatus::Unimplemented => "UNIMPLEMENTED",
-        GrpcStatus::Internal => "INTERNAL",
-        GrpcStatus::Unavailable => "UNAVAILABLE",
-        GrpcStatus::DataLoss => "DATA_LOSS",
-        GrpcStatus::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
+use proptest::prelude::*;
 
 use super::*;
 use crate::telemetry::Recorder;
@@ -29,6 +30,7 @@ fn trace(method: Method, path: &str) -> Box<Trace> {
         path: Text::of(path),
         authority: Text::of("inception.kubeflow:8500"),
         user_agent: Text::of("grpc-go/1.72.0"),
+        forwarded_for: None,
     });
     trace
 }
@@ -40,6 +42,7 @@ fn attempt(trace: &mut Trace, number: u64, endpoint: &str, end: AttemptEnd) {
         ended: None,
         endpoint: endpoint.into(),
         authority: Text::of("[::1]:80"),
+        path: None,
         http2: true,
         status: 0,
         grpc_status: GrpcOutcome::Absent,
@@ -196,7 +199,7 @@ fn an_error_of_a_requests_span_is_not_the_callers_own() {
     };
     assert_eq!(http(200, None, VIA_UPSTREAM), None);
     assert_eq!(http(404, Some(Flag::NoRoute), "route_not_found"), None);
-    assert_eq!(http(500, None, VIA_UPSTREAM), Some(("500".into(), VIA_UPSTREAM)));
+    assert_eq!(http(500, None, VIA_UPSTREAM), Some(("500".into(), "")), "the status says it all");
     let none = Some(Flag::NoHealthyUpstream);
     assert_eq!(http(503, none, "no_healthy_upstream"), Some(("503".into(), "no_healthy_upstream")));
     let cut = Some(Flag::UpstreamConnectionTermination);
@@ -209,7 +212,89 @@ fn an_error_of_a_requests_span_is_not_the_callers_own() {
         let of_server = matches!(status.code(), 2 | 4 | 12..=15);
         assert_eq!(grpc(status).is_some(), of_server, "{status:?}");
     }
-    assert_eq!(grpc(GrpcStatus::Unavailable), Some(("UNAVAILABLE".into(), VIA_UPSTREAM)));
+    assert_eq!(grpc(GrpcStatus::Unavailable), Some(("UNAVAILABLE".into(), "")));
+    for missing in [GrpcOutcome::Absent, GrpcOutcome::Unknown(99)] {
+        let record = RequestRecord { grpc_status: missing, ..record(Protocol::Grpc, 200) };
+        assert_eq!(error(record), Some(("UNKNOWN".into(), "")), "{missing:?}");
+    }
+}
+
+fn of_grpc() -> impl Strategy<Value = GrpcOutcome> {
+    prop_oneof![
+        Just(GrpcOutcome::Absent),
+        prop::sample::select(&GrpcStatus::ALL[..]).prop_map(GrpcOutcome::Known),
+        any::<i16>().prop_map(GrpcOutcome::Unknown),
+    ]
+}
+
+fn of_protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![Just(Protocol::Http), Just(Protocol::Grpc)]
+}
+
+proptest! {
+    #[test]
+    fn a_requests_span_is_an_error_where_the_metrics_count_one_of_the_servers_and_nowhere_else(
+        protocol in of_protocol(),
+        status in prop_oneof![Just(0), 100_u16..1_000],
+        grpc_status in of_grpc(),
+        flags in prop::collection::vec(prop::sample::select(&Flag::ALL[..]), 0..3),
+        details in prop_oneof![Just(VIA_UPSTREAM), Just("cut")],
+    ) {
+        let mut record = RequestRecord { grpc_status, details, ..record(protocol, status) };
+        flags.into_iter().for_each(|flag| record.flags.raise(flag));
+        let outcome = record.outcome();
+        let finished = trace(Method::POST, "/s.S/M").finish(&record, sent());
+        let span = &spans_of(&finished)[0];
+        prop_assert_eq!(span.error.is_some(), outcome == Outcome::ServerError, "{:?}", outcome);
+        prop_assert_eq!(said(span).contains_key("error.type"), span.error.is_some());
+    }
+
+    #[test]
+    fn an_answer_that_is_an_error_to_the_caller_is_one_to_who_asked_for_it(
+        protocol in of_protocol(), status in 100_u16..1_000, in_head in of_grpc(), behind in of_grpc(),
+    ) {
+        let mut trace = trace(Method::POST, "/s.S/M");
+        attempt(&mut trace, 0, "10.0.0.1:80", AttemptEnd::Answered(status, in_head));
+        let grpc_status = if in_head == GrpcOutcome::Absent { behind } else { in_head };
+        let finished = trace.finish(&RequestRecord { grpc_status, ..record(protocol, status) }, sent());
+        let spans = spans_of(&finished);
+        prop_assert!(spans[0].error.is_none() || spans[1].error.is_some(), "{spans:#?}");
+    }
+}
+
+#[test]
+fn an_attempt_says_what_it_asks_for_and_not_what_the_caller_did() {
+    let mut trace = trace(Method::GET, "/as/asked");
+    let head = trace.head.as_mut().expect("a head");
+    head.authority = Text::of("name:password@shop.example");
+    head.forwarded_for = "203.0.113.9".parse().ok();
+    attempt(&mut trace, 0, "[::ffff:10.0.0.1]:9000", AttemptEnd::Answered(200, GrpcOutcome::Absent));
+    trace.attempts[0].authority = Text::of("model");
+    trace.attempts[0].path = Some(Text::of("/rewritten"));
+    let finished = trace.finish(&record(Protocol::Http, 200), sent());
+    let spans = spans_of(&finished);
+    let (server, client) = (said(&spans[0]), said(&spans[1]));
+    assert_eq!((&*server["url.path"], &*server["server.address"]), ("/as/asked", "shop.example"));
+    assert!(!server.contains_key("server.port"), "its caller names none");
+    assert_eq!((&*server["client.address"], &*server["network.peer.address"]), ("203.0.113.9", "10.0.0.7"));
+    assert_eq!((&*client["url.full"], &*client["server.port"]), ("http://model/rewritten", "80"));
+    assert_eq!(client["network.peer.address"], "10.0.0.1");
+}
+
+#[test]
+fn an_attempt_whose_answer_is_not_passed_on_is_over_and_says_nothing_of_what_the_caller_gets() {
+    let mut trace = trace(Method::POST, "/s.S/M");
+    attempt(&mut trace, 0, "10.0.0.1:80", AttemptEnd::Answered(503, GrpcOutcome::Absent));
+    trace.note(AttemptEnd::GivenUp);
+    let mut record = RequestRecord { details: "no_healthy_upstream", ..record(Protocol::Grpc, 200) };
+    record.grpc_status = GrpcOutcome::Known(GrpcStatus::Unavailable);
+    record.flags.raise(Flag::NoHealthyUpstream);
+    record.duration = Duration::from_secs(3_600);
+    let finished = trace.finish(&record, sent());
+    let spans = spans_of(&finished);
+    let client = said(&spans[1]);
+    assert_eq!((&*client["error.type"], client.get("rpc.response.status_code")), ("503", None));
+    assert!(spans[1].end_ns < spans[0].end_ns, "it does not last until the caller has its answer");
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn finished(path: &str, attempts: u64, state: &str, status: u16) -> Finished {
         path: Text::of(path),
         authority: Text::of("x"),
         user_agent: Text::default(),
+        forwarded_for: None,
     });
     for number in 0..attempts {
         let attempt = Attempt {
@@ -70,6 +71,7 @@ fn finished(path: &str, attempts: u64, state: &str, status: u16) -> Finished {
             ended: None,
             endpoint: "127.0.0.1:80".into(),
             authority: Text::of("x"),
+            path: None,
             http2: false,
             status: 0,
             grpc_status: GrpcOutcome::Absent,
