@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 use prost::Message as _;
 
+use super::loopback::own_ip;
 use super::world::until;
 use super::world::upstream::{BoxBody, Seen, Upstream, empty, frames, grpc_message, grpc_ok};
 
@@ -69,7 +70,9 @@ impl Collector {
     /// One that answers the batch of each number, from 0, as `answer` says.
     pub async fn answering(answer: impl Fn(usize, &Seen) -> Response<BoxBody> + 'static) -> Collector {
         let count = std::cell::Cell::new(0);
-        Collector(Upstream::remembering(move |seen| answer(count.replace(count.get() + 1), &seen)).await)
+        let answer = move |seen| answer(count.replace(count.get() + 1), &seen);
+        // Whoever still sends to a collector that is gone does not find this one in its place.
+        Collector(Upstream::remembering_at((own_ip(), 0).into(), answer).await)
     }
 
     pub fn at(&self) -> String {

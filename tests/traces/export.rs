@@ -1,6 +1,7 @@
 //! On the way to the collector: what is sent again, what is lost, and that nobody waits.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use futures_util::FutureExt as _;
 use http::{Method, Response};
@@ -174,15 +175,12 @@ fn tracing_begins_and_ends_with_a_reload() {
 fn a_collector_has_a_name_or_a_path_in_the_file_system() {
     run(async || {
         let (v1, collector) = (Upstream::start("v1").await, Collector::start().await);
-        let (_, port) = collector
-            .at()
-            .rsplit_once(':')
-            .map(|(at, port)| (at.to_owned(), port.to_owned()))
-            .expect("a port");
-        let resolver = Resolver::new(|(host, port)| {
+        let SocketAddr::V4(at) = collector.at().parse().expect("an address") else { panic!("no IPv4") };
+        let port = at.port();
+        let resolver = Resolver::new(move |(host, port)| {
             async move {
                 match &*host {
-                    "otel.observability" => Ok(vec![([127, 0, 0, 1], port).into()]),
+                    "otel.observability" => Ok(vec![(*at.ip(), port).into()]),
                     _ => Err(std::io::Error::other("nobody knows it")),
                 }
             }

@@ -155,8 +155,16 @@ impl Upstream {
 
     /// One that reads each request whole, remembers it, and answers as `answer` says.
     pub async fn remembering(answer: impl Fn(Seen) -> Response<BoxBody> + 'static) -> Upstream {
+        Upstream::remembering_at(ANY_PORT, answer).await
+    }
+
+    /// [`Upstream::remembering`] at an address of one's own choice.
+    pub async fn remembering_at(
+        at: SocketAddr,
+        answer: impl Fn(Seen) -> Response<BoxBody> + 'static,
+    ) -> Upstream {
         let answer = Rc::new(answer);
-        Upstream::serving(ANY_PORT, move |memory, connection, request| {
+        Upstream::serving(at, move |memory, connection, request| {
             let answer = answer.clone();
             async move { answer(remember(&memory, connection, request).await) }.boxed_local()
         })
