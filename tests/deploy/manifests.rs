@@ -1,12 +1,15 @@
 //! Every Kubernetes manifest of `deploy/` has the fields that its kind has, under their names: `kubectl` would pass over some
 //! that are mistyped, and a cluster would do without what they say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value};
 
 use super::yaml::documents;
-use crate::{files, read, root};
+use crate::{files, read, root, run};
 
 /// Files that other programs read: Prometheus, Grafana.
 const OTHERS: [&str; 5] = [
@@ -123,6 +126,126 @@ fn every_manifest_has_the_fields_of_its_kind_under_their_names() {
     for kind in ["Deployment", "HTTPRoute", "Ingress", "Mapping", "PodMonitor", "PrometheusRule", "Service"] {
         assert!(kinds.contains(kind), "no {kind}: {kinds:?}");
     }
+}
+
+/// Grafana tells browsers the scheme that they use: that of an ingress which ends TLS, not its own.
+#[test]
+fn grafana_is_told_the_address_that_its_ingresses_have() {
+    let all = manifests();
+    let one = |kind: &str, name: &str| -> &Value {
+        let mut found = all.iter().filter(|(file, manifest)| {
+            file.starts_with("deploy/ingress/")
+                && manifest["kind"] == kind
+                && manifest["metadata"]["name"] == name
+        });
+        &found.next().unwrap_or_else(|| panic!("no {kind} {name}")).1["spec"]
+    };
+    let (_, patch) =
+        all.iter().find(|(file, _)| file == "deploy/ingress/grafana-prefix.yaml").expect("the patch");
+    let container = &patch["spec"]["template"]["spec"]["containers"][0];
+    let env = |name: &str| -> Option<&str> {
+        let mut named = container["env"].as_array()?.iter().filter(|env| env["name"] == name);
+        named.next()?["value"].as_str()
+    };
+    let (ingress, route, mapping, slash) = (
+        one("Ingress", "grafana"),
+        one("HTTPRoute", "grafana"),
+        one("Mapping", "grafana"),
+        one("Mapping", "grafana-slash"),
+    );
+    let domain = env("GF_SERVER_DOMAIN").expect("a domain");
+    for named in [
+        &ingress["tls"][0]["hosts"][0],
+        &ingress["rules"][0]["host"],
+        &route["hostnames"][0],
+        &mapping["hostname"],
+        &slash["hostname"],
+        &slash["service"],
+    ] {
+        assert_eq!(named, domain);
+    }
+    let scheme = if ingress["tls"].is_array() { "https" } else { "http" };
+    let root_url = format!("{scheme}://%(domain)s/grafana/");
+    assert_eq!(env("GF_SERVER_ROOT_URL"), Some(&*root_url));
+    assert_eq!(env("GF_SERVER_SERVE_FROM_SUB_PATH"), Some("true"));
+    // With https, Grafana itself would speak TLS: to the probe below, and to every ingress.
+    for (file, manifest) in &all {
+        assert!(!manifest.to_string().contains("GF_SERVER_PROTOCOL"), "{file}");
+    }
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/grafana/api/health");
+    // The prefix with its slash goes to Grafana, and the one without leads there.
+    assert_eq!((&mapping["prefix"], &mapping["rewrite"]), (&"/grafana/".into(), &"".into()));
+    assert_eq!((&slash["prefix"], &slash["prefix_exact"]), (&"/grafana".into(), &true.into()));
+    assert_eq!((&slash["path_redirect"], &slash["host_redirect"]), (&"/grafana/".into(), &true.into()));
+    assert_eq!(route["rules"][0]["filters"][0]["requestRedirect"]["path"]["replaceFullPath"], "/grafana/");
+    assert_eq!(ingress["rules"][0]["http"]["paths"][0]["path"], "/grafana");
+}
+
+/// The program that applies them; not one of `tests/parts`, as no registry that it uses has a kustomize of these years.
+fn kubectl() -> Option<&'static Path> {
+    let version = Command::new("kubectl").args(["version", "--client"]).stdin(Stdio::null()).output();
+    if version.is_ok_and(|output| output.status.success()) {
+        return Some(Path::new("kubectl"));
+    }
+    let _ = writeln!(std::io::stderr(), "SKIPPED kubectl_builds_every_kustomization: there is no kubectl");
+    None
+}
+
+#[test]
+fn kubectl_builds_every_kustomization() {
+    let Some(kubectl) = kubectl() else { return };
+    let mut built = BTreeMap::new();
+    for path in files("deploy", &["kustomization.yaml"]) {
+        let folder = path.parent().expect("a folder");
+        let output = run(kubectl, &["kustomize", &folder.to_string_lossy()]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", folder.display());
+        let objects = documents(&String::from_utf8(output.stdout).expect("text"));
+        let name =
+            folder.strip_prefix(root().join("deploy")).expect("below it").to_string_lossy().into_owned();
+        built.insert(name, objects);
+    }
+    let kinds = |folder: &str| -> BTreeMap<String, usize> {
+        let mut kinds = BTreeMap::new();
+        for object in &built[folder] {
+            *kinds.entry(object["kind"].as_str().expect("a kind").to_owned()).or_default() += 1;
+        }
+        kinds
+    };
+    let counts =
+        |counts: &[(&str, usize)]| counts.iter().map(|&(kind, count)| (kind.to_owned(), count)).collect();
+    let expected: [(&str, BTreeMap<String, usize>); 4] = [
+        ("grafana", counts(&[("ConfigMap", 3)])),
+        ("grafana/provisioning", counts(&[("ConfigMap", 2)])),
+        ("prometheus", counts(&[("ConfigMap", 2)])),
+        ("prometheus/operator", counts(&[("PodMonitor", 1), ("PrometheusRule", 1)])),
+    ];
+    for (folder, wanted) in expected {
+        assert_eq!(kinds(folder), wanted, "{folder}");
+    }
+    // The addon is one namespace with all of it: what its Deployments name has been made, under that name.
+    let addons = &built["addons"];
+    assert_eq!(kinds("addons")["Deployment"], 3);
+    for object in addons {
+        let whole =
+            ["Namespace", "ClusterRole", "ClusterRoleBinding"].iter().any(|kind| object["kind"] == *kind);
+        assert!(whole || object["metadata"]["namespace"] == "weir-monitoring", "{}", object["metadata"]);
+    }
+    let maps: BTreeSet<&str> = addons
+        .iter()
+        .filter(|object| object["kind"] == "ConfigMap")
+        .filter_map(|object| object["metadata"]["name"].as_str())
+        .collect();
+    let wanted =
+        ["alertmanager", "grafana-dashboards", "grafana-datasources", "prometheus", "prometheus-rules"];
+    assert!(wanted.iter().all(|name| maps.contains(name)) && maps.len() == 8, "{maps:?}");
+    // And the patch fits the Deployment that it is for.
+    let grafana = addons
+        .iter()
+        .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == "grafana");
+    let patch = documents(&read(&root().join("deploy/ingress/grafana-prefix.yaml"))).remove(0);
+    let name = |of: &Value| of["spec"]["template"]["spec"]["containers"][0]["name"].clone();
+    assert_eq!(name(grafana.expect("Grafana")), name(&patch));
 }
 
 #[test]
