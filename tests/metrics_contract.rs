@@ -16,12 +16,16 @@ mod common {
     pub(crate) mod world;
 }
 
+#[path = "metrics_contract/counts.rs"]
+mod counts;
 #[path = "metrics_contract/dimensions.rs"]
 mod dimensions;
 #[path = "metrics_contract/document.rs"]
 mod document;
 #[path = "metrics_contract/envoys.rs"]
 mod envoys;
+#[path = "metrics_contract/hashes.rs"]
+mod hashes;
 #[path = "metrics_contract/pages.rs"]
 mod pages;
 #[path = "metrics_contract/rollouts.rs"]

@@ -332,3 +332,104 @@ fn a_hop_that_breaks_is_an_upstream_that_breaks() {
         assert_eq!((answer.status.as_u16(), going.connections()), (503, 1), "and a POST is not sent twice");
     });
 }
+
+/// What was counted of hops: those that arrived, and those that failed for `reason`.
+async fn hops(world: &World, reason: &str) -> (f64, f64) {
+    let reason = format!("reason=\"{reason}\"");
+    let failed = world.metric("weir_hop_errors_total", &[&reason]).await;
+    (world.metric("weir_hop_requests_total", &[]).await, failed)
+}
+
+/// One that answers the first request of its first connection, with `field`, and goes without a word whenever else it is
+/// asked.
+async fn answering_once(field: &'static str) -> RawUpstream {
+    RawUpstream::start(move |mut raw, connection| async move {
+        raw.read_head().await;
+        if connection == 0 {
+            raw.write(format!("HTTP/1.1 200 OK\r\n{field}content-length: 2\r\n\r\nok")).await;
+            raw.read_head().await;
+        }
+        String::new()
+    })
+    .await
+}
+
+#[test]
+fn a_gateway_before_model_servers_has_no_hops_whatever_they_break_off() {
+    run(async || {
+        let (going, once) = (RawUpstream::going().await, answering_once("").await);
+        for (at, first) in [(going.at(), 503), (on_port(free_port()), 503), (once.at(), 200)] {
+            let world = World::start(&one_service(&["protocol: http1"], &[(&at, "v1")])).await;
+            for status in [first, 503, 503] {
+                let answer = Client::connect(Http::One, world.addr("in")).await.send(post("/", "{}")).await;
+                assert_eq!(answer.status.as_u16(), status, "{at}");
+            }
+            assert_eq!(world.metric("weir_hop_errors_total", &[]).await, 0.0, "{at}");
+        }
+        let late = Upstream::holding().await;
+        let world = World::start(&one_service(&["timeout: 50ms"], &[(&late.at(), "v1")])).await;
+        for down in Http::BOTH {
+            let answer = Client::connect(down, world.addr("in")).await.get("/").await;
+            assert_eq!(answer.status.as_u16(), 504);
+        }
+        assert_eq!(world.metric("weir_hop_errors_total", &[]).await, 0.0);
+    });
+}
+
+#[test]
+fn a_gateway_before_other_weirs_counts_the_hops_that_fail() {
+    run(async || {
+        let v2 = Upstream::start("v2").await;
+        let [well, refusing, gone] = [free_port(), free_port(), free_port()];
+        let _pod = delivering(well, &v2, "v2", "").await;
+        // To whom this process is no peer: the address that it comes from is no endpoint's.
+        let stranger = format!(
+            "listeners:\n- {{name: delivery, address: \"127.0.0.1:{refusing}\", service: x, mode: deliver}}\nservices:\n\
+             - name: x\n  endpoints:\n  - {{address: \"127.0.0.9:9\", labels: {{version: v2}}, local: true}}\n",
+        );
+        let _stranger = World::start(&stranger).await;
+        let gateway = |ports: &[u16]| {
+            let at: Vec<String> = ports.iter().map(|&port| on_port(port)).collect();
+            let endpoints: Vec<(&str, &str)> = at.iter().map(|at| (&**at, "v2")).collect();
+            one_service(&["lb: round_robin"], &endpoints)
+        };
+        let world = World::start(&gateway(&[refusing])).await;
+        assert_eq!(Client::connect(Http::One, world.addr("in")).await.get("/").await.status.as_u16(), 403);
+        assert_eq!(hops(&world, "refused").await.1, 1.0);
+        // One that never answers is taken for what the others of its version are known to be.
+        let world = World::start(&gateway(&[well, gone])).await;
+        let mut client = Client::connect(Http::One, world.addr("in")).await;
+        for _ in 0..4 {
+            client.get("/").await;
+        }
+        let (arrived, failed) = hops(&world, "connect").await;
+        assert!(arrived >= 2.0 && failed >= 1.0, "{arrived} {failed}");
+        // And one that did is remembered.
+        let once = answering_once("x-weir-in-flight: 1\r\n").await;
+        let world = World::start(&one_service(&["protocol: http1"], &[(&once.at(), "v2")])).await;
+        for status in [200, 503, 503] {
+            let answer = Client::connect(Http::One, world.addr("in")).await.send(post("/", "{}")).await;
+            assert_eq!(answer.status.as_u16(), status);
+        }
+        assert_eq!(hops(&world, "reset").await, (1.0, 2.0));
+    });
+}
+
+#[test]
+fn a_pod_that_takes_deliveries_expects_the_other_pods_to_do_so() {
+    run(async || {
+        let v1 = Upstream::start("v1").await;
+        let yaml = format!(
+            "listeners:\n- {{name: in, address: \"127.0.0.1:0\", service: x}}\n\
+             - {{name: delivery, address: \"127.0.0.2:0\", service: x, mode: deliver}}\nservices:\n- name: x\n  endpoints:\n\
+             \x20 - {{address: \"{}\", labels: {{version: v1}}, local: true}}\n\
+             \x20 - {{address: \"{}\", labels: {{version: v2}}}}\n",
+            v1.at(),
+            on_port(free_port())
+        );
+        let world = World::with_rules(&yaml, &[("split.yaml", &split_rule(&[("v2", 100)]))]).await;
+        let answer = Client::connect(Http::One, world.addr("in")).await.get("/").await;
+        assert_eq!(answer.status.as_u16(), 503);
+        assert_eq!(hops(&world, "connect").await, (0.0, 1.0), "it never answered, and is a pod all the same");
+    });
+}

@@ -10,12 +10,11 @@ use crate::telemetry::families::envoy_server::Memory;
 
 /// See the module.
 pub(super) fn memory(_: &Admin, _: &Query) -> Reply {
-    let Memory { resident_bytes, anonymous_bytes, data_bytes } = Memory::read();
+    let Memory { resident_bytes, anonymous_bytes } = Memory::read();
     Reply::json(&json!({
         "allocated": anonymous_bytes.to_string(),
-        "heap_size": data_bytes.to_string(),
-        // Address space behind which there is no memory.
-        "pageheap_unmapped": data_bytes.saturating_sub(anonymous_bytes).to_string(),
+        "heap_size": anonymous_bytes.to_string(),
+        "pageheap_unmapped": "0",
         "pageheap_free": "0",
         "total_thread_cache": "0",
         "total_physical_bytes": resident_bytes.to_string(),

@@ -158,6 +158,8 @@ pub struct TargetPlane {
     pub hop: Arc<HopMeter>,
     /// What tells the next Weir which service and version is meant, for a first hop.
     pub hop_value: HeaderValue,
+    /// Whether this process takes deliveries for the service itself, as the pods of its other endpoints then do.
+    pub is_delivered: bool,
 }
 
 /// One cluster that serves.
@@ -238,6 +240,12 @@ impl Peers {
 }
 
 impl TargetPlane {
+    /// Whether an endpoint of another pod that has never answered is taken for a Weir. Reads a counter of all workers: for
+    /// what failed.
+    pub fn expects_weirs(&self) -> bool {
+        self.is_delivered || self.hop.requests.get() > 0
+    }
+
     /// The cluster of requests of `protocol`.
     pub fn cluster(&self, protocol: Protocol) -> Option<usize> {
         self.clusters[protocol.index()]

@@ -66,6 +66,7 @@ pub struct Planner {
     /// What the present plane's versions are given, and have.
     weights: GaugeSet,
     endpoints_by_state: GaugeSet,
+    hashes: GaugeSet,
     next_number: u64,
     generation: u64,
 }
@@ -77,6 +78,7 @@ impl Planner {
             meter: PlannerSeries::new(&recorder),
             weights: GaugeSet::new(&recorder, &levels::SPLIT_WEIGHT),
             endpoints_by_state: GaugeSet::new(&recorder, &levels::ENDPOINTS),
+            hashes: GaugeSet::new(&recorder, &levels::CONFIG_HASH),
             recorder,
             process,
             published,
@@ -124,6 +126,7 @@ impl Planner {
         self.count_changes(previous.as_ref().map(|plane| &*plane.snapshot), &snapshot);
         let plane = self.swap(snapshot, clusters, routes, outlets, previous);
         self.show_weights(&plane);
+        self.show_hashes(&plane.snapshot);
         self.process.buffer_budget.set(plane.snapshot.limits.buffer_budget as f64);
         Ok(plane)
     }

@@ -7,6 +7,7 @@
 
 pub mod access_log;
 pub mod cluster;
+pub mod content;
 pub mod dimension;
 pub mod edit;
 pub mod hash;

@@ -55,7 +55,7 @@ impl Recorder {
         };
         let mut registry = self.lock();
         let help = registry.description(&name).unwrap_or("").to_owned().into();
-        let declared = Declared { name: name.into(), help, kind, bounds, envoy: false };
+        let declared = Declared { name: name.into(), help, kind, bounds, envoy: false, also: None };
         registry.take_up(declared, Labels::new(&pairs), true)
     }
 }

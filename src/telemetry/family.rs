@@ -48,22 +48,24 @@ pub struct Family {
     pub envoy: bool,
     /// The labels of its series, in their order. `None`: nobody promised any, as in a test.
     pub labels: Option<&'static [Label]>,
+    /// A family that has the same series with the same values: they are counted once and shown under both names.
+    pub also: Option<&'static Family>,
 }
 
 impl Family {
     /// A counter.
     pub const fn counter(name: &'static str, help: &'static str) -> Family {
-        Family { name, help, kind: Kind::Counter, buckets: None, envoy: false, labels: None }
+        Family { name, help, kind: Kind::Counter, buckets: None, envoy: false, labels: None, also: None }
     }
 
     /// A counter of fractions, such as seconds.
     pub const fn real_counter(name: &'static str, help: &'static str) -> Family {
-        Family { name, help, kind: Kind::RealCounter, buckets: None, envoy: false, labels: None }
+        Family { name, help, kind: Kind::RealCounter, buckets: None, envoy: false, labels: None, also: None }
     }
 
     /// A gauge.
     pub const fn gauge(name: &'static str, help: &'static str) -> Family {
-        Family { name, help, kind: Kind::Gauge, buckets: None, envoy: false, labels: None }
+        Family { name, help, kind: Kind::Gauge, buckets: None, envoy: false, labels: None, also: None }
     }
 
     /// A histogram. Bounds that do not ascend, or too many of them, do not compile in a `static`.
@@ -74,7 +76,15 @@ impl Family {
             assert!(buckets[i - 1] < buckets[i], "buckets must ascend");
             i += 1;
         }
-        Family { name, help, kind: Kind::Histogram, buckets: Some(buckets), envoy: false, labels: None }
+        Family {
+            name,
+            help,
+            kind: Kind::Histogram,
+            buckets: Some(buckets),
+            envoy: false,
+            labels: None,
+            also: None,
+        }
     }
 
     /// The same family, shown on Envoy's page as well.
@@ -85,6 +95,11 @@ impl Family {
     /// The same family, each of whose series has exactly these labels.
     pub const fn by(self, labels: &'static [Label]) -> Family {
         Family { labels: Some(labels), ..self }
+    }
+
+    /// The same family, whose series are shown as those of `other` too.
+    pub const fn also(self, other: &'static Family) -> Family {
+        Family { also: Some(other), ..self }
     }
 
     /// Whether series may have these labels.

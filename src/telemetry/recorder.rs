@@ -77,13 +77,7 @@ impl Recorder {
     fn take_up(&self, family: &'static Family, kind: Kind, labels: Labels) -> Arc<Series> {
         debug_assert_eq!(family.kind, kind, "{} is used as what it is not", family.name);
         debug_assert!(family.takes(&labels), "{} has no such labels: {}", family.name, labels.as_str());
-        let declared = Declared {
-            name: family.name.into(),
-            help: family.help.into(),
-            kind,
-            bounds: family.buckets.unwrap_or_default(),
-            envoy: family.envoy,
-        };
+        let declared = Declared::from(family);
         let mut registry = self.lock();
         match registry.take_up(declared.clone(), labels.clone(), false) {
             Some(series) => series,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::family::{Kind, Labels};
+use super::family::{Family, Kind, Labels};
 use super::shard::{Arena, Span};
 
 /// How long a series outlives its last handle: a dashboard still sees what a version did after it has gone.
@@ -31,6 +31,21 @@ pub(super) struct Declared {
     pub(super) kind: Kind,
     pub(super) bounds: &'static [f64],
     pub(super) envoy: bool,
+    /// Its other name.
+    pub(super) also: Option<&'static Family>,
+}
+
+impl From<&'static Family> for Declared {
+    fn from(family: &'static Family) -> Declared {
+        Declared {
+            name: family.name.into(),
+            help: family.help.into(),
+            kind: family.kind,
+            bounds: family.buckets.unwrap_or_default(),
+            envoy: family.envoy,
+            also: family.also,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -186,17 +201,19 @@ impl Registry {
         }
     }
 
-    /// The families that `wanted` names and that have series, in order of name and labels.
+    /// The families that `wanted` names and that have series, in order of name and labels; one with two names twice.
     pub(super) fn list(&self, wanted: impl Fn(&Declared) -> bool) -> Vec<Listed> {
-        self.families
-            .values()
-            .filter(|members| !members.series.is_empty() && wanted(&members.declared))
-            .map(|members| Listed {
-                declared: members.declared.clone(),
+        let mut listed = Vec::new();
+        for members in self.families.values().filter(|members| !members.series.is_empty()) {
+            let names = [Some(members.declared.clone()), members.declared.also.map(Declared::from)];
+            listed.extend(names.into_iter().flatten().filter(&wanted).map(|declared| Listed {
+                declared,
                 series: members.series.values().map(|entry| Arc::clone(&entry.series)).collect(),
                 reset: members.reset.clone(),
-            })
-            .collect()
+            }));
+        }
+        listed.sort_by(|a, b| a.declared.name.cmp(&b.declared.name));
+        listed
     }
 
     /// Bytes of cells.

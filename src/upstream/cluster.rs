@@ -4,7 +4,7 @@
 //! flight is forgotten.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::balance::Turns;
@@ -31,12 +31,23 @@ pub struct EndpointState {
     /// What the endpoint itself said was in flight there, with its last answer over a hop, and above that, in the
     /// upper half, when: one word, so that no worker sees the one without the other.
     reported: AtomicU64,
-    /// Its last answer came from a model server, not from another Weir.
-    no_weir: AtomicBool,
+    /// Who gave its last answer: an [`Answerer`].
+    answerer: AtomicU8,
     /// Milliseconds on the process's clock; 0: never.
     failed_at_ms: AtomicU64,
     /// Whole-life counts for `/clusters`.
     pub counts: EndpointCounts,
+}
+
+/// Who answers at an endpoint.
+#[derive(Clone, Copy)]
+enum Answerer {
+    /// Nobody did yet.
+    Nobody,
+    /// Another Weir.
+    Weir,
+    /// A model server, or whoever else.
+    ModelServer,
 }
 
 /// Counts of one endpoint since it is known.
@@ -61,7 +72,7 @@ impl EndpointState {
             target,
             in_flight: AtomicU32::new(0),
             reported: AtomicU64::new(0),
-            no_weir: AtomicBool::new(false),
+            answerer: AtomicU8::new(Answerer::Nobody as u8),
             failed_at_ms: AtomicU64::new(0),
             counts: EndpointCounts::default(),
         }
@@ -87,23 +98,34 @@ impl EndpointState {
     /// It said, at `now_ms`, how many requests are in flight there, ours among them.
     pub fn note_reported(&self, in_flight: u32, now_ms: u64) {
         self.reported.store(now_ms << 32 | u64::from(in_flight), Ordering::Relaxed);
-        self.set_no_weir(false);
+        self.set_answerer(Answerer::Weir);
+    }
+
+    /// It answered as another Weir does that refuses a hop.
+    pub fn note_weir(&self) {
+        self.set_answerer(Answerer::Weir);
     }
 
     /// It answered as a model server does.
     pub fn note_no_weir(&self) {
-        self.set_no_weir(true);
+        self.set_answerer(Answerer::ModelServer);
     }
 
     /// Whether another Weir may answer there: it did the last time, or nobody did yet.
     pub fn may_be_weir(&self) -> bool {
-        !self.no_weir.load(Ordering::Relaxed)
+        self.is_weir() != Some(false)
+    }
+
+    /// Whether its last answer came from another Weir; `None`: there was none yet.
+    pub fn is_weir(&self) -> Option<bool> {
+        let answerer = self.answerer.load(Ordering::Relaxed);
+        (answerer != Answerer::Nobody as u8).then_some(answerer == Answerer::Weir as u8)
     }
 
     /// All workers read it with every request; it is written when it changes.
-    fn set_no_weir(&self, no_weir: bool) {
-        if self.no_weir.load(Ordering::Relaxed) != no_weir {
-            self.no_weir.store(no_weir, Ordering::Relaxed);
+    fn set_answerer(&self, answerer: Answerer) {
+        if self.answerer.load(Ordering::Relaxed) != answerer as u8 {
+            self.answerer.store(answerer as u8, Ordering::Relaxed);
         }
     }
 

@@ -332,26 +332,21 @@ fn upstream_effects(
         ("retried", Some("again")) => (&[("rq_retry", 1.0), ("rq_retry_success", 1.0)], None, None),
         ("retried", Some(_)) => (&[("rq_retry", 1.0), ("rq_retry_limit_exceeded", 1.0)], None, None),
         ("lost", _) => (&[("cx_none_healthy", 1.0)], None, None),
-        ("gone" | "refused", _) => (&[("cx_connect_fail", 1.0)], Some(("connect", 1.0)), None),
+        // A pod of the service that each of the two delivers; what is broken are model servers, to which no hop leads.
+        ("gone", _) => (&[("cx_connect_fail", 1.0)], Some(("connect", 1.0)), None),
+        ("refused", _) => (&[("cx_connect_fail", 1.0)], None, None),
         ("held", _) => (&[("rq_tx_reset", 1.0)], None, None),
-        ("deaf", _) => (
-            &[("cx_connect_fail", 1.0), ("cx_connect_timeout", 1.0)],
-            Some(("connect", 1.0)),
-            Some("connect_timeout"),
-        ),
-        ("late", _) => {
-            (&[("rq_timeout", 1.0), ("rq_tx_reset", 1.0)], Some(("timeout", 1.0)), Some("request_timeout"))
+        ("deaf", _) => {
+            (&[("cx_connect_fail", 1.0), ("cx_connect_timeout", 1.0)], None, Some("connect_timeout"))
         }
+        ("late", _) => (&[("rq_timeout", 1.0), ("rq_tx_reset", 1.0)], None, Some("request_timeout")),
         ("going", _) => {
-            let counts = &[("rq_rx_reset", 2.0), ("rq_retry", 1.0), ("rq_retry_limit_exceeded", 1.0)];
-            (counts, Some(("reset", 2.0)), None)
+            (&[("rq_rx_reset", 2.0), ("rq_retry", 1.0), ("rq_retry_limit_exceeded", 1.0)], None, None)
         }
         ("cut", _) => (&[("rq_rx_reset", 1.0)], None, None),
         ("full", _) => (&[("rq_pending_overflow", 1.0)], None, Some("max_pending_requests")),
         ("busy", _) => (&[("rq_pending_overflow", 1.0)], None, Some("max_requests")),
-        ("twice", _) => {
-            (&[("rq_rx_reset", 1.0), ("rq_retry_overflow", 1.0)], Some(("reset", 1.0)), Some("max_retries"))
-        }
+        ("twice", _) => (&[("rq_rx_reset", 1.0), ("rq_retry_overflow", 1.0)], None, Some("max_retries")),
         _ => (&[], None, None),
     }
 }

@@ -110,7 +110,7 @@ fn rollout(facts: &[&Fact]) -> Vec<Meaning> {
     says.rates("Requests", 0, facts, NOTHING, ALL);
     says.parts("Success", 0, facts, NOTHING, NOT_FAILED);
     says.one("Configurations", 0, &[], 2.0);
-    says.one("Generations", 0, &[], 1.0);
+    says.one("Configurations in force", 0, &[], 1.0);
     says.one("Verdict on the files", 0, &[], 1.0);
     says.one("Proxies", 0, &[], 2.0);
     shares(&mut says, facts);

@@ -138,6 +138,14 @@ impl Book {
             }
             self.set(pod, "weir_config_last_reload_success", &[], just(1.0));
             self.set(pod, "weir_config_generation", &[], just(1.0));
+            // Whatever it is, it is the same for both.
+            self.set(pod, "weir_config_hash", &[("service", HOST)], just(1.0));
+            self.set(
+                pod,
+                "istio_build",
+                &[("component", "proxy"), ("tag", env!("CARGO_PKG_VERSION"))],
+                just(1.0),
+            );
         }
         for version in BROKEN_VERSIONS {
             self.rule(0, BROKEN, &format!("broken.models/{version}"), version, Some(100.0));
@@ -236,8 +244,6 @@ impl Book {
         for what in ["rq_retry", "rq_rx_reset"] {
             self.count(0, &format!("envoy_cluster_upstream_{what}"), &[("envoy_cluster_name", &name)]);
         }
-        let version = [("service", BROKEN), ("version", "twice")];
-        self.count(0, "weir_hop_errors_total", &[&version[..], &[("reason", "reset")]].concat());
         self.count(0, "weir_retries_total", &[("reason", "reset")]);
         let thrown = format!("out.{BROKEN}|version=thrown");
         let ejected = "envoy_cluster_outlier_detection_ejections_active";

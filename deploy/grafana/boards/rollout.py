@@ -122,10 +122,10 @@ def glance():
         Stat("p99", "Of successes.",
              [Query(f"histogram_quantile(0.99, sum by (le) (rate(weir_request_duration_seconds_bucket{{{SUCCESSES}}}"
                     f"[{INTERVAL}])))", "p99")], "s", decimals=1),
-        Stat("Generations", "How many different numbers the proxies of the service give what they have in force: 1 where all "
-             "have followed the same changes. A proxy that started anew counts from 1, so the table of proxies tells more.",
-             [Query(f"count(count_values(\"generation\", weir_config_generation{{namespace=~\"$namespace\"}} {PODS}))",
-                    "generations")], "none", line=False, steps=[(None, GOOD), (2, WARNING)]),
+        Stat("Configurations in force", "How many different configurations the proxies of the service have in force for it: 1 where "
+             "all split alike. For a while after a change there may be 2.",
+             [Query('count(count_values("hash", weir_config_hash{namespace=~"$namespace",service="$service"}))',
+                    "configurations")], "none", line=False, steps=[(None, GOOD), (2, WARNING)]),
         Stat("Verdict on the files", "Whether any proxy of the service has refused what its files hold.",
              [Query(f"min(weir_config_last_reload_success{{namespace=~\"$namespace\"}} {PODS})", "verdict")], "none",
              line=False, steps=[(None, BAD), (1, GOOD)], texts={0: "refused", 1: "accepted"}),
@@ -255,8 +255,8 @@ def second_tries():
 def configuration():
     here = 'namespace=~"$namespace"'
     return Row("Configuration", [
-        Table(title="Proxies", about="What each proxy of the service has in force. Generations count from 1 in each process: "
-              "what matters is that nobody refuses.",
+        Table(title="Proxies", about="What each proxy of the service has in force. Generations count from 1 in each process, so "
+              "equal ones may differ: Configurations in force, above, tells.",
               labels={"pod": "Pod", "instance": "Instance"},
               columns=[
                   Column("Files", f"min by (pod, instance) (weir_config_last_reload_success{{{here}}} {PODS})", "none", 0,

@@ -78,7 +78,7 @@ pub(super) fn take_hop(
     match in_flight {
         Some(in_flight) => member.state.note_reported(in_flight, lane.now_ms()),
         None if refusal.is_none() => member.state.note_no_weir(),
-        None => {}
+        None => member.state.note_weir(),
     }
     (in_flight, refusal)
 }
@@ -173,8 +173,10 @@ pub(super) fn failed(
     Some(hop)
 }
 
+/// Counts `why` if the request was on its way to another Weir: a model server that breaks off is no hop that failed.
 fn hop_error(exchange: &Exchange, way: &Way<'_>, member: &Member, why: HopError) {
-    if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) {
+    let is_weir = || member.state.is_weir().unwrap_or_else(|| way.target.expects_weirs());
+    if !member.local && matches!(exchange.seat.listener.chain().mode, Mode::Split) && is_weir() {
         way.target.hop.error(why);
     }
 }

@@ -12,7 +12,7 @@ use crate::proxy::plane::{ClusterPlane, Filters, MirrorPlane, Plane, RoutePlane,
 use crate::proxy::split::Split;
 use crate::proxy::{hop, lane};
 use crate::router::RouteTable;
-use crate::snapshot::{self, Mirror, Mode, Route, RouteConfig, Service, Snapshot, VersionTarget};
+use crate::snapshot::{self, Mirror, Mode, Route, RouteConfig, Service, Snapshot, VersionTarget, content};
 use crate::telemetry::{HopMeter, Labels, MirrorMeter, UNKNOWN, VersionMeter, families};
 
 /// What the rules of a service share: the meter and the header value of a hop to some of its endpoints.
@@ -59,6 +59,7 @@ impl Planner {
             TargetPlane {
                 clusters: clusters_of(version, clusters),
                 version: version.version.clone().unwrap_or_else(|| UNKNOWN.into()),
+                is_delivered: is_delivered(snapshot, &service.host),
                 service,
                 choices,
                 hop,
@@ -141,6 +142,14 @@ impl Planner {
         }
         let gauges = self.weights.replace(weights.keys().cloned());
         gauges.iter().zip(weights.into_values()).for_each(|(gauge, weight)| gauge.set(weight));
+    }
+
+    pub(super) fn show_hashes(&mut self, snapshot: &Snapshot) {
+        let hashes = content::hashes(snapshot);
+        let gauges =
+            self.hashes.replace(hashes.keys().map(|host| Labels::new(&[("service", host.as_ref())])));
+        // 48 bits: a float holds them.
+        gauges.iter().zip(hashes.into_values()).for_each(|(gauge, hash)| gauge.set(hash as f64));
     }
 
     /// What a request of `route` meets beside the split; nothing for a plain one.
@@ -253,6 +262,12 @@ fn split_key(route: &Route, delivers: bool) -> SplitKey {
 fn delivers(snapshot: &Snapshot, config: &RouteConfig) -> bool {
     let mut chains = snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains);
     chains.any(|chain| chain.route_config == config.name && matches!(chain.mode, Mode::Deliver { .. }))
+}
+
+/// Whether a listener of this process hands requests for `service` to its own endpoints.
+fn is_delivered(snapshot: &Snapshot, service: &str) -> bool {
+    let mut chains = snapshot.listeners.iter().flat_map(|listener| &listener.filter_chains);
+    chains.any(|chain| matches!(&chain.mode, Mode::Deliver { service: own, .. } if **own == *service))
 }
 
 /// The versions that a route's requests may be counted under, by service and version: those it names, or those of its

@@ -10,7 +10,7 @@ use super::super::contract::{Label, Values};
 use super::super::family::{Family, Labels};
 use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
 use super::buckets::ENVOY;
-use super::codes::{ByClass, ByCode};
+use super::codes::{ByClass, ByCode, CLASSES};
 
 const NAME: Label = Label::new(
     "envoy_cluster_name",
@@ -19,11 +19,8 @@ const NAME: Label = Label::new(
 );
 pub(super) const CLUSTER: &[Label] = &[NAME];
 /// A class of status codes.
-pub(super) const CLASS: Label = Label::new(
-    "envoy_response_code_class",
-    Values::Closed(&["1", "2", "3", "4", "5"]),
-    "the first digit of the status",
-);
+pub(super) const CLASS: Label =
+    Label::new("envoy_response_code_class", Values::Closed(&CLASSES), "the first digit of the status");
 const BY_CLASS: &[Label] = &[CLASS, NAME];
 const BY_CODE: &[Label] =
     &[Label::new("envoy_response_code", Values::Status(&[]), "the status of HTTP, also for gRPC"), NAME];
@@ -31,7 +28,7 @@ const BY_CODE: &[Label] =
 /// A meter: a struct of handles, each with its family, all under the same labels.
 macro_rules! meter {
     ($(#[$doc:meta])* $series:ident by $labels:ident {
-        $($field:ident: $kind:ident $make:ident $name:literal $help:literal,)+
+        $($field:ident: $kind:ident $make:ident $name:literal $help:literal $(also $other:ident)?,)+
     }) => {
         $(#[$doc])*
         #[derive(Debug)]
@@ -42,12 +39,12 @@ macro_rules! meter {
         impl $series {
             /// All of them, for the contract.
             pub(super) const FAMILIES: &'static [Family] =
-                &[$(meter!(@family $make $name $help).by($labels)),+];
+                &[$(meter!(@family $make $name $help)$(.also(&$other))?.by($labels)),+];
 
             fn resolve(recorder: &Recorder, labels: &Labels) -> $series {
                 $series {
                     $($field: {
-                        static FAMILY: Family = meter!(@family $make $name $help).by($labels);
+                        static FAMILY: Family = meter!(@family $make $name $help)$(.also(&$other))?.by($labels);
                         recorder.$make(&FAMILY, labels)
                     },)+
                 }
@@ -67,7 +64,8 @@ meter! {
     /// What one cluster counts, but for the response codes.
     ClusterSeries by CLUSTER {
         rq_total: Counter counter "envoy_cluster_upstream_rq_total" "Attempts sent to the cluster.",
-        rq_completed: Counter counter "envoy_cluster_upstream_rq_completed" "Requests that got an answer of the cluster's, or Weir's own as none came.",
+        rq_completed: Counter counter "envoy_cluster_upstream_rq_completed" "Requests that got an answer of the cluster's, or Weir's own as none came."
+            also EXTERNAL_RQ_COMPLETED,
         rq_time: Histogram histogram "envoy_cluster_upstream_rq_time" "Milliseconds of an attempt.",
         rq_active: Gauge gauge "envoy_cluster_upstream_rq_active" "Attempts in flight.",
         rq_pending_total: Counter counter "envoy_cluster_upstream_rq_pending_total"
@@ -187,11 +185,33 @@ impl NamesSeries {
     }
 }
 
+// Nobody is internal here, as in an Envoy that is not told who is: each answer is one to somebody outside.
+static EXTERNAL_RQ_COMPLETED: Family = Family::counter(
+    "envoy_cluster_external_upstream_rq_completed",
+    "The same as envoy_cluster_upstream_rq_completed, as every caller counts as external.",
+)
+.on_envoys_page()
+.by(CLUSTER);
+static EXTERNAL_RQ_XX: Family = Family::counter(
+    "envoy_cluster_external_upstream_rq_xx",
+    "The same as envoy_cluster_upstream_rq_xx, as every caller counts as external.",
+)
+.on_envoys_page()
+.by(BY_CLASS);
+static EXTERNAL_RQ: Family = Family::counter(
+    "envoy_cluster_external_upstream_rq",
+    "The same as envoy_cluster_upstream_rq, as every caller counts as external.",
+)
+.on_envoys_page()
+.by(BY_CODE);
 static CLUSTER_RQ_XX: Family = Family::counter("envoy_cluster_upstream_rq_xx", "Answers by class of status.")
     .on_envoys_page()
+    .also(&EXTERNAL_RQ_XX)
     .by(BY_CLASS);
-static CLUSTER_RQ: Family =
-    Family::counter("envoy_cluster_upstream_rq", "Answers by status.").on_envoys_page().by(BY_CODE);
+static CLUSTER_RQ: Family = Family::counter("envoy_cluster_upstream_rq", "Answers by status.")
+    .on_envoys_page()
+    .also(&EXTERNAL_RQ)
+    .by(BY_CODE);
 static CLUSTER_RETRY_RQ_COMPLETED: Family = Family::counter(
     "envoy_cluster_retry_upstream_rq_completed",
     "Answers for which another attempt was made.",
@@ -212,8 +232,16 @@ static CLUSTER_RETRY_RQ: Family = Family::counter(
 .by(BY_CODE);
 
 /// Those of codes and classes, for the contract.
-pub(super) const FAMILIES: &[&Family] =
-    &[&CLUSTER_RQ_XX, &CLUSTER_RQ, &CLUSTER_RETRY_RQ_COMPLETED, &CLUSTER_RETRY_RQ_XX, &CLUSTER_RETRY_RQ];
+pub(super) const FAMILIES: &[&Family] = &[
+    &CLUSTER_RQ_XX,
+    &CLUSTER_RQ,
+    &EXTERNAL_RQ_COMPLETED,
+    &EXTERNAL_RQ_XX,
+    &EXTERNAL_RQ,
+    &CLUSTER_RETRY_RQ_COMPLETED,
+    &CLUSTER_RETRY_RQ_XX,
+    &CLUSTER_RETRY_RQ,
+];
 
 /// The answers of one cluster that nobody got, as another attempt was made for each.
 #[derive(Debug)]

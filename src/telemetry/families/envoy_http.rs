@@ -8,7 +8,7 @@ use super::super::contract::{Label, Values};
 use super::super::family::{Family, Labels};
 use super::super::recorder::{Counter, Gauge, Histogram, Recorder};
 use super::buckets::ENVOY;
-use super::codes::ByClass;
+use super::codes::Classes;
 use super::envoy::{CLASS, meter};
 
 const PREFIX: Label =
@@ -64,29 +64,27 @@ static HTTP_RQ_XX: Family = Family::counter("envoy_http_downstream_rq_xx", "Answ
 /// What one HTTP connection manager counts. Shared by all workers; a deref leads to the plain series.
 #[derive(Debug)]
 pub struct HttpMeter {
-    recorder: Recorder,
-    prefix: Box<str>,
     series: HttpSeries,
-    classes: ByClass,
+    classes: Classes,
 }
 
 impl HttpMeter {
     /// Resolves the series under the manager's `stat_prefix`, at zero.
     pub fn new(recorder: &Recorder, prefix: &str) -> HttpMeter {
-        let labels = Labels::new(&[("envoy_http_conn_manager_prefix", prefix)]);
-        let (recorder, series) = (recorder.clone(), HttpSeries::resolve(recorder, &labels));
-        HttpMeter { recorder, prefix: prefix.into(), series, classes: ByClass::default() }
+        let series =
+            HttpSeries::resolve(recorder, &Labels::new(&[("envoy_http_conn_manager_prefix", prefix)]));
+        let classes = Classes::new(|class| {
+            let labels = [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", prefix)];
+            recorder.counter(&HTTP_RQ_XX, &labels)
+        });
+        HttpMeter { series, classes }
     }
 
     /// Counts an answer: completed, its class and its time.
     pub fn answered(&self, status: u16, time: Duration) {
         self.series.rq_completed.increment(1);
         self.series.rq_time.observe(time.as_secs_f64() * 1e3);
-        self.classes.count(status, |class| {
-            let labels =
-                [("envoy_response_code_class", class), ("envoy_http_conn_manager_prefix", &self.prefix)];
-            self.recorder.counter(&HTTP_RQ_XX, &labels)
-        });
+        self.classes.count(status);
     }
 }
 
@@ -124,12 +122,9 @@ pub(super) const FAMILIES: &[&Family] = &[&HTTP_RQ_XX, &LISTENER_RQ_XX, &LISTENE
 /// What one listener counts. Shared by the acceptor and all workers; a deref leads to the plain series.
 #[derive(Debug)]
 pub struct ListenerMeter {
-    recorder: Recorder,
-    address: Box<str>,
-    prefix: Box<str>,
     series: ListenerSeries,
     completed: Counter,
-    classes: ByClass,
+    classes: Classes,
 }
 
 impl ListenerMeter {
@@ -141,24 +136,17 @@ impl ListenerMeter {
         ListenerMeter {
             series: ListenerSeries::resolve(recorder, &labels),
             completed: recorder.counter(&LISTENER_RQ_COMPLETED, &http),
-            recorder: recorder.clone(),
-            address: address.into(),
-            prefix: prefix.into(),
-            classes: ByClass::default(),
+            classes: Classes::new(|class| {
+                let [prefix, address] = http;
+                recorder.counter(&LISTENER_RQ_XX, &[("envoy_response_code_class", class), prefix, address])
+            }),
         }
     }
 
     /// Counts an answer and its class.
     pub fn answered(&self, status: u16) {
         self.completed.increment(1);
-        self.classes.count(status, |class| {
-            let labels = [
-                ("envoy_response_code_class", class),
-                ("envoy_http_conn_manager_prefix", &self.prefix),
-                ("envoy_listener_address", &self.address),
-            ];
-            self.recorder.counter(&LISTENER_RQ_XX, &labels)
-        });
+        self.classes.count(status);
     }
 }
 

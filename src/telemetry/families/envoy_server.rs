@@ -36,7 +36,7 @@ meter! {
         concurrency: Gauge gauge "envoy_server_concurrency" "Worker threads.",
         total_connections: Gauge gauge "envoy_server_total_connections" "Downstream connections that are open.",
         memory_allocated: Gauge gauge "envoy_server_memory_allocated" "Bytes of memory in use, files apart.",
-        memory_heap_size: Gauge gauge "envoy_server_memory_heap_size" "Bytes of address space for data.",
+        memory_heap_size: Gauge gauge "envoy_server_memory_heap_size" "Bytes of memory in use, files apart, as memory_allocated: the allocator does not tell what of it is free.",
         memory_physical_size: Gauge gauge "envoy_server_memory_physical_size" "Bytes of memory in use.",
         version: Gauge gauge "envoy_server_version" "The version as one number.",
         hot_restart_epoch: Gauge gauge "envoy_server_hot_restart_epoch" "Always 0: there is no hot restart.",
@@ -121,7 +121,7 @@ impl ServerMeter {
         self.series.uptime.set(now.saturating_duration_since(self.started).as_secs() as f64);
         let memory = Memory::read();
         self.series.memory_allocated.set(memory.anonymous_bytes as f64);
-        self.series.memory_heap_size.set(memory.data_bytes as f64);
+        self.series.memory_heap_size.set(memory.anonymous_bytes as f64);
         self.series.memory_physical_size.set(memory.resident_bytes as f64);
         self.usage.refresh(memory.resident_bytes);
     }
@@ -142,8 +142,6 @@ pub struct Memory {
     pub resident_bytes: u64,
     /// The part that is no file's.
     pub anonymous_bytes: u64,
-    /// Address space for data.
-    pub data_bytes: u64,
 }
 
 impl Memory {
@@ -158,11 +156,7 @@ impl Memory {
             let kibibytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
             kibibytes.unwrap_or(0).saturating_mul(1024)
         };
-        Memory {
-            resident_bytes: bytes("VmRSS"),
-            anonymous_bytes: bytes("RssAnon"),
-            data_bytes: bytes("VmData"),
-        }
+        Memory { resident_bytes: bytes("VmRSS"), anonymous_bytes: bytes("RssAnon") }
     }
 }
 
@@ -177,8 +171,9 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes_and_missing_lines_are_zero() {
-        let memory = Memory::parse("Name:\tweir\nVmData:\t   2048 kB\nVmRSS:\t    1024 kB\n");
-        assert_eq!(memory, Memory { resident_bytes: 1 << 20, anonymous_bytes: 0, data_bytes: 2 << 20 });
+        let memory = Memory::parse("Name:\tweir\nVmRSS:\t    1024 kB\nVmData:\t   2048 kB\n");
+        assert_eq!(memory, Memory { resident_bytes: 1 << 20, anonymous_bytes: 0 });
+        assert_eq!(Memory::parse("RssAnon:\t   2 kB\n").anonymous_bytes, 2 << 10);
     }
 
     #[test]
@@ -194,7 +189,11 @@ mod tests {
         meter.set_state(ServerState::Live);
         meter.refresh(started + std::time::Duration::from_secs(90));
         assert_eq!((meter.live.get(), meter.state.get(), meter.uptime.get()), (1.0, 0.0, 90.0));
-        assert!(meter.memory_physical_size.get() > 0.0);
+        let [heap, all] = [&meter.memory_heap_size, &meter.memory_physical_size].map(Gauge::get);
+        assert!(
+            0.0 < heap && heap <= all,
+            "address space that nothing stands behind is no heap: {heap}, {all}"
+        );
         meter.set_state(ServerState::Draining);
         assert_eq!((meter.live.get(), meter.state.get()), (0.0, 1.0));
     }

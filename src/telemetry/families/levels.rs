@@ -26,8 +26,20 @@ pub static ENDPOINTS: Family = Family::gauge(
         "`failed_check`: a health check of some cluster finds it ill, or none found it well yet; `ejected`: none does, and outlier detection of some cluster has ejected it; `healthy`: all others",
     ),
 ]);
+/// What is in force for a host.
+pub static CONFIG_HASH: Family = Family::gauge(
+    "weir_config_hash",
+    "A number made of what is in force for a service, the same in all proxies for which that is the same.",
+)
+.by(&[HOST]);
+const HOST: Label = Label::new(
+    "service",
+    Values::Configured,
+    "the service's full host; where rules are about a host that no service has, that one",
+);
+
 /// All of them, for the contract.
-pub(super) const FAMILIES: &[&Family] = &[&SPLIT_WEIGHT, &ENDPOINTS];
+pub(super) const FAMILIES: &[&Family] = &[&SPLIT_WEIGHT, &ENDPOINTS, &CONFIG_HASH];
 
 /// What is known of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

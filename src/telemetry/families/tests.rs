@@ -117,11 +117,59 @@ fn envoys_page_shows_the_families_under_envoys_and_istios_names_only() {
         "envoy_cluster_retry_upstream_rq{envoy_response_code=\"503\",envoy_cluster_name=\"half-v1\"} 1",
         "envoy_cluster_retry_upstream_rq_xx{envoy_response_code_class=\"5\",envoy_cluster_name=\"half-v1\"} 1",
         "envoy_cluster_retry_upstream_rq_completed{envoy_cluster_name=\"half-v1\"} 1",
+        "envoy_cluster_external_upstream_rq_xx{envoy_response_code_class=\"2\",envoy_cluster_name=\"half-v1\"} 2",
+        "envoy_cluster_external_upstream_rq{envoy_response_code=\"404\",envoy_cluster_name=\"half-v1\"} 1",
+        "envoy_cluster_external_upstream_rq_completed{envoy_cluster_name=\"half-v1\"} 9",
         "envoy_http_downstream_rq_xx{envoy_response_code_class=\"5\",envoy_http_conn_manager_prefix=\"split\"} 2",
         "envoy_listener_downstream_cx_total{envoy_listener_address=\"127.0.0.1_8500\"} 0",
         "envoy_server_concurrency{} 2",
     ] {
         assert!(page.lines().any(|seen| seen == line), "{line}");
+    }
+}
+
+/// As in Envoy 1.40: a listener has all classes from its start, a cluster each from its first answer.
+#[test]
+fn a_listeners_classes_of_answers_are_there_at_zero_and_its_clusters_come_with_the_first() {
+    let recorder = Recorder::new(1);
+    let http = HttpMeter::new(&recorder, "split");
+    let listener = ListenerMeter::new(&recorder, "127.0.0.1:8500", "split");
+    let cluster = ClusterMeter::new(&recorder, "half".into());
+    cluster.declare();
+    let counts = |family: &str| -> Vec<u64> {
+        let page = recorder.render(Page::Envoy);
+        let start = format!("{family}_xx{{");
+        let lines = page.lines().filter(|line| line.starts_with(&start));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect()
+    };
+    let both = ["envoy_http_downstream_rq", "envoy_listener_http_downstream_rq"];
+    assert_eq!(both.map(counts), [[0; 5], [0; 5]]);
+    assert!(counts("envoy_cluster_upstream_rq").is_empty());
+    for status in [200, 503, 204, 600] {
+        http.answered(status, Duration::ZERO);
+        listener.answered(status);
+        cluster.ended(status);
+    }
+    assert_eq!(both.map(counts), [[0, 2, 0, 0, 1], [0, 2, 0, 0, 1]]);
+    assert_eq!(counts("envoy_cluster_upstream_rq"), [2, 1]);
+    assert_eq!(counts("envoy_cluster_external_upstream_rq"), [2, 1]);
+}
+
+/// What is shown twice is counted once.
+#[test]
+fn a_further_name_makes_no_series() {
+    let recorder = Recorder::new(1);
+    let cluster = ClusterMeter::new(&recorder, "half".into());
+    cluster.declare();
+    let before = recorder.series();
+    cluster.ended(200);
+    assert_eq!(recorder.series(), before + 2, "a code and a class");
+    recorder.reset_counters();
+    cluster.ended(200);
+    let page = recorder.render(Page::Metrics);
+    for name in ["", "external_"] {
+        let line = format!("envoy_cluster_{name}upstream_rq_completed{{envoy_cluster_name=\"half\"}} 2");
+        assert!(page.lines().any(|shown| shown == line), "{line}\n{page}");
     }
 }
 

@@ -52,7 +52,7 @@ pub static HOP_REQUESTS: Family =
 /// Hops that failed.
 pub static HOP_ERRORS: Family = Family::counter(
     "weir_hop_errors_total",
-    "Requests handed to another Weir that did not reach a model server, by reason.",
+    "Requests on their way to another Weir that did not reach a model server, by reason.",
 )
 .by(&[SERVICE, VERSION, HOP_REASON]);
 /// Choices of the split.

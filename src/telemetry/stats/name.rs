@@ -24,19 +24,20 @@ enum Part {
     Value {
         label: &'static str,
         /// What follows the value in some name, so that no segment of it but the first may be the same.
-        ends_before: &'static str,
+        ends_before: &'static [&'static str],
     },
 }
 
-const CLUSTER: Part = Part::Value { label: "envoy_cluster_name", ends_before: "retry" };
-const MANAGER: Part = Part::Value { label: "envoy_http_conn_manager_prefix", ends_before: "" };
-const ADDRESS: Part = Part::Value { label: "envoy_listener_address", ends_before: "http" };
-const CODE: Part = Part::Value { label: "envoy_response_code", ends_before: "" };
-const CLASS: Part = Part::Value { label: "envoy_response_code_class", ends_before: "" };
+const CLUSTER: Part = Part::Value { label: "envoy_cluster_name", ends_before: &["external", "retry"] };
+const MANAGER: Part = Part::Value { label: "envoy_http_conn_manager_prefix", ends_before: &[] };
+const ADDRESS: Part = Part::Value { label: "envoy_listener_address", ends_before: &["http"] };
+const CODE: Part = Part::Value { label: "envoy_response_code", ends_before: &[] };
+const CLASS: Part = Part::Value { label: "envoy_response_code_class", ends_before: &[] };
 
 /// Envoy's scopes within a cluster or a manager, as they are within a metric's name.
-const SCOPES: [(&str, &str); 5] = [
+const SCOPES: [(&str, &str); 6] = [
     ("circuit_breakers_default_", "circuit_breakers.default."),
+    ("external_upstream_", "external.upstream_"),
     ("fault_", "fault."),
     ("health_check_", "health_check."),
     ("outlier_detection_", "outlier_detection."),
@@ -122,7 +123,8 @@ impl Shape {
                 // Envoy leaves out an empty segment.
                 if !value.is_empty() {
                     out.push('.');
-                    write_value(out, value, pairs.peek().map_or("", |(label, _)| label), false);
+                    let next = pairs.peek().map(|&(label, _)| label);
+                    write_value(out, value, next.as_slice(), false);
                 }
             }
         }
@@ -150,14 +152,14 @@ fn pairs_of(labels: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Appends a value, its segments as they are but for one that is `not`: that is written otherwise, so that it is not
+/// Appends a value, its segments as they are but for one that is of `not`: that is written otherwise, so that it is not
 /// taken for what stands behind the value. `keeps_first`: the first segment is a value's whatever it is.
-fn write_value(out: &mut String, value: &str, not: &str, keeps_first: bool) {
+fn write_value(out: &mut String, value: &str, not: &[&str], keeps_first: bool) {
     for (number, segment) in value.split('.').enumerate() {
         if number > 0 {
             out.push('.');
         }
-        let is_taken = !segment.is_empty() && segment == not && (number > 0 || !keeps_first);
+        let is_taken = !segment.is_empty() && not.contains(&segment) && (number > 0 || !keeps_first);
         let mut chars = segment.chars().enumerate();
         while let Some((at, char)) = chars.next() {
             // Of a label's value on the page: `\\`, `\"` and `\n` are one character each.

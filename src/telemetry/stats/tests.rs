@@ -43,6 +43,7 @@ fn names_are_those_that_envoy_takes_its_labels_from() {
         ("envoy_cluster_upstream_rq_total", "upstream_rq_total"),
         ("envoy_cluster_upstream_rq_retry_limit_exceeded", "upstream_rq_retry_limit_exceeded"),
         ("envoy_cluster_retry_upstream_rq_completed", "retry.upstream_rq_completed"),
+        ("envoy_cluster_external_upstream_rq_completed", "external.upstream_rq_completed"),
         (
             "envoy_cluster_circuit_breakers_default_rq_pending_open",
             "circuit_breakers.default.rq_pending_open",
@@ -58,6 +59,8 @@ fn names_are_those_that_envoy_takes_its_labels_from() {
     let (class, code) = ([("envoy_response_code_class", "5")], [("envoy_response_code", "404")]);
     assert_eq!(of_cluster("envoy_cluster_upstream_rq_xx", &class), "upstream_rq_5xx");
     assert_eq!(of_cluster("envoy_cluster_retry_upstream_rq_xx", &class), "retry.upstream_rq_5xx");
+    assert_eq!(of_cluster("envoy_cluster_external_upstream_rq_xx", &class), "external.upstream_rq_5xx");
+    assert_eq!(of_cluster("envoy_cluster_external_upstream_rq", &code), "external.upstream_rq_404");
     assert_eq!(of_cluster("envoy_cluster_upstream_rq", &code), "upstream_rq_404");
     assert_eq!(of_cluster("envoy_cluster_retry_upstream_rq", &code), "retry.upstream_rq_404");
 
@@ -102,6 +105,7 @@ fn what_would_be_read_as_a_part_of_the_name_or_end_its_line_is_percent_encoded()
     let cluster = |value| name("envoy_cluster_upstream_rq_total", &[("envoy_cluster_name", value)]);
     assert_eq!(cluster("a:b\n%\u{2028}é"), "cluster.a%3Ab%0A%25%E2%80%A8é.upstream_rq_total");
     assert_eq!(cluster("a.retry"), "cluster.a.%72etry.upstream_rq_total");
+    assert_eq!(cluster("a.external"), "cluster.a.%65xternal.upstream_rq_total");
     assert_eq!(cluster("retry.a\"\\"), "cluster.retry.a\"\\.upstream_rq_total");
     let pair = |a, b| name("weir_x", &[("service", a), ("rule", b)]);
     assert_eq!(pair("a.rule.b", "c"), "weir.x.service.a.%72ule.b.rule.c");
@@ -138,7 +142,7 @@ fn awkward(label: &str, next: Option<&str>) -> Vec<String> {
         "envoy_response_code" => vec!["200".to_owned(), "503".to_owned()],
         "envoy_response_code_class" => vec!["2".to_owned(), "5".to_owned()],
         _ => {
-            let words = [next.unwrap_or("x"), "retry", "http"];
+            let words = [next.unwrap_or("x"), "retry", "external", "http"];
             let around = words.iter().flat_map(|word| {
                 [
                     word.to_string(),
