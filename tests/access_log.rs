@@ -21,9 +21,13 @@ mod envoy;
 mod filters;
 #[path = "access_log/heads.rs"]
 mod heads;
+#[path = "access_log/istio.rs"]
+mod istio;
 #[path = "access_log/likeness.rs"]
 mod likeness;
 #[path = "access_log/moments.rs"]
 mod moments;
+#[path = "access_log/times.rs"]
+mod times;
 #[path = "access_log/upstream.rs"]
 mod upstream;

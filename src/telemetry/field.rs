@@ -6,6 +6,7 @@ use http::HeaderName;
 
 use super::credentials::is_credentials;
 use super::format::{Format, InvalidFormat, refuse};
+use super::time_form::TimeForm;
 use crate::words::Operator;
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -23,7 +24,7 @@ pub(super) enum Source {
     /// Of the record, by an operator without argument.
     Record(Operator),
     /// The start, in the form that was asked for.
-    StartTime(Box<str>),
+    StartTime(TimeForm),
     /// Of the heads: the first that is there.
     Head(HeadPart, Option<HeadPart>),
     /// The trace's id, by the field at this place in [`Format::request_headers`].
@@ -92,7 +93,10 @@ impl Format {
     /// Of an operator with its argument.
     fn source_with(&mut self, operator: Operator, argument: &str) -> Result<Source, InvalidFormat> {
         match operator {
-            Operator::StartTime => start_time(argument),
+            Operator::StartTime => match TimeForm::parse(argument) {
+                Ok(form) => Ok(Source::StartTime(form)),
+                Err(reason) => refuse(format!("`{argument}` is no form of time: {reason}")),
+            },
             Operator::GrpcStatus => grpc_form(argument).map(Source::Grpc),
             // What is not set is a text all the same, as in Envoy.
             Operator::Environment => {
@@ -158,14 +162,6 @@ impl Format {
             Operator::Trailer => HeadPart::Trailer(self.response_trailers.place(header)),
             _ => HeadPart::Request(self.request_headers.place(header)),
         })
-    }
-}
-
-/// `%START_TIME(form)%`: a form is right if it can print a time.
-fn start_time(form: &str) -> Result<Source, InvalidFormat> {
-    match jiff::fmt::strtime::format(form, jiff::Timestamp::UNIX_EPOCH) {
-        Ok(_) => Ok(Source::StartTime(form.into())),
-        Err(error) => refuse(format!("`{form}` is no form of time: {error}")),
     }
 }
 

@@ -20,7 +20,6 @@ fn an_operator_that_cannot_be_filled_is_refused_by_name_with_what_is_allowed() {
         ("DOWNSTREAM_TLS_VERSION", "supported: Weir speaks no TLS; allowed"),
         ("DOWNSTREAM_PEER_URI_SAN", "no TLS"),
         ("DYNAMIC_METADATA", "no metadata"),
-        ("VIRTUAL_CLUSTER_NAME", "no virtual clusters"),
     ] {
         let refusal = refusal(&format!("%BYTES_SENT% %{name}%"));
         let named = refusal.contains(&format!("`{name}`")) && refusal.contains(why);

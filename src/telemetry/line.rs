@@ -213,7 +213,7 @@ fn write_calendar(line: &mut Vec<u8>, time: SystemTime) {
 fn value<'a>(source: &'a Source, record: &'a RequestRecord) -> Value<'a> {
     match source {
         Source::Record(operator) => record_value(*operator, record),
-        Source::StartTime(form) => start_time_as(form, record),
+        Source::StartTime(form) => form.print(record.start_wall).map_or(Value::Unset, Value::Text),
         Source::Head(first, second) => {
             let Some(heads) = record.logged.as_deref() else { return Value::Unset };
             match heads.part(*first).or_else(|| heads.part((*second)?)) {
@@ -283,7 +283,8 @@ fn moments_value<'a>(operator: Operator, record: &'a RequestRecord, moments: &'a
         Operator::UpstreamWireBytesReceived => Value::Number(moments.wire().1),
         Operator::UpstreamTransportFailureReason => name(moments.failure()),
         Operator::LocalReplyBody => Value::Bytes(moments.local_reply().unwrap_or_default()),
-        // Connections are never ended over what is below HTTP, and bring no name of a server: there is no TLS.
+        // Connections are never ended over what is below HTTP, and bring no name of a server: there is no TLS. Nor are
+        // there virtual clusters.
         _ => Value::Unset,
     }
 }
@@ -350,13 +351,6 @@ fn start_time(record: &RequestRecord) -> Value<'static> {
         _ if jiff::Timestamp::try_from(record.start_wall).is_ok() => Value::OtherTime(record.start_wall),
         _ => Value::Unset,
     }
-}
-
-/// In a form that was tried when the format was read.
-fn start_time_as(form: &str, record: &RequestRecord) -> Value<'static> {
-    let time = jiff::Timestamp::try_from(record.start_wall);
-    let text = time.and_then(|time| jiff::fmt::strtime::format(form, time));
-    text.map_or(Value::Unset, Value::Text)
 }
 
 /// As `%GRPC_STATUS%` prints it.

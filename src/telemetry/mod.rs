@@ -32,6 +32,7 @@ mod recorder;
 mod registry;
 mod shard;
 mod template;
+mod time_form;
 mod version;
 
 pub use access_log::{AccessLog, AccessLogs, Format, InvalidFormat, LoggedHeads};

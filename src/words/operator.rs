@@ -41,6 +41,7 @@ pub enum Operator {
     ConnectionTerminationDetails,
     RequestedServerName,
     RouteName,
+    VirtualClusterName,
     GrpcStatus,
     GrpcStatusNumber,
     StreamId,
@@ -54,13 +55,17 @@ pub enum Operator {
 
 use Operator::*;
 
-/// Other names of some.
-const ALIASES: [(&str, Operator); 3] =
-    [("REQUEST_HEADER", Req), ("RESPONSE_HEADER", Resp), ("RESPONSE_TRAILER", Trailer)];
+/// Other names of some. A cluster has one name here, in Envoy also one for show.
+const ALIASES: [(&str, Operator); 4] = [
+    ("REQUEST_HEADER", Req),
+    ("RESPONSE_HEADER", Resp),
+    ("RESPONSE_TRAILER", Trailer),
+    ("UPSTREAM_CLUSTER_RAW", UpstreamCluster),
+];
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Operator; 42] = [
+    pub const ALL: [Operator; 43] = [
         StartTime,
         Req,
         Resp,
@@ -95,6 +100,7 @@ impl Operator {
         ConnectionTerminationDetails,
         RequestedServerName,
         RouteName,
+        VirtualClusterName,
         GrpcStatus,
         GrpcStatusNumber,
         StreamId,
@@ -142,6 +148,7 @@ impl Operator {
             ConnectionTerminationDetails => "CONNECTION_TERMINATION_DETAILS",
             RequestedServerName => "REQUESTED_SERVER_NAME",
             RouteName => "ROUTE_NAME",
+            VirtualClusterName => "VIRTUAL_CLUSTER_NAME",
             GrpcStatus => "GRPC_STATUS",
             GrpcStatusNumber => "GRPC_STATUS_NUMBER",
             StreamId => "STREAM_ID",
@@ -179,7 +186,6 @@ impl Operator {
             | "METADATA"
             | "FILTER_STATE"
             | "UPSTREAM_FILTER_STATE" => Some("requests carry no metadata here"),
-            "VIRTUAL_CLUSTER_NAME" => Some("there are no virtual clusters"),
             _ if of_tls.iter().any(|part| name.contains(part)) => Some("Weir speaks no TLS"),
             _ => None,
         }

@@ -26,7 +26,7 @@ const MEASURED: [&str; 8] = [
     "UPSTREAM_WIRE_BYTES_SENT",
 ];
 /// What is compared as it is printed, but for ports.
-const SAME: [&str; 41] = [
+const SAME: [&str; 42] = [
     "BYTES_RECEIVED",
     "BYTES_SENT",
     "CONNECTION_TERMINATION_DETAILS",
@@ -68,12 +68,13 @@ const SAME: [&str; 41] = [
     "UPSTREAM_REMOTE_ADDRESS",
     "UPSTREAM_REQUEST_ATTEMPT_COUNT",
     "UPSTREAM_TRANSPORT_FAILURE_REASON",
+    "VIRTUAL_CLUSTER_NAME",
 ];
 
 /// What is sent, on a connection of its own, to a host of which there are three: see [`routes`].
-struct Probe {
-    name: &'static str,
-    bytes: String,
+pub(super) struct Probe {
+    pub(super) name: &'static str,
+    pub(super) bytes: String,
     leaves: bool,
 }
 
@@ -87,7 +88,7 @@ fn every_difference_to_envoy_in_what_an_operator_prints_is_listed_and_explained(
         let upstream = Upstream::start().await;
         let refused = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let folder = tempfile::tempdir().expect("a folder");
-        let envoy = Envoy::with(&program, |log| for_envoy(upstream.at, refused, log));
+        let envoy = Envoy::with(&program, |log| for_envoy(upstream.at, refused, log, &formats()));
         send_all(envoy.address, &upstream).await;
         let mut of_weir = BTreeMap::new();
         for (name, format) in formats() {
@@ -134,7 +135,7 @@ fn note_differences(
     }
 }
 
-fn unquoted(value: &str) -> &str {
+pub(super) fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
@@ -177,7 +178,7 @@ fn formats() -> [(&'static str, Value); 3] {
     ]
 }
 
-fn for_weir(up: SocketAddr, refused: SocketAddr, log: &Path, format: &Value) -> String {
+pub(super) fn for_weir(up: SocketAddr, refused: SocketAddr, log: &Path, format: &Value) -> String {
     let access_log = json!({"path": log, "format": format});
     format!(
         "listeners: [{{name: in, address: \"127.0.0.1:0\"}}]\naccess_log: {access_log}\nservices:\n\
@@ -188,7 +189,7 @@ fn for_weir(up: SocketAddr, refused: SocketAddr, log: &Path, format: &Value) -> 
 }
 
 /// No retries, as in Envoy without a word.
-fn routes() -> String {
+pub(super) fn routes() -> String {
     let rule = |name: &str| {
         json!({
             "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name},
@@ -201,12 +202,18 @@ fn routes() -> String {
     ["up", "refused", "empty"].map(rule).join("\n---\n")
 }
 
-fn for_envoy(up: SocketAddr, refused: SocketAddr, log: &Path) -> String {
+/// It writes a log in each of `formats`, beside `log` and under its name.
+pub(super) fn for_envoy(
+    up: SocketAddr,
+    refused: SocketAddr,
+    log: &Path,
+    formats: &[(&str, Value)],
+) -> String {
     let kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog";
-    let logs: Vec<Value> = formats()
-        .into_iter()
+    let logs: Vec<Value> = formats
+        .iter()
         .map(|(name, format)| {
-            let form = match &format {
+            let form = match format {
                 Value::String(text) => json!({"text_format_source": {"inline_string": format!("{text}\n")}}),
                 object => json!({
                     "json_format": object["json"],
@@ -224,7 +231,7 @@ fn for_envoy(up: SocketAddr, refused: SocketAddr, log: &Path) -> String {
     let hosts = ["up", "refused", "empty"].map(|name| {
         json!({
             "name": name, "domains": [format!("{name}.example")],
-            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": name, "timeout": "0s"}}],
+            "routes": [{"name": name, "match": {"prefix": "/"}, "route": {"cluster": name, "timeout": "0s"}}],
         })
     });
     let speaks = envoy::speaks("http_protocol_options: {enable_trailers: true}");
@@ -237,7 +244,7 @@ fn for_envoy(up: SocketAddr, refused: SocketAddr, log: &Path) -> String {
     )
 }
 
-fn probes() -> Vec<Probe> {
+pub(super) fn probes() -> Vec<Probe> {
     let probe = |name, bytes: String| Probe { name, bytes, leaves: false };
     let asked = |name: &'static str, host: &str, method: &str, more: &str, body: &str| {
         let length =
@@ -345,7 +352,7 @@ async fn told(
 }
 
 /// With names in place of the addresses that are known; any other on this machine is the caller's.
-fn with_names(value: &str, to: SocketAddr, up: SocketAddr, refused: SocketAddr) -> String {
+pub(super) fn with_names(value: &str, to: SocketAddr, up: SocketAddr, refused: SocketAddr) -> String {
     let bare = unquoted(value);
     let quoted = bare.len() < value.len();
     let named = match bare.parse::<SocketAddr>() {
