@@ -80,7 +80,7 @@ fn once_it_is_a_table_of_the_last_minute_or_what_the_admin_says() {
     );
     assert_eq!(words(3)[..4], ["v1", "95", &share(0), "%"]);
     assert_eq!(words(4)[..4], ["v2", "5", &share(1), "%"]);
-    assert_eq!(words(4).last(), Some(&"1/1"));
+    assert_eq!(words(4)[words(4).len() - 2..], ["✓", "1/1"]);
 
     let json = output(top(&weir, &["--once", "-o", "json"]));
     let said: Value = serde_json::from_slice(&json.stdout).unwrap();
@@ -128,6 +128,42 @@ fn the_rule_that_has_the_traffic_is_above_those_before_it_and_json_is_by_precede
     });
     let json = output(top(&weir, &["--once", "-o", "json"])).stdout;
     assert_eq!(serde_json::from_slice::<Value>(&json).unwrap()["splits"][0]["rule"], "quiet.models");
+}
+
+#[test]
+fn of_many_rules_as_many_are_asked_for_as_are_shown_and_the_rest_is_counted() {
+    let weir = proxy();
+    let named = |name: &str| rule(&[("v1", 95), ("v2", 5)]).replace("name: canary", &format!("name: {name}"));
+    let header =
+        |number| format!("  match: {{request: {{headers: {{x-a: {{exact: '{number}'}}}}}}}}\n  route:");
+    let rules: Vec<String> =
+        (1..=120).map(|number| named(&format!("r{number}")).replace("  route:", &header(number))).collect();
+    weir.write_rules(&rules.join("\n---\n"));
+    // The last: where no rule applies, all versions share.
+    let all = || -> Value { serde_json::from_str(&get(weir.pod.admin, "/splits").unwrap().1).unwrap() };
+    eventually("all rules", 121, || all()["splits"].as_array().unwrap().len());
+    let once = |words: &[&str]| text(&output(top(&weir, words)).stdout).to_owned();
+    let (few, usual) = (once(&["--once", "--limit", "2"]), once(&["--once"]));
+    let named = |text: &str| text.lines().filter(|line| line.contains(".models  half-plus-two")).count();
+    assert_eq!((named(&few), few.lines().last()), (2, Some(" … 119 more rules")));
+    assert_eq!((named(&usual), usual.lines().last()), (100, Some(" … 21 more rules")));
+    assert!(!once(&["--once", "--filter", "r7[0-9]"]).contains("more"));
+    let json = |words: &[&str]| serde_json::from_str::<Value>(&once(words)).unwrap();
+    assert_eq!(json(&["--once", "-o", "json"])["splits"].as_array().unwrap().len(), 121);
+    assert_eq!(json(&["--once", "-o", "json", "--limit", "3"])["left_out"], 118);
+
+    let child = top(&weir, &["--interval", "100ms"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = Running(child.unwrap());
+    let mut said = String::new();
+    BufReader::new(child.0.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "weir top: 21 more rules: --limit, --filter\n");
+
+    let (mut seen, program) = terminal(120, 24);
+    let mut command = top(&weir, &["--interval", "100ms"]);
+    command.env("NO_COLOR", "1").stdout(program.try_clone().unwrap()).stderr(program);
+    let _child = Running(command.spawn().unwrap());
+    // Six would fill it with the least that a rule takes; a blank line and a second version leave more out.
+    read_until(&mut seen, |said| said.contains(" more lines, 115 more rules"));
 }
 
 #[test]

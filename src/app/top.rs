@@ -30,7 +30,12 @@ pub struct Top {
     pub interval: Duration,
     /// Which services and rules.
     pub filter: Option<String>,
+    /// How many rules at most.
+    pub limit: Option<usize>,
 }
+
+/// Rules that are shown where there is no terminal whose height says how many.
+const MAX_RULES: usize = 100;
 
 impl Top {
     /// Shows the table on the standard output, until nobody reads it or for once.
@@ -51,11 +56,11 @@ impl Top {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What was shown last, and since when there has been nothing new.
-        let (mut last, mut lost) = (None, None);
+        let (mut last, mut lost, mut left_out) = (None, None, 0);
         loop {
             ticks.tick().await;
             screen.measure();
-            let told = self.fetch().await.map_err(|error| self.reason(&error)).and_then(|page| {
+            let told = self.fetch(&screen).await.map_err(|error| self.reason(&error)).and_then(|page| {
                 let view = view::read(&page).map_err(|error| format!("{}: {error}", self.admin))?;
                 Ok((page, view))
             });
@@ -66,6 +71,11 @@ impl Top {
                         recent = Recent::default();
                         screen.set_notice(None);
                         self.tell_unseen(&screen, &format!("connected again after {}", seconds(since)));
+                    }
+                    screen.set_left_out(view.left_out);
+                    if std::mem::replace(&mut left_out, view.left_out) != left_out && !self.once && !self.json
+                    {
+                        self.tell_unseen(&screen, &(table::more(left_out, "rule") + ": --limit, --filter"));
                     }
                     let rows =
                         if self.once { minute_rows(&view) } else { recent.rows(Instant::now(), &view) };
@@ -118,13 +128,23 @@ impl Top {
         }
     }
 
-    async fn fetch(&self) -> io::Result<Vec<u8>> {
+    async fn fetch(&self, screen: &Screen) -> io::Result<Vec<u8>> {
         let filter = self.filter.as_deref().map(|filter| utf8_percent_encode(filter, NON_ALPHANUMERIC));
-        // What may not fit stands at the end.
+        // What does not fit is not asked for: it stands at the end.
         let sort = (!self.json).then(|| "sort=trouble".to_owned());
-        let asked: Vec<String> =
-            sort.into_iter().chain(filter.map(|filter| format!("filter={filter}"))).collect();
+        let limit = self.limit(screen).map(|limit| format!("limit={limit}"));
+        let filter = filter.map(|filter| format!("filter={filter}"));
+        let asked: Vec<String> = [sort, limit, filter].into_iter().flatten().collect();
         view::page(&*self.admin, &format!("/splits?{}", asked.join("&"))).await
+    }
+
+    /// How many rules are asked for: as many as there is room for. JSON is of all, unless something else was asked for.
+    fn limit(&self, screen: &Screen) -> Option<usize> {
+        let wanted = self.limit.or((!self.json).then_some(MAX_RULES));
+        match screen.rules_that_fit().filter(|_| !self.json && !self.once) {
+            Some(fit) => Some(self.limit.map_or(fit, |limit| limit.min(fit))),
+            None => wanted,
+        }
     }
 
     fn reason(&self, error: &io::Error) -> String {

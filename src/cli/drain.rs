@@ -4,7 +4,7 @@
 //! admin alone, so it works where nothing but the binary is there, as in a `preStop` hook.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,9 +31,9 @@ pub struct DrainArgs {
     /// Wait until the proxy has exited
     #[arg(long)]
     pub wait: bool,
-    /// The proxy's admin address
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15000")]
-    pub admin: SocketAddr,
+    /// The proxy's admin address, or a name for it
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15000", value_parser = super::admin::parse)]
+    pub admin: String,
     /// How long to wait, as in 500ms, 10s or 1m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = super::duration::parse)]
     pub timeout: Duration,
@@ -55,24 +55,27 @@ pub fn run(args: &DrainArgs) -> ExitCode {
 }
 
 fn drain(args: &DrainArgs) -> Result<String, String> {
-    let (admin, start) = (args.admin, Instant::now());
-    match ask(admin, "POST /drain_listeners") {
+    let (admin, start) = (&args.admin, Instant::now());
+    // Of a name's addresses, that of the proxy: it is the one that is waited for.
+    let address = match ask_by_name(admin, "POST /drain_listeners") {
         // It answers 503 when it is leaving already.
-        Ok(200 | 503) => {}
-        Ok(status) => return Err(format!("{admin} answered {status}: is this the admin address of weir?")),
+        Ok((address, 200 | 503)) => address,
+        Ok((_, status)) => {
+            return Err(format!("{admin} answered {status}: is this the admin address of weir?"));
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             return Err(format!(
                 "nothing listens at {admin}: is weir running, and is this its admin address?"
             ));
         }
         Err(error) => return Err(format!("{admin} did not answer: {error}")),
-    }
+    };
     if !args.wait {
         return Ok("draining".to_owned());
     }
     let mut was_draining = false;
     while start.elapsed() < args.timeout {
-        match ask(admin, "GET /ready") {
+        match ask(address, "GET /ready") {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(drained(start)),
             // Ready again: what answers has been started since.
             Ok(200) if was_draining => return Ok(drained(start)),
@@ -87,6 +90,18 @@ fn drain(args: &DrainArgs) -> Result<String, String> {
 
 fn drained(start: Instant) -> String {
     format!("drained in {:.1} s", start.elapsed().as_secs_f64())
+}
+
+/// Which of the addresses of `admin` answers, and the status.
+fn ask_by_name(admin: &str, what: &str) -> io::Result<(SocketAddr, u16)> {
+    let mut fault = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in admin.to_socket_addrs()? {
+        match ask(address, what) {
+            Ok(status) => return Ok((address, status)),
+            Err(error) => fault = error,
+        }
+    }
+    Err(fault)
 }
 
 /// The status that the admin answers with.
@@ -143,7 +158,7 @@ mod tests {
     }
 
     fn args(admin: SocketAddr, wait: bool, timeout: Duration) -> DrainArgs {
-        DrainArgs { wait, admin, timeout }
+        DrainArgs { wait, admin: admin.to_string(), timeout }
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -167,6 +182,16 @@ mod tests {
         let (address, asked) = admin(&["503", "503", "200"]);
         assert!(drain(&args(address, true, LONG)).is_ok());
         assert_eq!(asked.join().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn an_admin_may_be_named_and_the_address_that_took_it_is_waited_for() {
+        // Of the name's addresses, the one at which it listens.
+        let (address, asked) = admin(&["200", "503"]);
+        let named = format!("localhost:{}", address.port());
+        let args = DrainArgs { wait: true, admin: named, timeout: LONG };
+        assert!(drain(&args).unwrap().starts_with("drained in "));
+        assert_eq!(asked.join().unwrap(), ["POST /drain_listeners HTTP/1.1", "GET /ready HTTP/1.1"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Law: a subcommand reads its arguments, calls what does the work, and prints; it decides nothing else.
 
+pub mod admin;
 pub mod convert;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -134,8 +135,10 @@ mod tests {
     fn a_drain_asks_the_usual_admin_and_waits_a_minute_at_most() {
         let Ok(Command::Drain(args)) = parse("weir drain") else { panic!("no drain") };
         assert_eq!((args.wait, args.timeout), (false, Duration::from_secs(60)));
-        assert_eq!(args.admin, ([127, 0, 0, 1], 15000).into());
+        assert_eq!(args.admin, "127.0.0.1:15000");
         assert!(parse("weir drain --wait --admin [::1]:15000 --timeout 500ms").is_ok());
+        assert!(parse("weir drain --admin localhost:15000").is_ok());
+        assert!(parse("weir drain --admin localhost").is_err());
         assert!(parse("weir drain --timeout 10").is_err());
     }
 

@@ -4,8 +4,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use http::uri::Authority;
-
 use super::Output;
 use crate::app::top::Top;
 
@@ -17,7 +15,8 @@ const EXAMPLES: &str = "Examples:
 
 On a terminal the table is drawn in place; Ctrl-C ends it. Elsewhere there is one line a version each time. Share and
 req/s are those of the last five seconds, with --once of the last minute; all else is of the last minute. Rules with
-trouble come first, then those with most traffic; -o json has them by precedence.
+trouble come first, then those with most traffic; -o json has them by precedence. Rules beyond --limit are told by
+their number.
 
 Success is the share of requests that the server did not fail: it failed those that ended with a 5xx, with a gRPC
 status of the server's, cut off, or without an answer. Client errors, which are a 4xx or a gRPC status such as
@@ -34,7 +33,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 #[command(after_help = EXAMPLES)]
 pub struct TopArgs {
     /// The proxy's admin address; a name is looked up each time
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15000", value_parser = admin)]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15000", value_parser = super::admin::parse)]
     pub admin: String,
     /// Show it once and end
     #[arg(long)]
@@ -45,19 +44,12 @@ pub struct TopArgs {
     /// Only services and rules that match: a regular expression on "SERVICE RULE"
     #[arg(long, value_name = "REGEX")]
     pub filter: Option<String>,
+    /// How many rules at most; else as many as the terminal has room for, 100 elsewhere, and in JSON all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
     /// How to print: json is what the admin says, a document each time
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Output,
-}
-
-/// An address, or a name and a port.
-fn admin(text: &str) -> Result<String, String> {
-    let authority =
-        text.parse::<Authority>().ok().filter(|read| !read.host().is_empty() && !text.contains('@'));
-    match authority.and_then(|read| read.port_u16()) {
-        Some(1..) => Ok(text.to_owned()),
-        _ => Err("write a name or an address and a port, as in localhost:15000 or [::1]:15000".to_owned()),
-    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -68,39 +60,14 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Shows; fails when there is no proxy.
 #[must_use]
 pub fn run(args: &TopArgs) -> ExitCode {
-    let TopArgs { admin, once, interval, filter, output } = args.clone();
-    match (Top { admin, once, interval, filter, json: output == Output::Json }).run() {
+    let TopArgs { admin, once, interval, filter, limit, output } = args.clone();
+    // It fits: there is no address space below 32 bits.
+    let limit = limit.map(|limit| limit as usize);
+    match (Top { admin, once, interval, filter, limit, json: output == Output::Json }).run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             let _ = writeln!(io::stderr(), "weir top: {reason}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_admin_is_a_name_or_an_address_with_a_port() {
-        for right in ["127.0.0.1:15000", "localhost:15000", "[::1]:15000", "weir.models.svc:1"] {
-            assert_eq!(admin(right).as_deref(), Ok(right));
-        }
-        for wrong in [
-            "",
-            "localhost",
-            ":15000",
-            "localhost:",
-            "localhost:0",
-            "localhost:65536",
-            "::1:15000",
-            "a b:1",
-            "a@b:1",
-            "http://localhost:15000",
-            "a:1/",
-        ] {
-            assert!(admin(wrong).is_err(), "{wrong:?}");
         }
     }
 }

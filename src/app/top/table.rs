@@ -11,10 +11,12 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use super::grid;
-use super::view::{Endpoints, SplitsView, States, VersionView};
+use super::view::{Endpoints, SplitView, SplitsView, States, VersionView};
 
 /// How far back share and req/s look.
 const RECENT: Duration = Duration::from_secs(5);
+/// Its name, the names of the columns, what stands below them, and a version.
+const LINES_OF_A_RULE: usize = 4;
 
 /// What is shown of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,11 +124,11 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(key: &Key, version: &VersionView, share: Option<f64>, per_second: Option<f64>) -> Row {
+    fn new(split: &SplitView, version: &VersionView, share: Option<f64>, per_second: Option<f64>) -> Row {
         let minute = &version.minute;
         Row {
-            service: clean(&key.0),
-            rule: key.1.as_deref().map(clean),
+            service: clean(&split.service),
+            rule: split.rule.as_deref().map(clean),
             version: clean(&match &version.service {
                 Some(service) => format!("{} of {service}", version.version),
                 None => version.version.clone(),
@@ -142,6 +144,27 @@ impl Row {
             endpoints: version.endpoints,
             states: version.states.clone(),
         }
+    }
+
+    /// With a mark before what has a state: a colour says nothing alone.
+    fn marked(&self, column: Column) -> String {
+        let mark = match column {
+            Column::Success => mark(self.states.success.as_deref()),
+            Column::Endpoints => mark(self.states.endpoints.as_deref()),
+            _ => "",
+        };
+        mark.to_owned() + &self.text(column)
+    }
+
+    /// With the word of its state behind it.
+    fn worded(&self, column: Column) -> String {
+        let state = match column {
+            Column::Success => &self.states.success,
+            Column::Endpoints => &self.states.endpoints,
+            _ => &None,
+        };
+        let text = self.text(column);
+        state.as_deref().map(|state| format!("{text} {}", clean(state))).unwrap_or(text)
     }
 
     fn text(&self, column: Column) -> String {
@@ -173,10 +196,12 @@ pub(super) fn clean(text: &str) -> String {
 
 /// The rows of one view by itself: share and req/s are those of the last minute, too.
 pub fn minute_rows(view: &SplitsView) -> Vec<Row> {
-    let row = |(key, version): (Key, &VersionView)| {
-        Row::new(&key, version, version.minute.share, version.minute.qps)
-    };
-    keyed(view).map(row).collect()
+    let row =
+        |split, version: &VersionView| Row::new(split, version, version.minute.share, version.minute.qps);
+    view.splits
+        .iter()
+        .flat_map(|split| split.versions.iter().map(move |version| row(split, version)))
+        .collect()
 }
 
 /// Turns one view after another into rows.
@@ -185,59 +210,79 @@ pub struct Recent {
     seen: VecDeque<Seen>,
 }
 
-/// Service, rule, and which version of it.
-type Key = (String, Option<String>, String);
+/// Service and rule.
+type Key = (String, Option<String>);
 
 #[derive(Debug)]
 struct Seen {
     at: Instant,
     generation: u64,
-    requests: HashMap<Key, u64>,
+    /// Whether it tells of every rule that there is.
+    is_whole: bool,
+    /// By the version's name.
+    requests: HashMap<Key, HashMap<String, u64>>,
 }
 
 impl Recent {
     /// The rows of `view`, which was fetched at `now`, in its order.
     pub fn rows(&mut self, now: Instant, view: &SplitsView) -> Vec<Row> {
-        let requests = keyed(view).map(|(key, version)| (key, version.start.requests)).collect();
         // What was counted under another configuration says nothing of this one.
         if self.seen.back().is_some_and(|last| last.generation != view.generation) {
             self.seen.drain(..self.seen.len() - 1);
         }
-        self.seen.push_back(Seen { at: now, generation: view.generation, requests });
+        self.seen.push_back(Seen::new(now, view));
         while self.seen.len() > 2 && self.seen[1].at + RECENT <= now {
             self.seen.pop_front();
         }
-        let base = self.seen.front().filter(|base| base.at < now);
-        let since = |key: &Key, total: u64| {
-            let before = base.and_then(|base| base.requests.get(key)).copied().unwrap_or_default();
+        view.splits.iter().flat_map(|split| self.rows_of(now, split)).collect()
+    }
+
+    fn rows_of(&self, now: Instant, split: &SplitView) -> Vec<Row> {
+        let key = key(split);
+        // What was not shown before is not new for that.
+        let base = self.seen.iter().find(|seen| seen.is_whole || seen.requests.contains_key(&key));
+        let base = base.filter(|base| base.at < now);
+        let before = base.and_then(|base| base.requests.get(&key));
+        let since = |version: &VersionView| {
+            let total = version.start.requests;
+            let before = before.and_then(|before| before.get(&name(version))).copied().unwrap_or_default();
             // A counter that went back has begun anew.
             total.checked_sub(before).unwrap_or(total)
         };
-        let mut totals: HashMap<(String, Option<String>), u64> = HashMap::new();
-        for (key, version) in keyed(view) {
-            *totals.entry((key.0.clone(), key.1.clone())).or_default() += since(&key, version.start.requests);
-        }
-        let row = |(key, version): (Key, &VersionView)| {
-            let count = since(&key, version.start.requests);
-            let total = totals.get(&(key.0.clone(), key.1.clone())).copied().unwrap_or_default();
-            let share = (total > 0).then(|| ratio(count, total));
-            let per_second = base.map(|base| ratio(count, 1) / now.duration_since(base.at).as_secs_f64());
-            Row::new(&key, version, share, per_second)
+        let total: u64 = split.versions.iter().map(since).sum();
+        let row = |version: &VersionView| {
+            let share = (total > 0).then(|| ratio(since(version), total));
+            let passed = base.map(|base| now.duration_since(base.at).as_secs_f64());
+            Row::new(split, version, share, passed.map(|passed| ratio(since(version), 1) / passed))
         };
-        keyed(view).map(row).collect()
+        split.versions.iter().map(row).collect()
     }
 }
 
-fn keyed(view: &SplitsView) -> impl Iterator<Item = (Key, &VersionView)> {
-    view.splits.iter().flat_map(|split| {
-        // The same version of two services is two.
-        let name = |version: &VersionView| match &version.service {
-            Some(service) => format!("{} {service}", version.version),
-            None => version.version.clone(),
+impl Seen {
+    fn new(at: Instant, view: &SplitsView) -> Seen {
+        let requests = |split: &SplitView| {
+            split.versions.iter().map(|version| (name(version), version.start.requests)).collect()
         };
-        let key = move |version: &VersionView| (split.service.clone(), split.rule.clone(), name(version));
-        split.versions.iter().map(move |version| (key(version), version))
-    })
+        Seen {
+            at,
+            generation: view.generation,
+            is_whole: view.left_out == 0,
+            requests: view.splits.iter().map(|split| (key(split), requests(split))).collect(),
+        }
+    }
+}
+
+fn key(split: &SplitView) -> Key {
+    (split.service.clone(), split.rule.clone())
+}
+
+/// The same version of two services is two.
+fn name(version: &VersionView) -> String {
+    match &version.service {
+        Some(service) => format!("{} {service}", version.version),
+        None => version.version.clone(),
+    }
 }
 
 // Counts within some seconds are far below what a float holds exactly.
@@ -262,6 +307,8 @@ pub struct Screen {
     notice: Option<String>,
     /// In place of a table without rows.
     nothing: String,
+    /// Rules that are not among the rows.
+    left_out: usize,
 }
 
 impl Screen {
@@ -270,7 +317,7 @@ impl Screen {
     pub fn new(style: &'static Style, terminal: bool, colour: bool) -> Self {
         let nothing = "no split yet".to_owned();
         let colour = terminal && colour;
-        Self { style, terminal, colour, size: None, drawn_lines: 0, notice: None, nothing }
+        Self { style, terminal, colour, size: None, drawn_lines: 0, notice: None, nothing, left_out: 0 }
     }
 
     /// The standard output as it is; no colours if `NO_COLOR` is set and not empty (no-color.org).
@@ -292,6 +339,16 @@ impl Screen {
     /// Whether the table is drawn in place.
     pub fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// How many rules it has room for, where it is a terminal of a known size.
+    pub fn rules_that_fit(&self) -> Option<usize> {
+        self.size.map(|(_, height)| height.div_ceil(LINES_OF_A_RULE))
+    }
+
+    /// How many rules there are that are not shown, from now on.
+    pub fn set_left_out(&mut self, rules: usize) {
+        self.left_out = rules;
     }
 
     /// What stands above the table from now on.
@@ -324,7 +381,9 @@ impl Screen {
 
     /// The table once, as large as it is.
     pub fn once(&self, rows: &[Row]) -> String {
-        self.table(rows).join("\n") + "\n"
+        let mut lines = self.table(rows);
+        lines.extend(self.more(0));
+        lines.join("\n") + "\n"
     }
 
     /// Leaves what is drawn where it is: the next table comes below.
@@ -336,12 +395,22 @@ impl Screen {
     fn fitting(&self, mut lines: Vec<String>) -> Vec<String> {
         // The last line is the cursor's, and one says that there is more.
         let most = self.size.map_or(usize::MAX, |(_, height)| height.saturating_sub(1).max(1));
-        if lines.len() > most {
-            let left = lines.len() - (most - 1);
-            lines.truncate(most - 1);
-            lines.push(grid::cut(&format!(" … {left} more lines"), self.width()));
-        }
+        let is_too_high = lines.len() + usize::from(self.left_out > 0) > most;
+        let left = if is_too_high { lines.len() - (most - 1) } else { 0 };
+        lines.truncate(lines.len() - left);
+        lines.extend(self.more(left));
         lines
+    }
+
+    /// What is not shown: so many lines, and the rules that are not among the rows.
+    fn more(&self, lines: usize) -> Option<String> {
+        let text = match (lines, self.left_out) {
+            (0, 0) => return None,
+            (lines, 0) => more(lines, "line"),
+            (0, rules) => more(rules, "rule"),
+            (lines, rules) => format!("{}, {}", more(lines, "line"), more(rules, "rule")),
+        };
+        Some(grid::cut(&format!(" … {text}"), self.width()))
     }
 
     fn width(&self) -> usize {
@@ -352,7 +421,7 @@ impl Screen {
         if rows.is_empty() {
             return vec![grid::cut(&self.nothing, self.width())];
         }
-        let text = |row: &Row| self.style.columns.iter().map(|&column| row.text(column)).collect();
+        let text = |row: &Row| self.style.columns.iter().map(|&column| row.marked(column)).collect();
         let grid = grid::Grid::new(self.style.columns, rows.iter().map(text).collect(), self.width());
         let mut lines = Vec::new();
         if !self.style.named {
@@ -393,10 +462,15 @@ impl Screen {
             let _ = write!(line, "  service {}  rule {}", row.service, row.rule.as_deref().unwrap_or("-"));
         }
         for &column in self.style.columns {
-            let _ = write!(line, "  {} {}", column.name(), row.text(column));
+            let _ = write!(line, "  {} {}", column.name(), row.worded(column));
         }
         line + "\n"
     }
+}
+
+/// `1 more rule`, `2 more rules`
+pub(super) fn more(count: usize, what: &str) -> String {
+    format!("{count} more {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// One line that sums up a version since the start.
@@ -422,7 +496,17 @@ const YELLOW: &str = "33";
 const CYAN: &str = "36";
 const NONE: &str = "";
 
-/// Of a state, by the admin's word for it.
+/// Of a state, by the admin's word for it; the same as on the live page.
+fn mark(state: Option<&str>) -> &'static str {
+    match state {
+        Some("good") => "✓ ",
+        Some("degraded" | "high") => "! ",
+        Some("failing") => "✕ ",
+        _ => "",
+    }
+}
+
+/// The same as a colour.
 fn colour(state: Option<&str>) -> &'static str {
     match state {
         Some("good") => GREEN,

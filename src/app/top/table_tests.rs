@@ -12,7 +12,7 @@ fn view(generation: u64, counts: &[(&str, u32, u64)]) -> SplitsView {
         ..VersionView::default()
     });
     let split = SplitView { service: "s".to_owned(), rule: None, versions: versions.collect() };
-    SplitsView { generation, splits: vec![split] }
+    SplitsView { generation, splits: vec![split], left_out: 0 }
 }
 
 fn seen(recent: &mut Recent, at: Instant, view: &SplitsView) -> Vec<(Option<f64>, Option<f64>)> {
@@ -105,9 +105,72 @@ fn a_state_is_a_word_or_a_figure_and_never_a_colour_alone() {
     // The other version has as many, and the admin says nothing of it.
     assert!(lines.contains("       61.5 %  "), "{lines:?}");
     assert!(
-        lines.contains("\x1b[31m 50.0 %\x1b[0m") && lines.contains("\x1b[33m      2/3\x1b[0m"),
+        lines.contains("\x1b[31m✕ 50.0 %\x1b[0m") && lines.contains("\x1b[33m    ! 2/3\x1b[0m"),
         "{lines:?}"
     );
+}
+
+#[test]
+fn without_colours_a_state_is_a_mark_in_the_table_and_a_word_in_a_line() {
+    let mut view = wide();
+    let text = Screen::new(&TOP, true, false).once(&minute_rows(&view));
+    assert!(text.contains("✕ 50.0 %") && text.contains("! 2/3") && !text.contains('\x1b'), "{text}");
+    // Nothing is said of what the admin says nothing of.
+    assert!(text.lines().last().is_some_and(|line| !line.contains(['✓', '!', '✕'])), "{text}");
+    let states = &mut view.splits[0].versions[0].states;
+    (states.success, states.endpoints) = (Some("good".to_owned()), Some("good".to_owned()));
+    let text = Screen::new(&TOP, true, false).once(&minute_rows(&view));
+    assert!(text.contains("✓ 50.0 %") && text.contains("✓ 2/3"), "{text}");
+    let lines = Screen::new(&TOP, false, false).draw(Duration::ZERO, &minute_rows(&view));
+    let line = |place: usize| lines.lines().nth(place).unwrap().to_owned();
+    assert!(line(0).contains("success 50.0 % good  ") && line(0).ends_with("endpoints 2/3 good"), "{lines}");
+    assert!(line(1).contains("success 50.0 % failing  "), "{lines}");
+    assert!(line(2).contains("success -  ") && line(2).ends_with("endpoints -"), "{lines}");
+}
+
+#[test]
+fn what_was_not_asked_for_is_told_within_the_terminal() {
+    let rows = minute_rows(&wide());
+    let whole = sized(80, 100).draw(Duration::ZERO, &rows).lines().count();
+    let last = |height: usize, left_out: usize| {
+        let mut screen = sized(80, height);
+        screen.set_left_out(left_out);
+        let text = screen.draw(Duration::ZERO, &rows);
+        assert!(text.lines().count() < height, "{text}");
+        text.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(last(100, 7), " … 7 more rules");
+    assert_eq!(last(whole + 2, 7), " … 7 more rules");
+    assert_eq!(last(whole + 1, 7), " … 1 more line, 7 more rules");
+    assert_eq!(last(whole, 1), " … 2 more lines, 1 more rule");
+    let mut screen = Screen::new(&TOP, false, false);
+    screen.set_left_out(7);
+    assert_eq!(screen.once(&rows).lines().last(), Some(" … 7 more rules"));
+    assert!(!screen.draw(Duration::ZERO, &rows).contains('…'), "there are lines of versions alone");
+}
+
+#[test]
+fn a_rule_that_was_not_shown_before_has_no_rate_until_it_was_seen_twice() {
+    let (mut recent, start) = (Recent::default(), Instant::now());
+    let at = |second| start + Duration::from_secs(second);
+    let of = |rule: &str, requests: u64| {
+        let mut view = view(1, &[("v1", 50, requests), ("v2", 50, requests)]);
+        (view.splits[0].rule, view.left_out) = (Some(rule.to_owned()), 1);
+        view
+    };
+    seen(&mut recent, at(0), &of("a", 100));
+    let new = seen(&mut recent, at(1), &of("b", 5000));
+    assert_eq!(new, [(Some(0.5), None), (Some(0.5), None)]);
+    let rows = seen(&mut recent, at(3), &of("b", 5020));
+    assert_eq!(rows, [(Some(0.5), Some(10.0)), (Some(0.5), Some(10.0))]);
+    // Where all are shown, one that was not there has begun at zero.
+    let mut whole = of("c", 60);
+    whole.left_out = 0;
+    seen(&mut recent, at(4), &whole);
+    let mut more = whole.clone();
+    more.splits.extend(of("d", 30).splits);
+    let rows = seen(&mut recent, at(10), &more);
+    assert_eq!(rows[2], (Some(0.5), Some(5.0)));
 }
 
 /// Two rules; long names, three versions, one of them with an endpoint that is ill.
@@ -164,8 +227,8 @@ fn no_line_is_wider_than_the_terminal_and_what_tells_least_goes_first() {
         ["version", "weight", "share", "req/s", "success", "client", "err", "p50", "p95", "p99", "endpoints"];
     assert_eq!(heading(200), all);
     assert_eq!(heading(80), ["version", "weight", "share", "req/s", "success", "client", "err", "p99"]);
-    assert_eq!(heading(60), ["version", "share", "req/s", "success", "client", "err"]);
-    assert_eq!(heading(40), ["version", "share", "success"]);
+    assert_eq!(heading(61), ["version", "share", "req/s", "success", "client", "err"]);
+    assert_eq!(heading(41), ["version", "share", "success"]);
 }
 
 #[test]
@@ -176,7 +239,7 @@ fn each_rule_has_its_name_and_its_service_above_its_versions() {
     assert!(lines[1].trim_start().starts_with("version "), "{text}");
     assert!(
         lines[3].starts_with(" v1 ")
-            && lines[3].ends_with("50.0 %  61.5 % high  12.0 ms  120.0 ms  1200.0 ms        2/3"),
+            && lines[3].ends_with("✕ 50.0 %  61.5 % high  12.0 ms  120.0 ms  1200.0 ms      ! 2/3"),
         "{text}"
     );
     assert_eq!(lines[5], "");
@@ -222,8 +285,9 @@ fn a_name_is_letters_on_a_terminal_whatever_it_holds() {
 #[test]
 fn lines_for_programs_name_the_rule_and_the_service() {
     let text = Screen::new(&TOP, false, true).draw(Duration::from_secs(7), &minute_rows(&wide()));
-    let expected = "  7s  service s  rule canary.models  version v1  weight 90  share 10.0 %  req/s 16.7  success 50.0 %  \
-        client err 61.5 % high  p50 12.0 ms  p95 120.0 ms  p99 1200.0 ms  endpoints 2/3";
+    let expected = "  7s  service s  rule canary.models  version v1  weight 90  share 10.0 %  req/s 16.7  \
+        success 50.0 % failing  client err 61.5 % high  p50 12.0 ms  p95 120.0 ms  p99 1200.0 ms  \
+        endpoints 2/3 degraded";
     assert_eq!(text.lines().next(), Some(expected));
     assert!(
         text.lines().nth(2).is_some_and(|line| line.contains("  rule -  version v3 of other.models.")),

@@ -26,6 +26,9 @@ pub struct SplitsView {
     /// One for each rule that splits.
     #[serde(default)]
     pub splits: Vec<SplitView>,
+    /// Rules beyond those that were asked for.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// One rule's split.
