@@ -17,12 +17,13 @@ pub(super) fn logging(admin: &Admin, query: &Query) -> Reply {
     let now = admin.levels.directives();
     let directives = match query.iter().collect::<Vec<_>>()[..] {
         [] | [("level" | "paths", "")] => None,
-        [("level", level)] => Some(level_of(level).map(str::to_owned)),
+        [("level", level)] => Some(level_of("level", level).map(str::to_owned)),
         [("paths", paths)] => Some(with_paths(&now, paths)),
-        // Envoy's other form of a list has a colon where this one has a level.
-        [(target, level)] => {
-            Some(level_of(level).and_then(|level| with_paths(&now, &format!("{target}:{level}"))))
+        // Envoy's other form of a list, of its own files.
+        [("group", _)] => {
+            Some(Err("group: not supported: there are no groups; paths sets several at once".to_owned()))
         }
+        [(target, level)] => Some(with_paths(&now, &format!("{target}:{level}"))),
         _ => Some(Err("invalid number of parameters".to_owned())),
     };
     let set = match directives {
@@ -41,16 +42,16 @@ fn with_paths(directives: &str, paths: &str) -> Result<String, String> {
     for path in paths.split(',') {
         let (target, level) =
             path.rsplit_once(':').ok_or_else(|| format!("{path:?} is not <target>:<level>"))?;
-        let level = level_of(level)?;
         log_targets::check(target)?;
+        let level = level_of(target, level)?;
         all.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != target));
         all.push(format!("{target}={level}"));
     }
     Ok(all.join(","))
 }
 
-/// Our level of Envoy's name.
-fn level_of(name: &str) -> Result<&'static str, String> {
+/// Our level of Envoy's name, which is said of `what`.
+fn level_of(what: &str, name: &str) -> Result<&'static str, String> {
     Ok(match name {
         "trace" => "trace",
         "debug" => "debug",
@@ -58,7 +59,7 @@ fn level_of(name: &str) -> Result<&'static str, String> {
         "warning" | "warn" => "warn",
         "error" | "critical" => "error",
         "off" => "off",
-        _ => return Err(format!("{name:?} is no level")),
+        _ => return Err(format!("{what}: {name:?} is no level")),
     })
 }
 
@@ -71,8 +72,14 @@ fn shown(directives: &str) -> String {
     std::iter::once("active loggers:\n".to_owned()).chain(lines).chain(["\n".to_owned()]).collect()
 }
 
+/// The directives of targets, as the option `--component-log-level` of Envoy has them.
+pub(super) fn components(directives: &str) -> String {
+    let named = directives.split(',').filter_map(|directive| directive.trim().split_once('='));
+    named.map(|(target, level)| format!("{target}:{level}")).collect::<Vec<_>>().join(",")
+}
+
 /// As the log does: the longest directive that the target begins with; else the one without a target, or `info`.
-fn level_in_force<'d>(directives: &'d str, target: &str) -> &'d str {
+pub(super) fn level_in_force<'d>(directives: &'d str, target: &str) -> &'d str {
     let named = directives.split(',').filter_map(|directive| directive.split_once('='));
     let named = named.map(|(known, level)| (known.trim(), level.trim()));
     let longest = named.filter(|(known, _)| target.starts_with(known)).max_by_key(|(known, _)| known.len());

@@ -15,12 +15,12 @@ const MAX_VERDICTS: usize = 16;
 const MAX_DIAGNOSTICS: usize = 100;
 
 /// The last verdicts, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reloads {
     verdicts: VecDeque<Verdict>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Verdict {
     /// RFC 3339, UTC.
     time: String,

@@ -2,6 +2,8 @@
 //!
 //! Law: every answer forbids keeping it and guessing its type, and to one for a browser nothing comes from elsewhere.
 
+use std::io;
+
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
     VARY, X_CONTENT_TYPE_OPTIONS,
@@ -19,7 +21,8 @@ use crate::transport::endpoint::{Answer, AnswerBody};
 pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
 /// Of any shape.
 pub(super) const JSON: &str = "application/json";
-const CSV: &str = "text/csv; charset=UTF-8; header=present";
+/// A table whose first row names the columns.
+pub(super) const CSV: &str = "text/csv; charset=UTF-8; header=present";
 /// What a browser shows as a page.
 pub(super) const HTML: &str = "text/html; charset=UTF-8";
 /// Nothing but this server's own files, and in nobody's frame.
@@ -55,31 +58,30 @@ impl Reply {
         }
     }
 
-    /// The same for programs that ask often.
-    pub(super) fn compact_json(value: &impl Serialize) -> Reply {
-        match serde_json::to_vec(value) {
-            Ok(body) => Reply { status: StatusCode::OK, content_type: JSON, body: body.into() },
-            Err(error) => Reply::text(format!("{error}\n")).with_status(StatusCode::INTERNAL_SERVER_ERROR),
-        }
-    }
-
-    /// A page that is made as it goes out.
+    /// A page that is made as it goes out. Between two pieces the others on the thread have their turn.
     pub(super) fn in_pieces(
         content_type: &'static str,
         pieces: impl Iterator<Item = String> + 'static,
     ) -> Reply {
-        let pieces = pieces.map(bytes::Bytes::from);
+        let pieces = pieces.flat_map(|piece| [piece.into(), bytes::Bytes::new()]);
         Reply { status: StatusCode::OK, content_type, body: AnswerBody::Pieces(Box::new(pieces)) }
+    }
+
+    /// A value of many parts as JSON, laid out for people; written as it goes out, on a thread of its own.
+    pub(super) fn json_written(value: impl Serialize + Send + 'static) -> Reply {
+        let write = move |out: &mut dyn io::Write| {
+            serde_json::to_writer_pretty(&mut *out, &value)?;
+            out.write_all(b"\n")
+        };
+        match AnswerBody::written(write) {
+            Ok(body) => Reply { status: StatusCode::OK, content_type: JSON, body },
+            Err(error) => Reply::text(format!("{error}\n")).with_status(StatusCode::SERVICE_UNAVAILABLE),
+        }
     }
 
     /// A page that is not as asked for, with the reason.
     pub(super) fn refusal(reason: impl Into<String>) -> Reply {
         Reply::text(reason).with_status(StatusCode::BAD_REQUEST)
-    }
-
-    /// A table whose first row names the columns.
-    pub(super) fn csv(body: String) -> Reply {
-        Reply { status: StatusCode::OK, content_type: CSV, body: body.into() }
     }
 
     /// What was there when this was built.
@@ -206,4 +208,17 @@ pub(super) fn filter(source: &str) -> Result<Regex, String> {
     let built =
         RegexBuilder::new(source).size_limit(MAX_FILTER_BYTES).dfa_size_limit(MAX_FILTER_BYTES).build();
     built.map_err(|error| format!("Invalid regex: {error}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_two_pieces_of_a_page_the_others_have_their_turn() {
+        let pieces = in_rooms((0..ROOM).map(|_| "four".to_owned()));
+        let AnswerBody::Pieces(pieces) = Reply::in_pieces(TEXT, pieces).body else { panic!("in pieces") };
+        // At an empty one.
+        assert_eq!(pieces.map(|piece| piece.len()).collect::<Vec<_>>(), [[ROOM, 0]; 4].concat());
+    }
 }

@@ -3,7 +3,8 @@
 //! `/splits.csv` is the same as a table.
 //!
 //! Law: figures come from the series that are scraped, so the page and Prometheus agree. A version keeps its minute
-//! over reloads for as long as its rule names it. What is well and what is not is said here, and shown elsewhere.
+//! over reloads for as long as its rule names it. What is well and what is not is said here, and shown elsewhere. A rule
+//! is told when those before it have gone out: thousands of them take no more memory than one.
 
 mod csv;
 mod endpoints;
@@ -18,11 +19,11 @@ use regex::Regex;
 use serde::Serialize;
 
 use super::Admin;
-use super::reply::{Query, Reply, filter};
+use super::reply::{CSV, JSON, Query, Reply, filter, in_rooms};
 use order::Sort;
 use states::{Counted, States};
 
-use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane};
+use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane, SplitPlace};
 use crate::snapshot::Labels;
 use crate::telemetry::history::{Point, STEP};
 use crate::telemetry::{Figures, Recorder, UNKNOWN, VersionMeter, VersionStats};
@@ -96,15 +97,6 @@ impl SplitStats {
     fn steps(&mut self, key: &Key, minutes: usize) -> Vec<Point> {
         self.versions.get_mut(key).map(|stats| stats.steps(self.ticks, minutes * 60)).unwrap_or_default()
     }
-}
-
-#[derive(Serialize)]
-struct View {
-    generation: u64,
-    splits: Vec<SplitRow>,
-    /// Rules beyond `limit`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    left_out: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -193,9 +185,11 @@ impl Asked {
 /// See the module.
 pub(super) fn splits(admin: &Admin, query: &Query) -> Reply {
     match Asked::of(query) {
-        // Those who draw it ask often, and need no layout.
-        Ok(asked) if asked.minutes.is_some() => Reply::compact_json(&view(admin, &asked)),
-        Ok(asked) => Reply::json(&view(admin, &asked)),
+        Ok(asked) => {
+            // Those who draw it ask often, and need no layout.
+            let layout = if asked.minutes.is_some() { &COMPACT } else { &LAID_OUT };
+            Reply::in_pieces(JSON, in_rooms(View::new(admin, &asked).json(layout)))
+        }
         Err(reason) => Reply::refusal(reason),
     }
 }
@@ -203,23 +197,96 @@ pub(super) fn splits(admin: &Admin, query: &Query) -> Reply {
 /// The same as a table: a row a version.
 pub(super) fn table(admin: &Admin, query: &Query) -> Reply {
     match Asked::of(query) {
-        Ok(asked) => Reply::csv(csv::table(&view(admin, &Asked { minutes: None, ..asked }))),
+        Ok(asked) => {
+            let view = View::new(admin, &Asked { minutes: None, ..asked });
+            let generation = view.generation;
+            let rows = view.rows.map(move |split| csv::lines(generation, &split));
+            Reply::in_pieces(CSV, in_rooms(std::iter::once(csv::heading()).chain(rows)))
+        }
         Err(reason) => Reply::refusal(reason),
     }
 }
 
-fn view(admin: &Admin, asked: &Asked) -> View {
-    let (mut stats, uptime) = (admin.stats.borrow_mut(), admin.start.elapsed());
-    let Some(plane) = admin.plane.load_full() else {
-        return View { generation: 0, splits: Vec::new(), left_out: None };
-    };
-    let mut wanted: Vec<&RoutePlane> = plane.splits().filter(|route| asked.wants(route)).collect();
-    // Before any is left out: the one that matters is not.
-    order::sort(&mut wanted, asked.sort, &plane, &stats);
-    let left_out = asked.limit.map(|limit| wanted.len().saturating_sub(limit));
-    let shown = wanted.into_iter().take(asked.limit.unwrap_or(usize::MAX));
-    let splits = shown.map(|route| split_row(route, &plane, &mut stats, uptime, asked.minutes)).collect();
-    View { generation: plane.generation, splits, left_out }
+/// What is told of the rules that are asked for.
+struct View {
+    generation: u64,
+    /// Each made when it is its turn.
+    rows: Box<dyn Iterator<Item = SplitRow>>,
+    /// Rules beyond `limit`.
+    left_out: Option<usize>,
+}
+
+impl View {
+    fn new(admin: &Admin, asked: &Asked) -> View {
+        let Some(plane) = admin.plane.load_full() else {
+            return View { generation: 0, rows: Box::new(std::iter::empty()), left_out: None };
+        };
+        let mut wanted: Vec<_> = plane.splits().filter(|(_, route)| asked.wants(route)).collect();
+        // Before any is left out: the one that matters is not.
+        order::sort(&mut wanted, asked.sort, &plane, &admin.stats.borrow());
+        let left_out = asked.limit.map(|limit| wanted.len().saturating_sub(limit));
+        wanted.truncate(asked.limit.unwrap_or(usize::MAX));
+        let shown: Vec<SplitPlace> = wanted.into_iter().map(|(place, _)| place).collect();
+        let (generation, minutes) = (plane.generation, asked.minutes);
+        let (stats, uptime) = (admin.stats.clone(), admin.start.elapsed());
+        let rows = shown.into_iter().filter_map(move |place| {
+            let route = plane.split_at(place)?;
+            Some(split_row(route, &plane, &mut stats.borrow_mut(), uptime, minutes))
+        });
+        View { generation, rows: Box::new(rows), left_out }
+    }
+
+    /// `{"generation": 1, "splits": [{…}, {…}], "left_out": 7}`, the last where there is a `limit`.
+    fn json(self, layout: &'static Layout) -> impl Iterator<Item = String> {
+        let Layout { key, colon, item, end, end_of_list, .. } = layout;
+        let mut before = "";
+        let mut rows = self
+            .rows
+            .map(move |row| format!("{}{item}{}", std::mem::replace(&mut before, ","), layout.item(&row)));
+        let start = format!("{{{key}\"generation\"{colon}{},{key}\"splits\"{colon}[", self.generation);
+        let left_out = self.left_out.map(|rules| format!(",{key}\"left_out\"{colon}{rules}"));
+        let first = rows.next();
+        let end_of_list = if first.is_some() { end_of_list } else { "]" };
+        let end = format!("{end_of_list}{}{end}", left_out.unwrap_or_default());
+        std::iter::once(start).chain(first).chain(rows).chain([end])
+    }
+}
+
+/// How a list of JSON in an object is laid out, as `serde_json` does it with a whole value.
+struct Layout {
+    /// Before each key.
+    key: &'static str,
+    /// Behind it.
+    colon: &'static str,
+    /// Before each item of the list.
+    item: &'static str,
+    end_of_list: &'static str,
+    end: &'static str,
+    write: fn(&SplitRow) -> serde_json::Result<String>,
+}
+
+/// For people.
+static LAID_OUT: Layout = Layout {
+    key: "\n  ",
+    colon: ": ",
+    item: "\n    ",
+    end_of_list: "\n  ]",
+    end: "\n}\n",
+    write: serde_json::to_string_pretty,
+};
+
+/// For programs.
+static COMPACT: Layout =
+    Layout { key: "", colon: ":", item: "", end_of_list: "]", end: "}", write: serde_json::to_string };
+
+impl Layout {
+    /// As it stands in the list.
+    fn item(&self, row: &SplitRow) -> String {
+        // Its keys are texts and its numbers are numbers: it cannot fail.
+        let text = (self.write)(row).unwrap_or_default();
+        // A line ends between values alone: in a text it is `\n`.
+        if self.item.is_empty() { text } else { text.replace('\n', self.item) }
+    }
 }
 
 fn split_row(

@@ -16,9 +16,10 @@ use super::*;
 use crate::config::{self, Diagnostics, Document, Environment};
 use crate::proxy::planner::Planner;
 use crate::runtime::worker::local_runtime;
+use crate::telemetry::families::weir::Limit;
 use crate::telemetry::{ProcessMeter, RequestRecord, VersionMeter};
 use crate::transport::endpoint::serve;
-use crate::upstream::breaker::Limit;
+use crate::upstream::breaker;
 use crate::words::{HttpVersion, Protocol};
 
 const MAIN: &str = "
@@ -88,7 +89,8 @@ fn snapshot(main: &str, rules: &str) -> Arc<crate::snapshot::Snapshot> {
 async fn bound(handler: Rc<dyn Handler>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    spawn_local(serve(listener, handler, std::future::pending()));
+    let gave_way = ProcessMeter::new(&Recorder::new(1)).of_limit(Limit::AdminConnections);
+    spawn_local(serve(listener, handler, gave_way, std::future::pending()));
     address
 }
 
@@ -502,6 +504,14 @@ fn listeners_and_the_server_tell_of_themselves() {
         assert!(info["uptime_current_epoch"].as_str().is_some_and(|uptime| uptime.ends_with('s')));
         assert_eq!(info["command_line_options"]["config_path"], "weir.yaml");
         assert_eq!(info["node"]["cluster"], json!(world.admin.about.node.cluster));
+        let levels = |info: &Value| {
+            let options = &info["command_line_options"];
+            (options["log_level"].clone(), options["component_log_level"].clone())
+        };
+        assert_eq!(levels(&info), (json!("info"), json!("")));
+        world.post("/logging?paths=weir::proxy:debug,weir::app:off").await;
+        let info = world.get("/server_info").await.json();
+        assert_eq!(levels(&info), (json!("info"), json!("weir::proxy:debug,weir::app:off")));
     });
 }
 
@@ -560,7 +570,7 @@ fn the_gauge_of_a_breaker_is_one_while_no_permit_is_left() {
             )
         };
         let permits: Vec<_> =
-            (0..7).filter_map(|_| cluster.state.breakers.try_acquire(Limit::Connections)).collect();
+            (0..7).filter_map(|_| cluster.state.breakers.try_acquire(breaker::Limit::Connections)).collect();
         world.get("/metrics").await.has_line(&line(1));
         drop(permits);
         world.get("/metrics").await.has_line(&line(0));

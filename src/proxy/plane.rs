@@ -88,6 +88,13 @@ pub struct RoutesPlane {
     pub routes: Vec<RoutePlane>,
 }
 
+/// Where a route stands in its plane, for whoever holds that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitPlace {
+    config: usize,
+    route: usize,
+}
+
 /// One route that serves.
 #[derive(Debug)]
 pub struct RoutePlane {
@@ -181,15 +188,22 @@ impl Plane {
 
     /// The routes by which this process splits, each once: two listeners of one service have the same rules, which are
     /// counted together.
-    pub fn splits(&self) -> impl Iterator<Item = &RoutePlane> {
+    pub fn splits(&self) -> impl Iterator<Item = (SplitPlace, &RoutePlane)> {
         let splits = |listener: &&Arc<ListenerPlane>| listener.chain().mode == Mode::Split;
         let configs: BTreeSet<usize> =
             self.listeners.iter().filter(splits).map(|listener| listener.routes).collect();
-        let configs = configs.into_iter().filter_map(|index| self.routes.get(index));
+        let configs = configs.into_iter().filter_map(|index| Some((index, self.routes.get(index)?)));
+        let placed = configs.flat_map(|(config, routes)| {
+            let placed = move |(route, plane)| (SplitPlace { config, route }, plane);
+            routes.routes.iter().enumerate().map(placed)
+        });
         let mut seen = BTreeSet::new();
-        configs
-            .flat_map(|config| &config.routes)
-            .filter(move |route| seen.insert((&route.service.host, &route.route.name)))
+        placed.filter(move |(_, route)| seen.insert((&route.service.host, &route.route.name)))
+    }
+
+    /// One of them by its place.
+    pub fn split_at(&self, place: SplitPlace) -> Option<&RoutePlane> {
+        self.routes.get(place.config)?.routes.get(place.route)
     }
 }
 

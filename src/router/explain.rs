@@ -97,9 +97,9 @@ pub struct Rule {
     pub choice: Choice,
 }
 
-/// The rules of `routes`, in the order in which they are tried.
-pub fn rules(routes: &[Arc<Route>]) -> impl Iterator<Item = Rule> {
-    routes.iter().map(|route| Rule { when: conditions::of(&route.matches), choice: Choice::of(route) })
+/// What `route` is, in words.
+pub fn rule(route: &Arc<Route>) -> Rule {
+    Rule { when: conditions::of(&route.matches), choice: Choice::of(route) }
 }
 
 /// Tries the routes of the best host in `config` one after the other.

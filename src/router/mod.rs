@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::snapshot::{Caller, HeaderName, Route, RouteConfig, RouteMatch};
 
-pub use explain::{Choice, Explanation, Rule, Share, Tried, explain, rules};
+pub use explain::{Choice, Explanation, Rule, Share, Tried, explain, rule};
 use hosts::Hosts;
 use index::RouteIndex;
 

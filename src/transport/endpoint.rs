@@ -10,7 +10,9 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -21,9 +23,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+
+use crate::telemetry::Counter;
 
 /// Connections open at once; of more, the one whose last request is longest ago gives way.
 const MAX_CONNECTIONS: usize = 64;
@@ -41,6 +45,8 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Pause when the process has no descriptor for another connection.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes from which on what was written of a page goes out.
+const ROOM: usize = 32 << 10;
 
 /// What a handler gives back.
 pub type Answer = Response<AnswerBody>;
@@ -52,6 +58,54 @@ pub enum AnswerBody {
     /// Piece by piece, each made when the one before has gone: so a large page takes little memory. At an empty one
     /// everything else on the thread has its turn.
     Pieces(Box<dyn Iterator<Item = Bytes>>),
+    /// Piece by piece, as a thread of its own writes it: see [`AnswerBody::written`].
+    Written(mpsc::Receiver<Bytes>),
+}
+
+impl AnswerBody {
+    /// A page that `write` writes, on a thread of its own, which waits for its reader: so a value that can only be written
+    /// as a whole takes little memory, and nobody's time here. The thread ends when nobody reads on.
+    ///
+    /// # Errors
+    /// When there can be no further thread.
+    pub fn written(
+        write: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<AnswerBody> {
+        let (pieces, body) = mpsc::channel(1);
+        thread::Builder::new().name("page".to_owned()).spawn(move || {
+            let mut room = Room { written: Vec::with_capacity(ROOM), pieces };
+            // It fails when the reader has left, who wants no rest.
+            let _ = write(&mut room).and_then(|()| room.send());
+        })?;
+        Ok(AnswerBody::Written(body))
+    }
+}
+
+/// What was written and has not gone out.
+struct Room {
+    written: Vec<u8>,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+impl Room {
+    fn send(&mut self) -> io::Result<()> {
+        let piece = mem::replace(&mut self.written, Vec::with_capacity(ROOM));
+        self.pieces.blocking_send(piece.into()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.written.extend_from_slice(bytes);
+        if self.written.len() >= ROOM {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<T: Into<Bytes>> From<T> for AnswerBody {
@@ -65,6 +119,7 @@ impl fmt::Debug for AnswerBody {
         match self {
             AnswerBody::Whole(whole) => whole.fmt(f),
             AnswerBody::Pieces(_) => f.write_str("Pieces"),
+            AnswerBody::Written(_) => f.write_str("Written"),
         }
     }
 }
@@ -86,20 +141,23 @@ impl Body for AnswerBody {
                 }
                 piece => Poll::Ready(piece.map(|piece| Ok(Frame::data(piece)))),
             },
+            AnswerBody::Written(body) => {
+                body.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             AnswerBody::Whole(whole) => whole.is_end_stream(),
-            AnswerBody::Pieces(_) => false,
+            AnswerBody::Pieces(_) | AnswerBody::Written(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             AnswerBody::Whole(whole) => whole.size_hint(),
-            AnswerBody::Pieces(_) => SizeHint::default(),
+            AnswerBody::Pieces(_) | AnswerBody::Written(_) => SizeHint::default(),
         }
     }
 }
@@ -110,8 +168,14 @@ pub trait Handler {
     fn answer(&self, request: Request<Bytes>) -> Answer;
 }
 
-/// Serves `listener` until `stop` is done; then lets what is open end. For a runtime that takes local tasks.
-pub async fn serve(listener: TcpListener, handler: Rc<dyn Handler>, stop: impl Future<Output = ()>) {
+/// Serves `listener` until `stop` is done; then lets what is open end. `gave_way` counts connections that were closed for
+/// newer ones. For a runtime that takes local tasks.
+pub async fn serve(
+    listener: TcpListener,
+    handler: Rc<dyn Handler>,
+    gave_way: Counter,
+    stop: impl Future<Output = ()>,
+) {
     let (closing, close) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut places = Vec::with_capacity(MAX_CONNECTIONS);
@@ -125,7 +189,9 @@ pub async fn serve(listener: TcpListener, handler: Rc<dyn Handler>, stop: impl F
         };
         match accepted {
             Ok((stream, _)) => {
-                make_room(&mut places);
+                if make_room(&mut places) {
+                    gave_way.increment(1);
+                }
                 let asked = Rc::new(Cell::new(Instant::now()));
                 let serving = connection(stream, handler.clone(), close.clone(), asked.clone());
                 places.push(Place { asked, task: connections.spawn_local(serving) });
@@ -148,16 +214,17 @@ struct Place {
     task: AbortHandle,
 }
 
-/// Leaves room for one more. Whoever only holds connections loses them to those that ask: a probe must not wait for them.
-fn make_room(places: &mut Vec<Place>) {
+/// Leaves room for one more; whether another has to give way. Whoever only holds connections loses them to those that
+/// ask: a probe must not wait for them.
+fn make_room(places: &mut Vec<Place>) -> bool {
     places.retain(|place| !place.task.is_finished());
     if places.len() < MAX_CONNECTIONS {
-        return;
+        return false;
     }
     let longest = places.iter().enumerate().min_by_key(|(_, place)| place.asked.get());
-    if let Some((longest, _)) = longest {
-        places.swap_remove(longest).task.abort();
-    }
+    let Some((longest, _)) = longest else { return false };
+    places.swap_remove(longest).task.abort();
+    true
 }
 
 async fn connection(

@@ -36,8 +36,9 @@ impl Both {
         let routes = "virtual_hosts: [{name: all, domains: [\"*\"], routes: [{match: {prefix: /}, route: {cluster: x}}]}]";
         let more = "outlier_detection: {}, circuit_breakers: {thresholds: [{track_remaining: true}]}";
         let clusters = [cluster("x", Some(upstream.addr()), more)];
-        let text =
-            bootstrap("", &["fault.v3.HTTPFault"], routes, &clusters) + "\nstats_flush_interval: 0.1s\n";
+        let text = bootstrap("", &["fault.v3.HTTPFault"], routes, &clusters)
+            + "\nstats_flush_interval: 0.1s\n\
+                node: {id: one, cluster: all, metadata: {NAMESPACE: default}}\n";
         let envoy = Envoy::with(&program, |_| text.replace("stat_prefix: predict", "stat_prefix: in"));
         Some(Both { envoy, world, _upstream: upstream })
     }
@@ -299,13 +300,74 @@ fn pages_of_json_have_the_same_keys() {
         }
         let top = async |of| {
             let info: Value = serde_json::from_str(both.get(of, "/server_info").await.text()).expect("JSON");
-            let keys: BTreeSet<String> =
-                info.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
             let version = info["version"].as_str().map(|version| version.split('/').count());
             let uptime = info["uptime_current_epoch"].as_str().map(|uptime| uptime.ends_with('s'));
-            (keys, version, uptime, info["state"].clone())
+            (version, uptime, info["state"].clone())
         };
         assert_eq!(top(Of::Weir).await, top(Of::Envoy).await);
+    });
+}
+
+#[test]
+fn the_server_tells_of_itself_under_envoys_names_at_every_depth() {
+    /// In Envoy alone, and why.
+    const LEFT_OUT: [(&str, &[&str]); 4] = [
+        (
+            "there is no hot restart",
+            &[
+                "base_id",
+                "base_id_path",
+                "use_dynamic_base_id",
+                "socket_path",
+                "socket_mode",
+                "skip_hot_restart_on_no_parent",
+                "skip_hot_restart_parent_stats",
+            ],
+        ),
+        (
+            "there is no such field of an Envoy configuration to be let through",
+            &[
+                "allow_unknown_static_fields",
+                "reject_unknown_dynamic_fields",
+                "ignore_unknown_dynamic_fields",
+                "skip_deprecated_logs",
+            ],
+        ),
+        (
+            "they switch what is in Envoy's program alone",
+            &[
+                "enable_mutex_tracing",
+                "enable_fine_grain_logging",
+                "enable_core_dump",
+                "log_stacktrace_single_entry",
+                "log_format_escaped",
+            ],
+        ),
+        ("logs are written as lines come", &["file_flush_interval", "file_flush_min_size"]),
+    ];
+    /// The program does not know its commit.
+    const REVISION: &str = ".node.user_agent_build_version.metadata.revision.sha";
+    run(async || {
+        let Some(both) = Both::start().await else { return };
+        let told = async |of| {
+            let mut info: Value =
+                serde_json::from_str(both.get(of, "/server_info").await.text()).expect("JSON");
+            let node = info["node"].as_object_mut().expect("a node");
+            // What stands in these is of whoever tells it.
+            for own in ["metadata", "extensions"] {
+                *node.get_mut(own).unwrap_or_else(|| panic!("no {own}")) = Value::Null;
+            }
+            let mut all = BTreeSet::new();
+            keys(&info, "", &mut all);
+            all
+        };
+        let (weir, envoy) = (told(Of::Weir).await, told(Of::Envoy).await);
+        assert_eq!(weir.difference(&envoy).collect::<Vec<_>>(), [""; 0], "other keys or types than Envoy's");
+        let left_out = LEFT_OUT.iter().flat_map(|(_, names)| *names);
+        let left_out =
+            left_out.map(|name| format!(".command_line_options.{name}")).chain([REVISION.to_owned()]);
+        let missing = envoy.difference(&weir).filter_map(|place| place.split(' ').next());
+        assert_eq!(missing.map(str::to_owned).collect::<BTreeSet<_>>(), left_out.collect::<BTreeSet<_>>());
     });
 }
 

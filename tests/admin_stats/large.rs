@@ -2,6 +2,7 @@
 //!
 //! Law: a page takes little memory, however long it is.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,8 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[tokio::test]
 async fn pages_of_megabytes_about_ten_thousand_rules_take_little_memory() {
     let weir = Weir::start_gateway(&services(400), &Shape::RouteRules.rules(400, 25));
-    let pages =
-        ["/stats", "/stats?format=json", "/stats/prometheus?usedonly", "/clusters", "/clusters?format=json"];
+    let pages = [
+        "/stats",
+        "/stats?format=json",
+        "/stats/prometheus?usedonly",
+        "/clusters",
+        "/clusters?format=json",
+        "/splits",
+        "/splits?sort=trouble",
+        "/splits.csv",
+        "/rules",
+        "/config_dump",
+    ];
     settled(&weir).await;
     let watch = weir.watch_memory();
     let mut bytes = 0;
@@ -30,6 +41,10 @@ async fn pages_of_megabytes_about_ten_thousand_rules_take_little_memory() {
         println!("{page}: {} KiB, {} KiB more", text.len() >> 10, watch.grown() >> 10);
         bytes += text.len() as u64;
     }
+    let mut top = Command::new(env!("CARGO_BIN_EXE_weir"));
+    let top = top.args(["top", "--once", "--admin"]).arg(weir.admin.to_string()).output().expect("it runs");
+    println!("weir top --once: {} KiB, {} KiB more", top.stdout.len() >> 10, watch.grown() >> 10);
+    assert!(String::from_utf8_lossy(&top.stdout).ends_with(" more rules\n"), "{top:?}");
     let mut packed = Vec::new();
     let mut scraper = TcpStream::connect(weir.admin).await.expect("a connection");
     let request =

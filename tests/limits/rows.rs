@@ -8,6 +8,7 @@ use weir::telemetry::families::Limit;
 
 use super::common::frames::{self, Frames, PREFACE, kind, whole};
 use super::common::world::client::{Client, get};
+use super::common::world::raw::Raw;
 use super::common::world::{Http, SOON};
 use super::{Row, Scene, counts, told, told_and_closed};
 
@@ -113,6 +114,33 @@ pub(super) fn of_heads() -> Vec<Row> {
 
 pub(super) fn of_connections() -> Vec<Row> {
     vec![
+        Row {
+            name: "connections to an admin address",
+            limit: Limit::AdminConnections,
+            limits: "",
+            service: &[],
+            times: 1..=1,
+            also: &[],
+            act: |scene| {
+                async move {
+                    let admin = scene.world.admin();
+                    let mut held = Vec::new();
+                    for _ in 0..64 {
+                        held.push(Raw::connect(admin).await);
+                    }
+                    let newest = Client::connect(Http::One, admin).await.get("/ready").await;
+                    // None of them has asked: the one that came first gives way.
+                    let oldest = held[0].read_to_end().await;
+                    format!(
+                        "{} to the newest, {} bytes and the end to the oldest",
+                        newest.status,
+                        oldest.len()
+                    )
+                }
+                .boxed_local()
+            },
+            effect: "200 OK to the newest, 0 bytes and the end to the oldest",
+        },
         Row {
             name: "an idle connection, HTTP/1",
             limit: Limit::DownstreamIdle,

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::states::{Compared, State};
-use super::{FiguresRow, SplitRow, VersionRow, View};
+use super::{FiguresRow, SplitRow, VersionRow};
 use crate::snapshot::Labels;
 
 /// Of a version, before its figures.
@@ -43,8 +43,8 @@ const LATER: [&str; 5] = [
     "states_endpoints",
 ];
 
-/// The whole table.
-pub(super) fn table(view: &View) -> String {
+/// The names of the columns.
+pub(super) fn heading() -> String {
     // The start has no rate: it is the last column of a span.
     let figures = |span: &'static str, columns: &'static [&'static str]| {
         columns.iter().map(move |column| format!("{span}_{column}"))
@@ -54,10 +54,14 @@ pub(super) fn table(view: &View) -> String {
     let names = names.chain(LATER.iter().map(|&name| name.to_owned()));
     let mut text = String::new();
     line(&mut text, names);
-    for split in &view.splits {
-        for version in &split.versions {
-            line(&mut text, fields(view.generation, split, version));
-        }
+    text
+}
+
+/// The rows of a rule.
+pub(super) fn lines(generation: u64, split: &SplitRow) -> String {
+    let mut text = String::new();
+    for version in &split.versions {
+        line(&mut text, fields(generation, split, version));
     }
     text
 }
@@ -146,7 +150,7 @@ mod tests {
             steps: None,
         };
         let split = SplitRow { service: "s".into(), rule: None, versions: vec![version] };
-        let text = table(&View { generation: 3, splits: vec![split], left_out: None });
+        let text = heading() + &lines(3, &split);
         let lines: Vec<&str> = text.split_terminator("\r\n").collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].starts_with("generation,service,rule,version,version_service,labels,weight,"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::states::{self, Compared, Counted, State, States};
 use super::{SplitStats, endpoints, versions_of};
-use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane};
+use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane, SplitPlace};
 
 /// By what rules are sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,10 +32,12 @@ impl Sort {
 }
 
 /// Sorts rules that come by precedence.
-pub(super) fn sort(routes: &mut [&RoutePlane], by: Sort, plane: &Plane, stats: &SplitStats) {
+pub(super) fn sort(routes: &mut [(SplitPlace, &RoutePlane)], by: Sort, plane: &Plane, stats: &SplitStats) {
     match by {
         Sort::Precedence => {}
-        Sort::Trouble => routes.sort_by_cached_key(|route| Reverse(rank(route, &plane.clusters, stats))),
+        Sort::Trouble => {
+            routes.sort_by_cached_key(|(_, route)| Reverse(rank(route, &plane.clusters, stats)));
+        }
     }
 }
 

@@ -65,6 +65,16 @@ fn log_levels_are_shown_and_set_and_bad_ones_change_nothing() {
                 answer.body
             );
         }
+        for (bad, reason) in [
+            ("group=weir:debug", "group: not supported: there are no groups; paths sets several at once"),
+            ("group=a:b", "group: not supported: there are no groups; paths sets several at once"),
+            ("level=loud", "level: \"loud\" is no level"),
+            ("weir::proxy=loud", "weir::proxy: \"loud\" is no level"),
+            ("paths=weir:info,weir::proxy:a", "weir::proxy: \"a\" is no level"),
+        ] {
+            let answer = world.post(&format!("/logging?{bad}")).await;
+            assert_eq!(answer.body.lines().next(), Some(&*format!("error: {reason}")), "{bad}");
+        }
         let near = world.post("/logging?weir::upstreams::resolve=debug").await;
         assert!(near.body.contains("did you mean weir::upstream::resolve?"), "{}", near.body);
         assert_eq!(world.levels.directives(), "info,weir::proxy=debug,weir::upstream=off");

@@ -198,6 +198,21 @@ fn a_few_of_many_rules_are_asked_for_by_name_and_number() {
 }
 
 #[test]
+fn a_page_in_pieces_is_laid_out_as_one_in_whole() {
+    run(async |world| {
+        for path in ["/splits", "/splits?limit=1", "/splits?filter=nobody", "/rules", "/config_dump"] {
+            let page = world.get(path).await;
+            let whole = serde_json::to_string_pretty(&page.json()).unwrap() + "\n";
+            assert_eq!(page.body, whole, "{path}");
+        }
+        for path in ["/splits?minutes=1", "/splits?minutes=1&limit=1", "/splits?minutes=1&filter=nobody"] {
+            let page = world.get(path).await;
+            assert_eq!(page.body, page.json().to_string(), "{path}");
+        }
+    });
+}
+
+#[test]
 fn the_table_says_what_the_json_says() {
     run(async |world| {
         world.report("v1", 200, 4, 24);

@@ -12,7 +12,8 @@ use super::Options;
 use super::control::Control;
 use crate::admin::{About, Admin, Command, Levels};
 use crate::snapshot::Snapshot;
-use crate::telemetry::ServerMeter;
+use crate::telemetry::families::weir::Limit;
+use crate::telemetry::{Counter, ServerMeter};
 use crate::transport::endpoint::{self, Handler};
 
 /// An admin address that answers.
@@ -64,9 +65,11 @@ impl Control {
             },
             start: self.shared.start,
         });
-        let mut pages = vec![page("admin.address", snapshot.admin.address, admin.everything()).await?];
+        let gave_way = || self.shared.process.of_limit(Limit::AdminConnections);
+        let everything = (admin.everything(), gave_way());
+        let mut pages = vec![page("admin.address", snapshot.admin.address, everything).await?];
         if let Some(address) = snapshot.admin.metrics_address {
-            pages.push(page("admin.metrics_address", address, admin.public()).await?);
+            pages.push(page("admin.metrics_address", address, (admin.public(), gave_way())).await?);
         }
         Ok(pages)
     }
@@ -85,7 +88,11 @@ impl Levels for NoLevels {
     }
 }
 
-async fn page(key: &str, address: SocketAddr, handler: Rc<dyn Handler>) -> io::Result<Page> {
+async fn page(
+    key: &str,
+    address: SocketAddr,
+    (handler, gave_way): (Rc<dyn Handler>, Counter),
+) -> io::Result<Page> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         let text = format!(
             "{key}: cannot bind {address}: {error}: stop what listens there or choose another address"
@@ -93,6 +100,6 @@ async fn page(key: &str, address: SocketAddr, handler: Rc<dyn Handler>) -> io::R
         io::Error::new(error.kind(), text)
     })?;
     let (stop, stopped) = oneshot::channel();
-    let task = spawn_local(endpoint::serve(listener, handler, async move { drop(stopped.await) }));
+    let task = spawn_local(endpoint::serve(listener, handler, gave_way, async move { drop(stopped.await) }));
     Ok(Page { stop, task })
 }

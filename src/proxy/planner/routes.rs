@@ -126,7 +126,7 @@ impl Planner {
     /// version, what each version gets is nobody's word, so the rule has none.
     pub(super) fn show_weights(&mut self, plane: &Plane) {
         let mut weights: BTreeMap<Labels, f64> = BTreeMap::new();
-        for route in plane.splits() {
+        for (_, route) in plane.splits() {
             let versions = route.route.versions();
             if versions.iter().any(|version| version.version.is_none()) {
                 continue;

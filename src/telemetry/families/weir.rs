@@ -129,7 +129,7 @@ pub static DRAIN_CUT: Family = Family::counter(
 /// Limits met.
 pub static LIMIT_EXCEEDED: Family = Family::counter(
     "weir_limit_exceeded_total",
-    "Times a limit was met, by the limit's name in the configuration.",
+    "Times a limit was met, by the limit's name in the configuration, or in docs/limits.md.",
 )
 .by(&[LIMIT]);
 /// Lines lost.
@@ -260,7 +260,7 @@ reasons! {
 }
 
 reasons! {
-    /// A limit, by its name in the configuration.
+    /// A limit, by its name in the configuration where it has one.
     Limit {
         /// Bytes of a request head.
         HeadBytes = "head_bytes",
@@ -298,6 +298,8 @@ reasons! {
         MaxRetries = "max_retries",
         /// Copies of requests in flight.
         Mirrors = "mirrors",
+        /// Connections to one of the addresses of `admin`.
+        AdminConnections = "admin_connections",
     }
 }
 
@@ -394,5 +396,10 @@ impl ProcessMeter {
     /// Counts a limit that was met.
     pub fn limit_exceeded(&self, limit: Limit) {
         self.limits[limit as usize].increment(1);
+    }
+
+    /// The counter of one.
+    pub fn of_limit(&self, limit: Limit) -> Counter {
+        self.limits[limit as usize].clone()
     }
 }

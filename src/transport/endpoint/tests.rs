@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -9,6 +10,8 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::*;
 use crate::runtime::worker::local_runtime;
+use crate::telemetry::families::weir::Limit;
+use crate::telemetry::{ProcessMeter, Recorder};
 
 /// Echoes the length of the body, and counts.
 #[derive(Default)]
@@ -23,15 +26,29 @@ impl Handler for Echo {
         let text = format!("{} {}", request.method(), request.body().len());
         let pieces = text.clone().into_bytes().into_iter().map(|byte| Bytes::from(vec![byte]));
         match request.uri().path() {
+            "/written" => Response::new(AnswerBody::written(lines).unwrap()),
             "/pieces" => Response::new(AnswerBody::Pieces(Box::new(pieces))),
             _ => Response::new(text.into()),
         }
     }
 }
 
+/// So many lines are far more than waits for a reader.
+const LINES: usize = 1 << 20;
+
+fn lines(out: &mut dyn io::Write) -> io::Result<()> {
+    let written = (0..LINES).try_for_each(|line| writeln!(out, "{line}"));
+    WRITERS_LEFT.fetch_add(u32::from(written.is_err()), Ordering::SeqCst);
+    written
+}
+
+/// Writers that nobody read to the end.
+static WRITERS_LEFT: AtomicU32 = AtomicU32::new(0);
+
 struct Served {
     address: SocketAddr,
     echo: Rc<Echo>,
+    gave_way: Counter,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -41,8 +58,10 @@ async fn served() -> Served {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let echo = Rc::new(Echo::default());
-    let task = spawn_local(serve(listener, echo.clone(), async { drop(stopped.await) }));
-    Served { address, echo, stop, task }
+    let recorder = Recorder::new(1);
+    let gave_way = ProcessMeter::new(&recorder).of_limit(Limit::AdminConnections);
+    let task = spawn_local(serve(listener, echo.clone(), gave_way.clone(), async { drop(stopped.await) }));
+    Served { address, echo, gave_way, stop, task }
 }
 
 /// Sends `request` and reads until the other side ends.
@@ -81,6 +100,25 @@ fn a_page_in_pieces_arrives_whole_by_either_version() {
         let answer = exchange(served.address, request).await;
         let chunks: String = "GET 0".chars().map(|c| format!("1\r\n{c}\r\n")).collect();
         assert!(answer.ends_with(&format!("\r\n\r\n{chunks}0\r\n\r\n")), "{answer}");
+    });
+}
+
+#[test]
+fn a_page_that_is_written_arrives_whole_and_its_writer_ends_when_the_reader_leaves() {
+    run(async {
+        let served = served().await;
+        let answer = exchange(served.address, b"GET /written HTTP/1.0\r\n\r\n").await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body.lines().count(), LINES);
+        assert!(body.lines().enumerate().all(|(line, text)| text == line.to_string()));
+        assert_eq!(WRITERS_LEFT.load(Ordering::SeqCst), 0);
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(b"GET /written HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        drop(stream);
+        while WRITERS_LEFT.load(Ordering::SeqCst) == 0 {
+            sleep(Duration::from_millis(5)).await; // between two looks
+        }
     });
 }
 
@@ -130,11 +168,13 @@ fn of_more_connections_than_allowed_the_one_whose_last_request_is_longest_ago_gi
         }
         // The oldest of all has asked again since.
         round(&mut idle[0]).await;
+        assert_eq!(served.gave_way.get(), 0);
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         // While this one holds the last place.
         let mut late = TcpStream::connect(served.address).await.unwrap();
         round(&mut late).await;
         assert_eq!(idle[1].read(&mut [0; 1]).await.unwrap_or(0), 0, "the one whose place it has");
+        assert_eq!(served.gave_way.get(), 1);
         round(&mut idle[0]).await;
         round(&mut idle[2]).await;
         round(&mut late).await;
