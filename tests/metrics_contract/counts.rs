@@ -70,7 +70,7 @@ fn a_version_has_as_many_series_as_the_document_says() {
             ("the first client error", "/404", "127.0.0.1"),
             ("the first server error", "/500", "127.0.0.1"),
             ("each further code", "/504", "127.0.0.1"),
-            ("each further flag of a code", "/late", "127.0.0.1"),
+            ("each further flag, of no answer", "/late", "127.0.0.1"),
             ("each code and flag of a further caller", "/", "127.0.0.2"),
         ] {
             let from = Some(from.parse().expect("an address"));
