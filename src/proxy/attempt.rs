@@ -20,7 +20,6 @@ use crate::message::body::Body;
 use crate::message::spare;
 use crate::snapshot::{LbPolicy, UpstreamProtocol};
 use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};
-use crate::telemetry::trace::AttemptEnd;
 use crate::upstream::balance::{self, Ask};
 use crate::upstream::breaker::{Limit, Permit};
 use crate::upstream::cluster::Member;
@@ -231,7 +230,7 @@ pub(super) async fn once(
         }
         Err(failure) => {
             exchange.stage.set(Stage::Between);
-            trace::note(exchange, || AttemptEnd::Failed(failure.reason.details()));
+            trace::failed(exchange, failure.reason);
             if !exchange.upload.has_broken_off() {
                 lease.end();
                 outcome::note_failure(exchange, way, of, failure);

@@ -278,6 +278,11 @@ impl Reason {
     pub(super) fn details(self) -> &'static str {
         self.row().details
     }
+
+    /// What a gRPC caller reads.
+    pub(super) fn grpc_status(self) -> GrpcStatus {
+        self.row().grpc_status()
+    }
 }
 
 /// What was configured has been checked.

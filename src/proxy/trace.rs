@@ -11,6 +11,7 @@ use http::request::Parts;
 use rand::Rng as _;
 
 use super::exchange::{Exchange, grpc_outcome};
+use super::reply::Reason;
 use super::{admit, headers};
 use crate::telemetry::RequestRecord;
 use crate::telemetry::forwarded_for;
@@ -70,6 +71,14 @@ pub(super) fn note(exchange: &Exchange, end: impl FnOnce() -> AttemptEnd) {
     let Some(mut trace) = exchange.trace.take() else { return };
     trace.note(end());
     exchange.trace.set(Some(trace));
+}
+
+/// The attempt has no answer; where its request broke off under it, that is no fault of anybody's that was asked.
+pub(super) fn failed(exchange: &Exchange, reason: Reason) {
+    note(exchange, || match exchange.upload.has_broken_off() {
+        true => AttemptEnd::GivenUp,
+        false => AttemptEnd::Failed(reason.details(), reason.grpc_status()),
+    });
 }
 
 /// The head of an answer to the attempt is there.

@@ -122,13 +122,14 @@ enum Ended {
 }
 
 impl Ended {
-    fn for_trace(&self) -> AttemptEnd {
+    fn tell_trace(&self, exchange: &Exchange) {
         match self {
-            Ended::Answered(_, _, status) => {
-                AttemptEnd::Status(status.map_or(GrpcOutcome::Absent, GrpcOutcome::Known))
+            Ended::Answered(_, _, None) => {}
+            Ended::Answered(_, _, Some(status)) => {
+                trace::note(exchange, || AttemptEnd::Status(GrpcOutcome::Known(*status)));
             }
-            Ended::Failed(failure) => AttemptEnd::Failed(failure.reason.details()),
-            Ended::TryTimeout(reason) => AttemptEnd::Failed(reason.details()),
+            Ended::Failed(_) => {} // who has tried has told it
+            Ended::TryTimeout(reason) => trace::failed(exchange, *reason),
         }
     }
 }
@@ -154,7 +155,7 @@ impl Series<'_> {
             }
             let keeping = Keeping { body: kept, bears_loss: self.bears_loss() };
             let ended = self.attempt(member, &mut head, keeping, permit.take()).await;
-            trace::note(self.exchange, || ended.for_trace());
+            ended.tell_trace(self.exchange);
             let cause = self.cause(&ended)?;
             let unsent = matches!(&ended, Ended::Failed(failure) if failure.is_unsent());
             let Some(again) = cause.and_then(|cause| self.again(cause, kept || unsent)) else {

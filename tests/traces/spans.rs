@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use crate::common::otlp::{Collector, Span, Via, traceparent};
 use crate::common::world::client::{Client, grpc, request};
-use crate::common::world::raw::{H2Request, RawUpstream};
+use crate::common::world::raw::{H2Request, Raw, RawUpstream};
 use crate::common::world::upstream::{Upstream, empty, full, grpc_message};
 use crate::common::world::{Http, World, free_port, one_service, run};
 
@@ -279,5 +279,27 @@ fn a_caller_that_leaves_ends_its_span_without_an_error() {
         let spans = collector.wait(2).await;
         assert!(spans.iter().all(|span| !span.is_error), "{spans:#?}");
         assert_eq!(spans[0].said("weir.flags"), "DC");
+    });
+}
+
+#[test]
+fn a_request_that_breaks_off_is_no_error_of_who_was_asked() {
+    run(async || {
+        for up in [Http::One, Http::Two] {
+            let (v1, collector) = (Upstream::holding().await, Collector::start().await);
+            let yaml = one_service(&[&format!("protocol: {}", up.protocol())], &[(&v1.at(), "v1")]);
+            let world = World::start(&(yaml + &Via::Grpc.tracing(&collector.at(), 100))).await;
+            let mut raw = Raw::connect(world.addr("in")).await;
+            raw.write("POST /m HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+            v1.wait_begun(1).await;
+            raw.write("no length\r\n").await;
+            assert!(raw.read_to_end().await.starts_with("HTTP/1.1 400 "));
+            let mut raw = Raw::connect(world.addr("in")).await;
+            raw.write("POST /m HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+            v1.wait_begun(2).await;
+            drop(raw);
+            let spans = collector.wait(4).await;
+            assert!(spans.iter().all(|span| !span.is_error), "{up:?}: {spans:#?}");
+        }
     });
 }

@@ -21,7 +21,6 @@ use crate::proxy::retry::{Failure, Processed};
 use crate::proxy::{headers, hop, trace};
 use crate::snapshot::Mode;
 use crate::telemetry::families::weir::{HopError, Limit as Met, RetryReason};
-use crate::telemetry::trace::AttemptEnd;
 use crate::transport::dial::DialError;
 use crate::upstream::breaker::Limit;
 use crate::upstream::cluster::Member;
@@ -224,7 +223,7 @@ pub(in crate::proxy) fn note_timeout(exchange: &Exchange, way: &Way<'_>) {
     if stage == Stage::Between {
         return; // whoever was asked has answered, or failed, and was told so
     }
-    trace::note(exchange, || AttemptEnd::Failed(Reason::Timeout.details()));
+    trace::failed(exchange, Reason::Timeout);
     way.cluster.meter.rq_timeout.increment(1);
     if let Some(member) = member_of(exchange, way.cluster) {
         late(way.cluster, member, stage);

@@ -14,7 +14,7 @@ use super::carrier::Forms;
 use super::context::SpanContext;
 use super::ids::SpanId;
 use crate::telemetry::record::{GrpcOutcome, Outcome, RequestRecord, VIA_UPSTREAM};
-use crate::words::{Flag, Flags, HttpVersion, Protocol};
+use crate::words::{Flag, Flags, GrpcStatus, HttpVersion, Protocol};
 
 /// Bytes of a text that a caller may have made as long as it likes.
 pub(super) const MOST: usize = 1_024;
@@ -113,9 +113,9 @@ pub enum AttemptEnd {
     Answered(u16, GrpcOutcome),
     /// The status of its call is there, behind the head.
     Status(GrpcOutcome),
-    /// It has no answer.
-    Failed(&'static str),
-    /// Its answer is not passed on: there will be another attempt.
+    /// It has no answer: why, and how a gRPC caller would read that.
+    Failed(&'static str, GrpcStatus),
+    /// Nobody waits for it any more: there will be another attempt, or the request has broken off.
     GivenUp,
 }
 
@@ -167,10 +167,12 @@ impl Trace {
             AttemptEnd::Answered(status, grpc_status) => {
                 (attempt.status, attempt.grpc_status) = (status, grpc_status);
             }
-            AttemptEnd::Status(GrpcOutcome::Absent) => {}
             AttemptEnd::Status(grpc_status) => attempt.grpc_status = grpc_status,
-            AttemptEnd::Failed(error) => {
+            AttemptEnd::Failed(error, status) => {
                 attempt.error.get_or_insert(error);
+                if attempt.grpc_status == GrpcOutcome::Absent {
+                    attempt.grpc_status = GrpcOutcome::Known(status);
+                }
                 self.close(Instant::now());
             }
             AttemptEnd::GivenUp => self.close(Instant::now()),

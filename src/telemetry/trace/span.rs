@@ -1,6 +1,6 @@
 //! The spans of a request: its own, and one for each attempt, in OpenTelemetry's words.
 //!
-//! Laws: names and attributes are those of the stable semantic conventions (HTTP; RPC as of version 1.45), and ours
+//! Laws: names and attributes are those of the semantic conventions of HTTP and of RPC, as of version 1.45, and ours
 //! begin with `weir.`. A span's name holds nothing of a path but a gRPC method that somebody knows. Queries, which may hold
 //! credentials, are in none.
 

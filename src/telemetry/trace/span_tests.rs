@@ -83,7 +83,12 @@ fn lines(span: &Span<'_>) -> Vec<String> {
 #[test]
 fn a_call_that_was_retried_is_a_span_for_itself_and_one_for_each_attempt() {
     let mut trace = trace(Method::POST, "/tensorflow.serving.PredictionService/Predict");
-    attempt(&mut trace, 0, "10.0.0.1:9000", AttemptEnd::Failed("upstream_reset_before_response_started{x}"));
+    attempt(
+        &mut trace,
+        0,
+        "10.0.0.1:9000",
+        AttemptEnd::Failed("upstream_reset_before_response_started{x}", GrpcStatus::Unavailable),
+    );
     attempt(&mut trace, 1, "/run/model.sock", AttemptEnd::Answered(200, GrpcOutcome::Absent));
     let mut record = record(Protocol::Grpc, 200);
     record.grpc_status = GrpcOutcome::Known(GrpcStatus::Ok);
@@ -124,6 +129,7 @@ fn a_call_that_was_retried_is_a_span_for_itself_and_one_for_each_attempt() {
             "network.peer.port=9000",
             "network.protocol.version=2",
             "rpc.method=tensorflow.serving.PredictionService/Predict",
+            "rpc.response.status_code=UNAVAILABLE",
             "rpc.system.name=grpc",
             "server.address=::1",
             "server.port=80",
@@ -320,7 +326,7 @@ fn whatever_an_attempt_is_answered_but_success_is_an_error_to_who_asked() {
     assert_eq!(of(Protocol::Http, answered(200), 200, none, cut, "cut").as_deref(), Some("cut"));
     let left = Some(Flag::DownstreamConnectionTermination);
     assert_eq!(of(Protocol::Http, answered(200), 0, none, left, "left"), None, "it did nothing wrong");
-    let failed = AttemptEnd::Failed("response_timeout");
+    let failed = AttemptEnd::Failed("response_timeout", GrpcStatus::Unavailable);
     assert_eq!(
         of(Protocol::Http, failed, 504, none, None, "response_timeout").as_deref(),
         Some("response_timeout")
