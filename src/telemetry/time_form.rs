@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use jiff::fmt::strtime;
 
 /// Letters behind a `%` that the calendar has not, or has for something else.
-const LETTERS: [(&str, &str); 9] = [
+const LETTERS: [(&str, &str); 10] = [
     ("f", "%9f"),
     ("c", "%a %b %e %T %Y"),
     ("x", "%D"),
+    ("r", "%I:%M:%S %p"),
     ("Z", "UTC"),
     ("Ez", "%:z"),
     ("E*S", "%S%.f"),
@@ -97,6 +98,9 @@ mod tests {
         ] {
             assert_eq!(TimeForm::parse(form).unwrap().print(time).as_deref(), Some(printed), "{form}");
         }
+        // What has one digit an hour later.
+        let later = TimeForm::parse("%r %I %l").unwrap().print(time + Duration::from_secs(3_600));
+        assert_eq!(later.as_deref(), Some("01:02:14 AM 01  1"));
     }
 
     #[test]
