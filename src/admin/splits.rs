@@ -31,7 +31,7 @@ use crate::telemetry::{Figures, Recorder, UNKNOWN, VersionMeter, VersionStats};
 /// A tick stands for one second.
 const SECOND: Duration = Duration::from_secs(1);
 /// Ticks that are made up for after a pause; the minute holds no more.
-const MAX_TICKS: u32 = 61;
+const MAX_TICKS: u64 = 61;
 /// The route where no rule applies.
 const DEFAULT_ROUTE: &str = "default-route";
 /// Minutes that may be asked for.
@@ -45,15 +45,16 @@ type Key = (Arc<str>, Arc<str>, Arc<str>);
 pub struct SplitStats {
     recorder: Recorder,
     versions: HashMap<Key, VersionStats>,
+    /// Up to when they are read.
     ticked: Instant,
-    /// How often.
-    ticks: u64,
+    /// Which second that was, of a count that all versions share.
+    second: u64,
 }
 
 impl SplitStats {
     /// No version yet.
     pub fn new(recorder: Recorder, now: Instant) -> SplitStats {
-        SplitStats { recorder, versions: HashMap::new(), ticked: now, ticks: 0 }
+        SplitStats { recorder, versions: HashMap::new(), ticked: now, second: 0 }
     }
 
     /// Takes over what a new plane declares: versions that were there keep their minute, others begin one.
@@ -62,7 +63,8 @@ impl SplitStats {
         for labels in declared.iter().map(VersionMeter::labels).filter(|labels| labels.reports_source) {
             let key = (labels.service.clone(), labels.rule.clone(), labels.version.clone());
             if !self.versions.contains_key(&key) {
-                let stats = before.remove(&key).unwrap_or_else(|| VersionStats::new(&self.recorder, labels));
+                let begun = || VersionStats::new(&self.recorder, labels, self.second);
+                let stats = before.remove(&key).unwrap_or_else(begun);
                 self.versions.insert(key, stats);
             }
         }
@@ -72,14 +74,12 @@ impl SplitStats {
     pub fn tick(&mut self, now: Instant) {
         // Half a second early is the tick of that second: the clock that calls may be a bit ahead.
         let passed = now.saturating_duration_since(self.ticked) + SECOND / 2;
-        let seconds = u32::try_from(passed.as_secs()).unwrap_or(u32::MAX);
-        self.ticked += SECOND * seconds;
-        let ticks = seconds.min(MAX_TICKS);
-        self.ticks += u64::from(ticks);
+        let seconds = passed.as_secs();
+        self.ticked += Duration::from_secs(seconds);
+        self.second += seconds;
+        let made_up = self.second - seconds.min(MAX_TICKS);
         for stats in self.versions.values_mut() {
-            for _ in 0..ticks {
-                stats.tick();
-            }
+            (made_up + 1..=self.second).for_each(|second| stats.tick(second));
         }
     }
 
@@ -93,9 +93,10 @@ impl SplitStats {
         self.versions.get(key).map(VersionStats::last_minute)
     }
 
-    /// Step by step. From now on they are kept, for as long as somebody asks.
-    fn steps(&mut self, key: &Key, minutes: usize) -> Vec<Point> {
-        self.versions.get_mut(key).map(|stats| stats.steps(self.ticks, minutes * 60)).unwrap_or_default()
+    /// Step by step.
+    fn steps(&self, key: &Key, minutes: usize) -> Vec<Point> {
+        let steps = |stats: &VersionStats| stats.steps(self.second, minutes as u64 * 60);
+        self.versions.get(key).map(steps).unwrap_or_default()
     }
 }
 
@@ -128,10 +129,10 @@ struct VersionRow {
 #[derive(Serialize)]
 struct StepsRow {
     /// How long a step is.
-    seconds: usize,
-    requests: Vec<u64>,
-    client_errors: Vec<u64>,
-    server_errors: Vec<u64>,
+    seconds: u64,
+    requests: Vec<u32>,
+    client_errors: Vec<u32>,
+    server_errors: Vec<u32>,
 }
 
 /// Shares and rates go from 0 to 1; what cannot be said without requests is `null`.
@@ -231,7 +232,7 @@ impl View {
         let (stats, uptime) = (admin.stats.clone(), admin.start.elapsed());
         let rows = shown.into_iter().filter_map(move |place| {
             let route = plane.split_at(place)?;
-            Some(split_row(route, &plane, &mut stats.borrow_mut(), uptime, minutes))
+            Some(split_row(route, &plane, &stats.borrow(), uptime, minutes))
         });
         View { generation, rows: Box::new(rows), left_out }
     }
@@ -292,7 +293,7 @@ impl Layout {
 fn split_row(
     route: &RoutePlane,
     plane: &Plane,
-    stats: &mut SplitStats,
+    stats: &SplitStats,
     uptime: Duration,
     minutes: Option<usize>,
 ) -> SplitRow {

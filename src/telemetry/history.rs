@@ -1,153 +1,146 @@
-//! Five minutes of one version, for those who look: requests and failures, in steps of five seconds.
+//! Five minutes of one version, for whoever looks next: requests and failures, in steps of five seconds.
 //!
-//! Law: it begins when somebody asks, with the minute that is known anyway, and is forgotten a minute after the last who
-//! asked; it grows to a bound. A step is whole when it is told, and is the same each time.
-
-use std::collections::VecDeque;
+//! Law: it is kept whether or not somebody looks, as people look when something has happened. Only a version that had a
+//! request within the five minutes has one; its size is fixed. A step is whole when it is told, and is the same each
+//! time.
 
 use super::record::Outcome;
 use super::window::Snapshot;
 
 /// Seconds of a step.
-pub const STEP: usize = 5;
-/// Seconds that are kept.
-const SECONDS: usize = 300;
-/// Seconds for which nobody has to ask before it is forgotten.
-const FORGET_AFTER: usize = 60;
+pub const STEP: u64 = 5;
+/// Five minutes of them.
+const STEPS: usize = 60;
 
-/// What happened in a second or in a step.
+/// What happened in a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Point {
     /// All requests.
-    pub requests: u64,
+    pub requests: u32,
     /// Those whose answer blames the request.
-    pub client_errors: u64,
+    pub client_errors: u32,
     /// Those that the server failed.
-    pub server_errors: u64,
+    pub server_errors: u32,
 }
 
-/// See the module.
+impl Point {
+    /// What was counted from one snapshot to the other.
+    pub(super) fn between(earlier: &Snapshot, later: &Snapshot) -> Point {
+        let grown = |at: usize| later.requests[at].saturating_sub(earlier.requests[at]);
+        // Beyond what five seconds can hold.
+        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        Point {
+            requests: small((0..later.requests.len()).map(grown).sum()),
+            client_errors: small(grown(Outcome::ClientError.index())),
+            server_errors: small(grown(Outcome::ServerError.index())),
+        }
+    }
+}
+
+/// See the module. Steps are told apart by their number, of a count that all versions share.
 #[derive(Debug)]
 pub(super) struct History {
-    /// Oldest first; each a second.
-    points: VecDeque<Point>,
-    last: Point,
-    unasked: usize,
+    /// Each where its number modulo their count says.
+    points: [Point; STEPS],
+    newest: u64,
+    /// The newest that had a request.
+    busy: u64,
 }
 
 impl History {
-    /// One that begins with these seconds.
-    pub(super) fn new<'s>(seconds: impl IntoIterator<Item = &'s Snapshot>) -> History {
-        let mut seconds = seconds.into_iter();
-        let last = seconds.next().map(total).unwrap_or_default();
-        let mut history = History { points: VecDeque::new(), last, unasked: 0 };
-        seconds.for_each(|second| history.push(second));
+    /// One in which nothing happened before this step.
+    pub(super) fn new(step: u64, point: Point) -> History {
+        let mut history = History { points: [Point::default(); STEPS], newest: step, busy: step };
+        history.push(step, point);
         history
     }
 
-    /// Takes what has been counted until now. Once a second.
-    pub(super) fn push(&mut self, now: &Snapshot) {
-        let now = total(now);
-        self.points.push_back(Point {
-            requests: now.requests.saturating_sub(self.last.requests),
-            client_errors: now.client_errors.saturating_sub(self.last.client_errors),
-            server_errors: now.server_errors.saturating_sub(self.last.server_errors),
-        });
-        self.last = now;
-        if self.points.len() > SECONDS {
-            self.points.pop_front();
+    /// Takes a step that is whole.
+    pub(super) fn push(&mut self, step: u64, point: Point) {
+        // Those that passed while the process was stopped.
+        for skipped in (self.newest + 1..step).rev().take(STEPS) {
+            self.points[place(skipped)] = Point::default();
         }
-        self.unasked += 1;
+        self.points[place(step)] = point;
+        self.newest = step;
+        if point.requests > 0 {
+            self.busy = step;
+        }
     }
 
-    /// Whether nobody has asked for it for long.
-    pub(super) fn is_forgotten(&self) -> bool {
-        self.unasked > FORGET_AFTER
+    /// Whether all that it knows is that nothing happened.
+    pub(super) fn is_empty(&self) -> bool {
+        self.newest - self.busy >= STEPS as u64
     }
 
-    /// The whole steps within the last `seconds`, oldest first, `ticks` seconds after a moment that all versions share.
-    pub(super) fn steps(&mut self, ticks: u64, seconds: usize) -> Vec<Point> {
-        self.unasked = 0;
-        // Newer than the end of the last whole step.
-        let unfinished = (ticks % STEP as u64) as usize;
-        let whole = self.points.len().saturating_sub(unfinished);
-        let newest_first: Vec<Point> = self.points.iter().take(whole).rev().copied().collect();
-        let steps = newest_first.chunks_exact(STEP).take(seconds / STEP).map(|step| Point {
-            requests: step.iter().map(|second| second.requests).sum(),
-            client_errors: step.iter().map(|second| second.client_errors).sum(),
-            server_errors: step.iter().map(|second| second.server_errors).sum(),
-        });
-        let mut steps: Vec<Point> = steps.collect();
-        steps.reverse();
-        steps
+    /// The last `count` steps, oldest first.
+    pub(super) fn last(&self, count: usize) -> Vec<Point> {
+        let oldest = (self.newest + 1).saturating_sub(count.min(STEPS) as u64);
+        (oldest..=self.newest).map(|step| self.points[place(step)]).collect()
     }
 }
 
-fn total(snapshot: &Snapshot) -> Point {
-    Point {
-        requests: snapshot.requests.iter().sum(),
-        client_errors: snapshot.requests[Outcome::ClientError.index()],
-        server_errors: snapshot.requests[Outcome::ServerError.index()],
-    }
+fn place(step: u64) -> usize {
+    (step % STEPS as u64) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// So many requests since the start, a fifth of them failed by the server, a tenth by the callers.
-    fn counted(requests: u64) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        snapshot.requests[Outcome::ServerError.index()] = requests / 5;
-        snapshot.requests[Outcome::ClientError.index()] = requests / 10;
-        snapshot.requests[Outcome::Success.index()] = requests - requests / 5 - requests / 10;
-        snapshot
+    fn point(requests: u32) -> Point {
+        Point { requests, ..Point::default() }
     }
 
-    fn requests(steps: &[Point]) -> Vec<u64> {
-        steps.iter().map(|step| step.requests).collect()
+    fn requests(history: &History, count: usize) -> Vec<u32> {
+        history.last(count).iter().map(|point| point.requests).collect()
     }
 
     #[test]
-    fn a_step_is_told_when_it_is_whole_and_stays_as_it_is() {
-        let mut history = History::new([&counted(0)]);
-        let mut told: Vec<Vec<u64>> = Vec::new();
-        for second in 1..=23_u64 {
-            history.push(&counted(second * (second + 1) / 2));
-            told.push(requests(&history.steps(second, SECONDS)));
+    fn it_keeps_five_minutes_and_no_more() {
+        let mut history = History::new(7, point(7));
+        assert_eq!(requests(&history, 3), [0, 0, 7]);
+        for step in 8..=1_000 {
+            history.push(step, point(step as u32));
+            assert_eq!(requests(&history, 2), [step as u32 - 1, step as u32]);
         }
-        // 1 + 2 + 3 + 4 + 5 requests in the first five seconds, and so on.
-        assert_eq!(told[3], Vec::<u64>::new());
-        assert_eq!((&told[4], &told[8]), (&vec![15], &vec![15]));
-        assert_eq!(told[22], [15, 40, 65, 90]);
-        assert_eq!(history.steps(23, 10).iter().map(|step| step.requests).collect::<Vec<_>>(), [65, 90]);
-        assert_eq!(history.steps(23, 5)[0].server_errors, 210 / 5 - 120 / 5);
-        assert_eq!(history.steps(23, 5)[0].client_errors, 210 / 10 - 120 / 10);
+        assert_eq!(requests(&history, STEPS), (941..=1_000).collect::<Vec<_>>());
+        assert_eq!(requests(&history, STEPS + 1).len(), STEPS);
     }
 
     #[test]
-    fn it_begins_with_what_is_known_and_keeps_five_minutes() {
-        let known: Vec<Snapshot> = (0..=60).map(|second| counted(second * 10)).collect();
-        let mut history = History::new(&known);
-        assert_eq!(requests(&history.steps(60, SECONDS)), [50; 12]);
-        for second in 61..=1_000 {
-            history.push(&counted(second * 10));
-        }
-        assert_eq!(requests(&history.steps(1_000, SECONDS)), [50; 60]);
-        assert_eq!(history.points.len(), SECONDS);
+    fn it_is_empty_when_its_last_request_is_five_minutes_old() {
+        let mut history = History::new(1, point(1));
+        (2..=STEPS as u64).for_each(|step| history.push(step, point(0)));
+        assert!(!history.is_empty() && requests(&history, STEPS)[0] == 1);
+        history.push(STEPS as u64 + 1, point(0));
+        assert!(history.is_empty() && requests(&history, STEPS) == [0; STEPS]);
     }
 
     #[test]
-    fn it_is_forgotten_a_minute_after_the_last_who_asked() {
-        let mut history = History::new([]);
-        for _ in 0..FORGET_AFTER {
-            history.push(&counted(0));
+    fn of_steps_that_were_skipped_it_tells_nothing_that_was_before() {
+        for skipped in [1_u64, 59, 60, 61, 1_000] {
+            let mut history = History::new(1, point(9));
+            (2..=200).for_each(|step| history.push(step, point(9)));
+            history.push(201 + skipped, point(5));
+            let told = requests(&history, STEPS);
+            let known = STEPS.saturating_sub(skipped as usize + 1);
+            assert_eq!((told[STEPS - 1], told.iter().filter(|&&requests| requests == 9).count()), (5, known));
+            assert!(told[known..STEPS - 1].iter().all(|&requests| requests == 0), "{skipped}: {told:?}");
         }
-        assert!(!history.is_forgotten());
-        history.steps(60, SECONDS);
-        for _ in 0..=FORGET_AFTER {
-            history.push(&counted(0));
-        }
-        assert!(history.is_forgotten());
+    }
+
+    #[test]
+    fn a_point_is_what_grew_by_who_was_to_blame() {
+        let earlier = Snapshot { requests: [1, 2, 3, 4], ..Snapshot::default() };
+        let mut later = earlier.clone();
+        later.requests[Outcome::Success.index()] += 10;
+        later.requests[Outcome::ClientError.index()] += 20;
+        later.requests[Outcome::ServerError.index()] += 30;
+        later.requests[Outcome::Cancelled.index()] += 40;
+        let point = Point { requests: 100, client_errors: 20, server_errors: 30 };
+        assert_eq!(Point::between(&earlier, &later), point);
+        later.requests[0] = u64::MAX / 2;
+        assert_eq!(Point::between(&earlier, &later).requests, u32::MAX);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::families::buckets::SECONDS;
 use super::families::own::OwnSeries;
-use super::history::{History, Point};
+use super::history::{History, Point, STEP};
 use super::labels::VersionLabels;
 use super::record::Outcome;
 use super::recorder::Recorder;
@@ -146,9 +146,16 @@ impl Window {
         }
     }
 
-    /// What it holds, second by second, oldest first.
-    fn seconds(&self) -> impl Iterator<Item = &Snapshot> {
-        self.ring.iter().flat_map(|(snapshot, seconds)| std::iter::repeat_n(snapshot, *seconds))
+    /// The newest snapshot, and before it the one that is `seconds` older, or the oldest.
+    fn ends(&self, seconds: usize) -> Option<(&Snapshot, &Snapshot)> {
+        let mut older = seconds;
+        let earlier = self.ring.iter().rev().find(|(_, lasted)| {
+            let is_it = older < *lasted;
+            older = older.saturating_sub(*lasted);
+            is_it
+        });
+        let (earlier, _) = earlier.or(self.ring.front())?;
+        self.ring.back().map(|(newest, _)| (earlier, newest))
     }
 
     /// What was counted over the last minute, or since the first snapshot if that is nearer, and how long that was.
@@ -167,37 +174,51 @@ impl Window {
 pub struct VersionStats {
     own: OwnSeries,
     window: Window,
-    /// While somebody looks.
+    /// The steps that were over when this version came.
+    earlier_steps: u64,
+    /// Where there was a request in the last five minutes.
     history: Option<Box<History>>,
 }
 
 impl VersionStats {
-    /// Figures over all protocols and callers of the version. The minute begins now; the counts began with the series.
-    pub fn new(recorder: &Recorder, labels: &VersionLabels) -> VersionStats {
+    /// Figures over all protocols and callers of the version, from the second `now` of a count that all versions share.
+    /// The minute begins then; the counts began with the series.
+    pub fn new(recorder: &Recorder, labels: &VersionLabels, now: u64) -> VersionStats {
         let own = OwnSeries::new(recorder, labels);
-        let mut stats = VersionStats { own, window: Window::default(), history: None };
-        stats.tick();
-        stats
+        let mut window = Window::default();
+        window.push(read(&own));
+        VersionStats { own, window, earlier_steps: now / STEP, history: None }
     }
 
-    /// Reads the series. Once a second.
-    pub fn tick(&mut self) {
-        let now = read(&self.own);
-        if let Some(history) = &mut self.history {
-            history.push(&now);
+    /// Reads the series at the end of the second `now`. Once a second.
+    pub fn tick(&mut self, now: u64) {
+        self.window.push(read(&self.own));
+        if now.is_multiple_of(STEP) {
+            self.end_step(now / STEP);
         }
-        if self.history.as_ref().is_some_and(|history| history.is_forgotten()) {
+    }
+
+    fn end_step(&mut self, step: u64) {
+        let Some((earlier, now)) = self.window.ends(STEP as usize) else { return };
+        let point = Point::between(earlier, now);
+        match &mut self.history {
+            Some(history) => history.push(step, point),
+            None if point.requests > 0 => self.history = Some(Box::new(History::new(step, point))),
+            None => {}
+        }
+        if self.history.as_ref().is_some_and(|history| history.is_empty()) {
             self.history = None;
         }
-        self.window.push(now);
     }
 
-    /// The whole steps of the last `seconds`, of at most five minutes, oldest first; `ticks` is how often all versions
-    /// have been read. The first who asks gets what the minute knows.
-    pub fn steps(&mut self, ticks: u64, seconds: usize) -> Vec<Point> {
-        let window = &self.window;
-        let history = self.history.get_or_insert_with(|| Box::new(History::new(window.seconds())));
-        history.steps(ticks, seconds)
+    /// The steps that were over in the second `now`, oldest first: those of the last `seconds`, of at most five
+    /// minutes, and none from before the version came.
+    pub fn steps(&self, now: u64, seconds: u64) -> Vec<Point> {
+        let count = (seconds / STEP).min((now / STEP).saturating_sub(self.earlier_steps)) as usize;
+        match &self.history {
+            Some(history) => history.last(count),
+            None => vec![Point::default(); count],
+        }
     }
 
     /// The figures since the process started, `uptime` ago.

@@ -92,13 +92,13 @@ fn figures_follow_the_versions_meter_for_every_protocol_and_a_minute_begins_with
         meter.report_source(&record);
     };
     report(Protocol::Http, 200, GrpcOutcome::Absent);
-    let mut stats = VersionStats::new(&recorder, &labels);
-    stats.tick();
+    let mut stats = VersionStats::new(&recorder, &labels, 0);
+    stats.tick(1);
     for _ in 0..3 {
         report(Protocol::Http, 200, GrpcOutcome::Absent);
     }
     report(Protocol::Grpc, 200, GrpcOutcome::parse(b"14"));
-    stats.tick();
+    stats.tick(2);
     let (ever, minute) = (stats.since_start(Duration::from_secs(10)), stats.last_minute());
     assert_eq!((ever.requests, ever.server_errors, ever.per_second), (5, 1, 0.5));
     assert_eq!((minute.requests, minute.server_errors, minute.per_second), (4, 1, 2.0));
@@ -107,26 +107,56 @@ fn figures_follow_the_versions_meter_for_every_protocol_and_a_minute_begins_with
 }
 
 #[test]
-fn the_past_minute_is_there_for_the_first_who_looks_and_nothing_is_kept_when_nobody_does() {
+fn the_steps_of_five_minutes_are_there_for_the_first_who_looks_and_a_version_at_rest_keeps_none() {
     let recorder = Recorder::new(1);
     let labels = VersionLabels::new("half.default.svc.cluster.local", "split", "v2");
     let meter = VersionMeter::declare(&recorder, &labels);
-    let mut stats = VersionStats::new(&recorder, &labels);
-    let second = |stats: &mut VersionStats| {
-        meter.report_source(&RequestRecord::new(
-            Instant::now(),
-            SystemTime::UNIX_EPOCH,
-            HttpVersion::Http2,
-            Protocol::Http,
-        ));
-        stats.tick();
+    let report = |status| {
+        let (wall, version) = (SystemTime::UNIX_EPOCH, HttpVersion::Http2);
+        let mut record = RequestRecord::new(Instant::now(), wall, version, Protocol::Http);
+        record.status = status;
+        meter.report_source(&record);
     };
-    (0..10).for_each(|_| second(&mut stats));
+    // It comes in the middle of a step, the second of all.
+    let mut stats = VersionStats::new(&recorder, &labels, 7);
+    let told = |steps: Vec<Point>| -> Vec<(u32, u32)> {
+        steps.iter().map(|step| (step.requests, step.server_errors)).collect()
+    };
+    (8..=9).for_each(|now| stats.tick(now));
+    report(500);
+    assert_eq!(told(stats.steps(9, 300)), []);
+    stats.tick(10);
+    assert_eq!(told(stats.steps(10, 300)), [(1, 1)]);
+    // One a second, of which those of the fourth step fail.
+    for now in 11..=200 {
+        report(if (16..=20).contains(&now) { 503 } else { 200 });
+        stats.tick(now);
+    }
+    let seen = told(stats.steps(204, 300));
+    assert_eq!((seen.len(), &seen[..4]), (39, &[(1, 1), (5, 0), (5, 5), (5, 0)][..]));
+    assert!(seen[3..].iter().all(|&step| step == (5, 0)), "{seen:?}");
+    assert_eq!(told(stats.steps(204, 10)), [(5, 0); 2]);
+    // Nobody asks any more, and nothing comes: five minutes later nothing is kept, and what is told stays true.
+    for now in 201..=499 {
+        stats.tick(now);
+        assert!(stats.history.is_some(), "{now}");
+    }
+    assert_eq!(told(stats.steps(499, 300))[..3], [(5, 0), (0, 0), (0, 0)]);
+    stats.tick(500);
     assert!(stats.history.is_none());
-    let told = |steps: Vec<Point>| steps.iter().map(|step| step.requests).collect::<Vec<_>>();
-    assert_eq!(told(stats.steps(10, 300)), [5, 5]);
-    (0..60).for_each(|_| second(&mut stats));
-    assert_eq!(told(stats.steps(70, 300)), [5; 14]);
-    (0..61).for_each(|_| second(&mut stats));
-    assert!(stats.history.is_none());
+    assert_eq!(told(stats.steps(500, 300)), [(0, 0); 60]);
+}
+
+#[test]
+fn a_snapshot_of_so_many_seconds_ago_is_found_among_those_that_lasted() {
+    let mut window = Window::default();
+    assert_eq!(window.ends(5), None);
+    // 0, 1, 1, 1, 4, 5, 5
+    for requests in [0, 1, 1, 1, 4, 5, 5] {
+        window.push(Snapshot { requests: [requests, 0, 0, 0], ..Snapshot::default() });
+    }
+    let earlier = |seconds| window.ends(seconds).map(|(earlier, now)| (earlier.requests[0], now.requests[0]));
+    for (seconds, found) in [(0, 5), (1, 5), (2, 4), (3, 1), (5, 1), (6, 0), (7, 0), (100, 0)] {
+        assert_eq!(earlier(seconds), Some((found, 5)), "{seconds}");
+    }
 }

@@ -76,6 +76,19 @@ fn splits_tell_of_endpoints_and_of_the_last_minutes_when_asked() {
         tick(15);
         let page = world.get("/splits?minutes=5").await.json();
         assert_eq!(page["splits"][0]["versions"][1]["steps"]["requests"], json!([13, 0, 0]));
+        // Nobody looks for more than a minute; then the process is stopped for two, which cost it nothing.
+        for second in 16..=85 {
+            tick(second);
+        }
+        world.report("v2", 500, 4, 1);
+        tick(90);
+        tick(210);
+        let page = world.get("/splits?minutes=5").await.json();
+        let steps = &page["splits"][0]["versions"][1]["steps"];
+        let failed: Vec<u64> = serde_json::from_value(steps["server_errors"].clone()).unwrap();
+        assert_eq!((failed.len(), failed[0], failed[17], failed.iter().sum()), (42, 2, 1, 3), "{failed:?}");
+        let page = world.get("/splits?minutes=2").await.json();
+        assert_eq!(page["splits"][0]["versions"][1]["steps"]["server_errors"], json!(vec![0; 24]));
     });
 }
 
