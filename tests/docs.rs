@@ -137,8 +137,9 @@ fn success_and_client_errors_have_one_definition_everywhere() {
         "Success is the share of requests that the server did not fail: it failed those that ended with a 5xx, with a gRPC \
          status of the server's, cut off, or without an answer. Client errors, which are a 4xx or a gRPC status such as \
          INVALID_ARGUMENT, are no failures and have a column of their own. Requests whose caller left count in neither.",
-        "Client errors of a version are high when there are at least 5 in the last minute, and their share is at least twice \
-         that of the rule's other versions and 5 points above it, with at least 20 requests on either side.",
+        "Client errors of a version are high when there are at least 5 in the last minute, and they are at least half of \
+         its requests, or their share is at least twice that of the rule's other versions and 5 points above it, with at \
+         least 20 requests on either side.",
     ];
     let file = |path: &str| fs::read_to_string(root().join(path)).unwrap();
     let told = [

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::states::{Compared, State};
+use super::states::{ClientErrors, State};
 use super::{FiguresRow, SplitRow, VersionRow};
 use crate::snapshot::Labels;
 
@@ -90,7 +90,7 @@ fn later(version: &VersionRow) -> [String; LATER.len()] {
         number(version.start.client_error_rate),
         number(version.minute.client_error_rate),
         number(states.success.map(State::as_str)),
-        number(states.client_errors.map(Compared::as_str)),
+        number(states.client_errors.map(ClientErrors::as_str)),
         number(states.endpoints.map(State::as_str)),
     ]
 }

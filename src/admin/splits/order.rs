@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::states::{self, Compared, Counted, State, States};
+use super::states::{self, ClientErrors, Counted, State, States};
 use super::{SplitStats, endpoints, versions_of};
 use crate::proxy::plane::{ClusterPlane, Plane, RoutePlane, SplitPlace};
 
@@ -64,6 +64,6 @@ fn rank(route: &RoutePlane, clusters: &[Arc<ClusterPlane>], stats: &SplitStats) 
 }
 
 fn trouble(states: &States) -> State {
-    let high = states.client_errors.map(|Compared::High| State::Degraded);
+    let high = states.client_errors.map(|ClientErrors::High| State::Degraded);
     [states.success, high, states.endpoints].into_iter().flatten().max().unwrap_or(State::Good)
 }

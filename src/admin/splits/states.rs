@@ -14,7 +14,10 @@ const DEGRADED: f64 = 0.95;
 const MIN_REQUESTS: u64 = 20;
 /// Fewer client errors of a version are chance.
 const MIN_CLIENT_ERRORS: u64 = 5;
-/// Their share is high at so many times the others' …
+/// From this share on they are high whatever the other versions have: where all answer 400, or one is alone, or there
+/// is too little traffic to compare, callers fail all the same.
+const HALF: f64 = 0.5;
+/// Below it their share is high at so many times the others' …
 const TIMES: f64 = 2.0;
 /// … and so much above it.
 const ABOVE: f64 = 0.05;
@@ -40,16 +43,16 @@ impl State {
 
 /// Of client errors, which a version has for its callers' sake or for its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compared {
-    /// Well above those of the other versions of its rule.
+pub(super) enum ClientErrors {
+    /// At least half of its requests, or well above those of the other versions of its rule.
     High,
 }
 
-impl Compared {
+impl ClientErrors {
     /// As it is shown.
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Compared::High => "high",
+            ClientErrors::High => "high",
         }
     }
 }
@@ -60,7 +63,7 @@ impl Serialize for State {
     }
 }
 
-impl Serialize for Compared {
+impl Serialize for ClientErrors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
@@ -70,7 +73,7 @@ impl Serialize for Compared {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct States {
     pub(super) success: Option<State>,
-    pub(super) client_errors: Option<Compared>,
+    pub(super) client_errors: Option<ClientErrors>,
     pub(super) endpoints: Option<State>,
 }
 
@@ -101,7 +104,7 @@ pub(super) fn of_rule(versions: &[(Counted, State)]) -> Vec<States> {
         let others = (judged - counted.judged, client_errors - counted.client_errors);
         States {
             success: counted.success_rate.map(success),
-            client_errors: are_high(counted, others).then_some(Compared::High),
+            client_errors: are_high(counted, others).then_some(ClientErrors::High),
             endpoints: Some(*endpoints),
         }
     });
@@ -116,14 +119,18 @@ fn success(rate: f64) -> State {
     }
 }
 
-/// Whether a version's client errors are well above those of the others, `(requests, client errors)`.
+/// Whether a version's client errors are high: by themselves, or beside the others', `(requests, client errors)`.
 fn are_high(own: &Counted, others: (u64, u64)) -> bool {
-    if own.judged < MIN_REQUESTS || others.0 < MIN_REQUESTS || own.client_errors < MIN_CLIENT_ERRORS {
+    if own.client_errors < MIN_CLIENT_ERRORS {
         return false;
     }
-    let own = own.client_errors as f64 / own.judged as f64;
-    let others = others.1 as f64 / others.0 as f64;
-    own >= TIMES * others && own >= others + ABOVE
+    let share = own.client_errors as f64 / own.judged as f64;
+    share >= HALF || own.judged >= MIN_REQUESTS && others.0 >= MIN_REQUESTS && is_well_above(share, others)
+}
+
+fn is_well_above(share: f64, (requests, client_errors): (u64, u64)) -> bool {
+    let others = client_errors as f64 / requests as f64;
+    share >= TIMES * others && share >= others + ABOVE
 }
 
 #[cfg(test)]
@@ -149,17 +156,28 @@ mod tests {
         assert_eq!(high(&[(100, 10), (100, 5)]), [true, false]);
         assert_eq!(high(&[(100, 9), (100, 5)]), [false, false]);
         assert_eq!(high(&[(1000, 40), (1000, 10)]), [false, false]);
-        assert_eq!(high(&[(100, 60), (100, 40)]), [false, false]);
+        assert_eq!(high(&[(100, 49), (100, 30)]), [false, false]);
     }
 
     #[test]
     fn client_errors_are_compared_by_a_sample_and_never_of_a_version_that_is_alone() {
-        for few in [[(19, 19), (900, 0)], [(900, 900), (19, 0)], [(20, 4), (900, 0)]] {
+        for few in [[(19, 9), (900, 0)], [(900, 449), (19, 0)], [(20, 4), (900, 0)]] {
             assert_eq!(high(&few), [false, false], "{few:?}");
         }
         assert_eq!(high(&[(20, 5), (20, 0)]), [true, false]);
-        assert_eq!(high(&[(1000, 1000)]), [false]);
-        assert_eq!(high(&[(1000, 1000), (1000, 1000)]), [false, false]);
+        assert_eq!(high(&[(1000, 499)]), [false]);
+        assert_eq!(high(&[(1000, 499), (1000, 499)]), [false, false]);
+    }
+
+    #[test]
+    fn client_errors_are_high_where_they_are_half_of_the_requests_whatever_the_others_do() {
+        assert_eq!(high(&[(1000, 1000)]), [true]);
+        assert_eq!(high(&[(1000, 500), (1000, 499)]), [true, false]);
+        assert_eq!(high(&[(1000, 1000), (1000, 1000)]), [true, true]);
+        // With little traffic, though not of a handful.
+        assert_eq!(high(&[(10, 5), (0, 0)]), [true, false]);
+        assert_eq!(high(&[(11, 5), (0, 0)]), [false, false]);
+        assert_eq!(high(&[(4, 4), (0, 0)]), [false, false]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub struct Endpoints {
 pub struct States {
     /// `good`, `degraded` or `failing`.
     pub success: Option<String>,
-    /// `high`: well above those of the rule's other versions.
+    /// `high`: at least half of its requests, or well above those of the rule's other versions.
     pub client_errors: Option<String>,
     /// As of success.
     pub endpoints: Option<String>,
