@@ -14,15 +14,29 @@ mod common {
 }
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use common::browser::Browser;
 use common::caller::{self, Protocol, Tally};
 use common::parts::part;
 use common::weir::{Pod, Weir, eventually, free_address, get, rule};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use weir::admin::{About, Admin, Levels, Reloads, SplitStats};
+use weir::config::{self, Document, Environment};
 use weir::demo::model_server::{ModelServer, Options, ServiceTime};
+use weir::proxy::planner::Planner;
+use weir::runtime::readiness::Readiness;
+use weir::runtime::worker::local_runtime;
+use weir::telemetry::families::weir::Limit;
+use weir::telemetry::{ProcessMeter, Recorder, RequestRecord, ServerMeter, VersionMeter};
+use weir::transport::endpoint::serve;
+use weir::words::{HttpVersion, Protocol as Spoken};
 
 const RULES: [(&str, u32); 2] = [("v1", 90), ("v2", 10)];
 /// Before them.
@@ -45,7 +59,11 @@ async fn world() -> (Weir, [ModelServer; 2]) {
 }
 
 fn open(browser: &Browser, weir: &Weir) {
-    browser.open(&format!("http://{}/", weir.pod.admin));
+    open_at(browser, weir.pod.admin);
+}
+
+fn open_at(browser: &Browser, admin: SocketAddr) {
+    browser.open(&format!("http://{admin}/"));
     eventually("the page shows figures", true, || updates(browser) > 0);
 }
 
@@ -67,6 +85,18 @@ fn versions(browser: &Browser) -> Value {
         ...[...row.cells].slice(1).map((cell) => [cell.dataset.label, cell.textContent]),
     ]))";
     browser.run(script, &[])
+}
+
+/// What the chart of a version says to those who do not see it.
+fn chart(browser: &Browser, version: usize) -> String {
+    let script = "return document.querySelectorAll('svg.spark')[arguments[0]].getAttribute('aria-label')";
+    browser.run(script, &[json!(version)]).as_str().unwrap().to_owned()
+}
+
+fn write_filter(browser: &Browser, text: &str) {
+    let script = "const filter = document.getElementById('filter'); filter.value = arguments[0];
+        filter.dispatchEvent(new Event('input'))";
+    browser.run(script, &[json!(text)]);
 }
 
 /// What axe finds wrong: the rule, and the elements.
@@ -145,12 +175,11 @@ async fn the_page_shows_the_traffic_and_a_change_of_the_rule_within_two_seconds_
         assert!(row["p50"].as_str().unwrap().ends_with(" ms") && row["Requests/s"] != "0.00", "{row}");
     }
     eventually("the chart has the traffic", true, || {
-        let label = browser.run("return document.querySelector('svg.spark').getAttribute('aria-label')", &[]);
-        label.as_str().unwrap().starts_with("requests a second: now")
-            && !label.as_str().unwrap().contains("at most 0.00")
+        let label = chart(&browser, 0);
+        label.starts_with("requests a second in the last ") && !label.contains("at most 0.00")
     });
 
-    // From the file to the page. A machine that does other things is late now and then, and not each time.
+    // From the file to the page. A machine that does other things is late now and then, and not most times.
     let mut took = Vec::new();
     for v2 in [20, 30, 40, 60, 50] {
         let began = Instant::now();
@@ -162,7 +191,8 @@ async fn the_page_shows_the_traffic_and_a_change_of_the_rule_within_two_seconds_
         });
         took.push(began.elapsed());
     }
-    assert!(took.iter().any(|took| *took < Duration::from_secs(2)), "{took:?}");
+    took.sort();
+    assert!(took[2] < Duration::from_secs(2), "{took:?}");
     eventually("its verdict", true, || text(&browser, "#verdict").contains("generation 6 is in force"));
     eventually("the rules in force", true, || text(&browser, "#rules").contains("50 % v1, 50 % v2"));
 
@@ -251,7 +281,7 @@ async fn client_errors_of_a_version_stand_out_in_a_word_and_the_rule_that_has_th
     let moved = "return document.querySelectorAll('#splits .scroll')[1] === window.first";
     assert_eq!(browser.run(moved, &[]), true, "it was made anew");
     let v2 = || versions(&browser)[1].clone();
-    eventually("a word for them", "!100.0 % high (well above the other versions)".to_owned(), || {
+    eventually("a word for them", "!100.0 % high".to_owned(), || {
         v2()["Client errors"].as_str().unwrap().to_owned()
     });
     // The server did not fail any.
@@ -262,8 +292,7 @@ async fn client_errors_of_a_version_stand_out_in_a_word_and_the_rule_that_has_th
     assert_eq!((&start["client_errors"], &start["client_error_rate"]), (&start["requests"], &json!(1.0)));
     let told = format!("{} client errors", start["client_errors"]);
     eventually("they are in the chart", true, || {
-        let label = "return document.querySelectorAll('svg.spark')[1].getAttribute('aria-label')";
-        let label = browser.run(label, &[]).as_str().unwrap().to_owned();
+        let label = chart(&browser, 1);
         label.ends_with(&format!("; 0 failed by the server, {told}"))
             && v2()["Last 5 minutes"].as_str().unwrap().ends_with(&format!(", {told}"))
     });
@@ -271,21 +300,23 @@ async fn client_errors_of_a_version_stand_out_in_a_word_and_the_rule_that_has_th
         "return document.querySelectorAll('svg.spark')[1].querySelector('.clients').getAttribute('d')";
     assert!(browser.run(drawn, &[]).as_str().unwrap().contains('M'));
     assert_eq!(browser.console(), Vec::<String>::new());
-    let filter = |text: &str| {
-        let script = format!(
-            "const filter = document.getElementById('filter'); filter.value = {};
-            filter.dispatchEvent(new Event('input'))",
-            json!(text)
-        );
-        browser.run(&script, &[]);
-    };
-    filter("ca(");
+    write_filter(&browser, "ca(");
     eventually("a filter that is none is told where it stands", true, || {
         text(&browser, "#refusal").contains("ca(") && text(&browser, "#state").contains("LIVE")
     });
     assert_eq!(versions(&browser).as_array().map(Vec::len), Some(3), "all is shown");
-    filter("canary");
+    write_filter(&browser, "canary");
     eventually("it is one again", String::new(), || text(&browser, "#refusal"));
+    // Of what is left out nothing is said that is not so.
+    write_filter(&browser, "nobody");
+    eventually("what matches nothing", "No service or rule matches “nobody”.".to_owned(), || {
+        text(&browser, "#left-out")
+    });
+    assert_eq!(text(&browser, "#rules"), "None of a service or rule that matches “nobody”.");
+    write_filter(&browser, "");
+    eventually("all of them", json!(["canary.models", "testers.models"]), rules);
+    assert_eq!(text(&browser, "#left-out"), "");
+    assert!(text(&browser, "#rules").contains("testers.models"));
 }
 
 #[tokio::test]
@@ -302,13 +333,21 @@ async fn the_page_is_used_by_keys_alone_and_asks_nothing_while_it_is_paused_or_h
         assert!(reached.contains(&json!(wanted)), "{wanted} is not among {reached:?}");
     }
     browser.run("document.getElementById('pause').click()", &[]);
+    let paused = text(&browser, "#state");
+    assert!(paused.starts_with("!paused at ") && paused.contains(':'), "{paused}");
+    let seen = json!([versions(&browser), updates(&browser)]);
     // One that was under way may still come back.
     let script = "const done = arguments[arguments.length - 1]; const asked = () => performance.getEntriesByType('resource').length;
         setTimeout(() => { const before = asked(); setTimeout(() => done(asked() - before), 2500) }, 1500)";
     assert_eq!(browser.run_async(script, &[]), 0, "it asks though it is paused");
+    assert_eq!((text(&browser, "#state"), json!([versions(&browser), updates(&browser)])), (paused, seen));
     browser.run("document.getElementById('pause').click()", &[]);
     let before = updates(&browser);
     eventually("it goes on", true, || updates(&browser) > before);
+    assert_eq!(
+        (text(&browser, "#state"), text(&browser, "#old")),
+        ("✓LIVE (good)".to_owned(), String::new())
+    );
     // Another tab in front.
     browser.run(
         "Object.defineProperty(document, 'hidden', {get: () => true, configurable: true});
@@ -323,18 +362,141 @@ async fn the_page_is_used_by_keys_alone_and_asks_nothing_while_it_is_paused_or_h
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_gone_is_told_and_its_last_figures_stay() {
-    let Some(browser) = Browser::start() else { return };
+async fn a_proxy_that_is_gone_is_told_once_to_eye_and_ear_and_its_last_figures_stay() {
+    let (Some(browser), Some(axe)) = (Browser::start(), part("axe")) else { return };
+    let axe = fs::read_to_string(axe).unwrap();
     let (mut weir, _servers) = world().await;
+    send(&weir, 200).await;
     open(&browser, &weir);
+    eventually("the shares of the traffic", true, || versions(&browser)[0]["Share"] != "–");
     assert_eq!(text(&browser, "#state"), "✓LIVE (good)");
+    // Whoever hears the page is told what changes in here, as a whole.
+    assert_eq!(browser.run("return document.getElementById('state').getAttribute('role')", &[]), "status");
+    let watch = "window.told = 0; new MutationObserver(() => window.told++).observe(
+        document.getElementById('state'), {subtree: true, childList: true, characterData: true, attributes: true})";
+    browser.run(watch, &[]);
+    let before = updates(&browser);
+    eventually("some figures more", true, || updates(&browser) > before + 1);
+    assert_eq!(browser.run("return window.told", &[]), 0, "it is told though nothing has changed");
+    let shown = versions(&browser);
+
     weir.kill();
-    eventually("it is gone", true, || text(&browser, "#state").starts_with("✕no answer: "));
-    assert_eq!(versions(&browser)[0]["Weight"], "90");
+    eventually("it is gone", true, || text(&browser, "#state").starts_with("✕no answer since "));
+    let since = text(&browser, "#state").trim_start_matches("✕no answer since ").to_owned();
+    let old = text(&browser, "#old");
+    assert!(
+        old.starts_with("No answer: ") && old.ends_with(&format!("What is shown here is of {since}.")),
+        "{old}"
+    );
+    assert_eq!(versions(&browser)[0]["Share"], shown[0]["Share"]);
+    let tried = "return performance.getEntriesByType('resource').length";
+    let before = browser.run(tried, &[]).as_u64();
+    eventually("it has tried again", true, || browser.run(tried, &[]).as_u64() > before);
+    assert_eq!(browser.run("return window.told", &[]), 1, "once");
+    for scheme in ["light", "dark"] {
+        browser.look(1280, 900, scheme);
+        assert_eq!(barriers(&browser, &axe), Vec::<String>::new(), "{scheme}");
+    }
+    browser.run("document.getElementById('pause').click()", &[]);
+    assert_eq!(text(&browser, "#state"), format!("!paused at {since}"));
+    assert_eq!(barriers(&browser, &axe), Vec::<String>::new(), "paused");
+    browser.run("document.getElementById('pause').click()", &[]);
+    weir.start_again();
+    eventually("it is back", "✓LIVE (good)".to_owned(), || text(&browser, "#state"));
+    assert_eq!(text(&browser, "#old"), "");
     // Where nobody listens is the browser's own complaint.
     let other: Vec<String> =
         browser.console().into_iter().filter(|line| !line.contains("ERR_CONNECTION")).collect();
     assert_eq!(other, Vec::<String>::new());
+}
+
+/// No log.
+struct Silent;
+
+impl Levels for Silent {
+    fn directives(&self) -> String {
+        "info".to_owned()
+    }
+
+    fn set(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The admin pages of a proxy by whose clock three minutes have passed. In its first quarter of a minute v2 failed all of
+/// its 195 requests, and none came after them. It serves until the process ends.
+fn after_three_minutes() -> SocketAddr {
+    let (told, address) = mpsc::channel();
+    thread::spawn(move || {
+        local_runtime().unwrap().block_on(async {
+            let document = |name: &str, text: &str| Document { name: name.to_owned(), bytes: text.into() };
+            let main = "listeners: [{name: predict, address: '127.0.0.1:1', service: half-plus-two}]\n\
+                services: [{name: half-plus-two, namespace: models, endpoints: [\
+                {address: '127.0.0.1:2', labels: {version: v1}}, {address: '127.0.0.1:3', labels: {version: v2}}]}]\n\
+                rules: [rules.yaml]\n";
+            let (main, rules) = (document("weir.yaml", main), document("rules.yaml", &rule(&RULES)));
+            let snapshot = config::load(&main, &[rules], &Environment::default()).unwrap().snapshot;
+            let (recorder, start) = (Recorder::new(1), Instant::now());
+            let plane = Arc::default();
+            let mut planner = Planner::new(recorder.clone(), ProcessMeter::new(&recorder), Arc::clone(&plane));
+            let node = snapshot.node.clone();
+            planner.publish(Arc::new(snapshot)).unwrap();
+            let mut stats = SplitStats::new(recorder.clone(), start);
+            stats.adopt(planner.declared());
+
+            let labels = planner.declared().iter().map(VersionMeter::labels);
+            let v2 = labels.clone().find(|labels| *labels.version == *"v2" && *labels.rule == *"canary.models");
+            let v2 = VersionMeter::declare(&recorder, v2.unwrap());
+            let mut failed = RequestRecord::new(start, SystemTime::UNIX_EPOCH, HttpVersion::Http11, Spoken::Http);
+            failed.status = 500;
+            for second in 1..=180 {
+                (0..13).filter(|_| second <= 15).for_each(|_| v2.report_source(&failed));
+                stats.tick(start + Duration::from_secs(second));
+            }
+            let admin = Rc::new(Admin {
+                plane,
+                server: ServerMeter::new(&recorder, start, 1),
+                recorder,
+                readiness: Readiness::default(),
+                reloads: Rc::new(Reloads::new().into()),
+                stats: Rc::new(stats.into()),
+                commands: tokio::sync::mpsc::channel(1).0,
+                reopen_logs: Box::new(|| {}),
+                levels: Rc::new(Silent),
+                about: About {
+                    node,
+                    concurrency: 1,
+                    config_path: "weir.yaml".to_owned(),
+                    last_good: None,
+                    log_format: "text",
+                },
+                start,
+            });
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            told.send(listener.local_addr().unwrap()).unwrap();
+            let gave_way = ProcessMeter::new(&Recorder::new(1)).of_limit(Limit::AdminConnections);
+            serve(listener, admin.everything(), gave_way, std::future::pending()).await;
+        });
+    });
+    address.recv().unwrap()
+}
+
+#[test]
+fn whoever_comes_three_minutes_late_sees_what_has_failed() {
+    let Some(browser) = Browser::start() else { return };
+    open_at(&browser, after_three_minutes());
+    let shown = versions(&browser);
+    // The last minute knows nothing of it.
+    assert_eq!((&shown[1]["Requests/s"], &shown[1]["Success"]), (&json!("0.00"), &json!("–")));
+    assert_eq!(shown[1]["Last 5 minutes"], "3 min known, peak 13.0/s, 195 failed");
+    assert_eq!(
+        chart(&browser, 1),
+        "requests a second in the last 3 min: now 0.00, at most 13.0; 195 failed by the server, 0 client errors"
+    );
+    let bars = "return document.querySelectorAll('svg.spark')[1].querySelector('.errors').getAttribute('d')";
+    assert_eq!(browser.run(bars, &[]).as_str().unwrap().matches('M').count(), 3);
+    assert_eq!(shown[0]["Last 5 minutes"], "3 min known, peak 0.00/s");
+    assert_eq!(browser.console(), Vec::<String>::new());
 }
 
 #[test]

@@ -12,7 +12,7 @@ const STEPS = 60;
 const SVG = "http://www.w3.org/2000/svg";
 
 const $ = (id) => document.getElementById(id);
-const shown = { generation: null, verdict: null, filter: "", changedAt: 0, updates: 0, away: false };
+const shown = { generation: null, verdict: null, filter: "", changedAt: 0, updates: 0, answeredAt: null, server: "", fault: "" };
 const splits = new Map();
 
 // ---- elements ------------------------------------------------------------------------------------------------------
@@ -88,6 +88,9 @@ function duration(text) {
   return seconds === 0 ? "0 s" : parts.join(" ");
 }
 
+/** Of a few minutes, without seconds that are none. */
+const spanText = (seconds) => duration(String(seconds)).replace(" min 0 s", " min");
+
 // ---- one version ---------------------------------------------------------------------------------------------------
 
 const COLUMNS = [
@@ -138,7 +141,7 @@ function versionRow() {
       success.show(levelOf(states.success), percent(minute.success_rate));
       const high = states.client_errors;
       clients.show(levelOf(high), `${percent(minute.client_error_rate)}${high ? ` ${high}` : ""}`,
-        high ? "well above the other versions" : undefined);
+        high ? "" : undefined);
       for (const key of ["p50", "p95", "p99"]) setText(cells[key], ms(minute[`${key}_ms`]));
       showEndpoints(endpoints, unwell, version.endpoints, states.endpoints);
       chart.show(version.steps);
@@ -195,11 +198,13 @@ function sparkline() {
       set(clients, "d", blamed.map((count, place) =>
         (count > 0 ? bar(place, grounds[place], Math.max(0, top(count, grounds[place]))) : "")).join(""));
       const [failedSum, blamedSum] = [failed, blamed].map((counts) => counts.reduce((sum, count) => sum + count, 0));
-      setText(peak, [`peak ${rate(most)}/s`, ...(failedSum > 0 ? [`${failedSum} failed`] : []),
+      const span = steps?.seconds * rates.length;
+      const young = rates.length < STEPS ? [`${spanText(span)} known`] : [];
+      setText(peak, rates.length === 0 ? "nothing known yet" : [...young, `peak ${rate(most)}/s`, ...(failedSum > 0 ? [`${failedSum} failed`] : []),
         ...(blamedSum > 0 ? [`${blamedSum} client errors`] : [])].join(", "));
       const now = rates.at(-1);
-      set(svg, "aria-label", rates.length === 0 ? "no requests a second yet"
-        : `requests a second: now ${rate(now)}, at most ${rate(most)}; ${failedSum} failed by the server, ${blamedSum} client errors`);
+      set(svg, "aria-label", rates.length === 0 ? "nothing is known yet"
+        : `requests a second in the last ${spanText(span)}: now ${rate(now)}, at most ${rate(most)}; ${failedSum} failed by the server, ${blamedSum} client errors`);
     },
   };
 }
@@ -239,7 +244,7 @@ function splitTable(split) {
   };
 }
 
-function showSplits(view) {
+function showSplits(view, filter) {
   const wanted = view.splits.map((split) => {
     const key = `${split.service} ${split.rule}`;
     if (!splits.has(key)) splits.set(key, splitTable(split));
@@ -250,7 +255,7 @@ function showSplits(view) {
   for (const key of splits.keys()) if (!keys.has(key)) splits.delete(key);
   arrange($("splits"), wanted.map((key) => splits.get(key).element));
   splits.forEach((split) => split.settle());
-  const nothing = view.splits.length === 0 ? "No rule splits here." : "";
+  const nothing = view.splits.length > 0 ? "" : filter ? `No service or rule matches “${filter}”.` : "No rule splits here.";
   setText($("left-out"), view.left_out > 0 ? `${view.left_out} more rules, with no more trouble and no more traffic: say above which ones.` : nothing);
 }
 
@@ -314,13 +319,13 @@ function ruleItem(rule) {
     ...(more.length > 0 ? [make("ul", {}, ...more.map((line) => make("li", {}, line)))] : []));
 }
 
-function showRules(view) {
+function showRules(view, filter) {
   const hosts = view.hosts.flatMap((host) => [
     make("h3", {}, `${host.host} on ${host.listeners.join(", ")}`),
     make("ol", {}, ...host.rules.map(ruleItem)),
   ]);
   if (view.left_out > 0) hosts.push(make("p", { class: "note" }, `${view.left_out} more rules: say above which ones.`));
-  if (hosts.length === 0) hosts.push(make("p", { class: "note" }, "None."));
+  if (hosts.length === 0) hosts.push(make("p", { class: "note" }, filter ? `None of a service or rule that matches “${filter}”.` : "None."));
   $("rules").replaceChildren(...hosts);
   showListeners(view.listeners);
 }
@@ -391,28 +396,15 @@ async function get(path) {
   return response.json();
 }
 
-function showServer(server) {
-  const level = server.state === "LIVE" ? "ok" : "warn";
-  const mark = state();
-  mark.show(level, server.state);
-  $("state").replaceChildren(mark.element);
-  setText($("node"), server.node.id || "–");
-  setText($("uptime"), duration(server.uptime_current_epoch));
-}
-
 /** With the field's filter; one that is none is told beside it, and all is shown. */
 async function ask() {
   const filter = $("filter").value.trim();
-  let refusal = "";
   try {
-    await askFor(filter);
+    return { ...await askFor(filter), refusal: "" };
   } catch (error) {
     if (!error.refused || !filter) throw error;
-    refusal = error.message;
-    await askFor("");
+    return { ...await askFor(""), refusal: error.message };
   }
-  set($("filter"), "aria-invalid", String(refusal !== ""));
-  setText($("refusal"), refusal);
 }
 
 async function askFor(filter) {
@@ -420,16 +412,43 @@ async function askFor(filter) {
   const [view, dump, server] = await Promise.all([
     get(`splits?minutes=5&sort=trouble&${which}`), get("config_dump?verdicts"), get("server_info"),
   ]);
-  if (view.generation !== shown.generation || filter !== shown.filter) {
-    showRules(await get(`rules?${which}`));
+  const isOther = view.generation !== shown.generation || filter !== shown.filter;
+  return { filter, view, dump, server, rules: isOther ? await get(`rules?${which}`) : null };
+}
+
+function show({ filter, refusal, view, dump, server, rules }) {
+  if (rules) {
+    showRules(rules, filter);
     if (shown.generation !== null && view.generation !== shown.generation) shown.changedAt = Date.now();
     shown.generation = view.generation;
     shown.filter = filter;
   }
+  set($("filter"), "aria-invalid", String(refusal !== ""));
+  setText($("refusal"), refusal);
   setText($("generation"), String(view.generation));
-  showServer(server);
+  setText($("node"), server.node.id || "–");
+  setText($("uptime"), duration(server.uptime_current_epoch));
+  shown.server = server.state;
   showVerdicts(dump.verdicts);
-  showSplits(view);
+  showSplits(view, filter);
+}
+
+// ---- how old it is -------------------------------------------------------------------------------------------------
+
+const freshness = state();
+freshness.show("none", "…");
+$("state").replaceChildren(freshness.element);
+
+/** What the proxy says of itself, or since when nothing is new. It is read out, so it changes with the state alone. */
+function tell() {
+  const at = shown.answeredAt === null ? null : clock(shown.answeredAt);
+  const age = isPaused() ? "paused" : shown.fault ? "gone" : "live";
+  set(document.body, "data-age", age);
+  if (age === "paused") freshness.show("warn", at ? `paused at ${at}` : "paused", "");
+  else if (age === "gone") freshness.show("bad", at ? `no answer since ${at}` : "no answer", "");
+  else if (shown.server) freshness.show(shown.server === "LIVE" ? "ok" : "warn", shown.server);
+  const why = age === "gone" ? `No answer: ${shown.fault}. ` : age === "paused" ? "Paused. " : "";
+  setText($("old"), why && at ? `${why}What is shown here is of ${at}.` : why.trim());
 }
 
 let timer = null;
@@ -440,25 +459,28 @@ async function turn() {
   if (asking || isQuiet()) return;
   asking = true;
   try {
-    await ask();
-    document.body.classList.remove("stale");
-    shown.updates += 1;
-    document.body.dataset.updates = String(shown.updates);
+    const answer = await ask();
+    // Who has paused it meanwhile reads what stands there.
+    if (!isQuiet()) {
+      show(answer);
+      Object.assign(shown, { fault: "", answeredAt: Date.now(), updates: shown.updates + 1 });
+      document.body.dataset.updates = String(shown.updates);
+    }
   } catch (error) {
-    // What was shown stays, and is said to be old.
-    document.body.classList.add("stale");
-    const mark = state();
-    mark.show("bad", `no answer: ${error.message}`);
-    $("state").replaceChildren(mark.element);
+    shown.fault = error.message;
   }
+  tell();
   asking = false;
   if (!isQuiet()) timer = setTimeout(turn, EVERY_MS);
 }
 
-const isQuiet = () => document.hidden || $("pause").getAttribute("aria-pressed") === "true";
+const isPaused = () => $("pause").getAttribute("aria-pressed") === "true";
+const isQuiet = () => document.hidden || isPaused();
 
 $("pause").addEventListener("click", () => {
-  set($("pause"), "aria-pressed", String($("pause").getAttribute("aria-pressed") !== "true"));
+  set($("pause"), "aria-pressed", String(!isPaused()));
+  // When it goes on, its first answer says so.
+  if (isPaused()) tell();
   turn();
 });
 $("filter").addEventListener("input", turn);
