@@ -135,7 +135,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl Run {
     pub(crate) async fn make(programs: [PathBuf; 2]) -> Run {
         let before = now();
-        let world = World::start("", MIXES).await;
+        let world = World::start("", "", MIXES).await;
         let started = [before, now()];
         let mut callers = Callers::connect(&world).await;
         // Every series is born before anybody looks: a counter that begins with its first count is too late for a rate.

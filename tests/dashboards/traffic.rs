@@ -294,7 +294,7 @@ impl Callers {
 const BREAKS: [&str; 11] =
     ["refused", "deaf", "late", "going", "cut", "undeclared", "nothing", "thrown", "full", "busy", "twice"];
 
-fn to_broken(rule: &'static str) -> Request<BoxBody> {
+pub(crate) fn to_broken(rule: &'static str) -> Request<BoxBody> {
     let request = request(http::Method::GET, "/m").header("host", BROKEN).header("x-rule", rule);
     request.body(crate::common::world::upstream::empty()).expect("a request")
 }

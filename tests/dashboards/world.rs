@@ -313,8 +313,8 @@ pub(crate) fn all_rules(weights: [u32; 2]) -> String {
 }
 
 impl World {
-    /// With more `limits`, `key: value`, of pod a, and model servers that take so long.
-    pub(crate) async fn start(limits: &str, times: [impl Into<Mix>; 2]) -> World {
+    /// With more `limits`, `key: value`, and more keys of pod a, and model servers that take so long.
+    pub(crate) async fn start(limits: &str, more: &str, times: [impl Into<Mix>; 2]) -> World {
         let [first, second] = times.map(Into::into);
         let models = [model("v1", ANSWERS[0], first).await, model("v2", ANSWERS[1], second).await];
         let (shadow, broken) = (model("v5", ANSWERS[0], DELAYS[0].into()).await, Broken::new().await);
@@ -328,7 +328,8 @@ impl World {
         for (pod, text, any) in pods {
             let text = match any {
                 Some(any) => {
-                    text.replace("limits: {", &format!("limits: {{{limits}"))
+                    format!("{more}{text}")
+                        .replace("limits: {", &format!("limits: {{{limits}"))
                         .replace("services:\n", &format!("- {{name: any, address: '{any}'}}\nservices:\n"))
                         + &broken.services()
                 }
