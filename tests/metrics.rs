@@ -110,6 +110,29 @@ fn weights_are_those_that_splits_shows_under_the_labels_of_the_choices() {
 }
 
 #[test]
+fn where_no_rule_applies_the_choice_knows_no_version_and_the_request_that_of_its_endpoint() {
+    run(async || {
+        let (a, b) = (Upstream::start("a").await, Upstream::start("b").await);
+        let yaml = one_service(&[], &[(&a.at(), "v1"), (&b.at(), "v2")]);
+        let world = World::start(&yaml).await;
+        let mut client = Client::connect(Http::One, world.addr("in")).await;
+        for _ in 0..10 {
+            assert_eq!(client.get("/").await.status, 200);
+        }
+        let page = page(&world).await;
+        assert_eq!(page.count("weir_requests_total", &[("outcome", "success")]), 10);
+        let choices = of_family(&page, "weir_split_choices_total");
+        assert_eq!(choices, BTreeMap::from([(labels("default-route", "unknown"), 10.0)]));
+        assert_eq!(of_family(&page, "weir_split_weight"), BTreeMap::new());
+        for version in ["v1", "v2"] {
+            let of = [("rule", "default-route"), ("version", version)];
+            assert!(page.count("weir_requests_total", &of) > 0, "round robin gives each its turn");
+            assert_eq!(page.count("weir_endpoints", &[("version", version), ("state", "healthy")]), 1);
+        }
+    });
+}
+
+#[test]
 fn a_weight_is_new_with_the_configuration_and_gone_with_it_at_once() {
     run(async || {
         let upstream = Upstream::start("a").await;

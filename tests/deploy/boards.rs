@@ -2,11 +2,13 @@
 //! chosen.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{files, queries, read, root};
+use crate::common::parts::part;
+use crate::{files, queries, read, root, succeeds};
 
 fn boards() -> Vec<Value> {
     let texts = files("deploy/grafana/dashboards", &[".json"]);
@@ -97,7 +99,7 @@ fn a_dashboard_is_one_that_files_provision() {
 
 /// The labels of each count of requests that `text` divides by.
 fn divisors(text: &str) -> Vec<String> {
-    let pattern = r"/ (?:on [^/]*? )?(?:sum(?: by \([^()]*\))? ?\(\s*(?:rate|increase)\()weir_(?:dimension_)?requests_total(\{[^}]*\})?";
+    let pattern = r"/ (?:on [^/{}]*? )?(?:sum(?: by \([^()]*\))? ?\(\s*(?:rate|increase)\()weir_(?:dimension_)?requests_total(\{[^}]*\})?";
     let pattern = Regex::new(pattern).expect("a pattern");
     pattern
         .captures_iter(text)
@@ -142,4 +144,50 @@ fn each_alert_has_its_place_in_the_document_of_alerts_and_a_link_that_is_whole_o
     }
     let names: BTreeSet<&str> = alerts.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, headings);
+}
+
+/// What the column Share of the table Versions asks, of everything.
+fn share() -> String {
+    let boards = boards();
+    let rollout = boards.iter().find(|board| board["title"] == "Weir Rollout").expect("it is there");
+    let versions =
+        panels(rollout).into_iter().find(|panel| panel["title"] == "Versions").expect("it is there");
+    let expr = versions["targets"][1]["expr"].as_str().expect("a query");
+    assert!(expr.contains("weir_split_choices_total"), "{expr}");
+    expr.replace("\"$service\"", "\"x\"").replace(['$'], "").replace("=~\"", "=~\".*|")
+}
+
+#[test]
+fn a_share_is_of_the_choices_or_where_they_know_no_version_of_the_requests() {
+    let Some(promtool) = part("promtool") else { return };
+    let series = |metric: &str, rule: &str, version: &str, a_minute: u32| {
+        let name = format!("{metric}{{service=\"x\",rule=\"{rule}\",version=\"{version}\"}}");
+        json!({"series": name, "values": format!("0+{a_minute}x10")})
+    };
+    let (choices, requests) = ("weir_split_choices_total", "weir_requests_total");
+    // What a caller left of is a choice and no request that ended.
+    let input = [
+        series(choices, "canary", "v1", 90),
+        series(choices, "canary", "v2", 10),
+        series(requests, "canary", "v1", 50),
+        series(requests, "canary", "v2", 10),
+        series(choices, "default-route", "unknown", 100),
+        series(requests, "default-route", "v1", 75),
+        series(requests, "default-route", "v2", 25),
+    ];
+    let expected = [
+        ("canary", "v1", 90),
+        ("canary", "v2", 10),
+        ("default-route", "v1", 75),
+        ("default-route", "v2", 25),
+    ];
+    let sample = |(rule, version, value)| json!({"labels": format!("{{rule=\"{rule}\",version=\"{version}\"}}"), "value": value});
+    let test = json!({"tests": [{"interval": "1m", "input_series": input, "promql_expr_test": [{
+        "expr": format!("round(100 * ({}))", share()), "eval_time": "8m", "exp_samples": expected.map(sample),
+    }]}]});
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("share.yaml");
+    // JSON is YAML.
+    fs::write(&path, test.to_string()).expect("written");
+    succeeds(&promtool, &["test", "rules", &path.to_string_lossy()]);
 }

@@ -12,6 +12,8 @@ use weir::telemetry::{Family, families};
 const END: &str = "<!-- end -->\n";
 /// More labels than this are not told for each family, but once.
 const FEW: usize = 5;
+/// Of more families than this a label's row does not tell the names.
+const MANY: usize = 5;
 
 /// The document's parts, each with the beginning of its families' names.
 const PARTS: [(&str, fn(&str) -> bool); 5] = [
@@ -62,7 +64,7 @@ fn table_of_labels(all: &[&Family]) -> String {
             _ => {
                 let of: Vec<String> =
                     all.iter().filter(has).map(|family| format!("`{}`", family.name)).collect();
-                if of.len() > 2 { String::new() } else { format!(" of {}", of.join(" and ")) }
+                if of.len() > MANY { String::new() } else { format!(" of {}", of.join(" and ")) }
             }
         };
         let (name, values) = (label.name, label.values.describe());

@@ -59,9 +59,17 @@ def by_version(expr):
 RULES = 'namespace=~"$namespace",service="$service",rule=~"$rule"'
 
 
+def given(labels, window):
+    """What each version of each rule got: what the split chose or, where it chooses no version, as without a rule, what was
+    asked of each."""
+    unknown = f'weir_split_choices_total{{{RULES},version="unknown"}}'
+    choices = rate("weir_split_choices_total", labels, "rule, version", window)
+    requests = rate("weir_requests_total", labels, "rule, version", window)
+    return f"({choices} unless on (rule) {unknown} or {requests} and on (rule) {unknown})"
+
+
 def observed(window):
-    mine = f"sum by (rule, version) (rate(weir_split_choices_total{{{OURS}}}[{window}]))"
-    return f"{mine} / on (rule) group_left sum by (rule) (rate(weir_split_choices_total{{{RULES}}}[{window}]))"
+    return f"{given(OURS, window)} / on (rule) group_left sum by (rule) {given(RULES, window)}"
 
 
 def desired():

@@ -16,6 +16,12 @@ pub(super) const VERSION: Label = Label::new(
     Values::ConfiguredOr(&["unknown"]),
     "the label `version` of the entry that was chosen; where the entry names none, of the endpoint that was tried; `unknown` without either",
 );
+/// The version of an entry, where no endpoint is there to ask yet.
+pub(super) const ENTRY_VERSION: Label = Label::new(
+    "version",
+    Values::ConfiguredOr(&["unknown"]),
+    "the label `version` of the entry that was chosen; `unknown` where the entry names none, as where no rule applies",
+);
 /// What became of a request.
 pub(super) const OUTCOME: Label = Label::new(
     "outcome",
@@ -28,5 +34,5 @@ pub(super) const PROTOCOL: Label = Label::new(
     Values::Closed(&["grpc", "http"]),
     "`grpc`: POST with `application/grpc`; `http`: all else",
 );
-/// A version under a rule.
-pub(super) const OF_RULE: &[Label] = &[SERVICE, RULE, VERSION];
+/// An entry's version under its rule.
+pub(super) const OF_RULE: &[Label] = &[SERVICE, RULE, ENTRY_VERSION];

@@ -4,7 +4,7 @@
 
 use super::super::contract::{Label, Values};
 use super::super::family::{Family, Labels};
-use super::labels::{OF_RULE, SERVICE, VERSION};
+use super::labels::{OF_RULE, SERVICE};
 
 /// Weights of versions. Its labels are those of `weir_split_choices_total`, so that shares and weights can be compared.
 pub static SPLIT_WEIGHT: Family = Family::gauge(
@@ -19,7 +19,11 @@ pub static ENDPOINTS: Family = Family::gauge(
 )
 .by(&[
     SERVICE,
-    VERSION,
+    Label::new(
+        "version",
+        Values::ConfiguredOr(&["unknown"]),
+        "the endpoints' label `version`; `unknown` for those without it",
+    ),
     Label::new(
         "state",
         Values::Closed(&["healthy", "ejected", "failed_check"]),

@@ -7,10 +7,10 @@ use super::super::contract::{Label, Values};
 use super::super::family::Family;
 use super::super::recorder::{Counter, Gauge, Recorder};
 use super::buckets::SECONDS;
-use super::labels::{OF_RULE, OUTCOME, PROTOCOL, RULE, SERVICE, VERSION};
+use super::labels::{ENTRY_VERSION, OF_RULE, OUTCOME, PROTOCOL, RULE, SERVICE, VERSION};
 
 /// A version as hops know it.
-const OF_VERSION: &[Label] = &[SERVICE, VERSION];
+const OF_VERSION: &[Label] = &[SERVICE, ENTRY_VERSION];
 const OF_ENDS: &[Label] = &[SERVICE, RULE, VERSION, PROTOCOL, OUTCOME];
 const HOP_REASON: Label =
     Label::new("reason", Values::Closed(HopError::WORDS), "what became of the hop in place of an answer");
@@ -54,7 +54,7 @@ pub static HOP_ERRORS: Family = Family::counter(
     "weir_hop_errors_total",
     "Requests on their way to another Weir that did not reach a model server, by reason.",
 )
-.by(&[SERVICE, VERSION, HOP_REASON]);
+.by(&[SERVICE, ENTRY_VERSION, HOP_REASON]);
 /// Choices of the split.
 pub static SPLIT_CHOICES: Family = Family::counter(
     "weir_split_choices_total",
@@ -101,7 +101,7 @@ pub static MIRRORS: Family = Family::counter(
     "weir_mirror_requests_total",
     "Copies of requests by where they went and what became of them; no caller waits for one.",
 )
-.by(&[SERVICE, RULE, VERSION, MIRROR_RESULT]);
+.by(&[SERVICE, RULE, ENTRY_VERSION, MIRROR_RESULT]);
 /// Streams reset for the budget.
 pub static BUFFER_RESETS: Family =
     Family::counter("weir_buffer_resets_total", "Streams reset because the buffer budget was spent.").by(&[]);
