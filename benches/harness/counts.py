@@ -79,8 +79,7 @@ def too_dear(found: Counts, relations: dict[str, dict[str, Any]]) -> bool:
         is_worse = ratio > most + relation.get("tolerance", 0.0)
         verdict = "MORE THAN" if is_worse else "within" if ratio <= most else "as good as"
         worse = worse or is_worse
-        aim = f"; the aim is {relation['aim']:.2f}" if "aim" in relation else ""
-        print(f"  {scenario} by {base}, instructions: {ratio:.3f}, {verdict} {most:.2f}{aim}")
+        print(f"  {scenario} by {base}, instructions: {ratio:.3f}, {verdict} {most:.2f}")
     return worse
 
 
